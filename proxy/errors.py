@@ -3,6 +3,7 @@
     FalProxyError
     ├── ConfigError                   start-up only: all problems of a configuration at once
     ├── MalformedJson                 text that is not strict JSON; whoever parsed it says what that means
+    ├── ClientGone                    the caller left before their request was whole or answered; nobody to answer
     ├── TransportError                the upstream exchange broke; `sent` and `received` say how far it got
     │   ├── ConnectFailed             refused, DNS, TLS or connect deadline: nothing was sent
     │   ├── PoolExhausted             no free connection in time: nothing was sent
@@ -18,8 +19,10 @@
         ├── NotFound              404   no such route
         │   └── JobNotFound       404   foreign, unknown, expired and malformed job ids alike
         ├── MethodNotAllowed      405
+        ├── RequestTimeout        408   the request came too slowly; nothing was done with it
         ├── TargetNotFal          412   the target URL is not one of fal's (fal's proxy formula)
         ├── ContentTooLarge       413
+        ├── TargetTooLong         414
         ├── UnsupportedMediaType  415
         ├── ValidationFailed      422   schema or policy, in fal's detail[{loc, msg, type}] shape
         ├── RateLimited           429   a short window or the jobs in flight; Retry-After
@@ -66,6 +69,10 @@ class ConfigError(FalProxyError):
 
 class MalformedJson(FalProxyError):
     """The text is not strict JSON (RFC 8259, with RFC 7493's unique names). The message is a constant reason."""
+
+
+class ClientGone(FalProxyError):
+    pass
 
 
 class TransportError(FalProxyError):
@@ -195,6 +202,12 @@ class MethodNotAllowed(Refusal):
         super().__init__(headers=[(b"allow", ", ".join(allow).encode("ascii"))])
 
 
+class RequestTimeout(Refusal):
+    status = 408
+    error_type = "request_timeout"
+    detail = "The request came too slowly"
+
+
 class TargetNotFal(Refusal):
     status = 412
     error_type = "target_not_fal"
@@ -205,6 +218,12 @@ class ContentTooLarge(Refusal):
     status = 413
     error_type = "content_too_large"
     detail = "Request body too large"
+
+
+class TargetTooLong(Refusal):
+    status = 414
+    error_type = "target_too_long"
+    detail = "Request target too long"
 
 
 class UnsupportedMediaType(Refusal):
@@ -293,3 +312,7 @@ class OutcomeUnknown(Refusal):
 
 def retry_after_header(seconds: int) -> tuple[bytes, bytes]:
     return b"retry-after", b"%d" % max(1, seconds)
+
+
+# On an answer after which the connection must not be trusted for another request (RFC 9112 section 9.6).
+CLOSE = (b"connection", b"close")

@@ -1,0 +1,60 @@
+# Two commands on a fresh machine: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIENTS := tests/clients/node_modules/.package-lock.json
+
+.PHONY: install run test check lint types clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/.runtime
+
+run: install
+	@exec $(BIN)/fal-proxy demo
+
+test: $(VENV)/.dev $(CLIENTS) system-packages check
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: lint types
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+# Real servers the tests start by themselves; installed only where they are missing and apt can.
+.PHONY: system-packages
+system-packages:
+	@deploy/install-test-servers
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: lock/runtime.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r lock/runtime.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: lock/dev.txt $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r lock/dev.txt
+	@touch $@
+
+$(CLIENTS): tests/clients/package-lock.json
+	cd tests/clients && npm ci --silent
+	@touch $@
+
+# The lock files carry hashes and no addresses.
+.PHONY: lock
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra sandbox --group build pyproject.toml -o lock/runtime.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra sandbox --group build --group dev pyproject.toml -o lock/dev.txt
+
+clean:
+	rm -rf $(VENV) tests/clients/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache

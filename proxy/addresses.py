@@ -1,0 +1,84 @@
+"""Whose address a request comes from: the TCP peer, unless the peer is a proxy the operator trusts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# An IPv6 address takes brackets where a port follows, as in a URI (RFC 7239 section 6.1); many proxies send it bare.
+_HOP = re.compile(
+    rb"""[ \t]*(?:
+        \[ ([0-9A-Fa-f.]{0,45}:[0-9A-Fa-f:.]{0,45}) \] (?: :[0-9]{1,5} )?
+        | ([0-9.]{1,15}) (?: :[0-9]{1,5} )?
+        | ([0-9A-Fa-f:.]{2,45})
+    )[ \t]*""",
+    re.VERBOSE,
+)
+_MAX_HOPS = 16  # of our own proxies in a row; a longer list is no deployment but an attack on our time
+
+
+def client_address(
+    peer: str,
+    fields: Iterable[tuple[bytes, bytes]],
+    *,
+    trusted: Sequence[Network] = (),
+    header: bytes = b"x-forwarded-for",
+) -> str:
+    """The right-most address in *header* that is not itself a trusted proxy's, in canonical text.
+
+    It is *peer* where the peer is not trusted, or the list has a malformed entry on the way. A *peer* that is no
+    address (a Unix socket) is given back as it is. Where all are trusted, it is the left-most.
+    """
+    nearest = _parse(peer)
+    if nearest is None:
+        return peer
+    if not _within(nearest, trusted):
+        return str(nearest)
+    client = nearest
+    for hop in reversed(b",".join(value for name, value in fields if name == header).rsplit(b",", _MAX_HOPS)):
+        address = _hop(hop)
+        if address is None:
+            return str(nearest)
+        if not _within(address, trusted):
+            return str(address)
+        client = address
+    return str(client)
+
+
+def address_key(address: str) -> str:
+    """What *address* is counted as: IPv6 by its /64, which is what one subscriber holds at least (RFC 6177)."""
+    parsed = _parse(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
+    return address if parsed is None else str(parsed)
+
+
+def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
+    address = _parse(peer)
+    return address is not None and _within(address, trusted)
+
+
+def _within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _hop(text: bytes) -> Address | None:
+    match = _HOP.fullmatch(text)
+    return None if match is None else _parse((match[1] or match[2] or match[3]).decode("ascii"))
+
+
+@lru_cache(maxsize=8192)
+def _parse(text: str) -> Address | None:
+    """An IPv4-mapped address is its IPv4: otherwise a dual-stack socket would slip past every list of networks."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,104 @@
+"""Reading a request's body: bounded by a cap of its own and by what this worker holds in all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from starlette.types import Receive
+
+from proxy.errors import CLOSE, BadRequest, ClientGone, ContentTooLarge, Overloaded, UnsupportedMediaType
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+_CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
+
+
+class Hold:
+    """The bytes one request has taken of the budget."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def take(self, size: int) -> None:
+        """Raises Overloaded."""
+        if size > self._budget.left:
+            raise Overloaded(reason="the body budget of this worker is spent")
+        self._budget.left -= size
+        self.size += size
+
+
+class BodyBudget:
+    """At most *total* bytes of request bodies in one worker, counted as they come: to declare a length is free."""
+
+    def __init__(self, total: int = 256 * 1024 * 1024) -> None:
+        self.left = total
+
+    @contextmanager
+    def hold(self) -> Iterator[Hold]:
+        """Enclose all that keeps the body alive; what was taken is given back at the end."""
+        hold = Hold(self)
+        try:
+            yield hold
+        finally:
+            self.left += hold.size
+
+
+async def read_body(receive: Receive, fields: Fields, *, limit: int, hold: Hold) -> bytes:
+    """The whole body, at most *limit* bytes.
+
+    Raises UnsupportedMediaType (a content coding), ContentTooLarge, Overloaded, and ClientGone when the caller left
+    before its end: a part of a body is never to be acted on.
+    """
+    if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in fields):
+        raise UnsupportedMediaType()
+    if _declared(fields) > limit:
+        raise _too_large()
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the caller left before the request was whole")
+        part: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) + len(part) > limit:
+            raise _too_large()
+        hold.take(len(part))
+        if not body and not more:
+            return part
+        body += part
+        if not more:
+            return bytes(body)
+
+
+def json_content_type(fields: Fields) -> None:
+    """Raises UnsupportedMediaType for a body that is not declared as JSON in UTF-8 (RFC 8259 section 8.1)."""
+    kinds = [value for name, value in fields if name == b"content-type"]
+    if not kinds and not _announces_body(fields):
+        return
+    if len(kinds) != 1:
+        raise UnsupportedMediaType()
+    kind, *parameters = (part.strip(b" \t").lower() for part in kinds[0].split(b";"))
+    if kind != b"application/json" or not _CHARSETS.issuperset(parameters):
+        raise UnsupportedMediaType()
+
+
+def _announces_body(fields: Fields) -> bool:
+    """RFC 9112 section 6.3: a request without either field has no body."""
+    return any(name == b"transfer-encoding" for name, _ in fields) or _declared(fields) > 0
+
+
+def _declared(fields: Fields) -> int:
+    """The Content-Length, 0 where there is none. Raises BadRequest."""
+    lengths = [value for name, value in fields if name == b"content-length"]
+    if not lengths:
+        return 0
+    digits = lengths[0].strip(b" \t")
+    if len(lengths) > 1 or not digits.isdigit() or len(digits) > 18:
+        raise BadRequest("Content-Length must be one number", headers=[CLOSE])
+    return int(digits)
+
+
+def _too_large() -> ContentTooLarge:
+    return ContentTooLarge(headers=[CLOSE])

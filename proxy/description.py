@@ -1,0 +1,83 @@
+"""The OpenAPI document of what is listed here: each endpoint with the schema its callers really meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy import __version__
+from proxy.jsontext import Json
+from proxy.ownership import Listing
+from proxy.policy import Policy
+from proxy.targets import ACTIONS, Action, app_of
+
+_FOLLOW_UPS = {
+    Action.STATUS: "/status",
+    Action.RESULT: "",
+    Action.CANCEL: "/cancel",
+}
+
+
+def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str) -> Json:
+    """OpenAPI 3.1: the paths of path mode below *public_url*; their schemas stand by themselves, without references."""
+    paths: dict[str, Json] = {}
+    for listing in listings:
+        if Action.SUBMIT in listing.actions:
+            paths[f"/queue/{listing.endpoint}"] = {"post": _submit(listing, policy)}
+        for action in sorted(listing.actions & _FOLLOW_UPS.keys()):
+            path = f"/queue/{app_of(listing.endpoint)}/requests/{{request_id}}{_FOLLOW_UPS[action]}"
+            paths[path] = {_method(action): _follow_up(listing, policy, action)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "fal-auth-proxy", "version": __version__},
+        "servers": [{"url": public_url}],
+        "security": [{"session": []}],
+        "components": {"securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}},
+        "paths": paths,
+    }
+
+
+def _submit(listing: Listing, policy: Policy) -> Json:
+    return {
+        "operationId": f"submit {listing.endpoint}",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": policy.effective(listing.endpoint)}},
+        },
+        "responses": {"200": {"description": "The job's handle and its addresses"}, **_REFUSALS},
+    }
+
+
+def _follow_up(listing: Listing, policy: Policy, action: Action) -> Json:
+    answer: dict[str, Json] = {"description": action.value}
+    schema = policy.output(listing.endpoint)
+    if action is Action.RESULT and schema is not None:
+        answer["content"] = {"application/json": {"schema": schema}}
+    return {
+        "operationId": f"{action.value} {app_of(listing.endpoint)}",
+        "parameters": [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}],
+        "responses": {"200": answer, **_REFUSALS},
+    }
+
+
+def _method(action: Action) -> str:
+    return next(method.lower() for method, known in ACTIONS.values() if known is action)
+
+
+_REFUSALS: dict[str, Json] = {
+    "4XX": {
+        "description": "A refusal",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["detail", "message", "error_type"],
+                    "properties": {
+                        "detail": {"type": ["string", "array"]},
+                        "message": {"type": "string"},
+                        "error_type": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}

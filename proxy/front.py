@@ -1,0 +1,116 @@
+"""The ASGI application: guards, CORS and the two halves behind them, with one log line and one answer a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from proxy import headers
+from proxy.answers import PROTECTIVE, Answer, refused
+from proxy.cors import Cors
+from proxy.errors import ClientGone, Refusal
+from proxy.gateway import Gateway, Request
+from proxy.guards import guard
+from proxy.telemetry import AccessRecord, Telemetry
+
+# The routes below the prefix that are the gateway's; all else, and all outside the prefix, is the site's.
+_GATEWAY_ROUTES = (b"/proxy", b"/queue/", b"/run/", b"/storage/")
+_CLIENT_GONE = 499  # nginx's name for it; never on the wire, the caller has left
+
+
+class Front:
+    """*address_of* gives the client's address of a scope, trusted proxies accounted for."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        site: ASGIApp,
+        prefix: str,
+        allowed_hosts: frozenset[bytes],
+        address_of: Callable[[Scope], str],
+        cors: Cors,
+        telemetry: Telemetry,
+    ) -> None:
+        self._gateway = gateway
+        self._site = site
+        self._prefix = prefix.encode("ascii")
+        self._allowed_hosts = allowed_hosts
+        self._address_of = address_of
+        self._cors = cors
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._site(scope, receive, send)
+            return
+        record = self._telemetry.open(scope["method"], scope["raw_path"])
+        try:
+            await self._respond(scope, receive, send, record)
+        finally:
+            self._telemetry.close(record)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> None:
+        try:
+            guard(scope, allowed_hosts=self._allowed_hosts)
+            answer = self._cors.preflight(scope["method"], scope["headers"])
+            if answer is None:
+                answer = await self._answer(scope, receive, send, record)
+        except Refusal as refusal:
+            record.refused(refusal)
+            answer = refused(refusal)
+        except ClientGone:
+            record.status = _CLIENT_GONE
+            return
+        except Exception as error:  # noqa: BLE001 the last resort: a defect must answer, be logged once, and end nothing
+            record.failed(error)
+            answer = _INTERNAL
+        if answer is not None:
+            record.status = answer.status
+            await _send(answer, record, self._cors.fields(scope["headers"]), send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> Answer | None:
+        """The gateway's answer, or None where the site has answered by itself."""
+        path: bytes = scope["raw_path"]
+        if path.startswith(self._prefix):
+            route = path[len(self._prefix) :]
+            if route.startswith(_GATEWAY_ROUTES):
+                return await self._gateway.handle(
+                    Request(
+                        method=scope["method"],
+                        route=route,
+                        query=scope["query_string"],
+                        headers=scope["headers"],
+                        address=self._address_of(scope),
+                        receive=receive,
+                    ),
+                    record,
+                )
+        await self._site(scope, receive, _protected(send, record, self._cors.fields(scope["headers"])))
+        return None
+
+
+_INTERNAL = Answer(500, b'{"detail":"Internal error","message":"Internal error","error_type":"internal_error"}')
+
+
+async def _send(answer: Answer, record: AccessRecord, cors: headers.Fields, send: Send) -> None:
+    fields = answer.wire_headers(record.request_id.encode("ascii"), cors)
+    record.response_bytes = len(answer.body)
+    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _protected(send: Send, record: AccessRecord, cors: headers.Fields) -> Send:
+    """*send* of the site, with the fields every answer has; the playground's own policy stands where it sets one."""
+
+    async def protected(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+            own = {name for name, _ in message["headers"]}
+            ours = [*PROTECTIVE, (b"x-fal-request-id", record.request_id.encode("ascii"))]
+            added = [(name, value) for name, value in ours if name not in own]
+            message = {**message, "headers": [*message["headers"], *added, *cors]}
+        await send(message)
+
+    return protected

@@ -1,0 +1,164 @@
+"""The one sink of what the process tells its operator: JSON lines, written so that a stuck reader costs nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import threading
+import time
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import orjson
+
+MAX_VALUE = 256  # characters of one string
+CAPACITY = 4 * 1024 * 1024  # bytes that may wait for the reader
+MIN_SECRET = 8  # characters; anything shorter would be found where it is not
+GATHER = 0.05  # seconds in which lines come together before they are written
+REDACTED = "[redacted]"
+
+_PLAIN = frozenset({int, float, bool, type(None)})
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+
+
+class Journal:
+    """JSON lines to the descriptor *fd*, with each of *secrets* replaced wherever it would appear.
+
+    A thread writes, because making a standard stream non-blocking would make it so for every process that shares it.
+    What does not fit into *capacity* bytes is dropped and counted. *clock* gives Unix time.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        *,
+        secrets: Iterable[str] = (),
+        capacity: int = CAPACITY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fd = fd
+        self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_SECRET}
+        # No shorter string can hold a secret or is too long; most are shorter.
+        self._suspect = min([MAX_VALUE + 1, *map(len, self._secret_forms)])
+        self._capacity = capacity
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._lines: deque[bytes] = deque()
+        self._held = 0  # bytes, those the writer is busy with included
+        self._dropped = 0
+        self._pending = threading.Event()
+        self._closing = threading.Event()
+        self._writer = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._writer.start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost so far: no room, a closed journal, or a descriptor that took no more."""
+        return self._dropped
+
+    def write(self, event: Mapping[str, object]) -> None:
+        """One line: `time` (RFC 3339, UTC), then the members of *event*. Never blocks, never raises.
+
+        Strings are cut at MAX_VALUE characters; what is no string, number, boolean or null is written as its text.
+        """
+        fields: dict[str, object] = {"time": datetime.fromtimestamp(self._clock(), UTC), **event}
+        for name, value in event.items():
+            if type(value) not in _PLAIN and (type(value) is not str or len(value) >= self._suspect):
+                fields[name] = self._cleared(str(value))
+        line = _ascii_line(fields) + b"\n"
+        with self._lock:
+            if self._closing.is_set() or self._held + len(line) > self._capacity:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._held += len(line)
+        if not self._pending.is_set():
+            self._pending.set()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Writes what waits, for at most *timeout* seconds; lines that come later are dropped."""
+        with self._lock:
+            self._closing.set()
+        self._pending.set()
+        self._writer.join(timeout)
+
+    def _cleared(self, text: str) -> str:
+        # Cut last: half a secret at the cut would not be found.
+        for form in self._secret_forms:
+            text = text.replace(form, REDACTED)
+        return text[:MAX_VALUE]
+
+    def _run(self) -> None:
+        while self._lines or not self._closing.is_set():
+            self._pending.wait()
+            self._closing.wait(GATHER)
+            self._pending.clear()
+            while chunk := self._next_chunk():
+                written = self._pour(b"".join(chunk))
+                with self._lock:
+                    self._held -= sum(map(len, chunk))
+                    self._dropped += 0 if written else len(chunk)
+
+    def _next_chunk(self) -> list[bytes]:
+        """Whole lines of up to PIPE_BUF bytes: what POSIX lets no other writer of the same pipe cut in two."""
+        chunk: list[bytes] = []
+        room = select.PIPE_BUF
+        with self._lock:
+            while self._lines and (not chunk or len(self._lines[0]) <= room):
+                room -= len(self._lines[0])
+                chunk.append(self._lines.popleft())
+        return chunk
+
+    def _pour(self, data: bytes) -> bool:
+        try:
+            while data:
+                data = data[self._write(data) :]
+        except OSError:
+            return False
+        return True
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:  # someone else made it non-blocking
+            ready = select.poll()
+            ready.register(self._fd, select.POLLOUT)
+            ready.poll()
+            return 0
+
+
+def _ascii_line(fields: dict[str, object]) -> bytes:
+    """JSON in printable ASCII, so that no terminal obeys it; orjson leaves DEL, C1 controls and bidi marks alone."""
+    try:
+        line = orjson.dumps(fields, option=orjson.OPT_UTC_Z)
+    except orjson.JSONEncodeError:  # a lone surrogate, or an integer of more than 64 bits
+        line = orjson.dumps({name: _sendable(value) for name, value in fields.items()}, option=orjson.OPT_UTC_Z)
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _NOT_PRINTABLE.sub(_escaped, line.decode()).encode()
+
+
+def _sendable(value: object) -> object:
+    if isinstance(value, str) or type(value) is int:
+        return str(value).encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def _escaped(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def _forms(secret: str) -> list[str]:
+    """How *secret* may look in a text: as it is, escaped for a URL, and in base64 from any byte offset."""
+    raw = secret.encode()
+    forms = [secret, quote(secret, safe="")]
+    for offset, start in enumerate((0, 2, 3)):
+        # Only the characters that hold nothing but bits of the secret.
+        encoded = b64encode(bytes(offset) + raw).decode()[start : 8 * (offset + len(raw)) // 6]
+        forms += [encoded, encoded.translate(str.maketrans("+/", "-_"))]
+    return forms

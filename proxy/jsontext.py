@@ -1,0 +1,109 @@
+"""Strict JSON text: one spelling in, one meaning out, so that what was checked is what is sent."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import accumulate
+from typing import NoReturn, TypeAlias
+
+import orjson
+
+from proxy.errors import MalformedJson
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+# Shorter than the 309 digits of the largest double, so every integer accepted is also a finite float for a validator.
+_MAX_NUMBER = 300
+
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
+
+
+def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
+    """The value of *raw*, which must be one RFC 8259 text in UTF-8 with unique member names (RFC 7493 section 2.3).
+
+    Integers are exact at any size, up to 300 digits. *max_nodes* bounds the values in the text and *max_depth* their
+    nesting; both are decided before any value is built. Raises MalformedJson, never anything else.
+    """
+    _weigh(raw, max_depth, max_nodes)
+    try:
+        value: Json = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise MalformedJson("not UTF-8") from exc
+    except json.JSONDecodeError as exc:
+        raise MalformedJson("not JSON") from exc
+    if b"\\" in raw and _SURROGATE_ESCAPE.search(raw):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def dump(value: Json) -> bytes:
+    """Compact UTF-8 text of *value*; integers of any size and floats come back equal from `parse`."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # an integer beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+
+
+def _weigh(raw: bytes, max_depth: int, max_nodes: int) -> None:
+    # A value is the first of the text, or of a `[` or `{`, or follows a `,`; what strings hold only adds to the count.
+    opens = raw.count(b"[") + raw.count(b"{")
+    if opens <= max_depth and opens + raw.count(b",") < max_nodes:
+        return
+    bare = _without_strings(raw, 4 * max_nodes)
+    opens = bare.count(b"[") + bare.count(b"{")
+    if opens + bare.count(b",") - bare.count(b"[]") - bare.count(b"{}") >= max_nodes:
+        raise MalformedJson("too many values")
+    brackets = bare.translate(None, _NO_BRACKETS)
+    if len(brackets) > 2 * opens:
+        raise MalformedJson("not JSON")
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > max_depth:
+        raise MalformedJson("nested too deeply")
+
+
+def _without_strings(raw: bytes, max_quotes: int) -> bytes:
+    """*raw* with a quote for each string and no space; a backslash is in a string, so escapes can go first."""
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if raw.count(b'"') > max_quotes:
+        raise MalformedJson("too many values")
+    return b'"'.join(raw.split(b'"')[::2]).translate(None, b" \t\n\r")
+
+
+def _refuse_lone_surrogates(value: Json) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as exc:
+        raise MalformedJson("lone surrogate") from exc
+
+
+def _object(members: list[tuple[str, Json]]) -> dict[str, Json]:
+    value = dict(members)
+    if len(value) != len(members):
+        raise MalformedJson("duplicate member name")
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > _MAX_NUMBER:
+        raise MalformedJson("number out of range")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text) if len(text) <= _MAX_NUMBER else math.inf
+    if not math.isfinite(value):
+        raise MalformedJson("number out of range")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise MalformedJson("not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant, strict=True
+)

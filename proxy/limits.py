@@ -1,0 +1,147 @@
+"""Short windows: how often one caller, or one client address, may do what."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Literal
+
+import limits
+
+from proxy.errors import RateLimited, StoreAway
+from proxy.targets import Action
+from proxy.windows import CAPACITY, Bound, Claim, Counts, MemoryWindows, Standing, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Bound):
+    """At most *amount* requests for any of *actions* in any *seconds*, counted for each caller or client address.
+
+    *when_away* says what happens while a shared store does not answer: "deny" refuses (503), "local" counts in this
+    process alone, "allow" lets the request pass this rule.
+    """
+
+    per: Literal["user", "address"]
+    actions: frozenset[Action]
+    when_away: Literal["deny", "local", "allow"] = "deny"
+
+
+def parse_rate(text: str) -> tuple[int, int]:
+    """Amount and seconds of one rate in the notation of the `limits` library: "30/minute", "5 per 2 hours".
+
+    Raises ValueError for anything else, several rates and zeros included.
+    """
+    rates = limits.parse_many(text)
+    # The library reads "30/0 minute" as 30/minute.
+    if len(rates) != 1 or re.search(r"(?<!\d)0+(?!\d)", text):
+        raise ValueError(f"not one rate above zero: {text!r}")
+    return rates[0].amount, rates[0].get_expiry()
+
+
+@lru_cache(maxsize=8192)
+def address_key(address: str) -> str:
+    """What a client address is counted as: IPv6 by /64 (one subscriber holds that many), IPv4-mapped as its IPv4."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an admitted request leaves its caller, as the response fields that say so."""
+
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class _Plan:
+    """The rules for one action, with what can be written of their response fields beforehand."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        policy = ", ".join(f'"{rule.name}";q={rule.amount};w={rule.seconds}' for rule in self.rules)
+        self._policy = (b"ratelimit-policy", policy.encode())
+        self._standing = ", ".join(f'"{rule.name}";r=%d;t=%d' for rule in self.rules).encode()
+
+    def claims(self, user: str, address: str) -> list[Claim]:
+        return [(rule, user if rule.per == "user" else address_key(address)) for rule in self.rules]
+
+    def quota(self, admitted: bool, standings: Sequence[Standing]) -> Quota:
+        """The fields of draft-ietf-httpapi-ratelimit-headers-10; its `t` is when there will be more.
+
+        Raises RateLimited.
+        """
+        headers = (self._policy, (b"ratelimit", self._standing % tuple(chain.from_iterable(standings))))
+        if admitted:
+            return Quota(headers)
+        full = [(rule.name, reset) for rule, (left, reset) in zip(self.rules, standings, strict=True) if not left]
+        wait = max(reset for _, reset in full)
+        raise RateLimited(
+            f"Too many requests; there is room again in {wait} s",
+            retry_after=wait,
+            reason="rate limit " + ", ".join(name for name, _ in full),
+            headers=headers,
+        )
+
+
+class RateLimiter:
+    """Spends a request in the windows of every rule for its action. *clock* in seconds, monotonic.
+
+    Raises ValueError for two rules of one name.
+    """
+
+    def __init__(self, rules: Sequence[Rule], body: Windows, clock: Callable[[], float]) -> None:
+        if len({rule.name for rule in rules}) < len(rules):
+            raise ValueError("two rules have the same name")
+        local = [rule for rule in rules if rule.when_away == "local"]
+        self._body = body
+        self._here = MemoryWindows(local, clock)
+        self._plans = {action: _Plan(rule for rule in rules if action in rule.actions) for action in Action}
+        self._degraded = {action: _Plan(rule for rule in local if action in rule.actions) for action in Action}
+        self._denied = frozenset(chain.from_iterable(rule.actions for rule in rules if rule.when_away == "deny"))
+
+    async def spend(self, action: Action, *, user: str, address: str) -> Quota:
+        """Counts one request of *user* (a caller's key) from *address* (IP text), or raises and counts nothing.
+
+        Raises RateLimited, and StoreAway where a rule for *action* denies without its store.
+        """
+        plan = self._plans[action]
+        if not plan.rules:
+            return Quota()
+        try:
+            return plan.quota(*await self._body.take(plan.claims(user, address)))
+        except StoreAway:
+            if action in self._denied:
+                raise
+        degraded = self._degraded[action]
+        if not degraded.rules:
+            return Quota()
+        return degraded.quota(*await self._here.take(degraded.claims(user, address)))
+
+
+class FailedLogins:
+    """Bad sessions by client address: after *amount* of them in *seconds* a further one is not worth its crypto."""
+
+    def __init__(self, amount: int, seconds: int, clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
+        self._amount = amount
+        self._clock = clock
+        self._counts = Counts(seconds, capacity)
+
+    def check(self, address: str) -> None:
+        """Raises RateLimited; counts nothing."""
+        now = int(self._clock() * 1000)
+        window = self._counts.find(address_key(address), now)
+        if window is not None and window.total >= self._amount:
+            raise RateLimited(retry_after=window.reset(now), reason="failed logins from this address")
+
+    def record(self, address: str) -> None:
+        self._counts.at(address_key(address), int(self._clock() * 1000)).add()

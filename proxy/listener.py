@@ -1,0 +1,130 @@
+"""A listening socket and all that hangs on it, usable several times in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from typing import Literal, cast
+
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.lifespan.off import LifespanOff
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.server import ServerState
+
+from proxy.addresses import Network
+from proxy.door import Door, ListenerLimits
+from proxy.inbound import Inbound
+
+_CANCELLED_TIME = 1.0  # seconds that an exchange cut short has to answer
+
+
+class Listener:
+    """Serves *app* over HTTP/1.1 without TLS. Owns no signal handler, no log and no event loop.
+
+    *report* is told in a word of everything that ends before *app* could see it: `malformed_request`,
+    `head_too_large`, `target_too_long`, `content_too_large`, `request_timeout`, `slow_reader`, `too_many_connections`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: ListenerLimits | None = None,
+        trusted: Sequence[Network] = (),
+        lifespan: Literal["on", "off"] = "off",
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._config = Config(
+            cast("Callable[..., object]", app),
+            http=Inbound,
+            ws="none",
+            interface="asgi3",
+            lifespan=lifespan,
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+        )
+        self._config.load()
+        self._door = Door(limits or ListenerLimits(), trusted, report)
+        self._state = ServerState()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, known once started."""
+        host, port, *_ = self._server.sockets[0].getsockname()
+        return host, port
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
+        """Returns once connections are accepted, on *sock* where given.
+
+        Raises OSError when the address cannot be had, RuntimeError when *app* does not start.
+        """
+        loop = asyncio.get_running_loop()
+        self._lifespan = cast("LifespanOn | LifespanOff", self._config.lifespan_class(self._config))
+        await self._lifespan.startup()
+        if self._lifespan.should_exit:
+            raise RuntimeError("the application did not start")
+        try:
+            if sock is None:
+                self._server = await loop.create_server(self._connection, host, port, backlog=self._config.backlog)
+            else:
+                self._server = await loop.create_server(self._connection, sock=sock, backlog=self._config.backlog)
+        except OSError:
+            await self._lifespan.shutdown()
+            raise
+        self._sweep()
+
+    def drain(self) -> None:
+        """From now on every answer closes its connection; new ones are still accepted."""
+        self._door.draining = True
+
+    async def stop(self, grace: float) -> None:
+        """Accepts no more, lets requests that are whole have their answer for *grace* seconds, then cancels them."""
+        deadline = asyncio.get_running_loop().time() + grace
+        self.drain()
+        self._server.close()
+        for connection in self._connections():
+            connection.shutdown()
+        await self._emptied(deadline)
+        await self._finished(deadline)
+        for task in tuple(self._state.tasks):
+            task.cancel()
+        await self._finished(asyncio.get_running_loop().time() + _CANCELLED_TIME)
+        for connection in self._connections():
+            connection.transport.abort()
+        self._sweeper.cancel()
+        await self._lifespan.shutdown()
+
+    async def _emptied(self, deadline: float) -> None:
+        self._door.emptied.clear()
+        if not self._state.connections:
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._door.emptied.wait()
+        except TimeoutError:
+            return
+
+    async def _finished(self, deadline: float) -> None:
+        """A request can outlive its connection: a submit is finished for a caller who left."""
+        if self._state.tasks:
+            await asyncio.wait(tuple(self._state.tasks), timeout=deadline - asyncio.get_running_loop().time())
+
+    def _connection(self) -> Inbound:
+        return Inbound(self._config, self._state, self._lifespan.state, self._door)
+
+    def _connections(self) -> tuple[Inbound, ...]:
+        return cast("tuple[Inbound, ...]", tuple(self._state.connections))
+
+    def _sweep(self) -> None:
+        """One timer for all deadlines of all connections, and for the Date that answers carry."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(self._door.limits.sweep, self._sweep)
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
+        now = loop.time()
+        for connection in self._connections():
+            connection.inspect(now)

@@ -1,0 +1,195 @@
+"""The parts a configuration describes, each made and vetted on its own, so that every mistake is found at once."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.config import Config, Endpoint, Limit, Session, secret
+from proxy.errors import ConfigError, Problem
+from proxy.handles import Handles
+from proxy.identity import Issuer
+from proxy.keys import VerificationKey, hmac_key, public_key
+from proxy.limits import Rule, parse_rate
+from proxy.ownership import Listing
+from proxy.policy import EndpointPolicy, Rules
+from proxy.schema import SHIPPED, load
+from proxy.store import RedisStore
+from proxy.upstream import Origin, tls_context
+
+T = TypeVar("T")
+
+# What can stand in a header field, and is long enough to be looked for in answers. fal's own form is `id:secret`.
+_FAL_KEY = re.compile(r"[!-~]{8,512}")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything vetted that the application is put together from. Holds secrets; has no repr that shows them."""
+
+    config: Config
+    fal_key: str = field(repr=False)
+    handles: Handles
+    issuers: tuple[Issuer, ...]
+    listings: tuple[Listing, ...]
+    policies: tuple[EndpointPolicy, ...]
+    rules: tuple[Rule, ...]
+    store: RedisStore | None
+    tls: ssl.SSLContext | None
+
+
+def vet(config: Config) -> Parts:
+    """Raises ConfigError with every problem of the file, its environment and the files it names."""
+    bench = _Workbench(config)
+    fal_key, handles = bench.fal_key(), bench.handles()
+    issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
+    rules, store, tls = bench.rules(), bench.store(), bench.tls()
+    if bench.problems or fal_key is None or handles is None:
+        raise ConfigError(bench.problems)
+    return Parts(config, fal_key, handles, tuple(issuers), tuple(listings), tuple(policies), tuple(rules), store, tls)
+
+
+class _Workbench:
+    """What cannot be made is noted in *problems* under its key in the file, and the next part is tried."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.problems: list[Problem] = list(config.problems)
+
+    def fal_key(self) -> str | None:
+        return self._made("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
+
+    def handles(self) -> Handles | None:
+        name = self._config.handles.secrets_env
+        return self._made(
+            "handles.secrets_env", lambda: Handles([part.encode() for part in secret(self._config, name).split(",")])
+        )
+
+    def issuers(self) -> Iterable[Issuer]:
+        """Several [[sessions]] of one issuer are several keys of it."""
+        issuers: dict[str, Issuer] = {}
+        for index, session in self._config.sessions:
+            source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
+            issuer = self._made(
+                f"sessions[{index}].{source}",
+                partial(self._issuer, session, issuers.get(session.issuer)),
+            )
+            if issuer is not None:
+                issuers[issuer.issuer] = issuer
+        if not self._config.sessions:
+            self.problems.append(Problem("sessions", "none is configured, so nobody could ever call"))
+        return issuers.values()
+
+    def listings(self) -> Iterable[Listing]:
+        seen: set[str] = set()
+        for index, endpoint in self._config.endpoints:
+            if endpoint.id in seen:
+                self.problems.append(Problem(f"endpoints[{index}].id", f"{endpoint.id} is listed twice"))
+            seen.add(endpoint.id)
+        return [Listing(e.id, frozenset(e.actions), e.scope) for _, e in self._config.endpoints]
+
+    def policies(self) -> Iterable[EndpointPolicy]:
+        made = [
+            self._made(f"endpoints[{index}]", partial(self._policy, endpoint))
+            for index, endpoint in self._config.endpoints
+        ]
+        return [policy for policy in made if policy is not None]
+
+    def rules(self) -> Iterable[Rule]:
+        made = [self._made(f"limits[{index}]", partial(_rule, limit)) for index, limit in self._config.limits]
+        rules = [rule for rule in made if rule is not None]
+        names = [rule.name for rule in rules]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.problems.append(Problem("limits", f"two are named {name}"))
+        return rules
+
+    def store(self) -> RedisStore | None:
+        store = self._config.store
+        if store.kind == "memory":
+            return None
+        return self._made(
+            "store.url_env",
+            lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
+        )
+
+    def tls(self) -> ssl.SSLContext | None:
+        fal = self._config.fal
+        if Origin.parse(fal.queue_origin).scheme == "http":
+            return None
+        file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
+        return self._made("fal.ca_file", lambda: tls_context(file))
+
+    def _made(self, key: str, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except (ValueError, OSError) as error:
+            self.problems.append(Problem(key, str(error)))
+        except ConfigError as error:
+            self.problems.extend(Problem(f"{key}: {problem.key}", problem.message) for problem in error.problems)
+        return None
+
+    def _issuer(self, session: Session, known: Issuer | None) -> Issuer:
+        types = tuple(kind.lower().removeprefix("application/") for kind in session.types)
+        issuer = Issuer(
+            issuer=session.issuer,
+            audience=session.audience,
+            keys=(self._verification_key(session),),
+            leeway=session.leeway_seconds,
+            max_lifetime=session.max_lifetime_seconds,
+            types=(*types, None),
+            scope_claim=session.scope_claim,
+        )
+        return issuer if known is None else _merged(known, issuer)
+
+    def _verification_key(self, session: Session) -> VerificationKey:
+        if session.algorithm == "HS256":
+            if session.secret_env is None or session.public_key_file is not None:
+                raise ValueError("HS256 takes secret_env, and no public_key_file")
+            forbidden = [value.encode() for name in ("FAL_KEY",) if (value := self._config.environ.get(name))]
+            return hmac_key(secret(self._config, session.secret_env).encode(), session.kid, forbidden=forbidden)
+        if session.public_key_file is None or session.secret_env is not None:
+            raise ValueError(f"{session.algorithm} takes public_key_file, and no secret_env")
+        return public_key(session.algorithm, _bytes_of(self._config.base / session.public_key_file), session.kid)
+
+    def _policy(self, endpoint: Endpoint) -> EndpointPolicy:
+        shipped = SHIPPED / f"{endpoint.id}.json"
+        path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
+        if not path.exists() and endpoint.schema_file is None:
+            raise ValueError(f"no schema is shipped for {endpoint.id}; name one with schema_file")
+        cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
+        rules = Rules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
+        return EndpointPolicy(endpoint.id, load(path), rules)
+
+
+def _fal_key(text: str) -> str:
+    if _FAL_KEY.fullmatch(text) is None:
+        raise ValueError("not a fal key (id:secret)")
+    return text
+
+
+def _rule(limit: Limit) -> Rule:
+    amount, seconds = parse_rate(limit.rate)
+    return Rule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.when_away)
+
+
+def _merged(known: Issuer, issuer: Issuer) -> Issuer:
+    if {key.algorithm == "HS256" for key in (*known.keys, *issuer.keys)} == {True, False}:
+        raise ValueError("one issuer must not mix a shared secret with public keys")
+    if any(key.kid is None for key in (*known.keys, *issuer.keys)):
+        raise ValueError("an issuer with several keys needs a kid for each")
+    if issuer != replace(known, keys=issuer.keys):
+        raise ValueError("the keys of one issuer must share audience, lifetimes, types and scope_claim")
+    return replace(known, keys=(*known.keys, *issuer.keys))
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error

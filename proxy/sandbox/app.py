@@ -1,0 +1,232 @@
+"""A local fal: three apps for its three hosts over one state, and a fourth to look inside and turn the knobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, request_response
+from starlette.types import ASGIApp
+
+from proxy.sandbox.accounts import Accounts
+from proxy.sandbox.control import Control
+from proxy.sandbox.faults import Action, Knobs
+from proxy.sandbox.files import FileHost
+from proxy.sandbox.front import Front
+from proxy.sandbox.image_to_image import ImageToImage
+from proxy.sandbox.jobs import Job, Pace, Queue
+from proxy.sandbox.journal import Journal
+from proxy.sandbox.models import Models, failed
+from proxy.sandbox.queue_api import QueueApi
+from proxy.sandbox.replies import FalError, infrastructure, refuse
+from proxy.sandbox.run_api import RunApi
+from proxy.sandbox.settings import SandboxSettings
+from proxy.sandbox.sources import Sources
+from proxy.sandbox.storage_api import StorageApi
+from proxy.sandbox.token_api import TokenApi
+from proxy.sandbox.tokens import Tokens
+from proxy.sandbox.trouble import Trouble
+from proxy.sandbox.uploads import Uploads
+from proxy.sandbox.webhooks import Retries, Signer, Webhooks
+from proxy.sandbox.worker import Worker
+
+BANNER = """\
+  ------------------------------------------------------------------
+   SANDBOX. This is not fal.ai: no model runs here and nothing is
+   billed. Pictures are repainted by Pillow and labelled "sandbox";
+   every answer carries `x-sandbox: 1`. Never point real users at it.
+  ------------------------------------------------------------------"""
+
+Handler = Callable[[Request], Awaitable[Response]]
+# The action a fault names, the method, the path below the host, and what answers.
+Row = tuple[Action, str, str, Handler]
+
+# fal docs, common parameters: the header that says it was the caller's own deadline.
+_START_TIMEOUT = infrastructure(
+    504,
+    "Request timed out before it started",
+    error_type="startup_timeout",
+    headers={"x-fal-request-timeout-type": "user"},
+)
+
+_JOB = "/{endpoint:path}/requests/{request_id}"
+_UPLOAD = "/upload/{name}"
+# What a page on another origin may read, as fal lets it.
+_EXPOSED = [
+    "etag",
+    "x-fal-billable-units",
+    "x-fal-error-type",
+    "x-fal-request-id",
+    "x-fal-request-timeout-type",
+    "x-sandbox",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """*queue* stands in for queue.fal.run, *run* for fal.run, *rest* for rest.fal.ai and the CDN. Serve them on one
+    event loop, unwrapped (see `connection`).
+
+    *close* ends jobs, streams and deliveries, and may be called twice; the queue app's lifespan calls it at its end,
+    but a server waits for open streams before that, so call it when the stop signal comes.
+    """
+
+    queue: ASGIApp
+    run: ASGIApp
+    rest: ASGIApp
+    control: Control
+    close: Callable[[], Awaitable[None]]
+
+
+def create_sandbox(settings: SandboxSettings) -> Sandbox:
+    clock, closing = settings.clock, asyncio.Event()
+    knobs = Knobs(settings.faults, seed=settings.fault_seed)
+    journal = Journal(size=settings.journal_entries)
+    accounts = Accounts(settings.keys)
+    tokens = Tokens(clock=clock)
+    files = FileHost(settings.rest_origin, capacity=settings.file_bytes, clock=clock)
+    uploads = Uploads(settings.rest_origin, files, seconds=settings.upload_seconds, clock=clock)
+    sources = Sources(files, max_bytes=settings.fetch_bytes, seconds=settings.fetch_seconds)
+    models = Models(ImageToImage(sources, files), echoes=settings.models)
+    signer = Signer(settings.webhook_seed)
+    webhooks = Webhooks(signer, _retries(settings), clock=clock)
+    queue = Queue(_pace(settings), timed_out=failed(_START_TIMEOUT), clock=clock)
+
+    def on_end(job: Job) -> None:
+        if job.outcome is not None and job.outcome.units is not None:
+            journal.billed(job.outcome.units)
+        webhooks.announce(job)
+
+    worker = Worker(queue, models, knobs, run_seconds=settings.run_seconds, closing=closing, clock=clock, on_end=on_end)
+
+    async def close() -> None:
+        await worker.close()
+        await webhooks.close()
+
+    def forget() -> None:
+        for part in (worker, uploads, files, journal):
+            part.clear()
+        knobs.set(())
+
+    def host(surface: str, rows: list[Row], *, close: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
+        return Front(
+            _starlette(rows, knobs, closing, close),
+            surface=surface,
+            journal=journal,
+            accounts=accounts,
+            max_body=settings.max_body,
+            clock=clock,
+        )
+
+    jobs = QueueApi(settings.queue_origin, accounts, models, queue, worker, journal, clock, settings.heartbeat)
+    runs = RunApi(accounts, tokens, models, queue, worker, journal, clock, settings.heartbeat)
+    return Sandbox(
+        queue=host("queue", _queue_rows(jobs), close=close),
+        run=host("run", _run_rows(runs)),
+        rest=host("rest", _rest_rows(StorageApi(accounts, uploads, files), TokenApi(accounts, tokens), signer)),
+        control=Control(journal, knobs, forget),
+        close=close,
+    )
+
+
+def create_control(sandbox: Sandbox) -> Starlette:
+    """`GET /journal`, `GET /counts`, `GET|PUT|DELETE /faults`, `POST /reset`; no credential, so for loopback only."""
+    control = sandbox.control
+    return Starlette(
+        routes=[
+            Route("/journal", control.read_journal, methods=["GET"]),
+            Route("/counts", control.read_counts, methods=["GET"]),
+            Route("/faults", control.read_faults, methods=["GET"]),
+            Route("/faults", control.put_faults, methods=["PUT"]),
+            Route("/faults", control.delete_faults, methods=["DELETE"]),
+            Route("/reset", control.reset, methods=["POST"]),
+        ]
+    )
+
+
+def _queue_rows(api: QueueApi) -> list[Row]:
+    return [
+        ("status-stream", "GET", f"{_JOB}/status/stream", api.stream),
+        ("status", "GET", f"{_JOB}/status", api.status),
+        ("result", "GET", f"{_JOB}/response", api.result),
+        ("result", "GET", _JOB, api.result),
+        ("cancel", "PUT", f"{_JOB}/cancel", api.cancel),
+        ("submit", "POST", "/{endpoint:path}", api.submit),
+    ]
+
+
+def _run_rows(api: RunApi) -> list[Row]:
+    return [
+        ("run-stream", "POST", "/{endpoint:path}/stream", api.stream),
+        ("run", "POST", "/{endpoint:path}", api.call),
+    ]
+
+
+def _rest_rows(storage: StorageApi, tokens: TokenApi, signer: Signer) -> list[Row]:
+    async def jwks(request: Request) -> Response:
+        return JSONResponse(signer.jwks())
+
+    return [
+        ("upload", "POST", "/storage/upload/initiate", storage.initiate),
+        ("upload", "POST", "/storage/upload/initiate-multipart", storage.initiate),
+        ("put", "PUT", _UPLOAD, storage.put),
+        ("put", "PUT", f"{_UPLOAD}/{{number:int}}", storage.put_part),
+        ("put", "POST", f"{_UPLOAD}/complete", storage.complete),
+        ("file", "GET", "/files/{name}", storage.read),
+        ("token", "POST", "/tokens", tokens.mint),
+        ("token", "POST", "/tokens/realtime", tokens.mint_realtime),
+        ("jwks", "GET", "/.well-known/jwks.json", jwks),
+    ]
+
+
+def _starlette(
+    rows: list[Row], knobs: Knobs, closing: asyncio.Event, close: Callable[[], Awaitable[None]] | None
+) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        if close is not None:
+            await close()
+
+    cors = Middleware(
+        CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], expose_headers=_EXPOSED
+    )
+    app = Starlette(
+        routes=[
+            Route(
+                path, Trouble(request_response(handler), action=action, knobs=knobs, closing=closing), methods=[method]
+            )
+            for action, method, path, handler in rows
+        ],
+        middleware=[cors],
+        exception_handlers={FalError: refuse},  # type: ignore[dict-item]
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _pace(settings: SandboxSettings) -> Pace:
+    return Pace(
+        queue_seconds=settings.queue_seconds,
+        run_seconds=settings.run_seconds,
+        slots=settings.concurrency,
+        retention=settings.retention,
+        large_retention=settings.large_retention,
+    )
+
+
+def _retries(settings: SandboxSettings) -> Retries:
+    return Retries(
+        attempts=settings.webhook_attempts,
+        seconds=settings.webhook_seconds,
+        backoff=settings.webhook_backoff,
+        backoff_max=settings.webhook_backoff_max,
+    )

@@ -1,0 +1,84 @@
+"""Runs an application on its listeners until it is told to stop, and stops it without losing a request."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+import uvloop
+
+from proxy.assembly import Application
+from proxy.door import ListenerLimits
+from proxy.journal import Journal
+from proxy.listener import Listener
+from proxy.parts import Parts
+
+# Over the submit deadline, so that no submit under way is cut by our own stopping.
+_GRACE_OVER_DEADLINE = 2.0
+
+
+class Service:
+    """The public and the admin listener of one application. *log* is the descriptor of the journal."""
+
+    def __init__(self, parts: Parts, *, log: int) -> None:
+        server = parts.config.server
+        self._config = parts.config
+        self._journal = Journal(log, secrets=[parts.fal_key, parts.fal_key.rpartition(":")[2]])
+        self._application = Application(parts, self._journal)
+        self._public = Listener(
+            self._application.public,
+            limits=replace(ListenerLimits(), per_address=server.max_connections_per_address),
+            trusted=server.trusted_proxies,
+            lifespan="on",
+            report=self._application.refused_early,
+        )
+        self._admin = Listener(self._application.metrics)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._public.address
+
+    async def start(self, *, sock: socket.socket | None = None) -> None:
+        """Listens on *sock* where given, else where the configuration says. Raises OSError where that cannot be had."""
+        server, admin = self._config.server, self._config.admin
+        await self._public.start(server.host, server.port, sock=sock)
+        await self._admin.start(admin.host, admin.port)
+        host, port = self.address
+        self._journal.write({"event": "started", "address": f"{host}:{port}"})
+
+    async def stop(self, *, drain: float) -> None:
+        """`/readyz` turns red at once; for *drain* seconds new requests are still taken, then the last are finished."""
+        self._application.draining = True
+        self._public.drain()
+        self._journal.write({"event": "stopping"})
+        await asyncio.sleep(drain)
+        await self._public.stop(self._config.fal.submit_seconds + _GRACE_OVER_DEADLINE)
+        await self._admin.stop(0)
+        self._journal.write({"event": "stopped"})
+        self._journal.close()
+
+
+async def serve(parts: Parts, *, log: int) -> None:
+    """Returns after SIGTERM or SIGINT."""
+    service = Service(parts, log=log)
+    stopping = stop_signal()
+    await service.start()
+    await stopping.wait()
+    await service.stop(drain=parts.config.server.drain_seconds)
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT from here on."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def run(main: Callable[[], Coroutine[None, None, None]]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -1,0 +1,188 @@
+"""What is told of each request: one line in the journal, and counts for Prometheus."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from proxy.errors import Refusal
+from proxy.journal import Journal
+
+BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+MAX_CHILDREN = 1000  # label sets of one metric; what comes after counts as "other"
+
+
+@dataclass(slots=True)
+class AccessRecord:
+    """What is learned of one request on its way; none of it may be a secret, a token or a prompt.
+
+    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal.
+    """
+
+    request_id: str
+    method: str
+    path: bytes
+    clock: Callable[[], float]
+    started: float
+    action: str | None = None
+    endpoint: str | None = None
+    caller: str | None = None
+    status: int = 0
+    error_type: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+    upstream_ms: float | None = None
+    response_bytes: int = 0
+
+    def refused(self, refusal: Refusal) -> None:
+        self.status = refusal.status
+        self.error_type = refusal.error_type
+        self.reason = refusal.reason
+
+    def failed(self, error: BaseException) -> None:
+        """A defect of ours: the error and the frames it came through, innermost first, in what a line has room for."""
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        places = [f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames]
+        self.error_type = "internal_error"
+        self.reason = f"{type(error).__name__}: {error}"[:160] + f" ({' < '.join(places)})"
+
+    def upstream_clock(self) -> UpstreamClock:
+        """`with record.upstream_clock():` round the wait for fal, however it ends."""
+        return UpstreamClock(self)
+
+
+class UpstreamClock:
+    __slots__ = ("_record", "_started")
+
+    def __init__(self, record: AccessRecord) -> None:
+        self._record = record
+        self._started = record.clock()
+
+    def __enter__(self) -> None:
+        self._started = self._record.clock()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._record.upstream_ms = _milliseconds(self._record.clock() - self._started)
+
+
+_ChildT = TypeVar("_ChildT")
+
+
+class _Children(dict[tuple[str | int, ...], _ChildT]):
+    """The children of one metric by label values: looking one up here costs a third of what *labels* does."""
+
+    def __init__(self, labels: Callable[..., _ChildT]) -> None:
+        self._labels = labels
+
+    def __missing__(self, values: tuple[str | int, ...]) -> _ChildT:
+        if len(self) >= MAX_CHILDREN:
+            return self._labels(*["other"] * len(values))
+        child = self[values] = self._labels(*values)
+        return child
+
+
+class _Reading(Collector):
+    """A metric that is read where it lives, at every scrape."""
+
+    def __init__(self, read: Callable[[], Metric]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._read()]
+
+
+class Telemetry:
+    """Writes to *journal* and counts in *registry*; *clock* in seconds, monotonic. All names start with `fal_proxy_`.
+
+    Labels hold our own constants and listed endpoints, never a caller's text.
+    """
+
+    def __init__(
+        self, journal: Journal, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._journal = journal
+        self._registry = registry
+        self._clock = clock
+        requests = Counter("fal_proxy_requests", "Requests answered.", ["action", "status"], registry=registry)
+        refusals = Counter("fal_proxy_refusals", "Requests refused, or failed.", ["error_type"], registry=registry)
+        outcomes = Counter(
+            "fal_proxy_upstream_outcomes",
+            "What became of requests to fal.",
+            ["action", "endpoint", "outcome"],
+            registry=registry,
+        )
+        durations = Histogram(
+            "fal_proxy_request_duration_seconds",
+            "From the head of a request to the end of its answer.",
+            ["action"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._requests = _Children(requests.labels)
+        self._refusals = _Children(refusals.labels)
+        self._outcomes = _Children(outcomes.labels)
+        self._durations = _Children(durations.labels)
+        self.counter("log_lines_dropped", "Log lines lost because nobody read them.", lambda: journal.dropped)
+
+    def open(self, method: str, path: bytes) -> AccessRecord:
+        """*path* as it came on the wire, without its query."""
+        return AccessRecord(os.urandom(16).hex(), method, path, self._clock, self._clock())
+
+    def close(self, record: AccessRecord) -> None:
+        """To be called once, when all of the answer is sent or given up."""
+        seconds = self._clock() - record.started
+        action = "none" if record.action is None else str(record.action)
+        outcome = None if record.outcome is None else str(record.outcome)
+        self._requests[action, record.status].inc()
+        self._durations[action,].observe(seconds)
+        if record.error_type is not None:
+            self._refusals[record.error_type,].inc()
+        if outcome is not None:
+            self._outcomes[action, record.endpoint or "none", outcome].inc()
+        self._journal.write(
+            {
+                "event": "request",
+                "request_id": record.request_id,
+                "method": record.method,
+                "path": record.path.decode("latin-1"),
+                "action": action,
+                "endpoint": record.endpoint,
+                "caller": record.caller and record.caller[:16],
+                "status": record.status,
+                "error_type": record.error_type,
+                "reason": record.reason,
+                "outcome": outcome,
+                "upstream_ms": record.upstream_ms,
+                "duration_ms": _milliseconds(seconds),
+                "response_bytes": record.response_bytes,
+            }
+        )
+
+    def refused_early(self, error_type: str) -> None:
+        """Counts what ended before it was a request: no line, since a flood of them would be one of lines."""
+        self._refusals[error_type,].inc()
+
+    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Exposes what *read* says at each scrape, as `fal_proxy_<name>`."""
+        self._registry.register(_Reading(lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read())))
+
+    def counter(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """As `gauge`, for a total that only grows: `fal_proxy_<name>_total`."""
+        self._registry.register(_Reading(lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read())))
+
+    def exposition(self) -> bytes:
+        """All metrics in the Prometheus text format 0.0.4."""
+        return generate_latest(self._registry)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,119 @@
+"""The bytes of an HTTP/1.1 answer, judged as they come: no I/O and no event loop (RFC 9112).
+
+httptools (llhttp, in its strict mode) refuses bare CR and LF, folded lines, spaces before the colon, a wrong, repeated
+or missing length and Content-Length next to Transfer-Encoding. What it lets pass and a client must not is refused here.
+"""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from proxy.errors import MalformedResponse, ResponseTooLarge
+
+Fields = list[tuple[bytes, bytes]]
+
+_CONTINUE = 100
+_BODILESS = frozenset({204, 304})
+
+
+class Answer:
+    """One answer after another on one connection; `begin` before each.
+
+    *max_head* caps, in bytes, all that is not content: the head, chunk sizes and extensions, trailers. It counts from
+    the last byte of content and is looked at once a read, so one read may go beyond it.
+    """
+
+    def __init__(self, *, max_head: int) -> None:
+        self._parser = HttpResponseParser(self)
+        self._max_head = max_head
+        self.begin()
+
+    def begin(self) -> None:
+        self.status = 0  # until the final head is complete
+        self.fields: Fields = []
+        self.ended = False
+        self.keep_alive = False
+        self.buffered = 0
+        self._content: list[bytes] = []
+        self._started = False
+        self._until_close = False
+        self._framing = 0
+        self._flaw: str | None = None
+
+    def feed(self, data: bytes) -> None:
+        """*data* is one read, not empty. Raises MalformedResponse or ResponseTooLarge, which end the connection."""
+        if not self._started:
+            # llhttp would also take RTSP/1.1, and skip blank lines left over from an earlier answer.
+            if not data.startswith(b"H"):
+                raise malformed("not an HTTP answer")
+            self._started = True
+        self._framing += len(data)
+        ended_early = self._parse(data)
+        if self._flaw is not None:
+            raise malformed(self._flaw)
+        if ended_early:
+            raise malformed("bytes after the end of the answer")
+        if self._framing > self._max_head:
+            raise ResponseTooLarge(f"more than {self._max_head} bytes without content", sent=True, received=True)
+
+    def close(self) -> None:
+        """The peer ended its side in good order: the only end of an answer that has no length."""
+        self.ended = self.ended or self._until_close
+
+    def take(self) -> bytes:
+        """The content that came since the last call."""
+        content = b"".join(self._content)
+        self._content.clear()
+        self.buffered = 0
+        return content
+
+    def _parse(self, data: bytes) -> bool:
+        """Whether the answer ended before the last byte: fed apart, as llhttp swallows blank lines after an answer."""
+        try:
+            self._parser.feed_data(data[:-1])
+            ended_early = self.ended
+            self._parser.feed_data(data[-1:])
+        except (HttpParserError, HttpParserUpgrade) as error:
+            raise malformed(self._flaw or str(error)) from error
+        return ended_early
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.status == 0:  # later ones are trailers, which nobody may mistake for fields of the head
+            self.fields.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status == _CONTINUE:
+            self.fields.clear()
+            return
+        self._flaw = self._judge(status)
+        self.status = status
+
+    def on_body(self, content: bytes) -> None:
+        self._content.append(content)
+        self.buffered += len(content)
+        self._framing = 0
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self.ended = True
+            self.keep_alive = self._parser.should_keep_alive()
+
+    def _judge(self, status: int) -> str | None:
+        """What is wrong with the complete head (RFC 9110 section 15, RFC 9112 section 6.3)."""
+        if self._parser.get_http_version() != "1.1":
+            return "not HTTP/1.1"
+        if not 200 <= status <= 599:
+            return f"status {status} is not a final one"
+        codings = [value for name, value in self.fields if name == b"transfer-encoding"]
+        if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
+            return "the transfer encoding is not exactly chunked"
+        lengths = [value for name, value in self.fields if name == b"content-length"]
+        if status in _BODILESS:
+            return f"a {status} with content" if codings or lengths not in ([], [b"0"]) else None
+        self._until_close = not codings and not lengths
+        return None
+
+
+def malformed(reason: str) -> MalformedResponse:
+    return MalformedResponse(reason, sent=True, received=True)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from proxy.upstream import UpstreamResponse
+
+from proxy import errors
+from proxy.errors import (
+    BadRequest,
+    JobNotFound,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    Refusal,
+    TransportError,
+    Unavailable,
+    UpstreamFailed,
+)
+from proxy.outcomes import MAX_ERROR_BODY, Judge, Outcome, outcome_of, read_broke, submit_broke
+
+KEY = b"key-id:key-secret-canary"
+JUDGE = Judge(frozenset({KEY, b"key-secret-canary"}))
+JSON = (b"content-type", b"application/json")
+TRANSPORT = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TransportError)]
+
+
+def said(status: int, body: bytes = b'{"detail":"x"}', *fields: tuple[bytes, bytes]) -> UpstreamResponse:
+    return UpstreamResponse(status, fields or (JSON,), body)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_a_submit_with_any_2xx_is_accepted(status: int) -> None:
+    """fal's documents disagree on 200 or 202; any success is one."""
+    assert JUDGE.submit(said(status)).outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize(("status", "shown"), [(400, 400), (404, 404), (408, 400), (409, 400), (413, 413), (422, 422)])
+def test_fals_definite_refusal_is_shown_and_never_replayed(status: int, shown: int) -> None:
+    """A 4xx keeps its body; the two codes that the Python client replays become a 400."""
+    relayed = JUDGE.submit(said(status))
+
+    assert (Outcome.REFUSED, shown, b'{"detail":"x"}') == (relayed.outcome, relayed.status, relayed.body)
+
+
+UNKNOWN_SUBMITS = {
+    "500": said(500),
+    "502": said(502),
+    "504": said(504),
+    "503-html": said(503, b"<html>", (b"content-type", b"text/html")),
+    "302": said(302, b"", (b"location", b"https://evil.test")),
+    "200-html": said(200, b"<html>", (b"content-type", b"text/html")),
+    "200-no-type": said(200, b"{}", (b"server", b"x")),
+    "200-gzip": said(200, b"\x1f\x8b", JSON, (b"content-encoding", b"gzip")),
+    "200-with-our-key": said(200, b'{"request_id":"' + KEY + b'"}'),
+}
+
+
+@pytest.mark.parametrize("response", UNKNOWN_SUBMITS.values(), ids=UNKNOWN_SUBMITS)
+def test_a_submit_that_may_run_is_unknown(response: UpstreamResponse) -> None:
+    """Where a job may exist although no usable answer came, nobody may be told to try again."""
+    with pytest.raises(OutcomeUnknown) as refused:
+        JUDGE.submit(response)
+
+    assert outcome_of(refused.value) is Outcome.UNKNOWN
+
+
+def test_fals_own_503_is_a_refusal_that_may_be_replayed() -> None:
+    """503 with fal's JSON means not taken; its Retry-After is passed on."""
+    with pytest.raises(Unavailable) as refused:
+        JUDGE.submit(said(503, b'{"detail":"busy"}', JSON, (b"retry-after", b"7")))
+
+    assert (b"retry-after", b"7") in refused.value.headers
+    assert outcome_of(refused.value) is Outcome.REFUSED
+
+
+@pytest.mark.parametrize("judge", [JUDGE.submit, JUDGE.read])
+@pytest.mark.parametrize("status", [401, 403])
+def test_fals_complaint_about_the_key_is_masked(judge: type[Judge.submit], status: int) -> None:
+    """The caller learns neither that the key is bad nor that the balance is spent."""
+    with pytest.raises(UpstreamFailed) as refused:
+        judge(said(status, b'{"detail":"User is locked. Reason: Exhausted balance."}'))
+
+    assert "balance" not in str(refused.value.detail)
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"), [(b"30", b"30"), (b"0", b"1"), (b"99999", b"300"), (b"-1", b"1"), (b"soon", b"1"), (b"", b"1")]
+)
+def test_a_busy_model_passes_a_clamped_retry_after(raw: bytes, seconds: bytes) -> None:
+    """429 passes on, with a wait between one second and five minutes."""
+    with pytest.raises(RateLimited) as refused:
+        JUDGE.submit(said(429, b"{}", JSON, (b"retry-after", raw)))
+
+    assert (b"retry-after", seconds) in refused.value.headers
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        said(400, b"<html>", (b"content-type", b"text/html")),
+        said(422, b'{"key":"key-secret-canary"}'),
+        said(422, b'"' + b"a" * MAX_ERROR_BODY + b'"'),
+    ],
+    ids=["html", "canary", "huge"],
+)
+def test_an_error_body_unfit_to_show_is_replaced(response: UpstreamResponse) -> None:
+    """Pages, leaked keys and floods become a constant."""
+    with pytest.raises(BadRequest) as refused:
+        JUDGE.submit(response)
+
+    assert refused.value.detail == "fal refused the request"
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_read_keeps_its_status(status: int) -> None:
+    """202 while running, 200 when done: fal's own clients decide by it."""
+    assert JUDGE.read(said(status)).status == status
+
+
+@pytest.mark.parametrize("status", [400, 405, 422])
+def test_a_read_keeps_the_models_error(status: int) -> None:
+    """A failed job's own error comes back on its result."""
+    assert JUDGE.read(said(status)).status == status
+
+
+@pytest.mark.parametrize("status", [301, 304, 500, 502, 503, 504])
+def test_a_read_that_failed_upstream_may_be_repeated(status: int) -> None:
+    """Every broken read is the same constant 502."""
+    with pytest.raises(UpstreamFailed):
+        JUDGE.read(said(status))
+
+
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_read_of_a_page_is_a_failure(status: int) -> None:
+    """HTML never passes."""
+    with pytest.raises(UpstreamFailed):
+        JUDGE.read(said(status, b"<html>", (b"content-type", b"text/html")))
+
+
+def test_a_job_fal_forgot_is_as_unknown_as_a_foreign_one() -> None:
+    """fal's 404 becomes the one 404."""
+    with pytest.raises(JobNotFound):
+        JUDGE.read(said(404, b'{"status":"NOT_FOUND"}'))
+
+
+@pytest.mark.parametrize("kind", TRANSPORT, ids=lambda kind: kind.__name__)
+def test_every_transport_error_has_an_outcome(kind: type[TransportError]) -> None:
+    """Whether anything was sent decides, and nothing else: for submits safe 503 or final 504, for reads 503 or 502."""
+    error = kind.__new__(kind)
+    for sent, submit, read in [(False, NotSent, NotSent), (True, OutcomeUnknown, UpstreamFailed)]:
+        TransportError.__init__(error, "broke", sent=sent)
+
+        assert type(submit_broke(error)) is submit
+        assert type(read_broke(error)) is read
+
+
+@pytest.mark.parametrize(
+    ("refusal", "outcome"),
+    [
+        (NotSent(), Outcome.NOT_SENT),
+        (OutcomeUnknown(), Outcome.UNKNOWN),
+        (UpstreamFailed(), Outcome.REFUSED),
+        (RateLimited(retry_after=1), Outcome.REFUSED),
+    ],
+)
+def test_a_refusal_tells_what_became_of_the_money(refusal: Refusal, outcome: Outcome) -> None:
+    """The ledger settles by this."""
+    assert outcome_of(refusal) is outcome
