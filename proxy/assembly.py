@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Scope
 
+from proxy import relay
 from proxy.addresses import client_address
 from proxy.answers import JobAnswers
 from proxy.bodies import BodyBudget
@@ -39,9 +40,12 @@ FAILED_LOGINS_WINDOW = 60
 
 
 class Application:
-    """*public* for the public listener, *metrics* for the admin one. Set *draining* to turn `/readyz` red."""
+    """*public* for the public listener, *metrics* for the admin one. Set *draining* to turn `/readyz` red.
 
-    def __init__(self, parts: Parts, journal: Journal) -> None:
+    *upstream* takes the place of the HTTP client that *parts* describe.
+    """
+
+    def __init__(self, parts: Parts, journal: Journal, *, upstream: relay.Upstream | None = None) -> None:
         server, fal = parts.config.server, parts.config.fal
         self.draining = False
         self._parts = parts
@@ -49,7 +53,7 @@ class Application:
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._policy = Policy(parts.policies)
         self._public_url = f"{server.public_origin}{server.prefix}"
-        self._upstream = Upstream(
+        self._upstream = upstream or Upstream(
             Origin.parse(fal.queue_origin),
             tls=parts.tls,
             max_connections=fal.max_connections,

@@ -26,14 +26,14 @@ def capped(schema: dict[str, Json], limit: float) -> dict[str, Json]:
     """
     measures: set[str] = set()
     tighter = _tightened(schema, limit, measures)
-    if len(measures) != 1 or not isinstance(tighter, dict):
+    if len(measures) != 1:
         raise Uncappable("the field is not always a number, always a string or always a list")
     if jsonschema_rs.canonicalize(tighter).satisfiability() == Satisfiability.NO:
         raise Uncappable("the schema accepts no value that small")
     return tighter
 
 
-def _tightened(schema: Json, limit: float, measures: set[str]) -> Json:
+def _tightened(schema: Json, limit: float, measures: set[str]) -> dict[str, Json]:
     """*measures* takes down which keywords the limit went into."""
     if not isinstance(schema, dict):
         raise Uncappable("the schema takes anything there")

@@ -28,13 +28,14 @@ class _Group(click.Group):
         """Our own errors end the command with a line a problem and status 1; defects keep their traceback."""
         try:
             super().invoke(ctx)
-            return
         except ConfigError as error:
             for problem in error.problems:
                 click.echo(f"{problem.key}: {problem.message}", err=True)
             click.echo(f"{len(error.problems)} problem(s)", err=True)
         except (FalProxyError, ValueError, OSError) as error:
             click.echo(str(error), err=True)
+        else:
+            return
         ctx.exit(1)
 
 

@@ -1,163 +1,33 @@
 """The configuration: one TOML file, secrets from the environment, every problem found in one pass.
 
-The models hold the file's shape and what a value can be checked for alone. What takes files or keys is checked while
-the parts are built (`assembly`), into the same list of problems.
+What takes files or keys is checked while the parts are made (`parts`), into the same list of problems.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.errors import ConfigError, Problem
-from proxy.limits import parse_rate
-from proxy.targets import Action, endpoint_id
-from proxy.upstream import Origin
-
-
-def _origin(text: str) -> str:
-    Origin.parse(text)
-    return text.rstrip("/")
-
-
-def _rate(text: str) -> str:
-    parse_rate(text)
-    return text
-
-
-def _number(value: JsonValue) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")  # noqa: TRY004 pydantic turns only a ValueError into a problem
-    return value
-
-
-# A plain union would put the name of the branch that failed into the key of a problem.
-Number = Annotated[JsonValue, AfterValidator(_number)]
-OriginText = Annotated[str, AfterValidator(_origin)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
-
-
-class Section(BaseModel):
-    """A table of the file. An unknown key is an error: a misspelt limit must not be a missing one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Server(Section):
-    """Where callers reach us. *public_origin* is what callers use (the front proxy's), never taken from a request."""
-
-    public_origin: OriginText
-    prefix: str = Field(default="/api/fal", pattern=r"^(/[A-Za-z0-9._-]+)+$")
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    allowed_hosts: tuple[str, ...] = ()
-    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
-    forwarded_header: Literal["x-forwarded-for", "x-real-ip"] = "x-forwarded-for"
-    cors_origins: tuple[OriginText, ...] = ()
-    max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
-    max_connections_per_address: int = Field(default=100, ge=1)
-    drain_seconds: float = Field(default=5.0, ge=0, le=300)
-
-
-class Admin(Section):
-    """Metrics and nothing else; off the public port by design."""
-
-    host: str = "127.0.0.1"
-    port: Port = 9090
-
-
-class Fal(Section):
-    """The upstream. FAL_KEY itself comes from the environment (FAL_KEY or FAL_KEY_FILE)."""
-
-    queue_origin: OriginText = "https://queue.fal.run"
-    ca_file: Path | None = None
-    max_connections: int = Field(default=100, ge=1, le=10_000)
-    connect_seconds: Seconds = 5.0
-    submit_seconds: Seconds = 30.0
-    poll_seconds: Seconds = 15.0
-
-
-class Store(Section):
-    """Where counts shared by workers live: this process's memory, or Redis/Valkey at the URL in *url_env*."""
-
-    kind: Literal["memory", "redis"] = "memory"
-    url_env: str = "FAL_PROXY_REDIS_URL"
-    prefix: str = Field(default="fal-proxy:", pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
-
-
-class HandleSecrets(Section):
-    """Comma-separated secrets in *secrets_env*, 32 bytes or more each: the first seals, all open."""
-
-    secrets_env: str = "FAL_PROXY_HANDLE_SECRETS"
-
-
-class Session(Section):
-    """One issuer of session tokens and one of its keys: *secret_env* for HS256, *public_key_file* (PEM or JWK) else."""
-
-    issuer: str = Field(min_length=1, max_length=256)
-    audience: str = Field(min_length=1, max_length=256)
-    algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"]
-    secret_env: str | None = None
-    public_key_file: Path | None = None
-    kid: str | None = Field(default=None, min_length=1, max_length=256)
-    types: tuple[str, ...] = ("JWT", "at+jwt")
-    leeway_seconds: float = Field(default=30.0, ge=0, le=120)
-    max_lifetime_seconds: float = Field(default=86_400.0, gt=0)
-    scope_claim: str = "scope"
-
-
-class Endpoint(Section):
-    """One model endpoint that callers may use; whatever is not listed is refused."""
-
-    id: Annotated[str, AfterValidator(endpoint_id)]
-    actions: tuple[Action, ...] = DEFAULT_ACTIONS
-    scope: str | None = None
-    schema_file: Path | None = None
-    force: dict[str, JsonValue] = Field(default_factory=dict)
-    default: dict[str, JsonValue] = Field(default_factory=dict)
-    cap: dict[str, Number] = Field(default_factory=dict)
-    forbid: tuple[str, ...] = ()
-
-
-class Limit(Section):
-    """A short-window request limit, e.g. `rate = "30/minute"` (the notation of the `limits` library)."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
-    per: Literal["user", "address"]
-    actions: tuple[Action, ...] = Field(min_length=1)
-    rate: Annotated[str, AfterValidator(_rate)]
-    when_away: Literal["deny", "local", "allow"] = "deny"
-
-
-# Polls have windows of their own: the Python client asks every 100 ms, and a cancel must never wait behind polls.
-DEFAULT_LIMITS = (
-    Limit(name="submit-user", per="user", actions=(Action.SUBMIT,), rate="30/minute"),
-    Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),
-    Limit(name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", when_away="local"),
-    Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", when_away="local"),
+from proxy.sections import (
+    DEFAULT_LIMITS,
+    Admin,
+    Document,
+    Endpoint,
+    Fal,
+    HandleSecrets,
+    Limit,
+    Section,
+    Server,
+    Session,
+    Store,
 )
-
-
-class Document(Section):
-    """The whole file; its JSON Schema is shipped as docs/config.schema.json."""
-
-    server: Server
-    admin: Admin = Admin()
-    fal: Fal = Fal()
-    store: Store = Store()
-    handles: HandleSecrets = HandleSecrets()
-    sessions: tuple[Session, ...] = ()
-    endpoints: tuple[Endpoint, ...] = ()
-    limits: tuple[Limit, ...] = DEFAULT_LIMITS
-
 
 _ModelT = TypeVar("_ModelT", bound=Section)
 
@@ -165,7 +35,7 @@ _ModelT = TypeVar("_ModelT", bound=Section)
 @dataclass(frozen=True)
 class Config:
     """What was read, with what was wrong with it. Sections in error are at their defaults, so that the rest can
-    still be checked; nothing may start while *problems* is not empty (`assembly` sees to that).
+    still be checked; nothing may start while *problems* is not empty (`parts.vet` sees to that).
 
     *sessions*, *endpoints* and *limits* carry their index in the file. *base* is what relative paths are relative to.
     """
@@ -178,7 +48,7 @@ class Config:
     sessions: tuple[tuple[int, Session], ...]
     endpoints: tuple[tuple[int, Endpoint], ...]
     limits: tuple[tuple[int, Limit], ...]
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
 

@@ -24,7 +24,10 @@ _MAX_AGE = b"600"  # seconds; browsers cap it near this anyway, and a removed or
 
 
 class Cors:
-    """No credentials mode: a cross-origin page brings a token, never our cookie."""
+    """No credentials mode: a cross-origin page brings a token, never our cookie.
+
+    `fields` goes onto every answer, that to a preflight included.
+    """
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origin.encode("ascii") for origin in origins)
@@ -33,15 +36,14 @@ class Cors:
         """The answer to a preflight, or None where the request is none. Raises Forbidden for an origin not listed."""
         if method != "OPTIONS" or headers.first(fields, b"access-control-request-method") is None:
             return None
-        granted = self.fields(fields)
-        if not granted:
+        if not self.fields(fields):
             raise Forbidden("This origin is not allowed here", error_type="origin_not_allowed")
         allowed = (
             (b"access-control-allow-methods", b"GET, POST, PUT"),
             (b"access-control-allow-headers", _ALLOW_HEADERS),
             (b"access-control-max-age", _MAX_AGE),
         )
-        return Answer(200, b"", (*granted[:1], *allowed))
+        return Answer(200, b"", allowed)
 
     def fields(self, fields: headers.Fields) -> headers.Fields:
         """What an answer to *fields* carries so that the page may read it: nothing for an origin not listed."""

@@ -25,7 +25,6 @@ from proxy.errors import CLOSE, ContentTooLarge, HeadTooLarge, Overloaded, Refus
 from proxy.guards import check_framing, malformed
 
 _CHUNK_FRAME = 12  # bytes a chunk may take beside its content: eight digits and two CRLF; more counts as extension
-_NEVER = math.inf
 
 
 class Phase(enum.Enum):
@@ -60,9 +59,6 @@ class Inbound(HttpToolsProtocol):
         self._phase = _HEAD
         self._until = self.loop.time() + self._limits.head_time
         self._surplus = 0  # bytes read of this request that are not content
-        self._content = 0
-        self._unwanted = 0
-        self._body_began = 0.0
         self._unsent = (0.0, 0)  # since when, how much
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -117,16 +113,14 @@ class Inbound(HttpToolsProtocol):
         self.headers = []  # trailers go here and nowhere: the application must not see them among its header fields
         cycle = self.cycle
         cycle.transport = cast(asyncio.Transport, self._outlet)
-        if self.expect_100_continue:
-            # Answered early, nobody can tell whether a body follows (RFC 9110 section 10.1.1); HTTP/1.0 has no 100.
-            cycle.keep_alive = False
-            cycle.waiting_for_100_continue = self.scope["http_version"] == "1.1"
-        if self._door.draining:
-            cycle.keep_alive = False
+        # After an early answer nobody can tell whether the body comes yet (RFC 9110 section 10.1.1); 1.0 has no 100.
+        cycle.keep_alive = cycle.keep_alive and not (self.expect_100_continue or self._door.draining)
+        cycle.waiting_for_100_continue = self.expect_100_continue and self.scope["http_version"] == "1.1"
         self._phase = _BODY
         self._body_began = self.loop.time()
         self._until = self._body_began + self._limits.body_time
         self._content = self._unwanted = 0
+        self._chunked = False
 
     def _check_head(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -138,6 +132,7 @@ class Inbound(HttpToolsProtocol):
             raise malformed("There is nothing to upgrade to here")  # CONNECT; the parser would take its body for data
 
     def on_chunk_header(self) -> None:
+        self._chunked = True
         self._surplus -= _CHUNK_FRAME
 
     def on_body(self, body: bytes) -> None:
@@ -150,13 +145,15 @@ class Inbound(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._chunked and self._surplus > self._limits.framing:
+            raise HeadTooLarge
         super().on_message_complete()
         self._surplus = 0
         if self.cycle.response_complete:
             self._rest()
         else:
             self._phase = _ANSWER
-            self._until = _NEVER
+            self._until = math.inf
 
     def on_response_complete(self) -> None:
         if self._phase is not _ENDED:
@@ -190,7 +187,7 @@ class Inbound(HttpToolsProtocol):
         return self._content < self._limits.min_rate * (now - self._body_began - self._limits.rate_grace)
 
     def _is_stalled(self, now: float) -> bool:
-        """Only a buffer that nothing is added to says what the client takes: a full one, or one with the last answer."""
+        """Only a buffer that nothing is added to tells what the client takes: a full one, or the last answer's."""
         since, before = self._unsent
         left = self.transport.get_write_buffer_size()
         judged = left and (self.flow.write_paused or self._phase is not _ANSWER)
@@ -238,8 +235,7 @@ class Inbound(HttpToolsProtocol):
             self.transport.write_eof()
 
     def _wire(self, refusal: Refusal) -> bytes:
-        told = {"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type}
-        body = orjson.dumps(told)
+        body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
         fields = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),

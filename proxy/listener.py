@@ -96,6 +96,7 @@ class Listener:
         await self._finished(asyncio.get_running_loop().time() + _CANCELLED_TIME)
         for connection in self._connections():
             connection.transport.abort()
+        await self._emptied(asyncio.get_running_loop().time() + _CANCELLED_TIME)
         self._sweeper.cancel()
         await self._lifespan.shutdown()
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from proxy.config import Config, Endpoint, Limit, Session, secret
+from proxy.config import Config, secret
 from proxy.errors import ConfigError, Problem
 from proxy.handles import Handles
 from proxy.identity import Issuer
@@ -20,6 +20,7 @@ from proxy.limits import Rule, parse_rate
 from proxy.ownership import Listing
 from proxy.policy import EndpointPolicy, Rules
 from proxy.schema import SHIPPED, load
+from proxy.sections import Endpoint, Limit, Session
 from proxy.store import RedisStore
 from proxy.upstream import Origin, tls_context
 

@@ -27,6 +27,8 @@ class Deadlines:
 class Upstream(Protocol):
     async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse: ...
 
+    async def aclose(self) -> None: ...
+
 
 # Rebuilt from what was parsed; the caller's own string never gets here.
 PATHS: Mapping[Action, tuple[bytes, str]] = {

@@ -72,16 +72,11 @@ class Validator:
 
     def violations(self, value: Json, *, effort: int = _EFFORT) -> list[FieldError]:
         """Every error of *value*, at most 50, or the first alone where it holds more than *effort* values."""
-        if self._compiled.is_valid(value):
-            return []
-        found = list(self._compiled.iter_errors(value)) if _within(effort, value) else self._first(value)
-        return list(islice(_explain(found, value), MAX_VIOLATIONS))
-
-    def _first(self, value: Json) -> list[ValidationError]:
         try:
             self._compiled.validate(value)
-        except ValidationError as exc:
-            return [exc]
+        except ValidationError as first:
+            found = self._compiled.iter_errors(value) if _within(effort, value) else [first]
+            return list(islice(_explain(found, value), MAX_VIOLATIONS))
         return []
 
 
@@ -131,7 +126,8 @@ def _explain_one(error: ValidationError, value: Json) -> Iterable[FieldError]:
             here = error.instance_path
             meant = [errors for errors in branches if not any(_wrong_kind(each, here, found) for each in errors)]
             if meant:
-                return _explain(_closest(meant), value)
+                closest: list[ValidationError] = min(meant, key=_distance)
+                return _explain(closest, value)
             alternatives = chain.from_iterable(map(_distinct, branches))
             return [_expected([each for each in alternatives if each.instance_path == here], path)]
     keyword = error.kind.name
@@ -157,10 +153,6 @@ def _name_of(number: int, members: Mapping[str, Json]) -> str:
     digits = str(number)
     alike = (name for name in members if _NUMERIC.fullmatch(name) and (name.lstrip("+0") or "0") == digits)
     return digits if digits in members else next(alike, digits)
-
-
-def _closest(branches: Iterable[list[ValidationError]]) -> list[ValidationError]:
-    return min(branches, key=_distance)
 
 
 def _distance(errors: list[ValidationError]) -> tuple[bool, int]:
@@ -201,7 +193,7 @@ def _expected(errors: Iterable[ValidationError], path: Sequence[str | int]) -> F
 
 
 def _either(wanted: Iterable[str]) -> str:
-    options = list(dict.fromkeys(wanted))
+    options = list(dict.fromkeys(wanted)) or ["left out"]
     if len(options) > _MAX_OPTIONS:
         return f"one of {', '.join(options[:_MAX_OPTIONS])} and {len(options) - _MAX_OPTIONS} more"
     return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Config, Document, load, read, secret
+from proxy.config import Config, load, read, secret
 from proxy.errors import ConfigError
+from proxy.sections import Document
 from proxy.targets import Action
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,130 @@
+"""A whole application over a scripted upstream, in process: what the unit tests of the line and of its front share."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from proxy.assembly import Application
+from proxy.config import read
+from proxy.journal import Journal
+from proxy.minting import mint
+from proxy.parts import Parts, vet
+from proxy.upstream import UpstreamRequest, UpstreamResponse
+
+ENDPOINT, APP = "fal-ai/hyper-sdxl/image-to-image", "fal-ai/hyper-sdxl"
+FAL_KEY = "canary-id:canary-secret-5f1c"
+SESSION_SECRET = "session-" + "5b1f0c8e9d7a4f3b2e6c" * 2
+ISSUER, AUDIENCE = "https://app.example.com", "fal-proxy"
+ORIGIN = "https://gate.example.com"
+JOB = "764cabcf-b745-4b3e-ae38-1200304cf45b"
+JSON = (b"content-type", b"application/json")
+INPUT = {"image_url": "https://example.com/cat.png", "prompt": "a cat"}
+
+
+def document(**sections: object) -> dict[str, object]:
+    return {
+        "server": {"public_origin": ORIGIN},
+        "fal": {"queue_origin": "http://127.0.0.1:9"},
+        "sessions": [{"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}],
+        "endpoints": [{"id": ENDPOINT}],
+        **sections,
+    }
+
+
+ENVIRON = {
+    "FAL_KEY": FAL_KEY,
+    "SESSION_SECRET": SESSION_SECRET,
+    "FAL_PROXY_HANDLE_SECRETS": "handle-secret-of-the-tests-000001",
+}
+
+
+def parts_of(**sections: object) -> Parts:
+    return vet(read(document(**sections), ENVIRON, base=Path()))
+
+
+def token(subject: str = "alice", *, scopes: Sequence[str] = (), lifetime: float = 600) -> str:
+    return mint(
+        algorithm="HS256",
+        key=SESSION_SECRET.encode(),
+        issuer=ISSUER,
+        audience=AUDIENCE,
+        subject=subject,
+        lifetime=lifetime,
+        now=time.time(),
+        scopes=scopes,
+    )
+
+
+def said(value: object, status: int = 200, *fields: tuple[bytes, bytes]) -> UpstreamResponse:
+    return UpstreamResponse(status, (JSON, *fields), json.dumps(value).encode())
+
+
+QUEUED = {"status": "IN_QUEUE", "request_id": JOB, "queue_position": 0, "status_url": "https://queue.fal.run/x"}
+
+
+Step = UpstreamResponse | Exception | Callable[[], Awaitable[UpstreamResponse]]
+
+
+@dataclass
+class ScriptedUpstream:
+    """Answers each request with the next of *script*, or raises it; the last one stays. Remembers what was asked."""
+
+    script: list[Step]
+    asked: list[UpstreamRequest] = field(default_factory=list)
+
+    async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse:
+        self.asked.append(request)
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, Exception):
+            raise step
+        return step if isinstance(step, UpstreamResponse) else await step()
+
+    async def aclose(self) -> None:
+        self.script.clear()
+
+
+@dataclass
+class Gate:
+    """An application in process, what it asked upstream and what it told its journal."""
+
+    application: Application
+    upstream: ScriptedUpstream
+    journal: Journal
+    log: Path
+
+    def client(self, subject: str | None = "alice") -> httpx2.AsyncClient:
+        """A caller with a session of *subject*, or with none."""
+        transport = httpx2.ASGITransport(app=self.application.public, raise_app_exceptions=False)
+        headers = {} if subject is None else {"authorization": f"Bearer {token(subject)}"}
+        return httpx2.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers)
+
+    def lines(self) -> list[dict[str, object]]:
+        """All journal lines of requests; closes the journal."""
+        self.journal.close()
+        events = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [event for event in events if event["event"] == "request"]
+
+    async def metrics(self) -> str:
+        transport = httpx2.ASGITransport(app=self.application.metrics)
+        async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+            return (await client.get("/metrics")).text
+
+
+@contextmanager
+def gate(tmp_path: Path, *script: Step, **sections: object) -> Iterator[Gate]:
+    """*script* is what the upstream answers; *sections* replace those of the small test configuration."""
+    log = tmp_path / "journal"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    upstream = ScriptedUpstream(list(script) or [said(QUEUED)])
+    journal = Journal(descriptor)
+    yield Gate(Application(parts_of(**sections), journal, upstream=upstream), upstream, journal, log)
+    journal.close()
+    os.close(descriptor)
