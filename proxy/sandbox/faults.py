@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -44,13 +45,14 @@ class Kind(StrEnum):
 
 
 _CARRIED_OUT_ANYWAY = frozenset({Kind.LATENCY, Kind.TRUNCATE, Kind.CONTENT_TYPE})
+_OF_A_MODEL = frozenset({Kind.LATENCY, Kind.STATUS, Kind.HANG})
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Fault:
     """One knob.
 
-    *action*: a route's; `model`, where the job itself fails (latency, status and hang only); `*` is all but `model`.
+    *action*: a route's; `model`, where the job itself fails (latency, status, hang); `*`, every one but `model`;
     *count*: how often it strikes, None for ever; *probability* of each strike; *delay* before it acts, in seconds;
     *after*: the request is carried out first and only its answer is lost (a submit's job exists);
     *status*, *html*: the answer of `status`, in fal's JSON or as a front end's HTML page; *location* of `redirect`;
@@ -69,8 +71,10 @@ class Fault:
     headers: dict[str, str] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.after and self.kind in _CARRIED_OUT_ANYWAY:
-            raise ValueError(f"`after` says nothing about {self.kind}: it always carries the request out")
+        if self.after and (self.kind in _CARRIED_OUT_ANYWAY or self.action == MODEL):
+            raise ValueError(f"`after` says nothing about {self.kind} of {self.action}")
+        if self.action == MODEL and self.kind not in _OF_A_MODEL:
+            raise ValueError(f"a model's work knows no {self.kind}")
 
 
 class Knobs:
@@ -78,26 +82,26 @@ class Knobs:
 
     def __init__(self, faults: Sequence[Fault], *, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - a coin that must fall the same way each time
-        self._left: list[tuple[Fault, int | None]] = []
-        self.set(faults)
+        self._faults = list(faults)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        return tuple(fault for fault, _ in self._left)
+        """Each with the count it has left."""
+        return tuple(self._faults)
 
     def set(self, faults: Sequence[Fault]) -> None:
-        self._left = [(fault, fault.count) for fault in faults]
+        self._faults = list(faults)
 
     def draw(self, action: Action) -> Fault | None:
-        for place, (fault, left) in enumerate(self._left):
+        for place, fault in enumerate(self._faults):
             fits = fault.action == action or (fault.action == ANY and action != MODEL)
             if fits and self._random.random() < fault.probability:
-                self._strike(place, fault, left)
+                self._use_up(place, fault)
                 return fault
         return None
 
-    def _strike(self, place: int, fault: Fault, left: int | None) -> None:
-        if left == 1:
-            del self._left[place]
-        elif left is not None:
-            self._left[place] = (fault, left - 1)
+    def _use_up(self, place: int, fault: Fault) -> None:
+        if fault.count == 1:
+            del self._faults[place]
+        elif fault.count is not None:
+            self._faults[place] = replace(fault, count=fault.count - 1)

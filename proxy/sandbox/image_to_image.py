@@ -110,11 +110,9 @@ class ImageToImage:
         try:
             pictures = await asyncio.to_thread(paint, source, wanted, seed, nsfw=nsfw)
         except UnreadablePicture as exc:
-            raise field_error("image_url", "image_load_error", "Failed to load the image", wanted.image_url) from exc
+            raise field_error("image_url", "image_load_error", "Failed to load the image") from exc
         except PictureTooLarge as exc:
-            raise field_error(
-                "image_url", "image_too_large", f"More than {MAX_PIXELS} pixels", wanted.image_url
-            ) from exc
+            raise field_error("image_url", "image_too_large", f"More than {MAX_PIXELS} pixels") from exc
         body = {
             "images": [self._published(picture, wanted) for picture in pictures],
             "timings": {"inference": round(time.perf_counter() - begun, 4)},
@@ -128,7 +126,7 @@ class ImageToImage:
         try:
             return await self._sources.read(url)
         except DownloadFailed as exc:
-            raise field_error("image_url", "file_download_error", str(exc), url[:200]) from exc
+            raise field_error("image_url", "file_download_error", str(exc)) from exc
 
     def _published(self, picture: bytes, wanted: Input) -> dict[str, object]:
         media = f"image/{wanted.format}"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import count
 
 LARGE_RESULT = 10_000
 
@@ -91,15 +90,18 @@ class Queue:
         self._pace = pace
         self._timed_out = timed_out
         self._clock = clock
-        self._sequence = count()
         self._jobs: dict[str, Job] = {}
-        self._waiting: dict[str, tuple[bool, int]] = {}
+        # Normal and low priority, each in order of arrival.
+        self._lanes: tuple[dict[str, Job], dict[str, Job]] = ({}, {})
         self._running: dict[str, Job] = {}
+        self._deadlines: list[tuple[float, str]] = []
         self._expiries: list[tuple[float, str]] = []
 
     def submit(self, job: Job) -> None:
         self._jobs[job.request_id] = job
-        self._waiting[job.request_id] = (job.low_priority, next(self._sequence))
+        self._lanes[job.low_priority][job.request_id] = job
+        if job.start_by is not None:
+            heapq.heappush(self._deadlines, (job.start_by, job.request_id))
 
     def start_now(self, job: Job) -> bool:
         """A direct call does not wait: it takes a free slot or is refused (fal docs, concurrency limits)."""
@@ -114,36 +116,34 @@ class Queue:
         return job if job is not None and (job.account, job.app) == (account, app) else None
 
     def waiting(self) -> list[Job]:
-        return [self._jobs[request_id] for request_id in sorted(self._waiting, key=self._waiting.__getitem__)]
+        """In the order in which they will start."""
+        normal, low = self._lanes
+        return [*normal.values(), *low.values()]
 
     def position(self, job: Job) -> int:
         """Requests ahead of *job*, which waits."""
-        place = self._waiting[job.request_id]
-        return sum(other < place for other in self._waiting.values())
+        return self.waiting().index(job)
 
     def length(self, endpoint: str) -> int:
-        return sum(self._jobs[request_id].endpoint == endpoint for request_id in self._waiting)
+        return sum(job.endpoint == endpoint for job in self.waiting())
 
     def turn(self) -> Turn:
         now = self._clock()
-        while self._expiries and self._expiries[0][0] <= now:
-            self._jobs.pop(heapq.heappop(self._expiries)[1], None)
-        for job in self.waiting():
-            if job.start_by is not None and now >= job.start_by:
+        for request_id in _due(self._expiries, now):
+            self._jobs.pop(request_id, None)
+        for request_id in _due(self._deadlines, now):
+            job = self._jobs.get(request_id)
+            if job is not None and job.state(now) is State.IN_QUEUE:
                 self.end(job, self._timed_out)
         ended = [job for job in self._running.values() if job.state(now) is State.COMPLETED]
         for job in ended:
             self._retire(job)
-        ready = [job for job in self.waiting() if now >= job.submitted + self._pace.queue_seconds]
-        started = ready[: self._pace.slots - len(self._running)]
-        for job in started:
-            self._begin(job, now)
-        return Turn(started, ended)
+        return Turn(self._start(now), ended)
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """A success takes its run's full time; a failure shows at once. The next turn tells of it."""
         now = self._clock()
-        self._waiting.pop(job.request_id, None)
+        self._lanes[job.low_priority].pop(job.request_id, None)
         self._running[job.request_id] = job
         job.outcome = outcome
         job.ended = now
@@ -153,8 +153,9 @@ class Queue:
     def next_change(self) -> float | None:
         """When the clock alone next brings a change, None if only work does."""
         now = self._clock()
-        moments = [job.submitted + self._pace.queue_seconds for job in self.waiting()]
-        moments += [job.start_by for job in self.waiting() if job.start_by is not None]
+        heads = [next(iter(lane.values())) for lane in self._lanes if lane]
+        moments = [job.submitted + self._pace.queue_seconds for job in heads]
+        moments += [moment for moment, _ in self._deadlines[:1]]
         moments += [job.ended for job in self._running.values() if job.ended is not None]
         moments += [entry.at for job in self._running.values() for entry in job.log]
         return min((moment for moment in moments if moment > now), default=None)
@@ -163,17 +164,33 @@ class Queue:
         """Forgets every job; whoever still holds one sees it ended."""
         for job in [*self.waiting(), *self._running.values()]:
             self.end(job, cancelled)
-        self._jobs.clear()
-        self._running.clear()
-        self._expiries.clear()
+        for store in (self._jobs, self._running, self._deadlines, self._expiries):
+            store.clear()
+
+    def _start(self, now: float) -> list[Job]:
+        free = self._pace.slots - len(self._running)
+        if free <= 0:
+            return []
+        ready = [job for job in self.waiting() if now >= job.submitted + self._pace.queue_seconds]
+        for job in ready[:free]:
+            self._begin(job, now)
+        return ready[:free]
 
     def _begin(self, job: Job, now: float) -> None:
-        self._waiting.pop(job.request_id, None)
+        self._lanes[job.low_priority].pop(job.request_id, None)
         self._running[job.request_id] = job
         job.started = now
 
     def _retire(self, job: Job) -> None:
         del self._running[job.request_id]
+        # An input may be megabytes of data URI, and nobody asks for it again.
+        job.payload = None
         large = job.outcome is not None and len(job.outcome.body) >= LARGE_RESULT
         kept = self._pace.large_retention if large else self._pace.retention
         heapq.heappush(self._expiries, ((job.ended or 0.0) + kept, job.request_id))
+
+
+def _due(moments: list[tuple[float, str]], now: float) -> Iterator[str]:
+    """Takes off the heap what has come."""
+    while moments and moments[0][0] <= now:
+        yield heapq.heappop(moments)[1]

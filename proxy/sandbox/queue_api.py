@@ -53,8 +53,7 @@ class QueueApi:
             webhook=_webhook(request),
         )
         self.worker.turn()
-        if self.queue.length(endpoint) > _max_queue_length(request):
-            raise infrastructure(429, "The queue of this endpoint is full", error_type="queue_full")
+        self._refuse_long_queue(request, endpoint)
         self.queue.submit(job)
         self.journal.submitted(endpoint)
         answer = accepted(job, self.origin, position=self.queue.position(job))
@@ -91,6 +90,12 @@ class QueueApi:
         if state is State.IN_QUEUE:
             return Reply({"status": "OK"}, request_id=job.request_id)
         return Reply({"status": "CANCELLATION_REQUESTED"}, 202, request_id=job.request_id)
+
+    def _refuse_long_queue(self, request: Request, endpoint: str) -> None:
+        name = "fal_max_queue_length"
+        value = request.query_params.get(name)
+        if value is not None and self.queue.length(endpoint) > _number(name, value):
+            raise infrastructure(429, "The queue of this endpoint is full", error_type="queue_full")
 
     def _job(self, request: Request) -> Job:
         """The caller's own job. Raises FalError: 401, or the one 404 for unknown, foreign and expired alike."""
@@ -134,11 +139,6 @@ def _start_by(request: Request, now: float) -> float | None:
         if (value := request.headers.get(name)) is not None:
             return now + _number(name, value)
     return None
-
-
-def _max_queue_length(request: Request) -> float:
-    value = request.query_params.get("fal_max_queue_length")
-    return math.inf if value is None else _number("fal_max_queue_length", value)
 
 
 def _number(name: str, value: str) -> float:

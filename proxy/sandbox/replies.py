@@ -81,9 +81,9 @@ def infrastructure(
     return FalError(status, {"detail": detail or phrase(status), "error_type": kind}, headers=sent)
 
 
-def field_error(field: str, kind: str, message: str, value: object = None) -> FalError:
+def field_error(field: str, kind: str, message: str) -> FalError:
     """fal docs, model errors: one entry of the 422 `detail` list."""
-    return FalError(422, {"detail": [{"loc": ["body", field], "msg": message, "type": kind, "input": value}]})
+    return FalError(422, {"detail": [{"loc": ["body", field], "msg": message, "type": kind}]})
 
 
 def job_not_found() -> FalError:

@@ -98,7 +98,7 @@ async def _truncated(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
         if cut:
             return
         body = message.get("body", b"")
-        if message["type"] == "http.response.body" and (body or not message.get("more_body", False)):
+        if body or (message["type"] == "http.response.body" and not message.get("more_body", False)):
             cut = True
             await send({**message, "body": body[: len(body) // 2], "more_body": True})
             connection.hang_up()

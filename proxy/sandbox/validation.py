@@ -11,11 +11,12 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def validated(model: type[Body], payload: object) -> Body:
-    """Raises FalError 422, every error with its `loc`; pydantic's own shape is fal's."""
+    """Raises FalError 422, every error with its `loc`. pydantic's own shape is fal's; the optional `input` is left out,
+    as it would echo whole data URIs."""
     try:
         return model.model_validate(payload)
     except ValidationError as exc:
-        detail = json.loads(exc.json())
+        detail = json.loads(exc.json(include_input=False))
     for error in detail:
         error["loc"] = ["body", *error["loc"]]
     raise FalError(422, {"detail": detail})

@@ -45,7 +45,9 @@ class Worker:
         self.version = 0
 
     def turn(self) -> None:
-        """Brings the queue up to the clock. Harmless to call at any time."""
+        """Brings the queue up to the clock. Harmless to call at any time; after `close` it does nothing."""
+        if self.closing.is_set():
+            return
         turn = self._queue.turn()
         for job in turn.started:
             self.work(job)
@@ -132,7 +134,7 @@ class Worker:
             self._timer.cancel()
             self._timer = None
         self._due = self._queue.next_change()
-        if self._due is not None and not self.closing.is_set():
+        if self._due is not None:
             delay = max(_SHORTEST_SLEEP, self._due - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self.turn)
 

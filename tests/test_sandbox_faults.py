@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.sandbox.faults import Action, Fault, Kind, Knobs
+
+
+def strikes(knobs: Knobs, action: Action, times: int) -> list[bool]:
+    return [knobs.draw(action) is not None for _ in range(times)]
+
+
+def test_a_fault_strikes_its_action_only() -> None:
+    """Other actions pass; `*` means every route, but not the model's own work."""
+    knobs = Knobs([Fault(Kind.HANG, "submit")], seed=0)
+    assert [strikes(knobs, action, 1) for action in ("submit", "status")] == [[True], [False]]
+
+    knobs.set([Fault(Kind.HANG)])
+    assert [strikes(knobs, action, 1) for action in ("submit", "file", "model")] == [[True], [True], [False]]
+
+
+def test_a_count_is_used_up() -> None:
+    """A fault with a count strikes that often, and is shown with what is left of it until it is no longer set."""
+    knobs = Knobs([Fault(Kind.RESET, count=2)], seed=0)
+
+    assert strikes(knobs, "submit", 1) == [True]
+    assert [fault.count for fault in knobs.faults] == [1]
+    assert strikes(knobs, "submit", 3) == [True, False, False]
+    assert knobs.faults == ()
+
+
+def test_the_first_fault_that_fits_is_used() -> None:
+    """In the order they were set; one strike a request."""
+    first, second = Fault(Kind.HANG, "submit", count=1), Fault(Kind.RESET)
+    knobs = Knobs([first, second], seed=0)
+
+    assert [knobs.draw("submit"), knobs.draw("submit")] == [first, second]
+
+
+def test_probability_is_a_seeded_coin() -> None:
+    """About three in ten of 1000, and the same ones for the same seed."""
+    faults = [Fault(Kind.RESET, probability=0.3)]
+    once = strikes(Knobs(faults, seed=5), "submit", 1000)
+
+    assert once == strikes(Knobs(faults, seed=5), "submit", 1000)
+    assert once != strikes(Knobs(faults, seed=6), "submit", 1000)
+    assert 250 < sum(once) < 350
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "explode"},
+        {"kind": "status", "status": 200},
+        {"kind": "status", "count": 0},
+        {"kind": "status", "probability": 1.1},
+        {"kind": "status", "delay": -1},
+        {"kind": "latency", "after": True},
+        {"kind": "truncate", "after": True},
+        {"kind": "content-type", "after": True},
+        {"kind": "status", "action": "model", "after": True},
+        {"kind": "reset", "action": "model"},
+        {"kind": "status", "statsu": 500},
+        {"kind": "status", "action": "sumbit"},
+    ],
+    ids=str,
+)
+def test_a_fault_is_valid_or_is_none(fields: dict[str, object]) -> None:
+    """Unknown kinds, actions and fields, and values out of range, are refused when the fault is made."""
+    with pytest.raises(ValidationError):
+        Fault(**fields)  # type: ignore[arg-type]

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from sandbox_rig import QUICK, Clock, client, completed, until
+
+from proxy.sandbox.app import create_sandbox
+from proxy.sandbox.faults import Fault, Kind, Knobs
+from proxy.sandbox.files import FileHost
+from proxy.sandbox.image_to_image import ImageToImage
+from proxy.sandbox.jobs import Job, Pace, Queue
+from proxy.sandbox.models import Echo, Models, failed
+from proxy.sandbox.output import Output
+from proxy.sandbox.settings import SandboxSettings
+from proxy.sandbox.sources import Sources
+from proxy.sandbox.worker import CANCELLED, Worker
+
+
+async def test_the_queue_moves_without_anyone_looking() -> None:
+    """A timer carries a job from queue to end: its units are billed though nobody polled."""
+    sandbox = create_sandbox(SandboxSettings(queue_seconds=0.02, run_seconds=0.02))
+
+    await client(sandbox.queue).post("/acme/echo", json={})
+
+    await until(lambda: sandbox.control.journal.counts()["billable_units"] == 1.0)
+
+
+async def test_a_flaw_in_a_model_ends_its_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception that is no answer of fal's becomes a 500 of the job, is logged, and frees the slot."""
+
+    async def broken(self: Echo, payload: object) -> Output:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Echo, "make", broken)
+    http = client(create_sandbox(QUICK).queue)
+
+    with caplog.at_level(logging.ERROR):
+        statuses = [await completed(http, await http.post("/acme/echo", json={})) for _ in range(3)]
+
+    assert {status.json()["error_type"] for status in statuses} == {"runner_server_error"}
+    assert caplog.text.count("the work of acme/echo broke") == 3
+
+
+async def test_closing_ends_the_work_and_can_be_repeated() -> None:
+    """After a close no task of the sandbox is left, and nothing starts again."""
+    before = asyncio.all_tasks()
+    sandbox = create_sandbox(
+        SandboxSettings(queue_seconds=0, run_seconds=30, concurrency=1, faults=(Fault(Kind.HANG, "model"),))
+    )
+    http = client(sandbox.queue)
+    running, waiting = [await http.post("/acme/echo", json={}) for _ in range(2)]
+    assert len(asyncio.all_tasks() - before) == 1
+
+    await sandbox.close()
+    await sandbox.close()
+
+    assert asyncio.all_tasks() == before
+    assert (await http.put(running.json()["cancel_url"])).status_code == 202
+    assert (await http.get(waiting.json()["status_url"])).json()["status"] == "IN_QUEUE"
+
+
+async def test_a_cancel_during_the_last_wait_still_counts() -> None:
+    """Work that is done but whose run's time is not over can be cancelled: nothing is billed."""
+    sandbox = create_sandbox(SandboxSettings(queue_seconds=0, run_seconds=30))
+    http = client(sandbox.queue)
+    before = asyncio.all_tasks()
+    job = await http.post("/acme/echo", json={})
+    await until(lambda: asyncio.all_tasks() == before)
+
+    assert (await http.put(job.json()["cancel_url"])).status_code == 202
+    assert (await http.get(job.json()["response_url"])).status_code == 499
+    assert sandbox.control.journal.counts()["billable_units"] == 0
+
+
+async def test_a_clear_stops_the_work() -> None:
+    """Forgetting everything leaves no task of it behind."""
+    before = asyncio.all_tasks()
+    sandbox = create_sandbox(SandboxSettings(queue_seconds=0, faults=(Fault(Kind.HANG, "model"),)))
+    await client(sandbox.queue).post("/acme/echo", json={})
+
+    sandbox.control.forget()
+
+    await until(lambda: asyncio.all_tasks() == before)
+
+
+async def test_a_change_between_two_looks_is_not_missed() -> None:
+    """Waiting since an older version returns at once; since the present one, only after the time."""
+    clock = Clock()
+    pace = Pace(queue_seconds=0, run_seconds=0, slots=1, retention=1, large_retention=1)
+    queue = Queue(pace, timed_out=failed(CANCELLED), clock=clock)
+    files = FileHost("http://127.0.0.1", capacity=0, clock=clock)
+    models = Models(ImageToImage(Sources(files, max_bytes=0, seconds=1), files), echoes=None)
+    worker = Worker(
+        queue, models, Knobs([], seed=0), run_seconds=0, closing=asyncio.Event(), clock=clock, on_end=lambda _: None
+    )
+    before = worker.version
+    queue.submit(Job("1", "alice", "a/b", "a/b", {}, submitted=clock()))
+    worker.turn()
+
+    assert await worker.change(before, 60)
+    assert not await worker.change(worker.version, 0)
+    await worker.close()
