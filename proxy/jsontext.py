@@ -25,8 +25,8 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
 def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
     """The value of *raw*, which must be one RFC 8259 text in UTF-8 with unique member names (RFC 7493 section 2.3).
 
-    Integers are exact at any size, up to 300 digits. *max_nodes* bounds the values in the text and *max_depth* their
-    nesting; both are decided before any value is built. Raises MalformedJson, never anything else.
+    Integers are exact at any size; no number is longer than 300 characters. *max_nodes* bounds the values in the text,
+    *max_depth* their nesting; both are decided before any value is built. Raises MalformedJson, never anything else.
     """
     _weigh(raw, max_depth, max_nodes)
     try:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from proxy.caps import Uncappable, capped
 from proxy.errors import BadRequest, ConfigError, FieldError, MalformedJson, Problem, ValidationFailed
+from proxy.explanations import field_error
 from proxy.jsontext import Json, dump, parse
 from proxy.ownership import Grant
 from proxy.schema import Schema
-from proxy.validation import MAX_VIOLATIONS, Validator, violation
+from proxy.validation import MAX_VIOLATIONS, Validator
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Rules:
     cap: Mapping[str, int | float] = field(default_factory=dict)
     forbid: frozenset[str] = frozenset()
 
-    def fields(self) -> Iterator[tuple[str, str]]:
+    def named(self) -> Iterator[tuple[str, str]]:
         """Every (rule, field), in the order they are to be applied."""
         for rule, names in (("cap", self.cap), ("default", self.default), ("force", self.force)):
             yield from ((rule, name) for name in names)
@@ -66,14 +67,20 @@ class EndpointPolicy:
         value = _parsed(body)
         errors: list[FieldError] = []
         if isinstance(value, dict):
-            errors = [violation([name], *_FORBIDDEN) for name in value if name in self._rules.forbid]
-            value.update(self._rules.force)
-            for name, default in self._rules.default.items():
-                value.setdefault(name, default)
+            errors = self._apply(value)
         errors += self._validator.violations(value)
         if errors or not isinstance(value, dict):
             raise ValidationFailed(errors[:MAX_VIOLATIONS])
         return Payload(self.endpoint, value, dump(value))
+
+    def _apply(self, value: dict[str, Json]) -> list[FieldError]:
+        forbidden = [name for name in value if name in self._rules.forbid]
+        for name in forbidden:
+            del value[name]
+        value.update(self._rules.force)
+        for name, default in self._rules.default.items():
+            value.setdefault(name, default)
+        return [field_error([name], *_FORBIDDEN) for name in forbidden]
 
 
 class Policy:
@@ -110,8 +117,9 @@ class _Unfit(Exception):
 
 
 def _effective(endpoint: str, schema: Schema, rules: Rules) -> dict[str, Json]:
-    fields, problems = schema.fields(), list[Problem]()
-    for rule, name in rules.fields():
+    fields = schema.fields()
+    problems: list[Problem] = []
+    for rule, name in rules.named():
         try:
             fields[name] = _changed(schema, rules, rule, name, fields.get(name))
         except _Unfit as exc:
@@ -133,7 +141,7 @@ def _effective(endpoint: str, schema: Schema, rules: Rules) -> dict[str, Json]:
 def _changed(schema: Schema, rules: Rules, rule: str, name: str, node: dict[str, Json] | None) -> dict[str, Json]:
     if node is None:
         raise _Unfit(f"is not a field of {schema.source}")
-    others = {other for other, named in rules.fields() if named == name} - {rule}
+    others = {other for other, named in rules.named() if named == name} - {rule}
     if others and {rule, *others} != {"cap", "default"}:
         raise _Unfit(f"contradicts {' and '.join(sorted(others))} of the same field")
     if rule == "cap":

@@ -37,7 +37,9 @@ _REFUSED = frozenset({"$anchor", "$dynamicAnchor", "$dynamicRef", "$id", "$recur
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 _REFERENCE = re.compile(r"#/\$defs/([^/~%]+)")
 
-_META = Validator({"$ref": DRAFT})
+_FORM = '#: must have "type": "object" and name the fields of the input under "properties"'
+_OUTPUT = "#/$defs/Output"
+_META = Validator({"$ref": DRAFT}, effort=10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ class _Fault(Exception):
 
 def _vetted(source: str, raw: bytes) -> Schema:
     document = parse(raw)
-    faults = _META.violations(document, effort=len(raw))
-    if faults or not isinstance(document, dict):
+    if not isinstance(document, dict):
+        raise _Fault(_FORM)
+    if faults := _META.violations(document):
         raise _Fault(*dict.fromkeys(f"{_pointer(fault['loc'][1:])}: {fault['msg']}" for fault in faults))
     if document.pop("$schema", DRAFT) != DRAFT:
         raise _Fault(f"#/$schema: must be {DRAFT}")
@@ -101,22 +104,20 @@ def _vetted(source: str, raw: bytes) -> Schema:
     inliner = _Inliner(document.get("$defs"))
     taken = inliner.inline(document, "#")
     if not isinstance(taken, dict) or taken.get("type") != "object" or not isinstance(taken.get("properties"), dict):
-        raise _Fault('#: must have "type": "object" and name the fields of the input under "properties"')
-    given = inliner.inline({"$ref": "#/$defs/Output"}, "#") if inliner.defines("Output") else None
-    for part in (taken, given):
-        _compile(part)
+        raise _Fault(_FORM)
+    given = inliner.inline({"$ref": _OUTPUT}, "#") if inliner.defines("Output") else None
+    _refuse_patterns(taken, "#")
+    _refuse_patterns(given, _OUTPUT)
     return Schema(source, taken, given)
 
 
-def _compile(schema: Json) -> None:
-    if not isinstance(schema, dict):
-        return
+def _refuse_patterns(schema: Json, pointer: str) -> None:
     try:
-        Validator(schema)
+        Validator(schema if isinstance(schema, dict) else True)
     except ValidationError as exc:
-        # The draft allows any string as a pattern, so this is all that can still be wrong.
+        # The draft takes any string for a pattern, so this is all that can still be wrong.
         problem = "is not a pattern that runs in linear time (no look-around, no back-reference, not huge)"
-        raise _Fault(f"{_pointer(exc.instance_path)}: {problem}") from exc
+        raise _Fault(f"{pointer}{_pointer(exc.instance_path)[1:]}: {problem}") from exc
 
 
 class _Inliner:
@@ -146,7 +147,10 @@ class _Inliner:
 
         copy = {keyword: _each(keyword, value, below) for keyword, value in schema.items() if keyword not in _DROPPED}
         if "$ref" in schema:
-            copy = _beside(self._named(schema["$ref"], pointer, depth, trail), copy)
+            return _beside(self._named(schema["$ref"], pointer, depth, trail), copy)
+        # Older Pydantic puts a reference that has a title or default beside it into an allOf of one.
+        if isinstance(only := copy.get("allOf"), list) and len(only) == 1:
+            return _beside(only[0], {keyword: value for keyword, value in copy.items() if keyword != "allOf"})
         return copy
 
     def _named(self, reference: Json, pointer: str, depth: int, trail: tuple[str, ...]) -> Json:

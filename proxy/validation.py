@@ -1,215 +1,108 @@
-"""What is wrong with a value, in fal's words: jsonschema-rs decides, this module explains."""
+"""Does a value fit a schema, and where not: jsonschema-rs decides, in bounded time."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Mapping
+from itertools import islice
 
 import jsonschema_rs
-from jsonschema_rs import ValidationError
-from jsonschema_rs import ValidationErrorKind as Kind
 
 from proxy.errors import FieldError
+from proxy.explanations import explain, field_error
 from proxy.jsontext import Json
 
 MAX_VIOLATIONS = 50
-_MAX_SHOWN = 64
-_MAX_OPTIONS = 12
 
-# Listing every error costs up to 50 us a value where anyOf is involved, finding the first next to nothing, so only a
-# body of ordinary size gets the list: this many values, where a string counts again for each 16 KiB.
-_EFFORT = 256
+# A verdict on the largest body takes milliseconds. An explanation takes about 15 us for each value and alternative
+# (anyOf, oneOf) that fails, all of it before the first error is out, so it is only given of this many.
+EFFORT = 4096
+_FEW_ALTERNATIVES = 16
 _STRING_UNIT = 16 * 1024
 
-_LISTS = Kind.Enum | Kind.Constant
-_NUMERIC = re.compile(r"\+?[0-9]+")
-
-# JSON Schema type -> fal's (Pydantic's) error type, and what the message calls it.
-_TYPES: Mapping[str, tuple[str, str]] = {
-    "integer": ("int_type", "a valid integer"),
-    "number": ("float_type", "a valid number"),
-    "string": ("string_type", "a valid string"),
-    "boolean": ("bool_type", "a valid boolean"),
-    "array": ("list_type", "a valid list"),
-    "object": ("dict_type", "a valid object"),
-    "null": ("none_required", "null"),
-}
-
-# Keyword -> fal's error type (docs, "Model errors"; Pydantic's where fal names none) and message.
-_BOUNDS: Mapping[str, tuple[str, str]] = {
-    "minimum": ("greater_than_equal", "Input should be greater than or equal to {}"),
-    "exclusiveMinimum": ("greater_than", "Input should be greater than {}"),
-    "maximum": ("less_than_equal", "Input should be less than or equal to {}"),
-    "exclusiveMaximum": ("less_than", "Input should be less than {}"),
-    "multipleOf": ("multiple_of", "Input should be a multiple of {}"),
-    "minLength": ("string_too_short", "String should have at least {} characters"),
-    "maxLength": ("string_too_long", "String should have at most {} characters"),
-    "pattern": ("string_pattern_mismatch", "String should match pattern {}"),
-    "minItems": ("sequence_too_short", "List should have at least {} items"),
-    "maxItems": ("sequence_too_long", "List should have at most {} items"),
-    "uniqueItems": ("value_error", "List should have no item twice"),
-    "minProperties": ("value_error", "Object should have at least {} members"),
-    "maxProperties": ("value_error", "Object should have at most {} members"),
-    "propertyNames": ("value_error", "Object has a member whose name is not accepted"),
-    "falseSchema": ("extra_forbidden", "This input is not accepted"),
-}
+_TOO_LARGE = ("value_error", "Input does not fit its schema; it is too large to say where")
 
 
 class Validator:
     """One compiled JSON Schema (draft 2020-12). Patterns run in linear time and nothing is ever fetched."""
 
-    def __init__(self, schema: Mapping[str, Json] | bool) -> None:
-        """Raises jsonschema_rs.ValidationError where *schema* is not one, or has a pattern beyond a linear engine."""
-        self._compiled = jsonschema_rs.Draft202012Validator(
-            schema if isinstance(schema, bool) else dict(schema),
-            pattern_options=jsonschema_rs.RegexOptions(),
-            offline=True,
-            # Without a mask every error would carry the whole offending value as text.
-            mask="…",
-        )
+    def __init__(self, schema: Mapping[str, Json] | bool, *, effort: int = EFFORT) -> None:
+        """*effort*: how many values, times the alternatives in *schema*, an explanation may look at.
 
-    def violations(self, value: Json, *, effort: int = _EFFORT) -> list[FieldError]:
-        """Every error of *value*, at most 50, or the first alone where it holds more than *effort* values."""
-        try:
-            self._compiled.validate(value)
-        except ValidationError as first:
-            found = self._compiled.iter_errors(value) if _within(effort, value) else [first]
-            return list(islice(_explain(found, value), MAX_VIOLATIONS))
-        return []
+        Raises jsonschema_rs.ValidationError where *schema* is not one, or has a pattern beyond a linear engine.
+        """
+        whole: Json = schema if isinstance(schema, bool) else dict(schema)
+        fields = whole.get("properties") if isinstance(whole, dict) else None
+        self._fields = fields if isinstance(fields, dict) else {}
+        self._compiled = _compiled(whole)
+        self._effort = effort // max(_FEW_ALTERNATIVES, _alternatives(whole))
+
+    def violations(self, value: Json) -> list[FieldError]:
+        """Every error of *value*, at most 50; of a field that is too large to look through, only that it has one."""
+        if self._compiled.is_valid(value):
+            return []
+        if _weight(value, self._effort) > self._effort:
+            return self._roughly(value)[:MAX_VIOLATIONS]
+        return list(islice(explain(self._compiled.iter_errors(value), value), MAX_VIOLATIONS))
+
+    def _roughly(self, value: Json) -> list[FieldError]:
+        if not isinstance(value, dict):
+            return [field_error([], *_TOO_LARGE)]
+        small = _small_part(value, self._effort)
+        large = self._fields.keys() & value.keys() - small.keys()
+        errors = [
+            error
+            for error in explain(self._compiled.iter_errors(small), small)
+            if not (error["type"] == "missing" and len(error["loc"]) == 2 and error["loc"][1] in large)
+        ]
+        for name, schema in self._fields.items():
+            if name in large and not _compiled(schema).is_valid(value[name]):
+                errors.append(field_error([name], *_TOO_LARGE))
+        return errors or [field_error([], *_TOO_LARGE)]
 
 
-def violation(path: Sequence[str | int], error_type: str, message: str) -> FieldError:
-    """One entry of fal's `detail` list for the member of the body at *path*; long names are cut."""
-    return FieldError(loc=["body", *map(_name, path)], msg=message, type=error_type)
+def _compiled(schema: Json) -> jsonschema_rs.Validator:
+    # Without a mask every error would carry the whole offending value as text.
+    return jsonschema_rs.Draft202012Validator(
+        schema if isinstance(schema, dict) else bool(schema),
+        pattern_options=jsonschema_rs.RegexOptions(),
+        offline=True,
+        mask="…",
+    )
 
 
-def _within(effort: int, value: Json) -> bool:
-    waiting = [value]
-    while waiting and effort > 0:
+def _alternatives(schema: Json) -> int:
+    found, waiting = 0, [schema]
+    while waiting:
         node = waiting.pop()
-        effort -= 1
-        if isinstance(node, str):
-            effort -= len(node) // _STRING_UNIT
+        if isinstance(node, dict):
+            found += sum(len(branches) for k in ("anyOf", "oneOf") if isinstance(branches := node.get(k), list))
+            waiting.extend(node.values())
         elif isinstance(node, list):
+            waiting.extend(node)
+    return found
+
+
+def _small_part(value: dict[str, Json], limit: int) -> dict[str, Json]:
+    """The members of *value*, in its order, that weigh no more than *limit* together."""
+    small: dict[str, Json] = {}
+    for name, item in value.items():
+        weight = _weight(item, limit)
+        if weight <= limit:
+            small[name] = item
+            limit -= weight
+        if not limit:
+            break
+    return small
+
+
+def _weight(value: Json, limit: int) -> int:
+    """How many values *value* holds, a string counting again for each 16 KiB. Counting stops just over *limit*."""
+    weight, waiting = 0, [value]
+    while waiting and weight <= limit:
+        node = waiting.pop()
+        weight += 1 + (len(node) // _STRING_UNIT if isinstance(node, str) else 0)
+        if isinstance(node, list):
             waiting.extend(node)
         elif isinstance(node, dict):
             waiting.extend(node.values())
-    return effort > 0
-
-
-def _explain(errors: Iterable[ValidationError], value: Json) -> Iterator[FieldError]:
-    for error in _distinct(errors):
-        yield from _explain_one(error, value)
-
-
-def _distinct(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
-    """*errors* without those of a type where the list of accepted values, which says it too, is also among them."""
-    errors = list(errors)
-    listed = {tuple(error.instance_path) for error in errors if isinstance(error.kind, _LISTS)}
-    for error in errors:
-        if not isinstance(error.kind, Kind.Type) or tuple(error.instance_path) not in listed:
-            yield error
-
-
-def _explain_one(error: ValidationError, value: Json) -> Iterable[FieldError]:
-    path, found = _walk(error.instance_path, value)
-    match error.kind:
-        case Kind.Required(name):
-            return [violation([*path, name], "missing", "Field required")]
-        case Kind.AdditionalProperties(names) | Kind.UnevaluatedProperties(names):
-            return [violation([*path, name], *_BOUNDS["falseSchema"]) for name in names]
-        case Kind.Type() | Kind.Enum() | Kind.Constant():
-            return [_expected([error], path)]
-        case Kind.AnyOf(branches) | Kind.OneOfNotValid(branches):
-            here = error.instance_path
-            meant = [errors for errors in branches if not any(_wrong_kind(each, here, found) for each in errors)]
-            if meant:
-                closest: list[ValidationError] = min(meant, key=_distance)
-                return _explain(closest, value)
-            alternatives = chain.from_iterable(map(_distinct, branches))
-            return [_expected([each for each in alternatives if each.instance_path == here], path)]
-    keyword = error.kind.name
-    error_type, message = _BOUNDS.get(keyword, ("value_error", f"Input does not satisfy `{keyword}` of its schema"))
-    return [violation(path, error_type, message.format(_shown(error.kind.value)) if "{" in message else message)]
-
-
-def _walk(path: Iterable[str | int], value: Json) -> tuple[list[str | int], Json]:
-    """*path* as it is in *value*, and what is there; jsonschema-rs makes the name `01` or `+1` the number 1."""
-    steps: list[str | int] = []
-    for step in path:
-        if isinstance(value, dict):
-            name = step if isinstance(step, str) else _name_of(step, value)
-            steps.append(name)
-            value = value.get(name)
-        else:
-            steps.append(step)
-            value = value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else None
-    return steps, value
-
-
-def _name_of(number: int, members: Mapping[str, Json]) -> str:
-    digits = str(number)
-    alike = (name for name in members if _NUMERIC.fullmatch(name) and (name.lstrip("+0") or "0") == digits)
-    return digits if digits in members else next(alike, digits)
-
-
-def _distance(errors: list[ValidationError]) -> tuple[bool, int]:
-    # A constant that differs is how a tagged union says "not this branch".
-    return any(isinstance(error.kind, _LISTS) for error in errors), len(errors)
-
-
-def _wrong_kind(error: ValidationError, path: list[str | int], found: Json) -> bool:
-    if error.instance_path != path:
-        return False
-    match error.kind:
-        case Kind.Type():
-            return True
-        case Kind.Enum(options):
-            return _kind(found) not in map(_kind, options)
-        case Kind.Constant(expected):
-            return _kind(found) != _kind(expected)
-    return False
-
-
-def _expected(errors: Iterable[ValidationError], path: Sequence[str | int]) -> FieldError:
-    """One entry naming everything that *errors*, all at *path*, would have taken instead."""
-    types: set[str] = set()
-    wanted: list[str] = []
-    for error in errors:
-        match error.kind:
-            case Kind.Type(names):
-                types.update(_TYPES[name][0] for name in names)
-                wanted.extend(_TYPES[name][1] for name in sorted(names, key="null".__eq__))
-            case Kind.Enum(options):
-                types.add("one_of")
-                wanted.extend(map(_shown, options))
-            case Kind.Constant(option):
-                types.add("one_of")
-                wanted.append(_shown(option))
-    types = types - {"none_required"} or types
-    return violation(path, types.pop() if len(types) == 1 else "value_error", f"Input should be {_either(wanted)}")
-
-
-def _either(wanted: Iterable[str]) -> str:
-    options = list(dict.fromkeys(wanted)) or ["left out"]
-    if len(options) > _MAX_OPTIONS:
-        return f"one of {', '.join(options[:_MAX_OPTIONS])} and {len(options) - _MAX_OPTIONS} more"
-    return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))
-
-
-def _kind(value: object) -> type:
-    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
-
-
-def _shown(value: object) -> str:
-    return _cut(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _name(step: str | int) -> str | int:
-    return _cut(step) if isinstance(step, str) else step
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+    return weight
