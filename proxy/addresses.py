@@ -50,6 +50,7 @@ def client_address(
     return str(client)
 
 
+@lru_cache(maxsize=8192)
 def address_key(address: str) -> str:
     """What *address* is counted as: IPv6 by its /64, which is what one subscriber holds at least (RFC 6177)."""
     parsed = _parse(address)

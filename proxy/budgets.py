@@ -15,6 +15,7 @@ from proxy.prices import Micros
 
 SLICES = 24  # parts of a rolling window; what is spent is forgotten up to one part late, never early
 Mode = Literal["enforce", "observe"]
+WhenAway = Literal["deny", "local", "allow"]  # what an allowance does while the store does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Budget:
     tier_claim: str | None = None
     endpoints: frozenset[str] = frozenset()
     mode: Mode = "enforce"
+    when_away: WhenAway = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class InFlight:
     lease: float
     endpoints: frozenset[str] = frozenset()
     mode: Mode = "enforce"
+    when_away: WhenAway = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Charge:
     renews_at: float
     ttl: float
     enforce: bool
+    when_away: WhenAway = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class Seat:
     limit: int
     lease: float
     enforce: bool
+    when_away: WhenAway = "deny"
 
 
 def charges(budgets: Iterable[Budget], caller: Caller, endpoint: str, now: float) -> tuple[Charge, ...]:
@@ -142,6 +147,7 @@ def seats(in_flight: Iterable[InFlight], caller: Caller, endpoint: str) -> tuple
             limit=rule.limit,
             lease=rule.lease,
             enforce=rule.mode == "enforce",
+            when_away=rule.when_away,
         )
         for rule in in_flight
         if not rule.endpoints or endpoint in rule.endpoints
@@ -159,6 +165,7 @@ def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge
         renews_at=span.renews_at,
         ttl=span.ttl,
         enforce=budget.mode == "enforce",
+        when_away=budget.when_away,
     )
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import Literal
 
 import limits
 
+from proxy.addresses import address_key
 from proxy.errors import RateLimited, StoreAway
 from proxy.targets import Action
 from proxy.windows import CAPACITY, Bound, Claim, Counts, MemoryWindows, Standing, Windows
@@ -40,20 +39,6 @@ def parse_rate(text: str) -> tuple[int, int]:
     if len(rates) != 1 or re.search(r"(?<!\d)0+(?!\d)", text):
         raise ValueError(f"not one rate above zero: {text!r}")
     return rates[0].amount, rates[0].get_expiry()
-
-
-@lru_cache(maxsize=8192)
-def address_key(address: str) -> str:
-    """What a client address is counted as: IPv6 by /64 (one subscriber holds that many), IPv4-mapped as its IPv4."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address)
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,12 +43,14 @@ class Script:
     """Lua that runs as one atomic step. Every key it writes must get a TTL."""
 
     text: str
+    source: bytes = field(init=False, repr=False)
     sha: bytes = field(init=False)
 
     def __post_init__(self) -> None:
+        source = self.text.encode()
+        object.__setattr__(self, "source", source)
         # Redis names scripts by their SHA-1.
-        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        object.__setattr__(self, "sha", digest.encode())
+        object.__setattr__(self, "sha", hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
 
 
 @dataclass(slots=True, eq=False)
@@ -144,7 +146,7 @@ class RedisStore:
         rest += [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
         if not self._breaker.allows():
             raise self._away("the breaker is open")
-        return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.text.encode(), *rest))
+        return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.source, *rest))
 
     async def ping(self) -> None:
         """Asks the server whatever the breaker says, and tells the breaker. Raises StoreAway."""
@@ -188,8 +190,6 @@ class RedisStore:
         except (RedisError, OSError, ValueError) as error:  # ValueError: redis-py on what is not RESP
             reason = f"{type(error).__name__}: {error}"[:120]
             self._breaker.record(ok=False)
-            if self._breaker.is_open:
-                self._refuse(self._waiting, reason)
         else:
             self._breaker.record(ok=True)
             self._deliver(batch, answers)

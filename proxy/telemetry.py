@@ -65,7 +65,7 @@ class UpstreamClock:
 
     def __init__(self, record: AccessRecord) -> None:
         self._record = record
-        self._started = record.clock()
+        self._started = 0.0
 
     def __enter__(self) -> None:
         self._started = self._record.clock()

@@ -57,9 +57,9 @@ class Window:
 
     __slots__ = ("_length", "_newest", "_oldest", "_ring", "total")
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, now: int) -> None:
         self._length = length
-        self._newest = self._oldest = 0
+        self._newest = self._oldest = now // length
         self._ring = [0] * (SLICES + 1)
         self.total = 0
 
@@ -117,8 +117,7 @@ class Counts:
                 del self._windows[other]
         if len(self._windows) >= self._capacity:
             self._windows.popitem(last=False)
-        window = self._windows[key] = Window(self._length)
-        window.advance(now)
+        window = self._windows[key] = Window(self._length, now)
         return window
 
 
