@@ -104,10 +104,13 @@ class Authenticator:
         # Ordered for its O(1) popitem(last=False): the first key of a plain dict is found past all those deleted.
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
-    def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Caller:
+    def identify(
+        self, headers: Sequence[tuple[bytes, bytes]], *, before_verifying: Callable[[], None] = lambda: None
+    ) -> Caller:
         """The caller of the one `authorization` field in *headers* (names in lower case, as ASGI gives them).
 
-        Raises BadRequest where there are several, Unauthenticated where there is none or its token does not hold.
+        *before_verifying* is called where a token is not known yet, and may raise to spare its cryptography. Raises
+        BadRequest where there are several, Unauthenticated where there is none or its token does not hold.
         """
         token = _token(headers)
         digest = sha256(token).digest()
@@ -115,9 +118,9 @@ class Authenticator:
         now = self._clock()
         if session is not None and session.starts <= now < session.expires:
             return session.caller
-        self._sessions.pop(digest, None)
+        before_verifying()
         session = self._verify(token, now)
-        # Within the leeway after its end a token still holds, but is verified each time.
+        # Within the leeway after its end a token still holds, but is verified each time and takes nobody's place.
         if now < session.expires:
             self._remember(digest, session)
         return session.caller

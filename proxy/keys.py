@@ -65,6 +65,7 @@ _MIN_REMAINDER = 16  # bytes that must be left of a secret once the words and ma
 
 _PADDING = re.compile(rb"\A(.)\1{7,}|(.)\2{7,}\Z", re.DOTALL)
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]+\.")
 # PKCS #1, PKCS #8 and SEC 1 start with an INTEGER; PyJWT knows the other DER forms.
 _DER_KEY = re.compile(rb"\x30(?:[\x2a-\x7f]|\x81.|\x82..)\x02[\x01\x81\x82]", re.DOTALL)
 _MARKS = re.compile(rb"[\s!-/:-@\[-`{-~]+")
@@ -147,7 +148,7 @@ def _resembles_a_key(secret: bytes) -> bool:
         bare = urlsafe_b64decode(secret + b"==")
     except ValueError:
         bare = b""
-    return any(form.startswith(b"eyJ") or _DER_KEY.match(form) or _is_key_file(form) for form in (secret, bare))
+    return any(_TOKEN.match(form) or _DER_KEY.match(form) or _is_key_file(form) for form in (secret, bare))
 
 
 def _is_key_file(form: bytes) -> bool:
