@@ -1,0 +1,156 @@
+"""The benchmark: `python -m bench run | check | keep | report`. ROUNDS in the environment, 5 by default."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+
+from bench import plot, ratios, report
+from bench.checks import examine, handles
+from bench.figures import GATEWAY, HAPROXY, Figures
+from bench.prerequisites import prepare, versions
+from bench.processes import OTHER_CORE
+from bench.results import RESULTS, Memory, Results
+from bench.rig import JOB, Rig, rig
+from bench.roster import ROSTER, Contender
+from bench.rounds import Pace, Running, rounds
+from bench.scale import available, scale
+from bench.steady import steady
+from bench.workload import Tokens, write
+
+LATEST = RESULTS / "latest.json"
+SCALE_ROUNDS = 3  # at most: workers are started anew in each
+
+
+def main() -> int:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped on the way out
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except (RuntimeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("command", nargs="?", default="run", choices=_COMMANDS)
+    names = [contender.name for contender in ROSTER]
+    parser.add_argument("--only", action="append", choices=names, help="run: may be given several times")
+    parser.add_argument("--quick", action="store_true", help="one-second slices and no warm-up: shows that all works")
+    return parser.parse_args()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    field = [c for c in ROSTER if not arguments.only or c.name in arguments.only]
+    results = _measure(field, pace=_pace(arguments), everything=not arguments.only)
+    path = LATEST if not (arguments.quick or arguments.only) else RESULTS / "partial.json"
+    results.save(path)
+    _write(results, path)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """The gate: fails where a ratio to HAProxy has worsened since the last release."""
+    before = ratios.kept()
+    field = [c for c in ROSTER if c.name in (GATEWAY, HAPROXY)]
+    results = _measure(field, pace=_pace(arguments), everything=False)
+    results.save(RESULTS / "check.json")
+    figures = Figures(results.slices)
+    worse = ratios.worsened(figures, before)
+    for line in worse:
+        print(line)
+    if not worse:
+        print("; ".join(f"{', '.join(cell)}: {r:.2f} times HAProxy" for cell, r in figures.ratios(HAPROXY).items()))
+    return 1 if worse else 0
+
+
+def _keep(_: argparse.Namespace) -> int:
+    """Makes the latest full run the one that later ones are held against."""
+    results = Results.load(LATEST)
+    ratios.keep(Figures(results.slices), results.versions["fal-auth-proxy"])
+    return 0
+
+
+def _report(_: argparse.Namespace) -> int:
+    _write(Results.load(LATEST), LATEST)
+    return 0
+
+
+_COMMANDS = {"run": _run, "check": _check, "keep": _keep, "report": _report}
+
+
+def _pace(arguments: argparse.Namespace) -> Pace:
+    return Pace(slice=1, warm=0.1) if arguments.quick else Pace()
+
+
+def _write(results: Results, path: Path) -> None:
+    text = report.markdown(results)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    path.with_suffix(".svg").write_text(plot.svg(Figures(results.slices)), encoding="utf-8")
+    print(text)
+
+
+def _measure(field: Sequence[Contender], *, pace: Pace, everything: bool) -> Results:
+    """*everything*: latency and workers too."""
+    prepare()
+    started, count, seed = time.monotonic(), int(os.environ.get("ROUNDS", "5")), time.time_ns() % 2**32
+    results = Results(datetime.now(UTC).isoformat(timespec="seconds"), versions(), count, pace.slice, seed)
+    random = Random(seed)
+    cores = range(os.cpu_count() or 1)
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        running = list(_started(field, ground, stack))
+        results.slices += rounds(running, count=count, pace=pace, random=random, say=_say)
+        gateway = [r for r in running if r.contender.name == GATEWAY]
+        if everything:
+            peaks = Figures(results.slices).peaks()
+            results.steady += steady(gateway, ground, peaks, count=count, random=random, say=_say)
+        results.memory += [Memory(r.contender.name, r.idle, r.server.peak()) for r in running]
+        if everything and available():
+            few = min(count, SCALE_ROUNDS)
+            results.scaled += scale(ground, gateway[0].requests, count=few, cores=cores, say=_say)
+        elif everything:
+            results.notes.append("Workers were not measured: this version's `serve` has no --workers.")
+    results.seconds = time.monotonic() - started
+    return results
+
+
+def _started(field: Sequence[Contender], ground: Rig, stack: ExitStack) -> Iterator[Running]:
+    """Each contender started and found to do its job, with its requests. Raises RuntimeError where one does not."""
+    tokens = Tokens(ground.secret)
+    raw = write(ground, tokens, lambda user, number: f"{JOB[:-8]}{user:05}{number:03}", "raw")
+    own = None
+    for contender in field:
+        _say(f"start: {contender.name}")
+        server = contender.start(ground)
+        stack.callback(server.stop)
+        idle = server.resident()
+        job, requests = JOB, raw
+        if contender.handles:
+            # One secret seals for all gateways here, so the handles of the first are good at each.
+            if own is None:
+                job_of = handles(server.port, tokens)
+                own = job_of(0, 0), write(ground, tokens, job_of, "handles")
+            job, requests = own
+        failed = examine(contender, server.port, tokens, job)
+        if failed:
+            raise RuntimeError(f"{contender.name} fails: {'; '.join(failed)}")
+        yield Running(contender, server, requests, ground.store if contender.uses_store else None, idle)
+
+
+def _say(text: str) -> None:
+    print(f"{datetime.now(UTC):%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

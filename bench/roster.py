@@ -1,0 +1,127 @@
+"""Who is measured: how each contender is started, and how much of the job it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.prerequisites import NAIVE_PYTHON
+from bench.processes import CONTENDER_CORE, Server, free_port
+from bench.rig import CONTENDERS, Rig
+
+Kind = Literal["poll", "submit"]
+Mix = Literal["per-user", "fresh"]
+Cell = tuple[Kind, Mix]
+
+PER_USER: tuple[Cell, ...] = (("poll", "per-user"), ("submit", "per-user"))
+ALL: tuple[Cell, ...] = (*PER_USER, ("poll", "fresh"), ("submit", "fresh"))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """*handles*: polls with the ids it handed out itself. *warm_first* and *warm* are seconds of load before the first
+    and before every further visit. Whether it *verifies* sessions, *limits* users, *validates* bodies, *keeps_status*.
+    """
+
+    name: str
+    start: Callable[[Rig], Server]
+    cells: tuple[Cell, ...] = ALL
+    handles: bool = False
+    verifies: bool = True
+    limits: bool = True
+    validates: bool = True
+    keeps_status: bool = True
+    uses_store: bool = False
+    warm_first: float = 2.0
+    warm: float = 2.0
+
+
+def gateway(
+    name: str,
+    *,
+    plain: bool = False,
+    store: str = "memory",
+    workers: int = 1,
+    cores: Collection[int] = (CONTENDER_CORE,),
+) -> Callable[[Rig], Server]:
+    """`fal-proxy serve` as shipped. A feature whose price is wanted by itself becomes one more argument here."""
+
+    def start(rig: Rig) -> Server:
+        port = free_port()
+        config = rig.fill(
+            "gateway.toml",
+            f"{name}.toml",
+            port=port,
+            admin=free_port(),
+            store=store,
+            origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
+        )
+        several = [] if workers == 1 else ["--workers", str(workers)]
+        command: list[str | Path] = [Path(sys.executable).with_name("fal-proxy"), "serve", *several, config]
+        environ = {
+            "FAL_KEY": rig.fal_key,
+            "SESSION_SECRET": rig.secret,
+            "FAL_PROXY_HANDLE_SECRETS": rig.handle_secret,
+            "FAL_PROXY_REDIS_URL": f"redis://127.0.0.1:{rig.store.port}/0",
+        }
+        return Server(command, port=port, log=rig.home / f"{name}.log", environ=environ, cores=cores)
+
+    return start
+
+
+def _node(script: str) -> Callable[[Rig], Server]:
+    def start(rig: Rig) -> Server:
+        port = free_port()
+        environ = {
+            **rig.environ,
+            "NODE_ENV": "production",
+            "NODE_EXTRA_CA_CERTS": str(rig.ca),
+            "PORT": str(port),
+        }
+        command: list[str | Path] = ["node", "--require", CONTENDERS / "loopback.cjs", CONTENDERS / script]
+        return Server(command, port=port, log=rig.home / f"{script}.log", environ=environ, cwd=CONTENDERS)
+
+    return start
+
+
+def _naive(rig: Rig) -> Server:
+    port = free_port()
+    command = [NAIVE_PYTHON, CONTENDERS / "naive.py"]
+    return Server(command, port=port, log=rig.home / "naive.log", environ={**rig.environ, "PORT": str(port)})
+
+
+def _haproxy(name: str, *, plain: bool = False) -> Callable[[Rig], Server]:
+    def start(rig: Rig) -> Server:
+        port = free_port()
+        tls = f"127.0.0.1:{rig.tls} ssl verify required ca-file {rig.ca} sni str(queue.fal.run)"
+        server = f"127.0.0.1:{rig.plain}" if plain else tls
+        config = rig.fill("haproxy.cfg", f"{name}.cfg", port=port, server=server)
+        return Server(["haproxy", "-db", "-f", config], port=port, log=rig.home / f"{name}.log")
+
+    return start
+
+
+def _nginx(rig: Rig) -> Server:
+    port = free_port()
+    config = rig.fill("nginx.conf", "nginx.conf", port=port)
+    return Server(["nginx", "-c", config, "-e", rig.home / "nginx.log"], port=port, log=rig.home / "nginx.out")
+
+
+# Node needs some ten seconds of load before it has compiled what is hot, httpx about half of that. Only the gateway
+# remembers tokens; Hono and HAProxy are put to new ones all the same, because that is what is promised about.
+ROSTER: tuple[Contender, ...] = (
+    Contender("gateway", gateway("gateway"), handles=True),
+    Contender("gateway, plain upstream", gateway("gateway-plain", plain=True), PER_USER, handles=True),
+    Contender(
+        "gateway, limits on Redis", gateway("gateway-redis", store="redis"), PER_USER, handles=True, uses_store=True
+    ),
+    Contender("server-proxy, Hono", _node("hono.mjs"), warm_first=10.0, warm=3.0),
+    Contender("server-proxy, Express 5", _node("express.mjs"), PER_USER, keeps_status=False, warm_first=10.0, warm=3.0),
+    Contender("Starlette + httpx", _naive, PER_USER, limits=False, validates=False, warm_first=5.0, warm=3.0),
+    Contender("HAProxy", _haproxy("haproxy"), validates=False),
+    Contender("HAProxy, plain upstream", _haproxy("haproxy-plain", plain=True), PER_USER, validates=False),
+    Contender("nginx", _nginx, PER_USER, verifies=False, limits=False, validates=False),
+)
