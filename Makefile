@@ -55,6 +55,20 @@ lock:
 		--extra sandbox --group build pyproject.toml -o lock/runtime.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--extra sandbox --group build --group dev pyproject.toml -o lock/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		bench/requirements.in -o bench/requirements.txt
+
+.PHONY: docs
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+.PHONY: bench bench-check bench-keep
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench run
+bench-check: $(VENV)/.dev
+	$(BIN)/python -m bench check
+bench-keep: $(VENV)/.dev
+	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf $(VENV) tests/clients/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) bench/.venv bench/contenders/node_modules tests/clients/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -47,12 +47,20 @@ def refused(refusal: Refusal) -> Answer:
     """
     detail = refusal.detail
     message = detail if isinstance(detail, str) else "; ".join(map(_sentence, detail))
-    body = {"detail": detail, "message": message, "error_type": refusal.error_type}
+    body = {**refusal.facts, "detail": detail, "message": message, "error_type": refusal.error_type}
     return Answer(refusal.status, orjson.dumps(body), refusal.headers)
 
 
 def _sentence(error: FieldError) -> str:
     return f"{'.'.join(str(step) for step in error['loc'])}: {error['msg']}"
+
+
+def job_named(said: bytes) -> str:
+    """fal's id of the job it took, as its answer to a submit names it. Raises UpstreamFailed where there is none."""
+    upstream_id = _object(said).get("request_id")
+    if not isinstance(upstream_id, str):
+        raise UpstreamFailed(reason="fal's answer names no job")
+    return upstream_id
 
 
 class JobAnswers:
@@ -64,16 +72,9 @@ class JobAnswers:
     def __init__(self, public_url: str) -> None:
         self._queue = f"{public_url}/queue"
 
-    def submitted(self, said: bytes, *, app: str, seal: Callable[[str], str], headers: Fields) -> Answer:
-        """The answer to an accepted submit, built from scratch: only the state and the place in the queue are fal's.
-
-        *seal* makes the handle of fal's id. Raises UpstreamFailed where *said* names no job; what *seal* raises passes.
-        """
+    def submitted(self, said: bytes, *, app: str, handle: str, headers: Fields) -> Answer:
+        """The answer to an accepted submit, built from scratch: only the state and the place in the queue are fal's."""
         told = _object(said)
-        upstream_id = told.get("request_id")
-        if not isinstance(upstream_id, str):
-            raise UpstreamFailed(reason="fal's answer names no job")
-        handle = seal(upstream_id)
         body = {
             "status": told.get("status") if isinstance(told.get("status"), str) else "IN_QUEUE",
             **self._addresses(app, handle),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -24,16 +25,24 @@ from proxy.headers import Fields
 from proxy.identity import Authenticator
 from proxy.journal import Journal
 from proxy.jsontext import Json
+from proxy.ledger import Ledger
 from proxy.limits import FailedLogins, RateLimiter
 from proxy.ownership import Ownership
 from proxy.parts import Parts
 from proxy.policy import Policy
+from proxy.redis_ledger import RedisLedger
+from proxy.redis_windows import RedisWindows
 from proxy.relay import Deadlines, Relay
+from proxy.replays import Replays
 from proxy.site import create_metrics, create_site
+from proxy.spending import Spending
+from proxy.sqlite_ledger import SqliteLedger
 from proxy.telemetry import Telemetry
 from proxy.upstream import Origin, Upstream
-from proxy.windows import MemoryWindows, RedisWindows, Windows
+from proxy.usage import usage_of
+from proxy.windows import MemoryWindows, Windows
 
+SWEEP_EVERY = 10.0  # seconds between looks for reservations past their time
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; a further one is not looked at
 FAILED_LOGINS_WINDOW = 60
@@ -48,6 +57,7 @@ class Application:
     def __init__(self, parts: Parts, journal: Journal, *, upstream: relay.Upstream | None = None) -> None:
         server, fal = parts.config.server, parts.config.fal
         self.draining = False
+        self._lost_settlements = 0
         self._parts = parts
         self._authenticator = Authenticator(parts.issuers, clock=time.time)
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
@@ -59,11 +69,17 @@ class Application:
             max_connections=fal.max_connections,
             connect_timeout=fal.connect_seconds,
         )
-        self._telemetry = Telemetry(journal, CollectorRegistry())
+        self._telemetry = self._make_telemetry(journal)
+        self._ledger = ledger_of(parts)
+        self._spending = self._make_spending()
         self.public: ASGIApp = Front(
             gateway=self._gateway(),
             site=create_site(
-                prefix=server.prefix, readiness=self._readiness, describe=self._describe, lifespan=self._lifespan
+                prefix=server.prefix,
+                readiness=self._readiness,
+                describe=self._describe,
+                usage=self._usage,
+                lifespan=self._lifespan,
             ),
             prefix=server.prefix,
             allowed_hosts=frozenset(host.encode("ascii") for host in server.allowed_hosts),
@@ -73,21 +89,31 @@ class Application:
         )
         self.metrics: ASGIApp = create_metrics(self._telemetry.exposition)
 
+    def _make_telemetry(self, journal: Journal) -> Telemetry:
+        telemetry = Telemetry(journal, CollectorRegistry())
+        telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: self._upstream.active)
+        telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: self._upstream.idle)
+        telemetry.gauge("upstream_breaker_open", "1 while fal is not asked.", lambda: self._breaker.is_open)
+        telemetry.counter(
+            "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
+        )
+        if (store := self._parts.store) is not None:
+            telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
+        return telemetry
+
     def refused_early(self, error_type: str) -> None:
         """Counts what the listener turned away before there was a request to log."""
         self._telemetry.refused_early(error_type)
 
     def _gateway(self) -> Gateway:
         parts, fal = self._parts, self._parts.config.fal
-        windows: Windows = MemoryWindows(parts.rules, time.monotonic)
-        if parts.store is not None:
-            windows = RedisWindows(parts.store)
         return Gateway(
             authenticator=self._authenticator,
             failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
             ownership=Ownership(parts.listings, parts.handles),
             policy=self._policy,
-            limiter=RateLimiter(parts.rules, windows, time.monotonic),
+            replays=Replays(self._ledger, parts.keeping, clock=time.time, away=self._settlement_lost),
+            spending=self._spending,
             relay=Relay(
                 self._upstream,
                 parts.fal_key,
@@ -98,6 +124,26 @@ class Application:
             max_body=parts.config.server.max_body_bytes,
             body_budget=BodyBudget(BODY_BUDGET),
         )
+
+    def _make_spending(self) -> Spending:
+        parts = self._parts
+        windows: Windows = MemoryWindows(parts.rules, time.monotonic)
+        if parts.store is not None:
+            windows = RedisWindows(parts.store)
+        return Spending(
+            RateLimiter(parts.rules, windows, time.monotonic),
+            self._ledger,
+            local=_local(parts, self._ledger),
+            budgets=parts.budgets,
+            in_flight=parts.in_flight,
+            prices=parts.prices,
+            terms=parts.terms,
+            clock=time.time,
+            away=self._settlement_lost,
+        )
+
+    def _settlement_lost(self) -> None:
+        self._lost_settlements += 1
 
     def _address_of(self, scope: Scope) -> str:
         server = self._parts.config.server
@@ -110,6 +156,12 @@ class Application:
         self._authenticator.identify(fields)
         return describe(self._parts.listings, self._policy, public_url=self._public_url)
 
+    async def _usage(self, fields: Fields) -> Json:
+        """What this caller has left, through all that is listed. Raises as `identify` does, and StoreAway."""
+        caller = self._authenticator.identify(fields)
+        standings = await self._spending.standings(caller, tuple(listing.endpoint for listing in self._parts.listings))
+        return usage_of(standings)
+
     async def _readiness(self) -> tuple[bool, Mapping[str, str]]:
         """fal's silence is told but does not count: it would take every replica away at once, and helps nobody."""
         store = await self._store_answers()
@@ -120,17 +172,37 @@ class Application:
         }
 
     async def _store_answers(self) -> bool:
-        if self._parts.store is None:
-            return True
         try:
-            await self._parts.store.ping()
+            await self._ledger.ping()
+            if self._parts.store is not None:
+                await self._parts.store.ping()
         except StoreAway:
             return False
         return True
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(self._sweep())
         yield
+        sweeping.cancel()
         await self._upstream.aclose()
+        await self._spending.aclose()
         if self._parts.store is not None:
             await self._parts.store.aclose()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            with suppress(StoreAway):
+                await self._spending.sweep()
+
+
+def ledger_of(parts: Parts) -> Ledger:
+    if parts.config.ledger.kind == "redis" and parts.store is not None:
+        return RedisLedger(parts.store)
+    return SqliteLedger(parts.config.ledger.path)
+
+
+def _local(parts: Parts, ledger: Ledger) -> Ledger:
+    """Where to count what is to be counted in this process while the store is away: a ledger of its own."""
+    return SqliteLedger(":memory:") if parts.config.ledger.kind == "redis" else ledger

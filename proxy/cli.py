@@ -6,19 +6,23 @@ import json
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from proxy import __version__
+from proxy.assembly import ledger_of
 from proxy.config import load, secret
 from proxy.errors import ConfigError, FalProxyError, JobNotFound, Problem
 from proxy.handles import Handles, upstream_id_of
 from proxy.identity import caller_key
+from proxy.jsontext import Json
 from proxy.minting import mint
 from proxy.parts import vet
-from proxy.serving import run
+from proxy.serving import run, serve_workers
 from proxy.serving import serve as serve_parts
+from proxy.usage import By, summed, table
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -47,10 +51,15 @@ def main() -> None:
 
 @main.command()
 @CONFIG
-def serve(config: Path) -> None:
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="More than one needs Redis.")
+def serve(config: Path, workers: int) -> None:
     """Run the gateway that CONFIG describes."""
     parts = vet(load(config, os.environ))
-    run(lambda: serve_parts(parts, log=sys.stdout.fileno()))
+    log = sys.stdout.fileno()
+    if workers > 1:
+        serve_workers(parts, workers, log=log)
+    else:
+        run(lambda: serve_parts(parts, log=log))
 
 
 @main.command()
@@ -119,6 +128,29 @@ def _ownership(handles: Handles, handle: str, owner: str, app: str) -> str:
     except JobNotFound:
         return "somebody else, or another app, or forged"
     return "this caller"
+
+
+@main.command()
+@CONFIG
+@click.option("--by", type=click.Choice(["user", "endpoint", "day"]), default="user", show_default=True)
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, UTC. Default: the first of this month.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day, UTC. Default: today.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def usage(config: Path, by: By, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+    """Who spent what: reservations, spending, refunds and unsettled outcomes. Users appear as their digests."""
+    parts = vet(load(config, os.environ))
+    today = datetime.now(UTC).date()
+    first = since.date() if since else today.replace(day=1)
+    rows: list[dict[str, Json]] = []
+
+    async def read() -> None:
+        ledger = ledger_of(parts)
+        lines = await ledger.report(since=first, until=until.date() if until else today)
+        rows.extend(summed(lines, by))
+        await ledger.aclose()
+
+    run(read)
+    click.echo(json.dumps(rows) if as_json else table(rows))
 
 
 @main.command()

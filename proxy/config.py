@@ -18,10 +18,13 @@ from proxy.errors import ConfigError, Problem
 from proxy.sections import (
     DEFAULT_LIMITS,
     Admin,
+    BudgetSection,
     Document,
     Endpoint,
     Fal,
     HandleSecrets,
+    InFlightSection,
+    LedgerSection,
     Limit,
     Section,
     Server,
@@ -37,7 +40,7 @@ class Config:
     """What was read, with what was wrong with it. Sections in error are at their defaults, so that the rest can
     still be checked; nothing may start while *problems* is not empty (`parts.vet` sees to that).
 
-    *sessions*, *endpoints* and *limits* carry their index in the file. *base* is what relative paths are relative to.
+    Sections that stand several times carry their index in the file. *base* is what relative paths are relative to.
     """
 
     server: Server
@@ -48,6 +51,9 @@ class Config:
     sessions: tuple[tuple[int, Session], ...]
     endpoints: tuple[tuple[int, Endpoint], ...]
     limits: tuple[tuple[int, Limit], ...]
+    ledger: LedgerSection
+    budgets: tuple[tuple[int, BudgetSection], ...]
+    in_flight: tuple[tuple[int, InFlightSection], ...]
     environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
@@ -87,6 +93,9 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         sessions=tables("sessions", Session),
         endpoints=tables("endpoints", Endpoint),
         limits=tables("limits", Limit) if "limits" in document else tuple(enumerate(DEFAULT_LIMITS)),
+        ledger=table("ledger", LedgerSection, LedgerSection()),
+        budgets=tables("budgets", BudgetSection),
+        in_flight=tables("in_flight", InFlightSection),
         environ=environ,
         base=base,
         problems=tuple(problems),

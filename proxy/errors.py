@@ -39,7 +39,7 @@ A leaf has one status. `answers.refused` is the only place that turns one into b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypedDict
 
@@ -124,7 +124,8 @@ class FieldError(TypedDict):
 class Refusal(FalProxyError):
     """An answer that is not the one hoped for.
 
-    *detail* is shown to the caller; *reason* goes to the log only and must hold no secret.
+    *detail* is shown to the caller, and *facts* as further members of the body; *reason* goes to the log only and must
+    hold no secret.
     """
 
     status: ClassVar[int]
@@ -138,9 +139,11 @@ class Refusal(FalProxyError):
         error_type: str | None = None,
         reason: str | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         if detail is not None:
             self.detail = detail
+        self.facts = facts or {}
         if error_type is not None:
             self.error_type = error_type
         self.reason = reason
@@ -314,5 +317,4 @@ def retry_after_header(seconds: int) -> tuple[bytes, bytes]:
     return b"retry-after", b"%d" % max(1, seconds)
 
 
-# On an answer after which the connection must not be trusted for another request (RFC 9112 section 9.6).
-CLOSE = (b"connection", b"close")
+CLOSE = (b"connection", b"close")  # where the rest of the connection is not to be trusted (RFC 9112 section 9.6)

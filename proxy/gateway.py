@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.types import Receive
 
 from proxy import headers
-from proxy.answers import Answer, JobAnswers
+from proxy.answers import Answer, JobAnswers, job_named
 from proxy.bodies import BodyBudget, json_content_type, read_body
+from proxy.endings import ending_of
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.identity import Authenticator, Caller
-from proxy.limits import FailedLogins, RateLimiter
+from proxy.limits import FailedLogins
 from proxy.outcomes import Outcome, Relayed, outcome_of
 from proxy.ownership import Grant, Ownership
 from proxy.policy import Payload, Policy
 from proxy.presence import Presence
 from proxy.relay import Relay
+from proxy.replays import Replays
+from proxy.spending import Spending, Ticket
 from proxy.targets import Action, resolve
 from proxy.telemetry import AccessRecord
 
@@ -33,6 +37,14 @@ class Request:
     receive: Receive
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job just accepted: *name* for the ledger, *handle* for its caller."""
+
+    name: str
+    handle: str
+
+
 class Gateway:
     def __init__(
         self,
@@ -41,7 +53,8 @@ class Gateway:
         failed_logins: FailedLogins,
         ownership: Ownership,
         policy: Policy,
-        limiter: RateLimiter,
+        replays: Replays,
+        spending: Spending,
         relay: Relay,
         answers: JobAnswers,
         max_body: int,
@@ -51,7 +64,8 @@ class Gateway:
         self._failed_logins = failed_logins
         self._ownership = ownership
         self._policy = policy
-        self._limiter = limiter
+        self._replays = replays
+        self._spending = spending
         self._relay = relay
         self._answers = answers
         self._max_body = max_body
@@ -72,9 +86,10 @@ class Gateway:
         return await self._read(request, grant, record)
 
     def _identify(self, request: Request) -> Caller:
-        self._failed_logins.check(request.address)
         try:
-            return self._authenticator.identify(request.headers)
+            return self._authenticator.identify(
+                request.headers, before_verifying=lambda: self._failed_logins.check(request.address)
+            )
         except Unauthenticated:
             self._failed_logins.record(request.address)
             raise
@@ -86,44 +101,60 @@ class Gateway:
         with self._body_budget.hold() as hold:
             body = await read_body(request.receive, request.headers, limit=self._max_body, hold=hold)
             payload = self._policy.admit(grant, body)
-            quota = await self._limiter.spend(grant.target.action, user=grant.caller.key, address=request.address)
-            relayed = await self._relayed(grant, payload, chosen, record)
-        return self._submitted(grant, relayed, quota.headers)
+            attempt = await self._replays.claim(headers.first(request.headers, b"idempotency-key"), grant, payload)
+            if attempt.answer is not None:
+                return attempt.answer
+            async with attempt:
+                ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+                record.would_deny = ", ".join(ticket.observed) or None
+                answer = await self._send(grant, payload, chosen, ticket, record)
+                attempt.keep(answer)
+        return answer
 
-    async def _relayed(self, grant: Grant, payload: Payload, chosen: headers.Fields, record: AccessRecord) -> Relayed:
-        with record.upstream_clock():
-            try:
-                relayed = await self._relay.submit(grant, payload, chosen)
-            except Refusal as refusal:
-                record.outcome = outcome_of(refusal)
-                raise
-        record.outcome = relayed.outcome
-        return relayed
-
-    async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
-        quota = await self._limiter.spend(grant.target.action, user=grant.caller.key, address=request.address)
-        with record.upstream_clock():
-            async with Presence(request.receive):
-                relayed = await self._relay.read(grant)
-        return self._followed(grant, relayed, quota.headers)
-
-    def _submitted(self, grant: Grant, relayed: Relayed, quota: headers.Fields) -> Answer:
-        fields = (*relayed.headers, *quota)
-        if relayed.outcome is not Outcome.ACCEPTED:
-            return Answer(relayed.status, relayed.body, fields)
+    async def _send(
+        self, grant: Grant, payload: Payload, chosen: headers.Fields, ticket: Ticket, record: AccessRecord
+    ) -> Answer:
+        """Relay and settle. Whatever else than a refusal ends this leaves the reservation to be swept as spent."""
         try:
-            return self._answers.submitted(
-                relayed.body,
-                app=grant.target.app,
-                seal=lambda upstream_id: self._ownership.seal(grant, upstream_id),
-                headers=fields,
-            )
+            with record.upstream_clock():
+                relayed = await self._relay.submit(grant, payload, chosen)
+            job = None if relayed.outcome is not Outcome.ACCEPTED else self._job(grant, relayed)
+        except Refusal as refusal:
+            record.outcome = outcome_of(refusal)
+            await self._spending.settle(ticket, outcome_of(refusal))
+            raise
+        record.outcome = relayed.outcome
+        await self._spending.settle(ticket, relayed.outcome, None if job is None else job.name)
+        fields = (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed))
+        if job is None:
+            return Answer(relayed.status, relayed.body, fields)
+        return self._answers.submitted(relayed.body, app=grant.target.app, handle=job.handle, headers=fields)
+
+    def _job(self, grant: Grant, relayed: Relayed) -> Job:
+        try:
+            upstream_id = job_named(relayed.body)
+            return Job(f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
         except (UpstreamFailed, ValueError) as error:
             raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
 
-    def _followed(self, grant: Grant, relayed: Relayed, quota: headers.Fields) -> Answer:
-        fields = (*relayed.headers, *quota)
+    async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        quota = await self._spending.count(grant, request.address)
+        record.would_deny = ", ".join(quota.observed) or None
+        with record.upstream_clock():
+            async with Presence(request.receive):
+                relayed = await self._relay.read(grant)
+        ending = ending_of(grant.target.action, relayed)
+        if ending is not None:
+            await self._spending.end(f"{grant.target.app}/{grant.upstream_id}", ending)
+        return self._followed(grant, relayed, (*relayed.headers, *quota.headers, *would_deny(quota.observed)))
+
+    def _followed(self, grant: Grant, relayed: Relayed, fields: headers.Fields) -> Answer:
         handle = grant.target.handle or ""
         if grant.target.action is Action.RESULT:
             return self._answers.result(relayed.status, relayed.body, handle=handle, headers=fields)
         return self._answers.followed(relayed.status, relayed.body, app=grant.target.app, handle=handle, headers=fields)
+
+
+def would_deny(observed: Sequence[str]) -> headers.Fields:
+    """The field that tells of allowances in observe mode."""
+    return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -21,12 +22,13 @@ class Rule(Bound):
     """At most *amount* requests for any of *actions* in any *seconds*, counted for each caller or client address.
 
     *when_away* says what happens while a shared store does not answer: "deny" refuses (503), "local" counts in this
-    process alone, "allow" lets the request pass this rule.
+    process alone, "allow" lets the request pass this rule. In *mode* "observe" it only reports what it would refuse.
     """
 
     per: Literal["user", "address"]
     actions: frozenset[Action]
     when_away: Literal["deny", "local", "allow"] = "deny"
+    mode: Literal["enforce", "observe"] = "enforce"
 
 
 def parse_rate(text: str) -> tuple[int, int]:
@@ -43,9 +45,13 @@ def parse_rate(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an admitted request leaves its caller, as the response fields that say so."""
+    """What an admitted request leaves its caller, as the response fields that say so.
+
+    *observed* names the rules in observe mode that would have refused.
+    """
 
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    observed: tuple[str, ...] = ()
 
 
 class _Plan:
@@ -59,6 +65,18 @@ class _Plan:
 
     def claims(self, user: str, address: str) -> list[Claim]:
         return [(rule, user if rule.per == "user" else address_key(address)) for rule in self.rules]
+
+    async def spend(self, body: Windows, user: str, address: str) -> Quota:
+        """Raises RateLimited and StoreAway."""
+        return self.quota(*await body.take(self.claims(user, address))) if self.rules else Quota()
+
+    async def would_refuse(self, body: Windows, user: str, address: str) -> tuple[str, ...]:
+        """Names of the rules without room. A request is counted in all of them or in none. Raises StoreAway."""
+        if not self.rules:
+            return ()
+        admitted, standings = await body.take(self.claims(user, address))
+        full = [rule.name for rule, (left, _) in zip(self.rules, standings, strict=True) if not left]
+        return () if admitted else tuple(full)
 
     def quota(self, admitted: bool, standings: Sequence[Standing]) -> Quota:
         """The fields of draft-ietf-httpapi-ratelimit-headers-10; its `t` is when there will be more.
@@ -87,12 +105,14 @@ class RateLimiter:
     def __init__(self, rules: Sequence[Rule], body: Windows, clock: Callable[[], float]) -> None:
         if len({rule.name for rule in rules}) < len(rules):
             raise ValueError("two rules have the same name")
-        local = [rule for rule in rules if rule.when_away == "local"]
+        enforced = [rule for rule in rules if rule.mode == "enforce"]
+        local = [rule for rule in enforced if rule.when_away == "local"]
         self._body = body
         self._here = MemoryWindows(local, clock)
-        self._plans = {action: _Plan(rule for rule in rules if action in rule.actions) for action in Action}
-        self._degraded = {action: _Plan(rule for rule in local if action in rule.actions) for action in Action}
-        self._denied = frozenset(chain.from_iterable(rule.actions for rule in rules if rule.when_away == "deny"))
+        self._plans = _plans(enforced)
+        self._degraded = _plans(local)
+        self._watched = _plans(rule for rule in rules if rule.mode == "observe")
+        self._denied = frozenset(chain.from_iterable(rule.actions for rule in enforced if rule.when_away == "deny"))
 
     async def spend(self, action: Action, *, user: str, address: str) -> Quota:
         """Counts one request of *user* (a caller's key) from *address* (IP text), or raises and counts nothing.
@@ -100,17 +120,26 @@ class RateLimiter:
         Raises RateLimited, and StoreAway where a rule for *action* denies without its store.
         """
         plan = self._plans[action]
-        if not plan.rules:
-            return Quota()
         try:
-            return plan.quota(*await self._body.take(plan.claims(user, address)))
+            quota = await plan.spend(self._body, user, address)
+            observed = await self._watched[action].would_refuse(self._body, user, address)
         except StoreAway:
             if action in self._denied:
                 raise
-        degraded = self._degraded[action]
-        if not degraded.rules:
-            return Quota()
-        return degraded.quota(*await self._here.take(degraded.claims(user, address)))
+            return await self._degraded[action].spend(self._here, user, address)
+        return Quota(quota.headers, observed) if observed else quota
+
+    async def give_back(self, action: Action, *, user: str, address: str) -> None:
+        """Undoes one `spend` for a request that was refused further on, where the store can be reached."""
+        plan = self._plans[action]
+        if plan.rules:
+            with suppress(StoreAway):
+                await self._body.give_back(plan.claims(user, address))
+
+
+def _plans(rules: Iterable[Rule]) -> dict[Action, _Plan]:
+    listed = tuple(rules)
+    return {action: _Plan(rule for rule in listed if action in rule.actions) for action in Action}
 
 
 class FailedLogins:

@@ -32,12 +32,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """fal's answer, fit to be shown to a caller once its ids are rewritten."""
+    """fal's answer, fit to be shown to a caller once its ids are rewritten. *units* are fal's x-fal-billable-units."""
 
     outcome: Outcome
     status: int
     headers: headers.Fields
     body: bytes
+    units: float | None = None
 
 
 MAX_BODY = 16 * 1024 * 1024  # of an answer; four large pictures as data URIs stay below it
@@ -139,4 +140,9 @@ def retry_after(response: UpstreamResponse) -> int:
 
 
 def _relayed(outcome: Outcome, status: int, response: UpstreamResponse) -> Relayed:
-    return Relayed(outcome, status, headers.from_fal(response.headers), response.body)
+    return Relayed(outcome, status, headers.from_fal(response.headers), response.body, _units(response))
+
+
+def _units(response: UpstreamResponse) -> float | None:
+    raw = headers.first(response.headers, b"x-fal-billable-units") or b""
+    return float(raw) if re.fullmatch(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?", raw) else None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.allowances import budget_of, rule_of, terms_of
+from proxy.budgets import Budget, InFlight
 from proxy.config import Config, secret
 from proxy.errors import ConfigError, Problem
 from proxy.handles import Handles
@@ -19,8 +22,11 @@ from proxy.keys import VerificationKey, hmac_key, public_key
 from proxy.limits import Rule, parse_rate
 from proxy.ownership import Listing
 from proxy.policy import EndpointPolicy, Rules
+from proxy.prices import Price
+from proxy.replays import Keeping
 from proxy.schema import SHIPPED, load
 from proxy.sections import Endpoint, Limit, Session
+from proxy.spending import Terms
 from proxy.store import RedisStore
 from proxy.upstream import Origin, tls_context
 
@@ -43,6 +49,11 @@ class Parts:
     rules: tuple[Rule, ...]
     store: RedisStore | None
     tls: ssl.SSLContext | None
+    budgets: tuple[Budget, ...]
+    in_flight: tuple[InFlight, ...]
+    prices: Mapping[str, Price]
+    terms: Terms
+    keeping: Keeping
 
 
 def vet(config: Config) -> Parts:
@@ -51,9 +62,25 @@ def vet(config: Config) -> Parts:
     fal_key, handles = bench.fal_key(), bench.handles()
     issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
     rules, store, tls = bench.rules(), bench.store(), bench.tls()
+    budgets, in_flight, prices = bench.budgets(), bench.in_flight(), bench.prices(policies)
     if bench.problems or fal_key is None or handles is None:
         raise ConfigError(bench.problems)
-    return Parts(config, fal_key, handles, tuple(issuers), tuple(listings), tuple(policies), tuple(rules), store, tls)
+    return Parts(
+        config=config,
+        fal_key=fal_key,
+        handles=handles,
+        issuers=tuple(issuers),
+        listings=tuple(listings),
+        policies=tuple(policies),
+        rules=tuple(rules),
+        store=store,
+        tls=tls,
+        budgets=tuple(budgets),
+        in_flight=tuple(in_flight),
+        prices=prices,
+        terms=terms_of(config.ledger),
+        keeping=Keeping(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
+    )
 
 
 class _Workbench:
@@ -119,12 +146,45 @@ class _Workbench:
             lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
         )
 
+    def budgets(self) -> Iterable[Budget]:
+        listed = self._listed()
+        made = [self._made(f"budgets[{i}]", partial(budget_of, section, listed)) for i, section in self._config.budgets]
+        return [budget for budget in made if budget is not None]
+
+    def in_flight(self) -> Iterable[InFlight]:
+        listed = self._listed()
+        made = [
+            self._made(f"in_flight[{i}]", partial(rule_of, section, listed)) for i, section in self._config.in_flight
+        ]
+        return [rule for rule in made if rule is not None]
+
+    def prices(self, policies: Iterable[EndpointPolicy]) -> dict[str, Price]:
+        """Of every endpoint that has one; one that a budget covers must."""
+        effective = {policy.endpoint: policy.effective for policy in policies}
+        prices: dict[str, Price] = {}
+        for index, endpoint in self._config.endpoints:
+            key = f"endpoints[{index}].price"
+            if endpoint.price is None:
+                covering = [b.name for _, b in self._config.budgets if not b.endpoints or endpoint.id in b.endpoints]
+                if covering:
+                    self.problems.append(
+                        Problem(key, f"the budget {covering[0]} covers this endpoint, so it needs one")
+                    )
+            elif endpoint.id in effective:
+                price = self._made(key, partial(Price, endpoint.price, effective[endpoint.id]))
+                if price is not None:
+                    prices[endpoint.id] = price
+        return prices
+
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal
         if Origin.parse(fal.queue_origin).scheme == "http":
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._made("fal.ca_file", lambda: tls_context(file))
+
+    def _listed(self) -> frozenset[str]:
+        return frozenset(endpoint.id for _, endpoint in self._config.endpoints)
 
     def _made(self, key: str, make: Callable[[], T]) -> T | None:
         try:
@@ -152,11 +212,18 @@ class _Workbench:
         if session.algorithm == "HS256":
             if session.secret_env is None or session.public_key_file is not None:
                 raise ValueError("HS256 takes secret_env, and no public_key_file")
-            forbidden = [value.encode() for name in ("FAL_KEY",) if (value := self._config.environ.get(name))]
-            return hmac_key(secret(self._config, session.secret_env).encode(), session.kid, forbidden=forbidden)
+            return hmac_key(secret(self._config, session.secret_env).encode(), session.kid, forbidden=self._taken())
         if session.public_key_file is None or session.secret_env is not None:
             raise ValueError(f"{session.algorithm} takes public_key_file, and no secret_env")
         return public_key(session.algorithm, _bytes_of(self._config.base / session.public_key_file), session.kid)
+
+    def _taken(self) -> list[bytes]:
+        """Secrets that open something else, where they are known."""
+        taken: list[bytes] = []
+        for name in ("FAL_KEY", self._config.handles.secrets_env):
+            with suppress(ValueError):
+                taken += [part.encode() for part in secret(self._config, name).split(",") if part]
+        return taken
 
     def _policy(self, endpoint: Endpoint) -> EndpointPolicy:
         shipped = SHIPPED / f"{endpoint.id}.json"
@@ -176,7 +243,7 @@ def _fal_key(text: str) -> str:
 
 def _rule(limit: Limit) -> Rule:
     amount, seconds = parse_rate(limit.rate)
-    return Rule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.when_away)
+    return Rule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.when_away, limit.mode)
 
 
 def _merged(known: Issuer, issuer: Issuer) -> Issuer:

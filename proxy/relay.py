@@ -29,6 +29,12 @@ class Upstream(Protocol):
 
     async def aclose(self) -> None: ...
 
+    @property
+    def active(self) -> int: ...
+
+    @property
+    def idle(self) -> int: ...
+
 
 # Rebuilt from what was parsed; the caller's own string never gets here.
 PATHS: Mapping[Action, tuple[bytes, str]] = {

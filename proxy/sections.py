@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue
 
+from proxy.budgets import WhenAway
 from proxy.limits import parse_rate
 from proxy.targets import Action, endpoint_id
 from proxy.upstream import Origin
@@ -22,6 +24,12 @@ def _rate(text: str) -> str:
     return text
 
 
+def _zone(text: str) -> str:
+    if text not in available_timezones():
+        raise ValueError("not the name of a time zone")
+    return text
+
+
 def _number(value: JsonValue) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a number")  # noqa: TRY004 pydantic turns only a ValueError into a problem
@@ -33,6 +41,9 @@ Number = Annotated[JsonValue, AfterValidator(_number)]
 OriginText = Annotated[str, AfterValidator(_origin)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Units = Annotated[float, Field(ge=0, le=1e9)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Mode = Literal["enforce", "observe"]
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
 
 
@@ -116,16 +127,61 @@ class Endpoint(Section):
     default: dict[str, JsonValue] = Field(default_factory=dict)
     cap: dict[str, Number] = Field(default_factory=dict)
     forbid: tuple[str, ...] = ()
+    price: str | None = None
+
+
+class LedgerSection(Section):
+    """Where budgets, jobs in flight and idempotency keys are kept, and how reservations end.
+
+    "sqlite" keeps them in *path* (":memory:" forgets them at the end), "redis" in the store, for several workers.
+    """
+
+    kind: Literal["sqlite", "redis"] = "sqlite"
+    path: str = ":memory:"
+    reservation_seconds: float = Field(default=86_400.0, ge=60, le=30 * 86_400)
+    settle_by: Literal["price", "billable"] = "price"
+    unit_price: float = Field(default=1.0, ge=0, le=1e6)
+    refund_failed: bool = True
+    idempotency_seconds: float = Field(default=86_400.0, ge=60, le=7 * 86_400)
+
+
+class BudgetSection(Section):
+    """So much in a window: "day" or "month" of *zone*, or the last *n* hours ("24h"). Units are the operator's."""
+
+    name: Name
+    per: Literal["user", "claim", "endpoint", "global"]
+    window: str = Field(pattern=r"^(day|month|[1-9][0-9]{0,3}h)$")
+    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    limit: Units | None = None
+    claim: str | None = None
+    tiers: dict[str, Units] = Field(default_factory=dict)
+    tier_claim: str | None = None
+    endpoints: tuple[str, ...] = ()
+    mode: Mode = "enforce"
+    when_away: WhenAway = "deny"
+
+
+class InFlightSection(Section):
+    """So many unfinished jobs at once; a job nobody hears of frees its place after *lease_seconds*."""
+
+    name: Name
+    per: Literal["user", "global"]
+    limit: int = Field(ge=1, le=1_000_000)
+    lease_seconds: float = Field(default=3600.0, ge=10, le=7 * 86_400)
+    endpoints: tuple[str, ...] = ()
+    mode: Mode = "enforce"
+    when_away: WhenAway = "deny"
 
 
 class Limit(Section):
     """A short-window request limit, e.g. `rate = "30/minute"` (the notation of the `limits` library)."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    name: Name
     per: Literal["user", "address"]
     actions: tuple[Action, ...] = Field(min_length=1)
     rate: Annotated[str, AfterValidator(_rate)]
-    when_away: Literal["deny", "local", "allow"] = "deny"
+    when_away: WhenAway = "deny"
+    mode: Mode = "enforce"
 
 
 # Polls have windows of their own: the Python client asks every 100 ms, and a cancel must never wait behind polls.
@@ -148,3 +204,6 @@ class Document(Section):
     sessions: tuple[Session, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     limits: tuple[Limit, ...] = DEFAULT_LIMITS
+    ledger: LedgerSection = LedgerSection()
+    budgets: tuple[BudgetSection, ...] = ()
+    in_flight: tuple[InFlightSection, ...] = ()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
+import orjson
 import uvloop
 
 from proxy.assembly import Application
 from proxy.door import ListenerLimits
+from proxy.errors import ConfigError, Problem
 from proxy.journal import Journal
 from proxy.listener import Listener
 from proxy.parts import Parts
+from proxy.workers import supervise
 
 # Over the submit deadline, so that no submit under way is cut by our own stopping.
 _GRACE_OVER_DEADLINE = 2.0
@@ -41,11 +45,11 @@ class Service:
     def address(self) -> tuple[str, int]:
         return self._public.address
 
-    async def start(self, *, sock: socket.socket | None = None) -> None:
+    async def start(self, *, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
         """Listens on *sock* where given, else where the configuration says. Raises OSError where that cannot be had."""
         server, admin = self._config.server, self._config.admin
         await self._public.start(server.host, server.port, sock=sock)
-        await self._admin.start(admin.host, admin.port)
+        await self._admin.start(admin.host, admin.port and admin.port + admin_offset)
         host, port = self.address
         self._journal.write({"event": "started", "address": f"{host}:{port}"})
 
@@ -61,13 +65,34 @@ class Service:
         self._journal.close()
 
 
-async def serve(parts: Parts, *, log: int) -> None:
-    """Returns after SIGTERM or SIGINT."""
+async def serve(parts: Parts, *, log: int, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
+    """Returns after SIGTERM or SIGINT. *admin_offset* is added to the admin port: each worker has its own metrics."""
     service = Service(parts, log=log)
     stopping = stop_signal()
-    await service.start()
+    await service.start(sock=sock, admin_offset=admin_offset)
     await stopping.wait()
     await service.stop(drain=parts.config.server.drain_seconds)
+
+
+def serve_workers(parts: Parts, count: int, *, log: int) -> None:
+    """As `serve`, in *count* processes on one socket. Raises ConfigError where they could not share their counts."""
+    config = parts.config
+    apart = [name for name, kind in (("store", config.store.kind), ("ledger", config.ledger.kind)) if kind != "redis"]
+    if apart:
+        problems = [Problem(f"{name}.kind", "several workers must share it: redis") for name in apart]
+        raise ConfigError(problems)
+    family = socket.AF_INET6 if ":" in config.server.host else socket.AF_INET
+    with socket.create_server((config.server.host, config.server.port), family=family, backlog=2048) as shared:
+
+        def work(index: int) -> None:
+            run(lambda: serve(parts, log=log, sock=shared, admin_offset=index))
+
+        supervise(count, work, report=lambda index, code: _report(log, index, code))
+
+
+def _report(log: int, index: int, code: int) -> None:
+    line = orjson.dumps({"event": "worker_ended", "worker": index, "code": code})
+    os.write(log, line + b"\n")
 
 
 def stop_signal() -> asyncio.Event:

@@ -20,11 +20,14 @@ from proxy.jsontext import Json
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 # Whether to send callers here, and a word on each thing that was looked at, fit for anyone to read.
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, str]]]]
+# Both take the request's header fields, and answer the caller they name or raise.
 Describe = Callable[[Fields], Json]
+Usage = Callable[[Fields], Awaitable[Json]]
 
 
-def create_site(*, prefix: str, readiness: Readiness, describe: Describe, lifespan: Lifespan) -> Starlette:
-    """*describe* takes the request's header fields and gives the OpenAPI document that caller may see, or raises."""
+def create_site(
+    *, prefix: str, readiness: Readiness, describe: Describe, usage: Usage, lifespan: Lifespan
+) -> Starlette:
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
@@ -36,11 +39,15 @@ def create_site(*, prefix: str, readiness: Readiness, describe: Describe, lifesp
     async def openapi(request: Request) -> Response:
         return _json(describe(request.scope["headers"]))
 
+    async def used(request: Request) -> Response:
+        return _json(await usage(request.scope["headers"]))
+
     app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route(f"{prefix}/openapi.json", openapi, methods=["GET"]),
+            Route(f"{prefix}/usage", used, methods=["GET"]),
         ],
         exception_handlers={HTTPException: _http_exception, Refusal: _refusal},
         lifespan=lifespan,

@@ -1,4 +1,4 @@
-"""The caller's money, before and after the upstream call: reserved, then settled by what became of it."""
+"""The caller's allowances, before and after the upstream call: spent first, then settled by what became of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from proxy.budgets import Budget, InFlight, WhenAway, charges, seats
+from proxy.endings import Ending
 from proxy.errors import BudgetExceeded, RateLimited, Refusal, StoreAway
 from proxy.identity import Caller
 from proxy.ledger import Entry, Ledger, Shortfall, Standing
+from proxy.limits import Quota, RateLimiter
 from proxy.outcomes import Outcome
 from proxy.ownership import Grant
 from proxy.policy import Payload
-from proxy.prices import MICRO, Micros, Price
+from proxy.prices import MICRO, Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +35,26 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The proof that a request's price is reserved, or that none is asked (*ledger* is None).
+    """The proof that a submit was counted and its price reserved; *ledger* is None where it draws on no allowance.
 
-    *observed* names the allowances in observe mode that would have refused.
+    *quota* says what the short windows leave, *observed* which allowances in observe mode would have refused.
     """
 
     id: str
-    ledger: Ledger | None
+    quota: Quota
+    ledger: Ledger | None = None
     observed: tuple[str, ...] = ()
 
 
 class Spending:
-    """*local* keeps the allowances that are to be counted in this process while *ledger* is away.
+    """*local* counts in this process what is set to be counted here while *ledger* is away.
 
     *away* is told each time a settlement could not be written: the sweep will count that reservation as spent.
     """
 
     def __init__(
         self,
+        limiter: RateLimiter,
         ledger: Ledger,
         *,
         local: Ledger,
@@ -61,8 +65,10 @@ class Spending:
         clock: Callable[[], float],
         away: Callable[[], None],
     ) -> None:
+        self._limiter = limiter
         self._ledger = ledger
         self._local = local
+        self._ledgers = (ledger,) if ledger is local else (local, ledger)
         self._budgets = budgets
         self._in_flight = in_flight
         self._prices = prices
@@ -70,55 +76,46 @@ class Spending:
         self._clock = clock
         self._away = away
 
-    async def reserve(self, ticket: str, grant: Grant, payload: Payload) -> Ticket:
-        """Raises BudgetExceeded, RateLimited (jobs in flight), StoreAway, and ValidationFailed for want of a price."""
-        entry = self._entry(grant, payload)
-        if not entry.charges and not entry.seats:
-            return Ticket(ticket, None)
-        try:
-            return await self._reserve_in(self._ledger, ticket, entry)
-        except StoreAway:
-            if "deny" in _behaviours(entry):
-                raise
-        local = _only_local(entry)
-        if not local.charges and not local.seats:
-            return Ticket(ticket, None)
-        return await self._reserve_in(self._local, ticket, local)
+    async def count(self, grant: Grant, address: str) -> Quota:
+        """For what costs nothing but a place in the short windows. Raises RateLimited and StoreAway."""
+        return await self._limiter.spend(grant.target.action, user=grant.caller.key, address=address)
 
-    async def conclude(self, ticket: Ticket, outcome: Outcome, job: str | None) -> None:
+    async def spend(self, ticket: str, grant: Grant, payload: Payload, address: str) -> Ticket:
+        """All of it or nothing.
+
+        Raises RateLimited (windows, jobs in flight), BudgetExceeded, StoreAway, and ValidationFailed for a payload that
+        has no price.
+        """
+        entry = self._entry(grant, payload)
+        quota = await self.count(grant, address)
+        try:
+            ledger, observed = await self._reserve(ticket, entry)
+        except Refusal:
+            await self._limiter.give_back(grant.target.action, user=grant.caller.key, address=address)
+            raise
+        return Ticket(ticket, quota, ledger, (*quota.observed, *observed))
+
+    async def settle(self, ticket: Ticket, outcome: Outcome, job: str | None = None) -> None:
         """What became of the submit. An unknown outcome keeps the reservation until it is swept."""
         if ticket.ledger is None or outcome is Outcome.UNKNOWN:
             return
         try:
-            if outcome is Outcome.ACCEPTED and job is not None:
-                await ticket.ledger.accept(ticket.id, job, now=self._clock())
-            elif outcome is not Outcome.ACCEPTED:
+            if outcome is not Outcome.ACCEPTED:
                 await ticket.ledger.refund(ticket.id, now=self._clock())
+            elif job is not None:
+                await ticket.ledger.accept(ticket.id, job, now=self._clock())
         except StoreAway:
             self._away()
 
-    async def ended(self, job: str, *, failed: bool, units: float | None) -> None:
-        """A job was seen at its end. Where fal's units decide and are not told yet, only its seats are freed."""
-        try:
-            for ledger in (self._ledger, self._local):
-                if failed and self._terms.refund_failed:
-                    await ledger.settle(job, amount=0, now=self._clock())
-                elif self._terms.by == "price" or failed:
-                    await ledger.settle(job, amount=None, now=self._clock())
-                elif units is None:
-                    await ledger.release(job, now=self._clock())
-                else:
-                    await ledger.settle(job, amount=self._amount(units), now=self._clock())
-        except StoreAway:
-            self._away()
-
-    async def cancelled(self, job: str) -> None:
-        """fal took the job out of its queue before it ran."""
-        try:
-            for ledger in (self._ledger, self._local):
-                await ledger.settle(job, amount=0, now=self._clock())
-        except StoreAway:
-            self._away()
+    async def end(self, job: str, ending: Ending) -> None:
+        """A job was seen at its end."""
+        if not self._budgets and not self._in_flight:
+            return
+        for ledger in self._ledgers:
+            try:
+                await self._end_in(ledger, job, ending)
+            except StoreAway:
+                self._away()
 
     async def standings(self, caller: Caller, endpoints: tuple[str, ...]) -> tuple[Standing, ...]:
         """Each allowance the caller draws on through *endpoints*, once. Raises StoreAway."""
@@ -126,6 +123,14 @@ class Spending:
         drawn = {c.account: c for endpoint in endpoints for c in charges(self._budgets, caller, endpoint, now)}
         held = {s.account: s for endpoint in endpoints for s in seats(self._in_flight, caller, endpoint)}
         return await self._ledger.standings(tuple(drawn.values()), tuple(held.values()), now=now)
+
+    async def aclose(self) -> None:
+        for ledger in self._ledgers:
+            await ledger.aclose()
+
+    async def sweep(self) -> int:
+        """Counts reservations past their time as spent; how many. Raises StoreAway."""
+        return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
 
     def _entry(self, grant: Grant, payload: Payload) -> Entry:
         endpoint = payload.endpoint
@@ -139,15 +144,36 @@ class Spending:
             ttl=self._terms.reservation,
         )
 
-    async def _reserve_in(self, ledger: Ledger, ticket: str, entry: Entry) -> Ticket:
+    async def _reserve(self, ticket: str, entry: Entry) -> tuple[Ledger | None, tuple[str, ...]]:
+        if not entry.charges and not entry.seats:
+            return None, ()
+        try:
+            return self._ledger, await self._reserve_in(self._ledger, ticket, entry)
+        except StoreAway:
+            if "deny" in _behaviours(entry):
+                raise
+        entry = _only_local(entry)
+        if not entry.charges and not entry.seats:
+            return None, ()
+        return self._local, await self._reserve_in(self._local, ticket, entry)
+
+    async def _reserve_in(self, ledger: Ledger, ticket: str, entry: Entry) -> tuple[str, ...]:
         now = self._clock()
         said = await ledger.reserve(ticket, entry, now=now)
         if isinstance(said, Shortfall):
-            raise _refusal(said, now)
-        return Ticket(ticket, ledger, tuple(shortfall.name for shortfall in said.observed))
+            raise _refusal(said)
+        return tuple(shortfall.name for shortfall in said.observed)
 
-    def _amount(self, units: float) -> Micros:
-        return math.ceil(units * self._terms.unit_price * MICRO)
+    async def _end_in(self, ledger: Ledger, job: str, ending: Ending) -> None:
+        now = self._clock()
+        if ending.cancelled or (ending.failed and self._terms.refund_failed):
+            await ledger.settle(job, amount=0, now=now)
+        elif ending.failed or self._terms.by == "price":
+            await ledger.settle(job, amount=None, now=now)
+        elif ending.units is None:
+            await ledger.release(job, now=now)  # the result will tell fal's units, or else the sweep settles
+        else:
+            await ledger.settle(job, amount=math.ceil(ending.units * self._terms.unit_price * MICRO), now=now)
 
 
 def _behaviours(entry: Entry) -> set[WhenAway]:
@@ -162,22 +188,21 @@ def _only_local(entry: Entry) -> Entry:
     )
 
 
-def _refusal(shortfall: Shortfall, now: float) -> Refusal:
+def _refusal(shortfall: Shortfall) -> Refusal:
     if shortfall.kind == "in-flight":
         return RateLimited(
             f"{shortfall.limit} jobs are in flight already ({shortfall.name})",
             retry_after=1,
             error_type="too_many_jobs",
         )
-    renews = "" if shortfall.renews_at is None else f", renews at {_rfc3339(shortfall.renews_at)}"
+    limit, left = shortfall.limit / MICRO, shortfall.left / MICRO
+    renews_at = None if shortfall.renews_at is None else rfc3339(shortfall.renews_at)
     return BudgetExceeded(
-        f"Budget {shortfall.name} is spent: {_units(shortfall.left)} of {_units(shortfall.limit)} left{renews}"
+        f"The budget {shortfall.name} has {left:g} of {limit:g} left; it renews at {renews_at}",
+        facts={"budget": {"name": shortfall.name, "limit": limit, "left": left, "renews_at": renews_at}},
     )
 
 
-def _units(amount: Micros) -> str:
-    return f"{amount / MICRO:g}"
-
-
-def _rfc3339(moment: float) -> str:
+def rfc3339(moment: float) -> str:
+    """Unix seconds as `2026-11-23T00:00:00Z`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

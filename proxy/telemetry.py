@@ -40,6 +40,7 @@ class AccessRecord:
     error_type: str | None = None
     reason: str | None = None
     outcome: str | None = None
+    would_deny: str | None = None
     upstream_ms: float | None = None
     response_bytes: int = 0
 
@@ -161,6 +162,7 @@ class Telemetry:
                 "error_type": record.error_type,
                 "reason": record.reason,
                 "outcome": outcome,
+                "would_deny": record.would_deny,
                 "upstream_ms": record.upstream_ms,
                 "duration_ms": _milliseconds(seconds),
                 "response_bytes": record.response_bytes,

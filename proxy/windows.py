@@ -1,4 +1,4 @@
-"""Counting in sliding windows: the arithmetic, and its two bodies, this process's memory and a shared Redis.
+"""Counting in sliding windows: the arithmetic, and its body in this process's memory.
 
 A window of *w* seconds is counted in slices of *w* / SLICES. It is full while the current slice and the SLICES before
 it hold the amount, so no *w* seconds, wherever they start, ever hold more. The price is that a count is forgotten up
@@ -8,16 +8,12 @@ two numbers and admits up to twice the amount around a burst at a window's end.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
-
-from proxy.errors import StoreAway
-from proxy.store import RedisStore, Script
 
 SLICES = 10
 CAPACITY = 50_000  # windows kept in memory for one bound, some 350 bytes each
@@ -51,6 +47,9 @@ class Windows(Protocol):
 
     async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]: ...
 
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        """Takes one request out of each claim's newest count. Raises StoreAway."""
+
 
 class Window:
     """Counts of the last SLICES + 1 slices in a ring; slices of *length* ms are numbered from the clock's zero."""
@@ -77,6 +76,14 @@ class Window:
     def add(self) -> None:
         self._ring[self._newest % (SLICES + 1)] += 1
         self.total += 1
+
+    def take_back(self) -> None:
+        """Undoes one `add`, the latest."""
+        for slice_ in range(self._newest, self._newest - SLICES - 1, -1):
+            if self._ring[slice_ % (SLICES + 1)]:
+                self._ring[slice_ % (SLICES + 1)] -= 1
+                self.total -= 1
+                return
 
     def reset(self, now: int) -> int:
         """Whole seconds until the oldest count is forgotten, 0 where there is none."""
@@ -137,73 +144,8 @@ class MemoryWindows:
                 window.add()
         return admitted, [(amount - window.total, window.reset(now)) for amount, window in windows]
 
-
-# A window is stored as "slice:count slice:count ...", oldest first. Counts from further ahead than a window were
-# written before the server's clock was set back, and would never grow old.
-_TAKE = Script("""
-local SLICES = 10
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
-local admitted, windows = 1, {}
-for i, stored in ipairs(redis.call('MGET', unpack(KEYS))) do
-  local length = tonumber(ARGV[2 * i + 1])
-  local window = {amount = tonumber(ARGV[2 * i]), length = length, slice = math.floor(now / length), total = 0}
-  for slice, count in string.gmatch(stored or '', '(%d+):(%d+)') do
-    if math.abs(slice - window.slice) <= SLICES then
-      window[#window + 1] = {tonumber(slice), tonumber(count)}
-      window.total = window.total + count
-    end
-  end
-  if window.total >= window.amount then admitted = 0 end
-  windows[i] = window
-end
-local reply = {admitted}
-for i, window in ipairs(windows) do
-  if admitted == 1 then
-    local last = window[#window]
-    if last and last[1] >= window.slice then
-      last[2] = last[2] + 1
-    else
-      window[#window + 1] = {window.slice, 1}
-    end
-    window.total = window.total + 1
-    local parts = {}
-    for j, counted in ipairs(window) do parts[j] = counted[1] .. ':' .. counted[2] end
-    redis.call('SET', KEYS[i], table.concat(parts, ' '), 'PX', window.length * (SLICES + 1))
-  end
-  local oldest = window[1]
-  reply[#reply + 1] = math.max(0, window.amount - window.total)
-  reply[#reply + 1] = oldest and math.ceil(((oldest[1] + SLICES + 1) * window.length - now) / 1000) or 0
-end
-return table.concat(reply, ' ')
-""")
-
-
-class RedisWindows:
-    """The windows that all workers share: one script call a request, however many bounds there are.
-
-    All keys carry the hash tag `{limits}`, so in a Redis Cluster one node counts for everybody: one atomic step needs
-    one slot, and a request's user and address have none in common. Time is the server's, so that workers need not
-    agree on it; a *clock* (seconds) takes its place in tests.
-    """
-
-    def __init__(self, store: RedisStore, clock: Callable[[], float] | None = None) -> None:
-        self._store = store
-        self._clock = clock
-
-    async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
-        keys = [
-            f"{{limits}}:{bound.name}:{bound.seconds}:{hashlib.sha256(key.encode()).hexdigest()}"
-            for bound, key in claims
-        ]
-        args: list[int | str] = [int(self._clock() * 1000) if self._clock else ""]
-        for bound, _ in claims:
-            args += (bound.amount, bound.seconds * 1000 // SLICES)
-        reply = await self._store.run(_TAKE, keys, args)
-        if not isinstance(reply, bytes):
-            raise StoreAway(reason="the limits script answered something else")
-        admitted, *numbers = map(int, reply.split())
-        return bool(admitted), list(zip(numbers[::2], numbers[1::2], strict=True))
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        now = int(self._clock() * 1000)
+        for bound, key in claims:
+            if (window := self._counts[bound.name].find(key, now)) is not None:
+                window.take_back()

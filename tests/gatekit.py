@@ -87,6 +87,8 @@ class ScriptedUpstream:
             raise step
         return step if isinstance(step, UpstreamResponse) else await step()
 
+    active = idle = 0
+
     async def aclose(self) -> None:
         self.script.clear()
 

