@@ -6,10 +6,8 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from proxy.allowances import budget_of, rule_of, terms_of
@@ -18,14 +16,14 @@ from proxy.config import Config, secret
 from proxy.errors import ConfigError, Problem
 from proxy.handles import Handles
 from proxy.identity import Issuer
-from proxy.keys import VerificationKey, hmac_key, public_key
+from proxy.issuers import issuer_of
 from proxy.limits import Rule, parse_rate
 from proxy.ownership import Listing
 from proxy.policy import EndpointPolicy, Rules
 from proxy.prices import Price
 from proxy.replays import Keeping
 from proxy.schema import SHIPPED, load
-from proxy.sections import Endpoint, Limit, Session
+from proxy.sections import Endpoint, Limit
 from proxy.spending import Terms
 from proxy.store import RedisStore
 from proxy.upstream import Origin, tls_context
@@ -106,7 +104,7 @@ class _Workbench:
             source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
             issuer = self._made(
                 f"sessions[{index}].{source}",
-                partial(self._issuer, session, issuers.get(session.issuer)),
+                partial(issuer_of, self._config, session, issuers.get(session.issuer)),
             )
             if issuer is not None:
                 issuers[issuer.issuer] = issuer
@@ -195,36 +193,6 @@ class _Workbench:
             self.problems.extend(Problem(f"{key}: {problem.key}", problem.message) for problem in error.problems)
         return None
 
-    def _issuer(self, session: Session, known: Issuer | None) -> Issuer:
-        types = tuple(kind.lower().removeprefix("application/") for kind in session.types)
-        issuer = Issuer(
-            issuer=session.issuer,
-            audience=session.audience,
-            keys=(self._verification_key(session),),
-            leeway=session.leeway_seconds,
-            max_lifetime=session.max_lifetime_seconds,
-            types=(*types, None),
-            scope_claim=session.scope_claim,
-        )
-        return issuer if known is None else _merged(known, issuer)
-
-    def _verification_key(self, session: Session) -> VerificationKey:
-        if session.algorithm == "HS256":
-            if session.secret_env is None or session.public_key_file is not None:
-                raise ValueError("HS256 takes secret_env, and no public_key_file")
-            return hmac_key(secret(self._config, session.secret_env).encode(), session.kid, forbidden=self._taken())
-        if session.public_key_file is None or session.secret_env is not None:
-            raise ValueError(f"{session.algorithm} takes public_key_file, and no secret_env")
-        return public_key(session.algorithm, _bytes_of(self._config.base / session.public_key_file), session.kid)
-
-    def _taken(self) -> list[bytes]:
-        """Secrets that open something else, where they are known."""
-        taken: list[bytes] = []
-        for name in ("FAL_KEY", self._config.handles.secrets_env):
-            with suppress(ValueError):
-                taken += [part.encode() for part in secret(self._config, name).split(",") if part]
-        return taken
-
     def _policy(self, endpoint: Endpoint) -> EndpointPolicy:
         shipped = SHIPPED / f"{endpoint.id}.json"
         path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
@@ -244,20 +212,3 @@ def _fal_key(text: str) -> str:
 def _rule(limit: Limit) -> Rule:
     amount, seconds = parse_rate(limit.rate)
     return Rule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.when_away, limit.mode)
-
-
-def _merged(known: Issuer, issuer: Issuer) -> Issuer:
-    if {key.algorithm == "HS256" for key in (*known.keys, *issuer.keys)} == {True, False}:
-        raise ValueError("one issuer must not mix a shared secret with public keys")
-    if any(key.kid is None for key in (*known.keys, *issuer.keys)):
-        raise ValueError("an issuer with several keys needs a kid for each")
-    if issuer != replace(known, keys=issuer.keys):
-        raise ValueError("the keys of one issuer must share audience, lifetimes, types and scope_claim")
-    return replace(known, keys=(*known.keys, *issuer.keys))
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error

@@ -15,19 +15,51 @@ TESTS = Path(__file__).parent
 
 # Each module may import from the rows above its own, never from its own row or below.
 ROWS: list[set[str]] = [
-    {"errors"},
-    {"addresses", "bodies", "breaker", "guards", "handles", "jsontext", "journal", "targets", "welcome"},
-    {"caps", "door", "explanations", "headers", "jws", "presence", "store", "telemetry", "wire"},
-    {"answers", "connection", "inbound", "keys", "validation", "windows"},
-    {"cors", "dial", "identity", "limits", "listener", "minting", "pool", "schema"},
-    {"ownership", "upstream"},
-    {"outcomes", "policy", "prices", "sections"},
-    {"budgets", "config"},
-    {"description", "parts", "relay", "site"},
-    {"ledger"},
-    {"redis_ledger", "sqlite_ledger"},
-    {"gateway"},
-    {"front"},
+    {
+        "addresses",
+        "breaker",
+        "errors",
+        "journal",
+        "sqlite_schema",
+        "store_topologies",
+        "tls",
+        "welcome",
+        "windows",
+        "workers",
+    },
+    {
+        "answers",
+        "bodies",
+        "door",
+        "guards",
+        "handles",
+        "jsontext",
+        "presence",
+        "sqlite_thread",
+        "store",
+        "targets",
+        "telemetry",
+        "wire",
+    },
+    {
+        "caps",
+        "connection",
+        "explanations",
+        "headers",
+        "inbound",
+        "jws",
+        "ledger_scripts",
+        "limits",
+        "prices",
+        "redis_windows",
+    },
+    {"cors", "dial", "keys", "listener", "pool", "site", "validation"},
+    {"identity", "minting", "schema", "upstream"},
+    {"budgets", "outcomes", "ownership"},
+    {"endings", "ledger", "policy", "sections"},
+    {"config", "description", "redis_ledger", "relay", "replays", "spending", "sqlite_ledger"},
+    {"allowances", "gateway", "issuers", "usage"},
+    {"front", "parts"},
     {"assembly"},
     {"serving"},
     {"demo"},
@@ -37,7 +69,7 @@ ROWS: list[set[str]] = [
 LEVEL = {module: level for level, row in enumerate(ROWS) for module in row}
 STAGES = {"targets", "identity", "ownership", "policy", "limits", "relay", "outcomes", "answers", "gateway"}
 PURE = {"errors", "jsontext", "breaker", "targets", "handles", "addresses", "guards", "jws", "headers", "identity"}
-PURE |= {"answers", "ownership", "cors", "policy", "schema", "outcomes"}
+PURE |= {"answers", "ownership", "cors", "policy", "schema", "outcomes", "budgets", "prices", "endings", "caps"}
 
 
 def modules() -> list[Path]:
@@ -103,7 +135,7 @@ def test_house_rules(path: Path) -> None:
     tries = [node for node in nodes if isinstance(node, ast.Try)]
     nested = [n for outer in tries for n in ast.walk(outer) if isinstance(n, ast.Try) and n is not outer]
 
-    assert len(text.splitlines()) <= (320 if path.stem == "errors" else 250)
+    assert len(text.splitlines()) <= (330 if path.stem == "errors" else 250)
     assert not [node for node in nodes if isinstance(node, ast.Assert)]
     assert not nested
     assert "request.url" not in text

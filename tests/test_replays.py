@@ -17,9 +17,7 @@ HEADER_MODE = {"x-fal-target-url": f"https://queue.fal.run/{ENDPOINT}"}
 Sent = tuple[int, dict[str, Any], bool]
 
 
-async def send(
-    g: Gate, key: str | None, subject: str = "alice", *, header_mode: bool = False, **fields: object
-) -> Sent:
+async def send(g: Gate, key: str | None, who: str = "alice", *, header_mode: bool = False, **fields: object) -> Sent:
     """Status, body, and whether the answer is marked as replayed."""
     headers = {**({} if key is None else {"idempotency-key": key}), **(HEADER_MODE if header_mode else {})}
     path = "/api/fal/proxy" if header_mode else SUBMIT
