@@ -37,8 +37,8 @@ def client_address(
     nearest = _parse(peer)
     if nearest is None:
         return peer
-    if not _within(nearest, trusted):
-        return str(nearest)
+    if not trusted or not _within(nearest, trusted):
+        return _text(nearest)
     client = nearest
     for hop in reversed(b",".join(value for name, value in fields if name == header).rsplit(b",", _MAX_HOPS)):
         address = _hop(hop)
@@ -71,6 +71,11 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
 def _hop(text: bytes) -> Address | None:
     match = _HOP.fullmatch(text)
     return None if match is None else _parse((match[1] or match[2] or match[3]).decode("ascii"))
+
+
+@lru_cache(maxsize=8192)
+def _text(address: Address) -> str:
+    return str(address)
 
 
 @lru_cache(maxsize=8192)

@@ -75,7 +75,7 @@ async def read_body(receive: Receive, fields: Fields, *, limit: int, hold: Hold)
 def json_content_type(fields: Fields) -> None:
     """Raises UnsupportedMediaType for a body that is not declared as JSON in UTF-8 (RFC 8259 section 8.1)."""
     kinds = [value for name, value in fields if name == b"content-type"]
-    if not kinds and not _announces_body(fields):
+    if not any(kinds) and not _announces_body(fields):
         return
     if len(kinds) != 1:
         raise UnsupportedMediaType()

@@ -6,7 +6,7 @@ import asyncio
 import select
 from typing import cast
 
-from proxy.errors import DeadlineExceeded, ExchangeBroken, TransportError
+from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, TransportError
 from proxy.wire import Answer, Fields
 
 HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as asyncio's streams
@@ -15,8 +15,8 @@ HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as a
 class Connection(asyncio.Protocol):
     """An exchange is `send`, then `head`, then `read` until b"", then `finish`; deadlines are on the loop's clock.
 
-    An exchange begins with its write, so every TransportError raised here says `sent`. Bytes that come while no
-    exchange is open close the connection.
+    An exchange begins with its write, so every TransportError after it says `sent`. Bytes that come while no exchange
+    is open close the connection.
     """
 
     def __init__(self, *, max_head: int) -> None:
@@ -27,14 +27,12 @@ class Connection(asyncio.Protocol):
         self._poll = select.poll()
         self._waiter: asyncio.Future[None] | None = None
         self._error: TransportError | None = None
-        self._connected = False
         self._open_exchange = False
         self._received = False
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._connected = True
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def is_quiet(self) -> bool:
@@ -42,9 +40,13 @@ class Connection(asyncio.Protocol):
 
         The loop may not have looked at the socket since the peer closed it, so this asks the kernel.
         """
-        return not self._transport.is_closing() and not self._poll.poll(0)
+        transport = self._transport
+        return not (transport.is_closing() or transport.get_extra_info("unfinished") or self._poll.poll(0))
 
     def send(self, message: bytes) -> None:
+        """Hands all of it over at once. Raises ConnectFailed if the connection has closed before: nothing was sent."""
+        if self._transport.is_closing():
+            raise ConnectFailed("closed by the upstream before the request")
         self._answer.begin()
         self._open_exchange = True
         self._received = False
@@ -66,10 +68,12 @@ class Connection(asyncio.Protocol):
             if self._answer.ended:
                 return b""
             await self._wait(deadline)
+        content = self._answer.take()
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
-        return self._answer.take()
+            if not self._transport.is_closing():  # uvloop raises on a closed one
+                self._transport.resume_reading()
+        return content
 
     def finish(self) -> bool:
         """Ends the exchange, wherever it is. False: the connection cannot carry another one and is closed."""
@@ -82,9 +86,8 @@ class Connection(asyncio.Protocol):
         return False
 
     def abort(self) -> None:
-        """Closes at once, whatever is still buffered; nothing to do before it is connected."""
-        if self._connected:
-            self._transport.abort()
+        """Closes at once, whatever is still buffered."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if not self._open_exchange or self._answer.ended:
@@ -101,9 +104,11 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        self._answer.close()
+        self._wake()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None:
-            self._answer.close()
         if self._open_exchange and not self._answer.ended:
             self._fail(ExchangeBroken(f"closed by the upstream: {exc}", sent=True, received=self._received))
         self._wake()

@@ -47,6 +47,8 @@ class Cors:
 
     def fields(self, fields: headers.Fields) -> headers.Fields:
         """What an answer to *fields* carries so that the page may read it: nothing for an origin not listed."""
+        if not self._origins:
+            return ()
         origin = headers.first(fields, b"origin")
         if origin is None or origin not in self._origins:
             return ()

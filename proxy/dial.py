@@ -14,6 +14,7 @@ from itertools import chain, zip_longest
 
 from proxy.connection import Connection
 from proxy.errors import ConnectFailed
+from proxy.tls import secure
 
 HEAD_START = 0.25  # seconds; RFC 8305 section 5
 
@@ -26,17 +27,14 @@ async def dial(connection: Connection, host: str, port: int, *, tls: ssl.SSLCont
 
     Has no deadline of its own; cancelling it closes whatever it has opened.
     """
-    loop = asyncio.get_running_loop()
-    server_hostname = None if tls is None else host
     try:
         connected = await race(await resolve(host, port))
-        await loop.create_connection(lambda: connection, sock=connected, ssl=tls, server_hostname=server_hostname)
+        if tls is None:
+            await asyncio.get_running_loop().create_connection(lambda: connection, sock=connected)
+        else:
+            await secure(connection, connected, tls, host)
     except OSError as error:  # so are ssl.SSLError and socket.gaierror
         raise ConnectFailed(f"{type(error).__name__}: {error}") from error
-    except asyncio.CancelledError:
-        # A TLS session made in the same instant would be closed politely, and so wait for the peer.
-        connection.abort()
-        raise
     return connection
 
 

@@ -54,8 +54,11 @@ class Door:
     crowd: Counter[str] = field(default_factory=Counter)
 
     def enter(self, address: str) -> str | None:
-        """What to `leave` as, "" where nothing is counted; None where there are too many from there."""
-        if is_trusted(address, self.trusted):
+        """What to `leave` as; "" for what is not counted, None where there are too many from *address*.
+
+        An empty *address* is a Unix socket's peer, or one that has left already.
+        """
+        if not address or is_trusted(address, self.trusted):
             return ""
         key = address_key(address)
         if self.crowd[key] >= self.limits.per_address:

@@ -12,6 +12,7 @@ from proxy.cors import Cors
 from proxy.errors import ClientGone, Refusal
 from proxy.gateway import Gateway, Request
 from proxy.guards import guard
+from proxy.inbound import WHOLE_ANSWER
 from proxy.telemetry import AccessRecord, Telemetry
 
 # The routes below the prefix that are the gateway's; all else, and all outside the prefix, is the site's.
@@ -68,7 +69,7 @@ class Front:
             answer = _INTERNAL
         if answer is not None:
             record.status = answer.status
-            await _send(answer, record, self._cors.fields(scope["headers"]), send)
+            await _send(answer, record, self._cors.fields(scope["headers"]), scope, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> Answer | None:
         """The gateway's answer, or None where the site has answered by itself."""
@@ -94,11 +95,20 @@ class Front:
 _INTERNAL = Answer(500, b'{"detail":"Internal error","message":"Internal error","error_type":"internal_error"}')
 
 
-async def _send(answer: Answer, record: AccessRecord, cors: headers.Fields, send: Send) -> None:
-    fields = answer.wire_headers(record.request_id.encode("ascii"), cors)
+async def _send(answer: Answer, record: AccessRecord, cors: headers.Fields, scope: Scope, send: Send) -> None:
+    """In one write where our own listener carries the request, else by ASGI's two messages."""
     record.response_bytes = len(answer.body)
+    request_id = record.request_id.encode("ascii")
+    whole = scope.get("extensions", {}).get(WHOLE_ANSWER)
+    if whole is not None and not _closes(answer) and whole(answer.status, answer.head(request_id, cors), answer.body):
+        return
+    fields = answer.wire_headers(request_id, cors)
     await send({"type": "http.response.start", "status": answer.status, "headers": fields})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _closes(answer: Answer) -> bool:
+    return any(name == b"connection" for name, _ in answer.headers)
 
 
 def _protected(send: Send, record: AccessRecord, cors: headers.Fields) -> Send:

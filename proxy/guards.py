@@ -10,9 +10,9 @@ from starlette.types import Scope
 
 from proxy.errors import CLOSE, BadRequest, MethodNotAllowed
 
-Fields = Iterable[tuple[bytes, bytes]]
-
 METHODS = ("GET", "HEAD", "POST", "PUT", "OPTIONS")
+NO_UPGRADE = "There is nothing to upgrade to here"
+_NO_PATH = "The request target must be a path, with or without a query"
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 # Fields that decide something. Of two, a proxy in front may have read the other one.
@@ -21,6 +21,7 @@ _ONCE = frozenset(
         b"host",
         b"content-length",
         b"transfer-encoding",
+        b"upgrade",
         b"content-type",
         b"authorization",
         b"idempotency-key",
@@ -38,43 +39,43 @@ def guard(scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset()) -> No
 
     *allowed_hosts* are names in lower case without a port; none of them means any. The Host decides nothing else.
     """
-    check_framing(scope["http_version"], scope["raw_path"], scope["headers"])
+    version = scope["http_version"]
+    check_request_line(version, scope["raw_path"])
     if b"#" in scope["query_string"]:
-        raise malformed("The request target must be a path, with or without a query")
-    if scope["method"] not in METHODS:
-        raise MethodNotAllowed(METHODS)
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in _ONCE:
-            if name in found:
-                raise malformed(f"The header {name.decode('ascii')} is given twice")
-            found[name] = value
-    if b"content-length" in found and b"transfer-encoding" in found:
-        raise malformed("Content-Length and Transfer-Encoding exclude each other")
+        raise malformed(_NO_PATH)
+    found = _decisive(scope["headers"])
+    if b"upgrade" in found:
+        raise malformed(NO_UPGRADE)
+    coding = found.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != b"chunked" or version == "1.0" or b"content-length" in found):
+        raise malformed("The length of a request is its Content-Length, or chunked in HTTP/1.1")
     host = _host(found.get(b"host", b""))
     if host is None or (allowed_hosts and host not in allowed_hosts):
         raise malformed("One valid Host header is needed, naming this service")
+    if scope["method"] not in METHODS:
+        raise MethodNotAllowed(METHODS)
 
 
-def check_framing(version: str, target: bytes, fields: Fields) -> None:
-    """What must hold before one more byte of the connection is read as HTTP. Raises BadRequest.
-
-    *target* is the request-target as sent, or its path. A server that keeps reading requests after an Upgrade it
-    does not do will read one out of the body (Kludex/uvicorn#2722).
-    """
+def check_request_line(version: str, target: bytes) -> None:
+    """*target* is the request-target as sent, or its path. Raises BadRequest."""
     if version not in _VERSIONS:
         raise malformed("This is an HTTP/1.1 service")
     if not target.startswith(b"/") or b"#" in target:
-        raise malformed("The request target must be a path, with or without a query")
-    for name, value in fields:
-        if name == b"upgrade":
-            raise malformed("There is nothing to upgrade to here")
-        if name == b"transfer-encoding" and (value.lower() != b"chunked" or version == "1.0"):
-            raise malformed("The only transfer coding here is HTTP/1.1's chunked")
+        raise malformed(_NO_PATH)
 
 
 def malformed(detail: str) -> BadRequest:
     return BadRequest(detail, error_type="malformed_request", headers=[CLOSE])
+
+
+def _decisive(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name in _ONCE:
+            if name in found:
+                raise malformed(f"The header {name.decode('ascii')} is given twice")
+            found[name] = value
+    return found
 
 
 def _host(value: bytes) -> bytes | None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import httptools
@@ -22,7 +21,8 @@ from uvicorn.server import ServerState
 
 from proxy.door import Door
 from proxy.errors import CLOSE, ContentTooLarge, HeadTooLarge, Overloaded, Refusal, RequestTimeout, TargetTooLong
-from proxy.guards import check_framing, malformed
+from proxy.guards import NO_UPGRADE, check_request_line, malformed
+from proxy.outlet import Outlet
 
 _CHUNK_FRAME = 12  # bytes a chunk may take beside its content: eight digits and two CRLF; more counts as extension
 
@@ -40,13 +40,8 @@ class Phase(enum.Enum):
 _IDLE, _HEAD, _BODY, _ANSWER, _ENDED = Phase
 
 
-@dataclass(slots=True)
-class _Outlet:
-    """The part of a transport that uvicorn's exchange uses, so that its close is ours."""
-
-    write: Callable[[bytes], None]
-    is_closing: Callable[[], bool]
-    close: Callable[[], None]
+# The key in the ASGI scope's extensions of a callable (status, head, body) -> bool: see `Inbound.answer`.
+WHOLE_ANSWER = "fal_proxy.whole_answer"
 
 
 class Inbound(HttpToolsProtocol):
@@ -63,7 +58,7 @@ class Inbound(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._outlet = _Outlet(transport.write, transport.is_closing, self._close)
+        self._outlet = Outlet(transport, self.loop, self._close)
         self._key = self._door.enter(self.client[0] if self.client else "")
         if self._key is None or len(self.connections) > self._limits.connections:
             self._phase = _ENDED
@@ -75,6 +70,8 @@ class Inbound(HttpToolsProtocol):
         super().connection_lost(exc)
         self._phase = _ENDED
         self._outlet.close = self.transport.close  # no circle left for the collector
+        if self.cycle is not None:
+            self.cycle.scope.pop("extensions", None)
         self._door.leave(self._key)
         if not self.connections:
             self._door.emptied.set()
@@ -83,7 +80,8 @@ class Inbound(HttpToolsProtocol):
         if self._phase is _ENDED:
             return
         if self._phase is _IDLE:
-            self._await_head()
+            self._phase = _HEAD
+            self._until = self.loop.time() + self._limits.head_time
         self._surplus += len(data)
         try:
             self.parser.feed_data(data)
@@ -96,10 +94,8 @@ class Inbound(HttpToolsProtocol):
         self._surplus = max(self._surplus, 0)
 
     def on_message_begin(self) -> None:
-        if self._phase is _ANSWER:
+        if self._phase in (_ANSWER, _ENDED):
             raise malformed("One request at a time")
-        if self._phase is _IDLE:
-            self._await_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -111,6 +107,7 @@ class Inbound(HttpToolsProtocol):
         self._check_head()
         super().on_headers_complete()
         self.headers = []  # trailers go here and nowhere: the application must not see them among its header fields
+        self.scope["extensions"] = {WHOLE_ANSWER: self.answer}  # type: ignore[dict-item]
         cycle = self.cycle
         cycle.transport = cast(asyncio.Transport, self._outlet)
         # After an early answer nobody can tell whether the body comes yet (RFC 9110 section 10.1.1); 1.0 has no 100.
@@ -123,13 +120,14 @@ class Inbound(HttpToolsProtocol):
         self._chunked = False
 
     def _check_head(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        size = len(self.url) + 4 * len(self.headers) + sum(map(len, chain.from_iterable(self.headers)))
         self._surplus -= size
         if size > self._limits.head or len(self.headers) > self._limits.fields:
             raise HeadTooLarge
-        check_framing(self.parser.get_http_version(), self.url, self.headers)
+        check_request_line(self.parser.get_http_version(), self.url)
         if self.parser.should_upgrade():
-            raise malformed("There is nothing to upgrade to here")  # CONNECT; the parser would take its body for data
+            # The parser would end the request here and uvicorn read the next out of its body (Kludex/uvicorn#2722).
+            raise malformed(NO_UPGRADE)
 
     def on_chunk_header(self) -> None:
         self._chunked = True
@@ -161,14 +159,38 @@ class Inbound(HttpToolsProtocol):
         if self._phase is _ANSWER:
             self._rest()
 
+    def drain(self) -> None:
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def answer(self, status: int, head: bytes, body: bytes) -> bool:
+        """All of an answer in one write. *head* is its field lines, Content-Length among them and Connection not.
+
+        False where it has to go the longer way, by messages, because the client is slow to read.
+        """
+        cycle = self.cycle
+        if cycle.disconnected:
+            return True
+        if self.flow.write_paused or cycle.response_started:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        date = b"".join([b"%b: %b\r\n" % field for field in self.server_state.default_headers])
+        connection = b"" if cycle.keep_alive else b"connection: close\r\n"
+        content = b"" if self.scope["method"] == "HEAD" else body
+        self.transport.write(b"".join((STATUS_LINE[status], date, head, connection, b"\r\n", content)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._close()
+        cycle.on_response()
+        return True
+
     def shutdown(self) -> None:
-        """The listener stops: idle connections go at once, half-sent requests soon, the rest with its answer."""
+        """The listener, drained, stops: idle connections go at once, half-sent requests soon."""
         if self._phase is _IDLE or (self._phase is _HEAD and not self._surplus):
             self.transport.close()
         elif self._phase in (_HEAD, _BODY):
             self._until = min(self._until, self.loop.time() + self._limits.closing)
-        if self.cycle is not None:
-            self.cycle.keep_alive = False
 
     def inspect(self, now: float) -> None:
         """Ends what has outstayed its time: a late request with a 408, a client that does not read with a reset."""
@@ -196,43 +218,40 @@ class Inbound(HttpToolsProtocol):
         self._unsent = (now, left)
         return False
 
-    def _await_head(self) -> None:
-        self._phase = _HEAD
-        self._until = self.loop.time() + self._limits.head_time
-
     def _rest(self) -> None:
         self._phase = _IDLE
         self._until = self.loop.time() + self._limits.keep_alive
         if self._door.draining:
-            self.transport.close()
+            self._linger()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Nothing more is read as a request. An answer under way is finished; otherwise *refusal* is the answer."""
         phase, self._phase = self._phase, _ENDED
         self._door.report(refusal.error_type)
-        if phase is _ANSWER:
+        if phase in (_ANSWER, _ENDED):
             self.cycle.keep_alive = False
             return
         if phase is _BODY:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if phase is _HEAD or not self.cycle.response_started:
+        if phase is not _BODY or not self.cycle.response_started:
             self.transport.write(self._wire(refusal))
         self._linger()
 
     def _close(self) -> None:
         """The exchange wants the connection closed. With bytes unread, a close would reset it and lose the answer."""
         if self._phase is _ANSWER:
+            self._outlet.flush()
             self.transport.close()
         else:
             self._linger()
 
     def _linger(self) -> None:
+        self._outlet.flush()
         self._phase = _ENDED
         self._until = self.loop.time() + self._limits.linger
-        if not self.transport.is_closing():
-            self.flow.pause_reading()
-            self.transport.write_eof()
+        self.flow.pause_reading()
+        self.transport.write_eof()
 
     def _wire(self, refusal: Refusal) -> bytes:
         body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})

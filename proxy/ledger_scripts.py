@@ -1,18 +1,18 @@
 """The steps of the Redis ledger, each one script: it happens whole or, where it refuses or fails, not at all.
 
-Redis runs a script alone, and refuses it (no memory, a replica, no disk) at its first write or never. Every key comes in
-KEYS. Lua's numbers are doubles: amounts are whole numbers up to 2^53 and stay exact, sums that would exceed that stop
-there. They are written with %.0f, because Lua's own text of 1000000000000000 is 1e+15.
+Redis runs a script alone, and refuses it (no memory, a replica, no disk) at its first write or never. Every key comes
+in KEYS. Lua's numbers are doubles: whole amounts are exact up to 2^53, and a sum that would exceed that stops there.
+They are written with %.0f, because Lua's own text of 1000000000000000 is 1e+15.
 
-What each key holds is said in `redis_ledger`.
+What each key holds is said in `ledger_keys`.
 """
 
 from __future__ import annotations
 
 from proxy.store import Script
 
-# sums: the numbers in a text, "3 0 250". Two of them in a bucket (used, reserved), six in a line of a day (the fields of
-# ledger.DayLine). keep: a key is to live *ms* more at least.
+# sums: the numbers in a text, "3 0 250". Two of them in a bucket (used, reserved), six in a line of a day (submits and
+# on, as in ledger.DayLine). keep: a key is to live *ms* more at least.
 _SUMS = """
 local function sums(text, count)
   local numbers = {}
@@ -100,11 +100,11 @@ return answer
 """
 )
 
-# KEYS: ticket, job. ARGV: the job's name; the first one stays. The job lives as long as its ticket.
+# KEYS: ticket, job. A ticket has the job it got first, and a job the ticket; it may outlive it, for the seats' sake.
 ACCEPT = Script("""
-local record = redis.call('HGET', KEYS[1], 'record')
-if record and redis.call('HSETNX', KEYS[1], 'job', ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[2], 'record', record)
+local record, job = unpack(redis.call('HMGET', KEYS[1], 'record', 'job'))
+if record and not job and redis.call('HSETNX', KEYS[2], 'record', record) == 1 then
+  redis.call('HSET', KEYS[1], 'job', KEYS[2])
   redis.call('PEXPIRE', KEYS[2], redis.call('PTTL', KEYS[1]))
 end
 """)
@@ -119,7 +119,7 @@ END = Script(
     _SUMS
     + """
 local ticket, line, buckets, seats, used, reserved, refunded, unsettled, overrun = unpack(ARGV)
-local open = redis.call('HDEL', KEYS[1], 'record')
+local open = redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ticket)
 for i = 4 + buckets, 3 + buckets + seats do redis.call('ZREM', KEYS[i], ticket) end
 for i = 4 + buckets + seats, #KEYS do redis.call('DEL', KEYS[i]) end
@@ -130,7 +130,6 @@ for i = 4, 3 + buckets do
   if bucket then redis.call('SET', KEYS[i], added(sums(bucket, 2), {used, reserved}), 'KEEPTTL') end
 end
 note(KEYS[3], line, {0, used, reserved, refunded, unsettled, overrun})
-redis.call('EXPIRE', KEYS[1], 3600)
 return 1
 """
 )
@@ -166,29 +165,35 @@ LINES = Script("return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', 500)")
 
 # KEYS: the idempotency key. ARGV as named. Answers {answer} where one is stored, else the name of a Claim.
 CLAIM = Script("""
-local now, hash, mine, holds, ends, ms = unpack(ARGV)
-local body, owner, held, kept, answer = unpack(redis.call('HMGET', KEYS[1], 'body', 'owner', 'holds', 'ends', 'answer'))
-if body and tonumber(kept) > tonumber(now) then
-  if body ~= hash then return 'mismatch' end
+local now, hash, owner, held, kept, ms = unpack(ARGV)
+local known, until_held, until_kept, answer = unpack(redis.call('HMGET', KEYS[1], 'hash', 'held', 'kept', 'answer'))
+if known and tonumber(until_kept) > tonumber(now) then
+  if known ~= hash then return 'mismatch' end
   if answer then return {answer} end
-  if tonumber(held) <= tonumber(now) then return 'unknown' end
-  return owner == mine and 'fresh' or 'busy'
+  return tonumber(until_held) > tonumber(now) and 'busy' or 'unknown'
 end
-redis.call('HSET', KEYS[1], 'body', hash, 'owner', mine, 'holds', holds, 'ends', ends)
+redis.call('HSET', KEYS[1], 'hash', hash, 'owner', owner, 'held', held, 'kept', kept)
 redis.call('HDEL', KEYS[1], 'answer')
 redis.call('PEXPIRE', KEYS[1], ms)
 return 'fresh'
 """)
 
-STORE = Script("""
-local now, mine, answer, ends, ms = unpack(ARGV)
-local owner, kept = unpack(redis.call('HMGET', KEYS[1], 'owner', 'ends'))
-if owner == mine and tonumber(kept) > tonumber(now) then
-  redis.call('HSET', KEYS[1], 'answer', answer, 'ends', ends)
-  redis.call('PEXPIRE', KEYS[1], ms)
-end
-""")
+# The owner's, and not answered yet.
+_OPEN = """
+local claimed_by, answer = unpack(redis.call('HMGET', KEYS[1], 'owner', 'answer'))
+local open = claimed_by == ARGV[1] and not answer
+"""
 
-FREE = Script("if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('DEL', KEYS[1]) end")
+STORE = Script(
+    _OPEN
+    + """
+if open then
+  redis.call('HSET', KEYS[1], 'answer', ARGV[2], 'kept', ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+"""
+)
+
+FREE = Script(_OPEN + "if open then redis.call('DEL', KEYS[1]) end")
 
 INFO = Script("return redis.call('INFO', 'memory') .. redis.call('INFO', 'persistence')")

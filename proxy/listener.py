@@ -52,14 +52,8 @@ class Listener:
         self._door = Door(limits or ListenerLimits(), trusted, report)
         self._state = ServerState()
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port, known once started."""
-        host, port, *_ = self._server.sockets[0].getsockname()
-        return host, port
-
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
-        """Returns once connections are accepted, on *sock* where given.
+        """Returns once connections are accepted, on *sock* where given; `address` says where that is.
 
         Raises OSError when the address cannot be had, RuntimeError when *app* does not start.
         """
@@ -76,44 +70,45 @@ class Listener:
         except OSError:
             await self._lifespan.shutdown()
             raise
+        self.address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         self._sweep()
 
     def drain(self) -> None:
         """From now on every answer closes its connection; new ones are still accepted."""
         self._door.draining = True
+        for connection in self._connections():
+            connection.drain()
 
     async def stop(self, grace: float) -> None:
         """Accepts no more, lets requests that are whole have their answer for *grace* seconds, then cancels them."""
-        deadline = asyncio.get_running_loop().time() + grace
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
         self.drain()
         self._server.close()
         for connection in self._connections():
             connection.shutdown()
-        await self._emptied(deadline)
-        await self._finished(deadline)
+        await self._emptied(grace)
+        await self._finished(deadline - loop.time())
         for task in tuple(self._state.tasks):
             task.cancel()
-        await self._finished(asyncio.get_running_loop().time() + _CANCELLED_TIME)
+        await self._finished(_CANCELLED_TIME)
         for connection in self._connections():
             connection.transport.abort()
-        await self._emptied(asyncio.get_running_loop().time() + _CANCELLED_TIME)
+        await self._emptied(_CANCELLED_TIME)
         self._sweeper.cancel()
         await self._lifespan.shutdown()
 
-    async def _emptied(self, deadline: float) -> None:
+    async def _emptied(self, timeout: float) -> None:
         self._door.emptied.clear()
-        if not self._state.connections:
-            return
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._door.emptied.wait()
-        except TimeoutError:
-            return
+        if self._state.connections:
+            waiting = asyncio.create_task(self._door.emptied.wait())
+            await asyncio.wait([waiting], timeout=timeout)
+            waiting.cancel()
 
-    async def _finished(self, deadline: float) -> None:
+    async def _finished(self, timeout: float) -> None:
         """A request can outlive its connection: a submit is finished for a caller who left."""
         if self._state.tasks:
-            await asyncio.wait(tuple(self._state.tasks), timeout=deadline - asyncio.get_running_loop().time())
+            await asyncio.wait(tuple(self._state.tasks), timeout=timeout)
 
     def _connection(self) -> Inbound:
         return Inbound(self._config, self._state, self._lifespan.state, self._door)

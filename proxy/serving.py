@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -70,6 +71,7 @@ async def serve(parts: Parts, *, log: int, sock: socket.socket | None = None, ad
     service = Service(parts, log=log)
     stopping = stop_signal()
     await service.start(sock=sock, admin_offset=admin_offset)
+    _spare_the_collector()
     await stopping.wait()
     await service.stop(drain=parts.config.server.drain_seconds)
 
@@ -93,6 +95,13 @@ def serve_workers(parts: Parts, count: int, *, log: int) -> None:
 def _report(log: int, index: int, code: int) -> None:
     line = orjson.dumps({"event": "worker_ended", "worker": index, "code": code})
     os.write(log, line + b"\n")
+
+
+def _spare_the_collector() -> None:
+    """What is there now stays for good, and a request leaves no circles: looking for some each 700 objects is waste."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def stop_signal() -> asyncio.Event:

@@ -12,28 +12,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ClusterDownError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from proxy.breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
+from proxy.store_topologies import Topology, topology
 
 # A batch carries many calls, so a few failed batches say enough, and one a second is enough to notice the return.
 BREAKER = BreakerSettings(window=0.5, minimum=3, ratio=0.5, probe_every=1.0)
-
-# redis-py's own timeouts and retries are off, the deadline of a batch stands for them all. RESP3 would bring messages
-# that answer nothing.
-OURS: dict[str, object] = {
-    "retry": Retry(NoBackoff(), 0),
-    "socket_timeout": None,
-    "socket_connect_timeout": None,
-    "health_check_interval": 0,
-    "decode_responses": False,
-    "protocol": 2,
-}
 
 Command = tuple[bytes, ...]
 
@@ -61,13 +47,15 @@ class _Call:
     fallback: Command
     deadline: float
     answer: asyncio.Future[object]
+    lost: Callable[[], None] | None
 
 
 class _Lane:
     """One connection, used by one batch at a time."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
-        self._connection = connection
+    def __init__(self, servers: Topology) -> None:
+        self._servers = servers
+        self._connection = servers.connection()
 
     async def exchange(self, commands: Sequence[Command]) -> list[object]:
         """The answers in order; one that is an error is a ResponseError among them.
@@ -92,13 +80,13 @@ class _Lane:
         if self._connection.is_connected and await self._connection.can_read():
             await self.drop()  # nothing is owed to us, so this is the end: the server closed it meanwhile
         if not self._connection.is_connected:
-            await self._connection.connect()  # type: ignore[no-untyped-call]
+            await self._servers.connect(self._connection)
 
     async def _answer(self) -> object:
         try:
             answer: object = await self._connection.read_response()
-        except ReadOnlyError:
-            raise  # a failover left us with the old master; connecting anew finds the other one
+        except (ReadOnlyError, MovedError, ClusterDownError):
+            raise  # this server is no longer the one to ask; connecting anew finds the other one
         except ResponseError as error:
             return error
         return answer
@@ -127,18 +115,27 @@ class RedisStore:
         clock: Callable[[], float],
     ) -> None:
         self._timeout = timeout
-        self._prefix = prefix.encode()
-        self._lanes = _lanes(url, connections)
+        servers = topology(url, prefix.encode())
+        self._prefix = prefix.encode().join(servers.tag)
+        self._lanes = [_Lane(servers) for _ in range(connections)]
         self._breaker = Breaker(BREAKER, clock=clock)
         self._waiting: list[_Call] = []
         self._batches: set[asyncio.Task[None]] = set()
         self._closed = False
         self.failures = 0
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[bytes | str | int]) -> object:
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[bytes | str | int],
+        *,
+        lost: Callable[[], None] | None = None,
+    ) -> object:
         """What *script* returned, as redis-py reads RESP2: bytes, int, None or a list of these. Raises StoreAway.
 
-        Nothing is ever sent twice: after StoreAway the script may have run or not.
+        Nothing is ever sent twice: after StoreAway the script may have run or not. *lost* is called where it may have
+        run and its caller does not learn what it returned, be it for StoreAway or because the caller was cancelled.
         """
         # Encoded here, so that text which cannot be is its own caller's error and not the whole batch's.
         rest = [b"%d" % len(keys)]
@@ -146,7 +143,7 @@ class RedisStore:
         rest += [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
         if not self._breaker.allows():
             raise self._away("the breaker is open")
-        return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.source, *rest))
+        return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.source, *rest), lost)
 
     async def ping(self) -> None:
         """Asks the server whatever the breaker says, and tells the breaker. Raises StoreAway."""
@@ -160,15 +157,20 @@ class RedisStore:
         for lane in self._lanes:
             await lane.drop()
 
-    async def _call(self, command: Command, fallback: Command) -> object:
+    async def _call(self, command: Command, fallback: Command, lost: Callable[[], None] | None = None) -> object:
         if self._closed:
             raise self._away("closed")
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._depart)
-        call = _Call(command, fallback, loop.time() + self._timeout, loop.create_future())
+        call = _Call(command, fallback, loop.time() + self._timeout, loop.create_future(), lost)
         self._waiting.append(call)
-        return await call.answer
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            if lost is not None and not call.answer.cancelled():
+                lost()  # cancelled between the answer's coming and its caller's waking up
+            raise
 
     def _depart(self) -> None:
         """Sends all that wait on a free connection; where there is none, the next batch to end calls again."""
@@ -212,6 +214,7 @@ class RedisStore:
         for call, answer in zip(batch, answers, strict=True):
             if call.answer.done():
                 continue
+            call.lost = None
             if isinstance(answer, ResponseError):
                 call.answer.set_exception(self._away(f"{type(answer).__name__}: {answer}"[:120]))
             else:
@@ -219,24 +222,11 @@ class RedisStore:
 
     def _refuse(self, calls: Iterable[_Call], reason: str) -> None:
         for call in calls:
+            if call.lost is not None:
+                call.lost()
             if not call.answer.done():
                 call.answer.set_exception(self._away(reason))
 
     def _away(self, reason: str) -> StoreAway:
         self.failures += 1
         return StoreAway(reason=f"store: {reason}")
-
-
-def _lanes(url: str, connections: int) -> list[_Lane]:
-    """The one place that knows what kind of server *url* names; any pool of redis-py's can make the connections."""
-    try:
-        taken = parse_url(url).keys() & OURS.keys()
-    except ValueError:
-        raise ValueError("the store's URL is not a redis://, rediss:// or unix:// one") from None
-    if taken:
-        raise ValueError(f"the store's URL must not set {', '.join(sorted(taken))}")
-    pool = ConnectionPool.from_url(url, **OURS)
-    try:
-        return [_Lane(pool.make_connection()) for _ in range(connections)]  # type: ignore[no-untyped-call]
-    except TypeError as error:
-        raise ValueError(f"the store's URL has an unknown parameter: {error}") from error

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from random import Random
 from types import TracebackType
 from typing import TypeVar
 
@@ -110,6 +111,7 @@ class Telemetry:
     def __init__(
         self, journal: Journal, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._ids = Random(os.urandom(32))  # noqa: S311
         self._journal = journal
         self._registry = registry
         self._clock = clock
@@ -136,7 +138,9 @@ class Telemetry:
 
     def open(self, method: str, path: bytes) -> AccessRecord:
         """*path* as it came on the wire, without its query."""
-        return AccessRecord(os.urandom(16).hex(), method, path, self._clock, self._clock())
+        # An id is to be unique, not secret; the kernel's randomness would cost a system call a request.
+        request_id = f"{self._ids.getrandbits(128):032x}"
+        return AccessRecord(request_id, method, path, self._clock, self._clock())
 
     def close(self, record: AccessRecord) -> None:
         """To be called once, when all of the answer is sent or given up."""

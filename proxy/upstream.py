@@ -29,9 +29,11 @@ _ORIGIN = re.compile(
 )
 _PORTS = {"http": 80, "https": 443}
 
-_REQUEST_LINE = re.compile(rb"(?:GET|POST|PUT|PATCH|DELETE) /[!\"$-~]*")  # HEAD and CONNECT would frame answers anew
 _OWNED = rb"host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive"
-_FIELDS = re.compile(rb"(?:(?!(?i:" + _OWNED + rb"):)[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*\r\n)*")
+_HEAD = re.compile(
+    rb"(?:GET|POST|PUT|PATCH|DELETE) /[!\"$-~]* HTTP/1\.1\r\n"  # HEAD and CONNECT would frame their answers otherwise
+    rb"(?:(?!(?i:" + _OWNED + rb"):)[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*\r\n)*"
+)
 _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
@@ -78,22 +80,20 @@ class UpstreamRequest:
     path: bytes
     headers: Fields = field(repr=False)
     body: bytes = field(repr=False)
-    _lines: bytes = field(init=False, repr=False, compare=False)
+    _head: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if _REQUEST_LINE.fullmatch(b"%b %b" % (self.method, self.path)) is None:
-            raise ValueError("not a request line")
         lines = b"".join([b"%b: %b\r\n" % pair for pair in self.headers])
-        # A line end inside a value would pass as one more field; so the ends are counted.
-        if lines.count(b"\n") != len(self.headers) or _FIELDS.fullmatch(lines) is None:
-            raise ValueError("not header fields, or fields that belong to the connection")
-        object.__setattr__(self, "_lines", lines)
+        head = b"%b %b HTTP/1.1\r\n%b" % (self.method, self.path, lines)
+        # A line end inside a part would only make one line more of it, so the lines are counted.
+        if _HEAD.fullmatch(head) is None or head.count(b"\n") != len(self.headers) + 1:
+            raise ValueError("not a request this client sends")
+        object.__setattr__(self, "_head", head)
 
     def message(self, authority: bytes) -> bytes:
         """All of it as it goes on the wire, so that it is handed over in one write."""
         length = b"content-length: %d\r\n" % len(self.body) if self.body or self.method in _WITH_CONTENT else b""
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self._lines, length)
-        return head + self.body
+        return b"%bhost: %b\r\n%b\r\n%b" % (self._head, authority, length, self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,7 @@ async def collect(connection: Connection, deadline: float, max_body: int) -> byt
     while chunk := await connection.read(deadline):
         size += len(chunk)
         if size > max_body:
+            connection.abort()  # even if all of it has come by now
             raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
         chunks.append(chunk)
     return b"".join(chunks)
@@ -222,6 +223,7 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is None:
         context.load_default_certs()

@@ -105,14 +105,17 @@ class Answer:
             return "not HTTP/1.1"
         if not 200 <= status <= 599:
             return f"status {status} is not a final one"
-        codings = [value for name, value in self.fields if name == b"transfer-encoding"]
-        if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
+        fields = dict(self.fields)
+        length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+        if coding is not None and (coding.lower() != b"chunked" or self._count(b"transfer-encoding") > 1):
             return "the transfer encoding is not exactly chunked"
-        lengths = [value for name, value in self.fields if name == b"content-length"]
         if status in _BODILESS:
-            return f"a {status} with content" if codings or lengths not in ([], [b"0"]) else None
-        self._until_close = not codings and not lengths
+            return None if coding is None and length in (None, b"0") else f"a {status} with content"
+        self._until_close = coding is None and length is None
         return None
+
+    def _count(self, name: bytes) -> int:
+        return sum(field == name for field, _ in self.fields)
 
 
 def malformed(reason: str) -> MalformedResponse:

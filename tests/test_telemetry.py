@@ -84,6 +84,7 @@ def test_the_line_of_an_answered_request(rig: Rig) -> None:
         "error_type": None,
         "reason": None,
         "outcome": "accepted",
+        "would_deny": None,
         "upstream_ms": 200.0,
         "duration_ms": 250.0,
         "response_bytes": 345,
