@@ -71,8 +71,7 @@ class Connection(asyncio.Protocol):
         content = self._answer.take()
         if self._paused:
             self._paused = False
-            if not self._transport.is_closing():  # uvloop raises on a closed one
-                self._transport.resume_reading()
+            self._transport.resume_reading()
         return content
 
     def finish(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 
 from proxy.errors import StoreAway
 
-GiveBack = Callable[[], Coroutine[object, object, None]]
+GiveBack = Callable[[], Awaitable[None]]
 
 
 class Doubts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import stat
 import threading
 import time
 from base64 import b64encode
@@ -19,6 +20,7 @@ MAX_VALUE = 256  # characters of one string
 CAPACITY = 4 * 1024 * 1024  # bytes that may wait for the reader
 MIN_SECRET = 8  # characters; anything shorter would be found where it is not
 GATHER = 0.05  # seconds in which lines come together before they are written
+_WHOLE_FILE = 64 * 1024  # bytes written at once to a regular file
 REDACTED = "[redacted]"
 
 _PLAIN = frozenset({int, float, bool, type(None)})
@@ -46,10 +48,14 @@ class Journal:
         self._suspect = min([MAX_VALUE + 1, *map(len, self._secret_forms)])
         self._capacity = capacity
         self._clock = clock
-        self._lock = threading.Lock()
+        # No lock: each of these has one writer, and a thread that held one while it waits for the interpreter would
+        # stop the loop. A deque's ends are atomic.
         self._lines: deque[bytes] = deque()
-        self._held = 0  # bytes, those the writer is busy with included
-        self._dropped = 0
+        self._taken = 0  # bytes, by `write`
+        self._given = 0  # bytes, by the thread
+        self._refused = 0  # lines, by `write`
+        self._lost = 0  # lines, by the thread
+        self._chunk = _WHOLE_FILE if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
         self._pending = threading.Event()
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -58,10 +64,10 @@ class Journal:
     @property
     def dropped(self) -> int:
         """Lines lost so far: no room, a closed journal, or a descriptor that took no more."""
-        return self._dropped
+        return self._refused + self._lost
 
     def write(self, event: Mapping[str, object]) -> None:
-        """One line: `time` (RFC 3339, UTC), then the members of *event*. Never blocks, never raises.
+        """One line: `time` (RFC 3339, UTC), then the members of *event*. Never blocks, never raises. From one thread.
 
         Strings are cut at MAX_VALUE characters; what is no string, number, boolean or null is written as its text.
         """
@@ -70,19 +76,17 @@ class Journal:
             if type(value) not in _PLAIN and (type(value) is not str or len(value) >= self._suspect):
                 fields[name] = self._cleared(str(value))
         line = _ascii_line(fields) + b"\n"
-        with self._lock:
-            if self._closing.is_set() or self._held + len(line) > self._capacity:
-                self._dropped += 1
-                return
-            self._lines.append(line)
-            self._held += len(line)
+        if self._closing.is_set() or self._taken - self._given + len(line) > self._capacity:
+            self._refused += 1
+            return
+        self._taken += len(line)
+        self._lines.append(line)
         if not self._pending.is_set():
             self._pending.set()
 
     def close(self, timeout: float = 1.0) -> None:
         """Writes what waits, for at most *timeout* seconds; lines that come later are dropped."""
-        with self._lock:
-            self._closing.set()
+        self._closing.set()
         self._pending.set()
         self._writer.join(timeout)
 
@@ -98,19 +102,17 @@ class Journal:
             self._closing.wait(GATHER)
             self._pending.clear()
             while chunk := self._next_chunk():
-                written = self._pour(b"".join(chunk))
-                with self._lock:
-                    self._held -= sum(map(len, chunk))
-                    self._dropped += 0 if written else len(chunk)
+                data = b"".join(chunk)
+                self._lost += 0 if self._pour(data) else len(chunk)
+                self._given += len(data)
 
     def _next_chunk(self) -> list[bytes]:
-        """Whole lines of up to PIPE_BUF bytes: what POSIX lets no other writer of the same pipe cut in two."""
+        """Whole lines; to a pipe at most PIPE_BUF bytes, which POSIX lets no other writer of it cut in two."""
         chunk: list[bytes] = []
-        room = select.PIPE_BUF
-        with self._lock:
-            while self._lines and (not chunk or len(self._lines[0]) <= room):
-                room -= len(self._lines[0])
-                chunk.append(self._lines.popleft())
+        room = self._chunk
+        while self._lines and (not chunk or len(self._lines[0]) <= room):
+            room -= len(self._lines[0])
+            chunk.append(self._lines.popleft())
         return chunk
 
     def _pour(self, data: bytes) -> bool:

@@ -46,13 +46,16 @@ class Service:
     def address(self) -> tuple[str, int]:
         return self._public.address
 
+    @property
+    def admin_address(self) -> tuple[str, int]:
+        return self._admin.address
+
     async def start(self, *, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
         """Listens on *sock* where given, else where the configuration says. Raises OSError where that cannot be had."""
         server, admin = self._config.server, self._config.admin
         await self._public.start(server.host, server.port, sock=sock)
         await self._admin.start(admin.host, admin.port and admin.port + admin_offset)
-        host, port = self.address
-        self._journal.write({"event": "started", "address": f"{host}:{port}"})
+        self._journal.write({"event": "started", "address": _told(self.address), "admin": _told(self.admin_address)})
 
     async def stop(self, *, drain: float) -> None:
         """`/readyz` turns red at once; for *drain* seconds new requests are still taken, then the last are finished."""
@@ -64,6 +67,10 @@ class Service:
         await self._admin.stop(0)
         self._journal.write({"event": "stopped"})
         self._journal.close()
+
+
+def _told(address: tuple[str, int]) -> str:
+    return ":".join(map(str, address))
 
 
 async def serve(parts: Parts, *, log: int, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
