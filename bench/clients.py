@@ -1,10 +1,11 @@
 """What one exchange with the upstream costs each HTTP client, in CPU microseconds.
 
-    ROUNDS=5 REQUESTS=3000 python bench/clients.py [client ...]
+    ROUNDS=5 REQUESTS=3000 CALLERS=32 python bench/clients.py [client ...]
 
 Starts an nginx of its own on loopback, plain and TLS 1.3 (a throw-away CA), and drives it from this one process with
-32 callers over kept-alive connections on uvloop. Clients that are not installed are left out: to compare them all,
-install them next to this project in a virtual environment of its own:
+CALLERS at once over kept-alive connections on uvloop. Few callers cost more each: less work per turn of the loop.
+Clients that are not installed are left out: to compare them all, install them next to this project in a virtual
+environment of its own:
 
     pip install aiohttp httpx2 'httpx-aiohttp[httpx2]' pyreqwest wreq uvloop httptools trustme
 
@@ -29,6 +30,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -40,7 +42,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 REQUESTS = int(os.environ.get("REQUESTS", "3000"))
-CALLERS = 32
+CALLERS = int(os.environ.get("CALLERS", "32"))
 WARM_UP = 20  # requests a caller
 
 POLL = "/fal-ai/hyper-sdxl/requests/764cabcf-b745-4b3e-ae38-1200304cf45b/status"
@@ -55,7 +57,17 @@ FIELDS = {
 }
 
 Send = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
-Client = Callable[[str, Path], AbstractAsyncContextManager[Send]]
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The throw-away CA, in the two forms the clients want it."""
+
+    file: str
+    pem: bytes
+
+
+Client = Callable[[str, Authority], AbstractAsyncContextManager[Send]]
 
 NGINX = """
 daemon off; worker_processes 1; pid {home}/nginx.pid; error_log {home}/error.log;
@@ -75,11 +87,11 @@ http {{
 
 
 @asynccontextmanager
-async def ours(base: str, ca: Path) -> AsyncIterator[Send]:
+async def ours(base: str, ca: Authority) -> AsyncIterator[Send]:
     from proxy.upstream import Origin, Upstream, UpstreamRequest, tls_context
 
     origin = Origin.parse(base)
-    tls = tls_context(str(ca)) if origin.scheme == "https" else None
+    tls = tls_context(ca.file) if origin.scheme == "https" else None
     client = Upstream(origin, tls=tls)
     fields = tuple((name.encode(), value.encode()) for name, value in FIELDS.items())
 
@@ -93,10 +105,10 @@ async def ours(base: str, ca: Path) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def httpx2(base: str, ca: Path) -> AsyncIterator[Send]:
+async def httpx2(base: str, ca: Authority) -> AsyncIterator[Send]:
     import httpx2 as httpx
 
-    trust = ssl.create_default_context(cafile=str(ca))
+    trust = ssl.create_default_context(cafile=ca.file)
     async with httpx.AsyncClient(verify=trust, trust_env=False, timeout=30) as client:
 
         async def send(method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -107,11 +119,11 @@ async def httpx2(base: str, ca: Path) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def httpx2_aiohttp(base: str, ca: Path) -> AsyncIterator[Send]:
+async def httpx2_aiohttp(base: str, ca: Authority) -> AsyncIterator[Send]:
     import httpx2 as httpx
     from httpx_aiohttp.httpx2 import AiohttpTransport
 
-    trust = ssl.create_default_context(cafile=str(ca))
+    trust = ssl.create_default_context(cafile=ca.file)
     async with httpx.AsyncClient(transport=AiohttpTransport(verify=trust), trust_env=False, timeout=30) as client:
 
         async def send(method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -122,10 +134,10 @@ async def httpx2_aiohttp(base: str, ca: Path) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def aiohttp(base: str, ca: Path) -> AsyncIterator[Send]:
+async def aiohttp(base: str, ca: Authority) -> AsyncIterator[Send]:
     import aiohttp
 
-    trust = ssl.create_default_context(cafile=str(ca))
+    trust = ssl.create_default_context(cafile=ca.file)
     limits = aiohttp.ClientTimeout(total=30)
     connector = aiohttp.TCPConnector(ssl=trust, limit=100)
     async with aiohttp.ClientSession(connector=connector, timeout=limits, auto_decompress=False) as client:
@@ -140,12 +152,12 @@ async def aiohttp(base: str, ca: Path) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def pyreqwest(base: str, ca: Path) -> AsyncIterator[Send]:
+async def pyreqwest(base: str, ca: Authority) -> AsyncIterator[Send]:
     from datetime import timedelta
 
     from pyreqwest.client import ClientBuilder
 
-    builder = ClientBuilder().add_root_certificate_pem(ca.read_bytes()).timeout(timedelta(seconds=30))
+    builder = ClientBuilder().add_root_certificate_pem(ca.pem).timeout(timedelta(seconds=30))
     async with builder.no_proxy().follow_redirects(False).max_connections(100).build() as client:
 
         async def send(method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -159,13 +171,13 @@ async def pyreqwest(base: str, ca: Path) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def wreq(base: str, ca: Path) -> AsyncIterator[Send]:
+async def wreq(base: str, ca: Authority) -> AsyncIterator[Send]:
     from datetime import timedelta
 
     import wreq
     from wreq.tls import CertStore
 
-    trust = CertStore.from_pem_stack(ca.read_bytes())
+    trust = CertStore.from_pem_stack(ca.pem)
     client = wreq.Client(tls_verify=trust, no_proxy=True, timeout=timedelta(seconds=30), http1_only=True)
 
     async def send(method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -195,8 +207,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx() -> Iterator[tuple[dict[str, str], Path]]:
-    """Yields the base URL of each scheme and the CA file that vouches for the TLS one."""
+def nginx() -> Iterator[tuple[dict[str, str], Authority]]:
+    """Yields the base URL of each scheme, and the authority that vouches for the TLS one."""
     home = Path(tempfile.mkdtemp(prefix="bench-clients-"))
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(home / "ca.pem"))
@@ -207,7 +219,8 @@ def nginx() -> Iterator[tuple[dict[str, str], Path]]:
     process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(home / "error.log")])
     try:
         wait_for(tls)
-        yield {"http": f"http://localhost:{plain}", "https": f"https://localhost:{tls}"}, home / "ca.pem"
+        ca = Authority(str(home / "ca.pem"), authority.cert_pem.bytes())
+        yield {"http": f"http://localhost:{plain}", "https": f"https://localhost:{tls}"}, ca
     finally:
         process.terminate()
         process.wait()
@@ -235,7 +248,7 @@ async def crowd(send: Send, kind: str, count: int) -> None:
     await asyncio.gather(*(caller(send, *call, count) for _ in range(CALLERS)))
 
 
-async def slice_of(client: Client, base: str, ca: Path, kind: str) -> float:
+async def slice_of(client: Client, base: str, ca: Authority, kind: str) -> float:
     """CPU microseconds a request."""
     each = max(1, REQUESTS // CALLERS)
     async with client(base, ca) as send:

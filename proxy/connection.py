@@ -114,10 +114,10 @@ class Connection(asyncio.Protocol):
         self.lost.set_result(None)
 
     async def _wait(self, deadline: float) -> None:
-        self._waiter = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._expire)
+        self._waiter = waiter = self._loop.create_future()
+        timer = self._loop.call_at(deadline, self._expire, waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
             timer.cancel()
             self._waiter = None
@@ -126,8 +126,9 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _expire(self) -> None:
-        self._fail(DeadlineExceeded("no complete answer in time", sent=True, received=self._received))
+    def _expire(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():  # what came in this very turn of the loop came in time
+            self._fail(DeadlineExceeded("no complete answer in time", sent=True, received=self._received))
 
     def _fail(self, error: TransportError) -> None:
         if self._error is None:

@@ -143,10 +143,12 @@ class Gateway:
         with record.upstream_clock():
             async with Presence(request.receive):
                 relayed = await self._relay.read(grant)
+        # Before anything is settled by it: what cannot be presented says nothing about the job's end either.
+        answer = self._followed(grant, relayed, (*relayed.headers, *quota.headers, *would_deny(quota.observed)))
         ending = ending_of(grant.target.action, relayed)
         if ending is not None:
             await self._spending.end(f"{grant.target.app}/{grant.upstream_id}", ending)
-        return self._followed(grant, relayed, (*relayed.headers, *quota.headers, *would_deny(quota.observed)))
+        return answer
 
     def _followed(self, grant: Grant, relayed: Relayed, fields: headers.Fields) -> Answer:
         handle = grant.target.handle or ""

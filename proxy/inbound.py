@@ -14,17 +14,14 @@ from itertools import chain
 from typing import Any, cast
 
 import httptools
-import orjson
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from proxy.door import Door
-from proxy.errors import CLOSE, ContentTooLarge, HeadTooLarge, Overloaded, Refusal, RequestTimeout, TargetTooLong
+from proxy.errors import ContentTooLarge, HeadTooLarge, Overloaded, Refusal, RequestTimeout, TargetTooLong
 from proxy.guards import NO_UPGRADE, check_request_line, malformed
-from proxy.outlet import Outlet
-
-_CHUNK_FRAME = 12  # bytes a chunk may take beside its content: eight digits and two CRLF; more counts as extension
+from proxy.outlet import Outlet, refusal_bytes
 
 
 class Phase(enum.Enum):
@@ -54,7 +51,6 @@ class Inbound(HttpToolsProtocol):
         self._phase = _HEAD
         self._until = self.loop.time() + self._limits.head_time
         self._surplus = 0  # bytes read of this request that are not content
-        self._unsent = (0.0, 0)  # since when, how much
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -63,7 +59,7 @@ class Inbound(HttpToolsProtocol):
         if self._key is None or len(self.connections) > self._limits.connections:
             self._phase = _ENDED
             self._door.report("too_many_connections")
-            transport.write(self._wire(Overloaded()))
+            transport.write(refusal_bytes(Overloaded(), self.server_state.default_headers))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -77,8 +73,13 @@ class Inbound(HttpToolsProtocol):
             self._door.emptied.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _ENDED:
-            return
+        """A read can be of 256 KiB: in steps no larger than a head, an excess is seen before it has become objects."""
+        step = self._limits.head
+        for at in range(0, len(data), step):
+            if self._phase is not _ENDED:
+                self._parse(data[at : at + step])
+
+    def _parse(self, data: bytes) -> None:
         if self._phase is _IDLE:
             self._phase = _HEAD
             self._until = self.loop.time() + self._limits.head_time
@@ -131,7 +132,11 @@ class Inbound(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         self._chunked = True
-        self._surplus -= _CHUNK_FRAME
+        self._chunk_began = self._content
+
+    def on_chunk_complete(self) -> None:
+        size = b"%x" % (self._content - self._chunk_began)
+        self._surplus -= len(size) + 4  # with two CRLF; what is more, leading zeros too, counts as extension
 
     def on_body(self, body: bytes) -> None:
         self._surplus -= len(body)
@@ -194,7 +199,9 @@ class Inbound(HttpToolsProtocol):
 
     def inspect(self, now: float) -> None:
         """Ends what has outstayed its time: a late request with a 408, a client that does not read with a reset."""
-        if self._is_stalled(now):
+        may_grow = self._phase is _ANSWER and not self.flow.write_paused
+        window = self._limits.stall_time
+        if self._outlet.is_stalled(now, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
             self._door.report("slow_reader")
             self.transport.abort()
         elif self._is_late(now):
@@ -204,19 +211,9 @@ class Inbound(HttpToolsProtocol):
                 self.transport.close()
 
     def _is_late(self, now: float) -> bool:
-        if self._phase is not _BODY or now >= self._until:
+        if now >= self._until or self._phase is not _BODY:
             return now >= self._until
         return self._content < self._limits.min_rate * (now - self._body_began - self._limits.rate_grace)
-
-    def _is_stalled(self, now: float) -> bool:
-        """Only a buffer that nothing is added to tells what the client takes: a full one, or the last answer's."""
-        since, before = self._unsent
-        left = self.transport.get_write_buffer_size()
-        judged = left and (self.flow.write_paused or self._phase is not _ANSWER)
-        if judged and before - self._limits.min_rate * self._limits.stall_time < left <= before:
-            return now - since >= self._limits.stall_time
-        self._unsent = (now, left)
-        return False
 
     def _rest(self) -> None:
         self._phase = _IDLE
@@ -235,7 +232,7 @@ class Inbound(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if phase is not _BODY or not self.cycle.response_started:
-            self.transport.write(self._wire(refusal))
+            self.transport.write(refusal_bytes(refusal, self.server_state.default_headers))
         self._linger()
 
     def _close(self) -> None:
@@ -252,16 +249,3 @@ class Inbound(HttpToolsProtocol):
         self._until = self.loop.time() + self._limits.linger
         self.flow.pause_reading()
         self.transport.write_eof()
-
-    def _wire(self, refusal: Refusal) -> bytes:
-        body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
-        fields = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            *(field for field in refusal.headers if field != CLOSE),
-            CLOSE,
-        ]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        return b"%b%b\r\n%b" % (STATUS_LINE[refusal.status], head, body)

@@ -1,9 +1,14 @@
-"""Where an exchange writes its answer: head and first content leave in one segment, and closing is the protocol's."""
+"""Where answers are written: head and first content in one segment, and with an eye on who does not read them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from proxy.errors import CLOSE, Refusal
 
 _CONTINUE = b"HTTP/1.1 100"
 
@@ -15,7 +20,7 @@ class Outlet:
     waits for the content that nearly always follows at once, and leaves alone when the loop comes round without any.
     """
 
-    __slots__ = ("_head", "_loop", "_transport", "close", "is_closing")
+    __slots__ = ("_head", "_loop", "_transport", "_unsent", "close", "is_closing")
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], None]
@@ -23,6 +28,7 @@ class Outlet:
         self._transport = transport
         self._loop = loop
         self._head = b""
+        self._unsent = (0.0, 0)  # since when, how much
         self.close = close
         self.is_closing = transport.is_closing
 
@@ -39,3 +45,30 @@ class Outlet:
         if self._head:
             data, self._head = self._head, b""
             self._transport.write(data)
+
+    def is_stalled(self, now: float, *, window: float, least: float, may_grow: bool) -> bool:
+        """Whether the client took less than *least* bytes of what waits for it in the last *window* seconds.
+
+        Only a buffer that nothing is added to can tell: a full one, or one with the rest of an answer.
+        """
+        since, before = self._unsent
+        left = self._transport.get_write_buffer_size()
+        if left and not may_grow and before - least < left <= before:
+            return now - since >= window
+        self._unsent = (now, left)
+        return False
+
+
+def refusal_bytes(refusal: Refusal, common: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A whole answer that closes its connection, with the *common* fields of every answer."""
+    body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
+    fields = [
+        *common,
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *(field for field in refusal.headers if field != CLOSE),
+        CLOSE,
+    ]
+    head = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return b"%b%b\r\n%b" % (STATUS_LINE[refusal.status], head, body)

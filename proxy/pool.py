@@ -16,9 +16,9 @@ Waiter = asyncio.Future[TransportError | None]  # None: the slot is yours
 class Pool:
     """Gives each exchange one of *size* slots, and with it a connection of its own.
 
-    No slot can get lost: between taking and giving one back there is only `acquire` itself, which gives it back on
-    every way out but its return, and the exchange, whose `release` does not await. An idle connection goes before a
-    new one, the last used first, so there are never more connections than slots.
+    No slot can get lost: `acquire` gives it back on every way out but its return, and `release` does not await, so no
+    cancellation can fall into it. An idle connection goes before a new one, the last used first, so there are never
+    more connections than slots.
     """
 
     def __init__(
@@ -70,9 +70,11 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Ends the exchange on it: one that is not complete, or not to be repeated, closes the connection."""
-        if connection.finish():
-            self._keep(connection)
-        self._hand_on()
+        try:
+            if connection.finish():
+                self._keep(connection)
+        finally:
+            self._hand_on()
 
     async def aclose(self) -> None:
         """Closes every connection, those in use too; returns when they are closed."""

@@ -1,8 +1,7 @@
-"""The ledger's SQLite file: its tables, the accounting that moves with them, and how a file is opened.
+"""The ledger's SQLite file: its tables, and how it is opened.
 
-A ticket is an open reservation. Three triggers are its life: making it reserves the amount in every bucket it draws on
-and takes its seats, naming its job passes the name to the seats, and setting what it `spent` books that and deletes it.
-So each write of the ledger is a single statement, which SQLite does or undoes as a whole, and nothing can end twice.
+A ticket is an open reservation, a hold one of the buckets it draws on. What has ended is removed, so nothing can end
+twice. Of a claim NULL is the answer that is not there yet.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ TABLES = (
         caller TEXT NOT NULL,
         endpoint TEXT NOT NULL,
         amount INTEGER NOT NULL CHECK (amount >= 0),
-        charges TEXT NOT NULL,              -- JSON: [[account, bucket, kept until], ...]
-        seats TEXT NOT NULL,                -- JSON: [[account, until], ...]
         until REAL NOT NULL,
         spent INTEGER CHECK (spent BETWEEN 0 AND amount),
         overrun INTEGER NOT NULL DEFAULT 0,
@@ -33,6 +30,14 @@ TABLES = (
     """,
     "CREATE UNIQUE INDEX ticket_by_job ON ticket (job) WHERE job IS NOT NULL",
     "CREATE INDEX ticket_by_until ON ticket (until)",
+    """
+    CREATE TABLE hold (
+        ticket TEXT NOT NULL,
+        account TEXT NOT NULL,
+        bucket INTEGER NOT NULL,
+        PRIMARY KEY (ticket, account)
+    ) STRICT, WITHOUT ROWID
+    """,
     """
     CREATE TABLE bucket (
         account TEXT NOT NULL,
@@ -60,7 +65,7 @@ TABLES = (
         key TEXT PRIMARY KEY,
         body_hash TEXT NOT NULL,
         owner TEXT NOT NULL,
-        answer BLOB,
+        answer TEXT,
         held_until REAL NOT NULL,
         until REAL NOT NULL
     ) STRICT, WITHOUT ROWID
@@ -84,42 +89,6 @@ TABLES = (
     "INSERT INTO pulse VALUES (0)",
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {VERSION}",
-)
-
-# TEMP: the accounting belongs to the program, not to the file.
-TRIGGERS = (
-    """
-    CREATE TEMP TRIGGER reserved AFTER INSERT ON ticket BEGIN
-        INSERT INTO bucket (account, id, reserved, until)
-            SELECT value ->> 0, value ->> 1, NEW.amount, value ->> 2 FROM json_each(NEW.charges) WHERE true
-            ON CONFLICT DO UPDATE SET reserved = reserved + excluded.reserved, until = max(until, excluded.until);
-        INSERT INTO seat (account, ticket, until)
-            SELECT value ->> 0, NEW.id, value ->> 1 FROM json_each(NEW.seats);
-        INSERT INTO day (day, caller, endpoint, reserved) VALUES (NEW.day, NEW.caller, NEW.endpoint, NEW.amount)
-            ON CONFLICT DO UPDATE SET submits = submits + 1, reserved = reserved + excluded.reserved;
-    END
-    """,
-    """
-    CREATE TEMP TRIGGER accepted AFTER UPDATE OF job ON ticket BEGIN
-        UPDATE seat SET job = NEW.job WHERE ticket = NEW.id;
-    END
-    """,
-    """
-    CREATE TEMP TRIGGER ended AFTER UPDATE OF spent ON ticket BEGIN
-        UPDATE bucket SET reserved = reserved - NEW.amount, used = used + NEW.spent
-            FROM json_each(NEW.charges) AS charge
-            WHERE account = charge.value ->> 0 AND bucket.id = charge.value ->> 1;
-        UPDATE day SET
-                reserved = reserved - NEW.amount,
-                used = used + NEW.spent,
-                refunded = refunded + NEW.amount - NEW.spent,
-                unsettled = unsettled + NEW.swept * NEW.spent,
-                overrun = overrun + NEW.overrun
-            WHERE day = NEW.day AND caller = NEW.caller AND endpoint = NEW.endpoint;
-        DELETE FROM seat WHERE ticket = NEW.id AND NOT NEW.swept;
-        DELETE FROM ticket WHERE id = NEW.id;
-    END
-    """,
 )
 
 PATIENCE = 5.0  # seconds to wait for another process that has the file open: only once, before there are any callers
@@ -149,8 +118,6 @@ def _opened(path: str, busy: float) -> sqlite3.Connection:
         _make_or_check(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        for statement in TRIGGERS:
-            db.execute(statement)
         db.execute(f"PRAGMA busy_timeout = {int(busy * 1000)}")
         ready = True
     finally:

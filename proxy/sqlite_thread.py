@@ -1,8 +1,6 @@
-"""One SQLite connection on one thread, so that no disk ever holds up the event loop.
+"""The one thread that touches the ledger's disk, so that the event loop never does.
 
-Steps that come while the thread is at work wait, and then share one transaction: a thousand of them cost a few syncs of
-the disk. A transaction starts with BEGIN IMMEDIATE, so from a step's first look to its last write no other process
-writes to the file.
+Steps that come while the thread is at work wait for it and then go together: a thousand at once cost a few syncs.
 """
 
 from __future__ import annotations
@@ -12,99 +10,89 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Generic, TypeVar
 
 from proxy.breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
 
-T_co = TypeVar("T_co", covariant=True)
-Step = Callable[[sqlite3.Connection], T_co]
-
-MOST = 200  # steps in one transaction, some 10 ms of work: in a rush those in front are answered in time
+MOST = 200  # steps in one group, some 10 ms of work: in a rush those in front are answered in time
 CLOSING = 5.0  # seconds for what is under way and SQLite's own tidying; a disk that hangs must not keep us from ending
+
+Step = Sequence[str]
+Outcome = str | ValueError
 
 
 @dataclass(slots=True, eq=False)
-class _Call(Generic[T_co]):
-    """A step, then what came of it; *told* is done when that can be asked for."""
+class _Call:
+    """A step, then what came of it; *told* is done when that is there."""
 
-    step: Step[T_co]
+    step: Step
     told: asyncio.Future[None]
-    outcome: T_co | Exception = field(init=False)
-
-    def work(self, db: sqlite3.Connection) -> None:
-        """A step that is wrong by itself fails alone; whatever else SQLite raises is for the whole transaction."""
-        try:
-            self.outcome = self.step(db)
-        except (sqlite3.IntegrityError, OverflowError, ValueError) as error:
-            self.outcome = ValueError(str(error))
+    outcome: Outcome | sqlite3.Error = field(init=False)
 
     def tell(self) -> None:
         if not self.told.done():
             self.told.set_result(None)
 
-    def result(self) -> T_co:
+    def answer(self) -> str:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
 
 class SqliteThread:
-    """*db* is its own from now on. *timeout* seconds are all a step may take, waiting included.
+    """*perform* does a group of steps, all that succeed lasting; from now on only the thread calls it, and *close*.
 
-    After repeated failures steps fail at once, but for a probe each second. For one event loop.
+    *timeout* seconds are all a step may take, waiting included. After repeated failures steps fail at once, but for a
+    probe each second. For one event loop.
     """
 
-    def __init__(self, db: sqlite3.Connection, *, timeout: float) -> None:
-        self._db = db
+    def __init__(
+        self, perform: Callable[[Sequence[Step]], Sequence[Outcome]], close: Callable[[], None], *, timeout: float
+    ) -> None:
+        self._perform = perform
+        self._close = close
         self._timeout = timeout
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
-        self._waiting: list[_Call[object]] = []
+        self._waiting: list[_Call] = []
         self._at_work = False
         self._closed = False
-        self._batches: SimpleQueue[list[_Call[object]] | None] = SimpleQueue()
+        self._groups: SimpleQueue[list[_Call] | None] = SimpleQueue()
         # A daemon: a disk that hangs must not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name="sqlite", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
         self.failures = 0
 
-    async def run(self, step: Step[T_co], *, undo: Step[object] | None = None) -> T_co:
-        """What *step* returned. It may do several things, but only its first write may be one that SQLite refuses.
+    async def run(self, step: Step, *, undo: Step | None = None, probe: bool = False) -> str:
+        """What *step* said. A *probe* is made whatever the breaker says, which learns from it.
 
-        Raises ValueError where SQLite refuses the values, and StoreAway; the step may then still happen. Where *step*
-        is something to be had, *undo* takes it back when the caller has not got it: too late, or cancelled meanwhile.
+        Raises ValueError where SQLite refuses the values, and StoreAway, after which the step may still be done. Where
+        it is something to be had, *undo* takes that back if the caller is cancelled or refused before it has it.
         """
         if self._closed:
             raise self._away("closed")
-        if not self._breaker.allows():
+        if not probe and not self._breaker.allows():
             raise self._away("the breaker is open")
         return await self._call(step, undo)
 
-    async def probe(self, step: Step[object]) -> None:
-        """Runs *step* whatever the breaker says, and tells the breaker. Raises StoreAway."""
-        if self._closed:
-            raise self._away("closed")
-        await self._call(step, None)
-
     async def aclose(self) -> None:
-        """Lets what waits be done, within its time, and closes the connection."""
+        """Lets what waits be done, within its time, and closes the file."""
         if self._closed:
             return
         self._closed = True
         with contextlib.suppress(StoreAway):
-            await self._call(lambda _: None, None)
-        self._batches.put(None)
+            await self._call((), None)
+        self._groups.put(None)
         await asyncio.to_thread(self._thread.join, CLOSING)
 
-    async def _call(self, step: Step[T_co], undo: Step[object] | None) -> T_co:
+    async def _call(self, step: Step, undo: Step | None) -> str:
         call = self._post(step)
         try:
             async with asyncio.timeout(self._timeout):
                 await call.told
-            result = call.result()
+            answer = call.answer()
         except (TimeoutError, sqlite3.Error) as error:
             self._take_back(undo)
             self._breaker.record(ok=False)
@@ -113,9 +101,9 @@ class SqliteThread:
             self._take_back(undo)
             raise
         self._breaker.record(ok=True)
-        return result
+        return answer
 
-    def _post(self, step: Step[T_co]) -> _Call[T_co]:
+    def _post(self, step: Step) -> _Call:
         loop = asyncio.get_running_loop()
         if not self._waiting and not self._at_work:
             loop.call_soon(self._depart)
@@ -123,21 +111,21 @@ class SqliteThread:
         self._waiting.append(call)
         return call
 
-    def _take_back(self, undo: Step[object] | None) -> None:
-        # Steps are done in order, so this comes after what it undoes, also where that has not begun yet.
+    def _take_back(self, undo: Step | None) -> None:
+        # Steps are done in order: this comes after what it undoes, even where that has not begun yet.
         if undo is not None:
             self._post(undo)
 
     def _depart(self) -> None:
-        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        if batch:
+        group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if group:
             self._at_work = True
-            self._batches.put(batch)
+            self._groups.put(group)
 
-    def _returned(self, batch: list[_Call[object]]) -> None:
+    def _returned(self, group: list[_Call]) -> None:
         self._at_work = False
         self._depart()
-        for call in batch:
+        for call in group:
             call.tell()
 
     def _away(self, reason: str) -> StoreAway:
@@ -146,19 +134,15 @@ class SqliteThread:
 
     def _work(self) -> None:
         """On the thread, as all below."""
-        while (batch := self._batches.get()) is not None:
-            self._commit(batch)
+        while (group := self._groups.get()) is not None:
+            for call, outcome in zip(group, self._outcomes(group), strict=True):
+                call.outcome = outcome
             with contextlib.suppress(RuntimeError):  # the loop has ended, nobody waits any more
-                batch[0].told.get_loop().call_soon_threadsafe(self._returned, batch)
-        self._db.close()
+                group[0].told.get_loop().call_soon_threadsafe(self._returned, group)
+        self._close()
 
-    def _commit(self, batch: list[_Call[object]]) -> None:
+    def _outcomes(self, group: list[_Call]) -> Sequence[Outcome | sqlite3.Error]:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for call in batch:
-                call.work(self._db)
-            self._db.execute("COMMIT")
+            return self._perform([call.step for call in group])
         except sqlite3.Error as error:
-            for call in batch:
-                call.outcome = error
-            self._db.rollback()
+            return [error] * len(group)

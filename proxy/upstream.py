@@ -1,8 +1,7 @@
 """The HTTP/1.1 client of the hot path: one origin, a bounded pool, no redirects, no retries, no environment.
 
 Ours because the fate of a paid submit hangs on knowing whether a byte of it was handed to the socket and whether a byte
-of the answer came back, which no client library tells, and because it costs less than half of any of them
-(`bench/clients.py`).
+of an answer came back, which client libraries do not tell. `bench/clients.py` shows what it costs next to them.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ class UpstreamRequest:
     path: bytes
     headers: Fields = field(repr=False)
     body: bytes = field(repr=False)
-    _head: bytes = field(init=False, repr=False, compare=False)
+    _lines: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         lines = b"".join([b"%b: %b\r\n" % pair for pair in self.headers])
@@ -88,12 +87,13 @@ class UpstreamRequest:
         # A line end inside a part would only make one line more of it, so the lines are counted.
         if _HEAD.fullmatch(head) is None or head.count(b"\n") != len(self.headers) + 1:
             raise ValueError("not a request this client sends")
-        object.__setattr__(self, "_head", head)
+        object.__setattr__(self, "_lines", lines)
 
     def message(self, authority: bytes) -> bytes:
         """All of it as it goes on the wire, so that it is handed over in one write."""
         length = b"content-length: %d\r\n" % len(self.body) if self.body or self.method in _WITH_CONTENT else b""
-        return b"%bhost: %b\r\n%b\r\n%b" % (self._head, authority, length, self.body)
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self._lines, length)
+        return head + self.body
 
 
 @dataclass(frozen=True, slots=True)

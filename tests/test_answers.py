@@ -57,7 +57,7 @@ def test_an_answer_about_a_job_carries_its_handle_only() -> None:
 
 def test_a_submit_is_answered_with_our_own_addresses() -> None:
     """Nothing but the state and the queue position is fal's; foreign URLs and ids are gone."""
-    said = {
+    said: dict[str, object] = {
         "status": "IN_QUEUE",
         "request_id": "job-1",
         "gateway_request_id": "job-1",
@@ -96,7 +96,7 @@ def test_a_submit_answer_without_a_job_is_a_failure(said: bytes) -> None:
 
 def test_a_status_keeps_all_but_ids_and_urls() -> None:
     """Logs, metrics and unknown fields stay; the job's id and URLs become ours; a null URL too."""
-    said = {
+    said: dict[str, object] = {
         "status": "IN_PROGRESS",
         "request_id": "other",
         "gateway_request_id": "raw",

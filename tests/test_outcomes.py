@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 import pytest
-from proxy.upstream import UpstreamResponse
 
 from proxy import errors
 from proxy.errors import (
@@ -17,7 +17,8 @@ from proxy.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from proxy.outcomes import MAX_ERROR_BODY, Judge, Outcome, outcome_of, read_broke, submit_broke
+from proxy.outcomes import MAX_ERROR_BODY, Judge, Outcome, Relayed, outcome_of, read_broke, submit_broke
+from proxy.upstream import UpstreamResponse
 
 KEY = b"key-id:key-secret-canary"
 JUDGE = Judge(frozenset({KEY, b"key-secret-canary"}))
@@ -76,7 +77,7 @@ def test_fals_own_503_is_a_refusal_that_may_be_replayed() -> None:
 
 @pytest.mark.parametrize("judge", [JUDGE.submit, JUDGE.read])
 @pytest.mark.parametrize("status", [401, 403])
-def test_fals_complaint_about_the_key_is_masked(judge: type[Judge.submit], status: int) -> None:
+def test_fals_complaint_about_the_key_is_masked(judge: Callable[[UpstreamResponse], Relayed], status: int) -> None:
     """The caller learns neither that the key is bad nor that the balance is spent."""
     with pytest.raises(UpstreamFailed) as refused:
         judge(said(status, b'{"detail":"User is locked. Reason: Exhausted balance."}'))

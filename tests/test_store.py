@@ -169,6 +169,55 @@ async def test_a_caller_who_left_in_time_sends_nothing(valkey: str, admin: Redis
     assert admin.get("t:n") is None
 
 
+async def test_an_answer_that_reaches_nobody() -> None:
+    """Where a call may have run, and its caller does not learn what it returned, that is told once."""
+    lost: list[str] = []
+    async with peer(b"") as silent, opened(silent, timeout=0.1) as store:
+        with pytest.raises(StoreAway):
+            await store.run(ECHO, [], ["x"], lost=lambda: lost.append("timed out"))
+        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], lost=lambda: lost.append("cancelled")))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert lost == ["timed out"]
+        await failed(store)  # travels after it
+        assert lost == ["timed out", "cancelled"]
+
+
+async def test_an_answer_that_comes_as_its_caller_leaves(valkey: str) -> None:
+    """A caller who is cancelled in the moment in which it comes does not learn of it, either."""
+    lost: list[str] = []
+    async with opened(valkey) as store:
+
+        async def one(name: str) -> object:
+            return await store.run(ECHO, [], [name], lost=lambda: lost.append(name))
+
+        async def first() -> None:
+            await one("first")
+            second.cancel()
+
+        leaving = asyncio.create_task(first())
+        second = asyncio.create_task(one("second"))
+        answers = await asyncio.gather(leaving, second, return_exceptions=True)
+
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert lost == ["second"]
+
+
+async def test_a_call_that_certainly_did_not_run(valkey: str) -> None:
+    """One refused by the script, by an open breaker or before it was sent is not told."""
+    lost: list[str] = []
+    async with opened(valkey) as store:
+        with pytest.raises(StoreAway, match="ResponseError"):
+            await store.run(Script("return nothing.at_all"), [], [], lost=lambda: lost.append("failed"))
+        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], lost=lambda: lost.append("not sent")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+    assert lost == []
+
+
 async def test_text_that_cannot_be_sent(valkey: str) -> None:
     """It is an error of the one caller, not of those who travel in the same batch."""
     async with opened(valkey) as store:

@@ -1,0 +1,83 @@
+"""What tests of the listening edge share: a listener with short deadlines, on the loop that production runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal, ParamSpec
+
+import uvloop
+from raw_http import PATIENCE
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from proxy.addresses import Network
+from proxy.bodies import BodyBudget, read_body
+from proxy.door import ListenerLimits
+from proxy.errors import ClientGone, Refusal
+from proxy.guards import guard
+from proxy.listener import Listener
+
+P = ParamSpec("P")
+
+QUICK = ListenerLimits(head_time=0.2, body_time=0.2, linger=0.005, closing=0.1, sweep=0.005)
+
+
+def on_uvloop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+    """Runs *test* on uvloop, whose transports are not asyncio's."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+@asynccontextmanager
+async def listening(
+    app: ASGIApp,
+    limits: ListenerLimits = QUICK,
+    *,
+    trusted: Sequence[Network] = (),
+    lifespan: Literal["on", "off"] = "off",
+    report: Callable[[str], None] = lambda _: None,
+    sock: socket.socket | None = None,
+) -> AsyncIterator[Listener]:
+    listener = Listener(app, limits=limits, trusted=trusted, lifespan=lifespan, report=report)
+    await listener.start(sock=sock)
+    try:
+        yield listener
+    finally:
+        await listener.stop(grace=PATIENCE)
+
+
+class Recorder:
+    """An application behind the guards that takes down every request it hears in full."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[bytes, bytes]] = []
+        self.scopes: list[Scope] = []
+        self.cut = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            guard(scope)
+            with BodyBudget().hold() as hold:
+                content = await read_body(receive, scope["headers"], limit=2_000_000, hold=hold)
+        except ClientGone:
+            self.cut += 1
+        except Refusal as refusal:
+            await answer(send, b"refused", refusal.status, *refusal.headers)
+        else:
+            self.scopes.append(scope)
+            self.heard.append((scope["raw_path"], content))
+            await answer(send, b"heard")
+
+
+async def answer(send: Send, body: bytes, status: int = 200, *fields: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-length", b"%d" % len(body)), *fields]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
