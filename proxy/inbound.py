@@ -23,6 +23,9 @@ from proxy.errors import ContentTooLarge, HeadTooLarge, Overloaded, Refusal, Req
 from proxy.guards import NO_UPGRADE, check_request_line, malformed
 from proxy.outlet import Outlet, refusal_bytes
 
+# The key in the ASGI scope's extensions of a callable (status, head, body) -> bool: see `Inbound.answer`.
+WHOLE_ANSWER = "fal_proxy.whole_answer"
+
 
 class Phase(enum.Enum):
     """What the connection waits for."""
@@ -35,10 +38,6 @@ class Phase(enum.Enum):
 
 
 _IDLE, _HEAD, _BODY, _ANSWER, _ENDED = Phase
-
-
-# The key in the ASGI scope's extensions of a callable (status, head, body) -> bool: see `Inbound.answer`.
-WHOLE_ANSWER = "fal_proxy.whole_answer"
 
 
 class Inbound(HttpToolsProtocol):
@@ -73,8 +72,8 @@ class Inbound(HttpToolsProtocol):
             self._door.emptied.set()
 
     def data_received(self, data: bytes) -> None:
-        """A read can be of 256 KiB: in steps no larger than a head, an excess is seen before it has become objects."""
-        step = self._limits.head
+        """A read can be of 256 KiB: in small steps an excess is seen before it has become objects."""
+        step = self._limits.framing
         for at in range(0, len(data), step):
             if self._phase is not _ENDED:
                 self._parse(data[at : at + step])
@@ -92,7 +91,6 @@ class Inbound(HttpToolsProtocol):
             return
         if self._surplus > (self._limits.head if self._phase is _HEAD else self._limits.framing):
             self._refuse(HeadTooLarge())
-        self._surplus = max(self._surplus, 0)
 
     def on_message_begin(self) -> None:
         if self._phase in (_ANSWER, _ENDED):

@@ -178,22 +178,19 @@ redis.call('PEXPIRE', KEYS[1], ms)
 return 'fresh'
 """)
 
-# The owner's, and not answered yet.
-_OPEN = """
-local claimed_by, answer = unpack(redis.call('HMGET', KEYS[1], 'owner', 'answer'))
-local open = claimed_by == ARGV[1] and not answer
-"""
-
-STORE = Script(
-    _OPEN
-    + """
-if open then
-  redis.call('HSET', KEYS[1], 'answer', ARGV[2], 'kept', ARGV[3])
-  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+# Both: only the owner's, and only until it is answered.
+STORE = Script("""
+local now, mine, answer, kept, ms = unpack(ARGV)
+local owner, until_kept, answered = unpack(redis.call('HMGET', KEYS[1], 'owner', 'kept', 'answer'))
+if owner == mine and not answered and tonumber(until_kept) > tonumber(now) then
+  redis.call('HSET', KEYS[1], 'answer', answer, 'kept', kept)
+  redis.call('PEXPIRE', KEYS[1], ms)
 end
-"""
-)
+""")
 
-FREE = Script(_OPEN + "if open then redis.call('DEL', KEYS[1]) end")
+FREE = Script("""
+local owner, answered = unpack(redis.call('HMGET', KEYS[1], 'owner', 'answer'))
+if owner == ARGV[1] and not answered then redis.call('DEL', KEYS[1]) end
+""")
 
 INFO = Script("return redis.call('INFO', 'memory') .. redis.call('INFO', 'persistence')")

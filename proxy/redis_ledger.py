@@ -1,4 +1,4 @@
-"""The ledger in Redis or Valkey, for any number of workers and replicas.
+"""The ledger in Redis (7 or later) or Valkey, for any number of workers and replicas.
 
 A step that starts from a job or a ticket first reads its record, which never changes, to know the keys it must name;
 all it decides, it decides itself.
@@ -133,7 +133,8 @@ class RedisLedger:
         return Stored(_as(bytes, said[0])) if isinstance(said, list) else Claim(_as(bytes, said).decode())
 
     async def store(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
-        await self._store.run(scripts.STORE, [keys.of_claim(key)], [owner, answer, repr(now + ttl), _ms(ttl + CLOCKS)])
+        args: Args = [repr(now), owner, answer, repr(now + ttl), _ms(ttl + CLOCKS)]
+        await self._store.run(scripts.STORE, [keys.of_claim(key)], args)
 
     async def free(self, key: str, *, owner: str) -> None:
         await self._store.run(scripts.FREE, [keys.of_claim(key)], [owner])

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 from proxy.budgets import Charge, Seat
+from proxy.errors import StoreAway
 from proxy.ledger import Claim, DayLine, Entry, Reserved, Shortfall, Standing, Stored
 from proxy.prices import MAX_PRICE, MICRO, Micros
 from proxy.sqlite_schema import connect
 from proxy.sqlite_steps import perform, prepare
-from proxy.sqlite_thread import SqliteThread
+from proxy.sqlite_thread import SqliteThread, Step
 
 GRACE = 3600.0  # seconds an ended bucket stays: the clock of another process may be behind
 DAYS_KEPT = 400  # of the report
@@ -38,12 +40,14 @@ class SqliteLedger:
     def __init__(self, path: str, *, timeout: float = 0.1) -> None:
         db = connect(path, busy=timeout)
         prepare(db)
-        self._thread = SqliteThread(partial(perform, db), db.close, timeout=timeout)
+        self._steps: SqliteThread | _Memory = _Memory(db)
+        if path != ":memory:":
+            self._steps = SqliteThread(partial(perform, db), db.close, timeout=timeout)
 
     @property
     def failures(self) -> int:
         """How many steps were answered with StoreAway."""
-        return self._thread.failures
+        return self._steps.failures
 
     async def reserve(self, ticket: str, entry: Entry, *, now: float) -> Reserved | Shortfall:
         """A ticket that is open already is Reserved, and nothing is written. Raises ValueError below 0."""
@@ -56,7 +60,7 @@ class SqliteLedger:
             amount=entry.amount,
             until=now + entry.ttl,
         )
-        said = await self._thread.run(
+        said = await self._steps.run(
             [*_allowances(entry.charges, entry.seats, now), wanted], undo=[_row("refund", ticket=ticket)]
         )
         short: list[tuple[int, int, bool]] = json.loads(said)
@@ -66,34 +70,34 @@ class SqliteLedger:
         return Reserved(tuple(_shortfall(entry, which, left) for which, left, _ in short))
 
     async def accept(self, ticket: str, job: str, *, now: float) -> None:
-        await self._thread.run([_row("accept", ticket=ticket, job=job)])
+        await self._steps.run([_row("accept", ticket=ticket, job=job)])
 
     async def refund(self, ticket: str, *, now: float) -> None:
-        await self._thread.run([_row("refund", ticket=ticket)])
+        await self._steps.run([_row("refund", ticket=ticket)])
 
     async def settle(self, job: str, *, amount: Micros | None, now: float) -> bool:
         told = None if amount is None else max(0, min(amount, MOST_TOLD))
-        return await self._thread.run([_row("settle", job=job, amount=told)]) == "1"
+        return await self._steps.run([_row("settle", job=job, amount=told)]) == "1"
 
     async def release(self, job: str, *, now: float) -> None:
-        await self._thread.run([_row("release", job=job)])
+        await self._steps.run([_row("release", job=job)])
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
         oldest = _day(now) - timedelta(days=DAYS_KEPT)
         step = _row("sweep", now=now, ended=now - GRACE, oldest=oldest.isoformat(), limit=limit)
-        return int(await self._thread.run([step]))
+        return int(await self._steps.run([step]))
 
     async def standings(
         self, charges: tuple[Charge, ...], seats: tuple[Seat, ...], *, now: float
     ) -> tuple[Standing, ...]:
-        said = await self._thread.run([*_allowances(charges, seats, now), _row("standings")])
+        said = await self._steps.run([*_allowances(charges, seats, now), _row("standings")])
         sums = iter(json.loads(said))
         drawn = [(charge.budget, charge.limit, *next(sums), charge.renews_at) for charge in charges]
         taken = [(seat.name, seat.limit, *next(sums), None) for seat in seats]
         return tuple(Standing(*standing) for standing in (*drawn, *taken))
 
     async def report(self, *, since: date, until: date) -> tuple[DayLine, ...]:
-        said = await self._thread.run([_row("report", since=since.isoformat(), until=until.isoformat())])
+        said = await self._steps.run([_row("report", since=since.isoformat(), until=until.isoformat())])
         return tuple(DayLine(date.fromisoformat(day), *rest) for day, *rest in json.loads(said))
 
     async def claim(
@@ -102,22 +106,43 @@ class SqliteLedger:
         wanted = _row(
             "claim", key=key, body_hash=body_hash, owner=owner, now=now, held_until=now + hold, until=now + ttl
         )
-        said = await self._thread.run([wanted], undo=[_row("free", key=key, owner=owner)])
+        said = await self._steps.run([wanted], undo=[_row("free", key=key, owner=owner)])
         state, *answer = json.loads(said)
         return Stored(base64.b64decode(answer[0])) if answer else Claim(state)
 
     async def store(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
         kept = base64.b64encode(answer).decode("ascii")
-        await self._thread.run([_row("store", key=key, owner=owner, answer=kept, until=now + ttl)])
+        await self._steps.run([_row("store", key=key, owner=owner, answer=kept, until=now + ttl)])
 
     async def free(self, key: str, *, owner: str) -> None:
-        await self._thread.run([_row("free", key=key, owner=owner)])
+        await self._steps.run([_row("free", key=key, owner=owner)])
 
     async def ping(self) -> None:
-        await self._thread.run([_row("beat")], probe=True)
+        await self._steps.run([_row("beat")], probe=True)
 
     async def aclose(self) -> None:
-        await self._thread.aclose()
+        await self._steps.aclose()
+
+
+class _Memory:
+    """Where no disk is to be waited for a step is done at once, in some ten microseconds: none is left undone or late."""
+
+    failures = 0
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    async def run(self, step: Step, *, undo: Step | None = None, probe: bool = False) -> str:
+        try:
+            (outcome,) = perform(self._db, [step])
+        except sqlite3.Error as error:
+            raise StoreAway(reason=f"ledger: {error}") from error
+        if isinstance(outcome, ValueError):
+            raise outcome
+        return outcome
+
+    async def aclose(self) -> None:
+        self._db.close()
 
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode

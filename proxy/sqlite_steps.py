@@ -1,8 +1,9 @@
 """What a ledger does, as SQL: a group of steps is ONE statement for SQLite, done as a whole or not at all.
 
-Python lets go of its interpreter lock at every statement, and on a busy event loop it may be 5 ms until a thread has it
-again: a step in ten statements would be starved. So steps are rows inserted into the view `step`, as Redis is handed a
-script, and what they say is rows of `answer`. A step first says, then does; it sees what those before it did.
+Steps are rows inserted into the view `step`, as Redis is handed a script, and what they say is rows of `answer`. A step
+first says, then does; it sees what those before it did. It is not a dozen statements run from Python, since at each the
+thread would lose the interpreter lock to the event loop: with a busy loop, a group took seconds instead of
+milliseconds.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +18,15 @@ from queue import SimpleQueue
 from proxy.breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
 
+# The thread gets Python's interpreter lock only when the loop is idle, or at the latest after this many seconds. The
+# default of 5 ms starts anew whenever the loop looks for events, so a busy loop would keep the lock for good.
+HANDOVER = 0.00005
 MOST = 200  # steps in one group, some 10 ms of work: in a rush those in front are answered in time
 CLOSING = 5.0  # seconds for what is under way and SQLite's own tidying; a disk that hangs must not keep us from ending
 
 Step = Sequence[str]
 Outcome = str | ValueError
+Perform = Callable[[Sequence[Step]], Sequence[Outcome]]
 
 
 @dataclass(slots=True, eq=False)
@@ -49,9 +54,7 @@ class SqliteThread:
     probe each second. For one event loop.
     """
 
-    def __init__(
-        self, perform: Callable[[Sequence[Step]], Sequence[Outcome]], close: Callable[[], None], *, timeout: float
-    ) -> None:
+    def __init__(self, perform: Perform, close: Callable[[], None], *, timeout: float) -> None:
         self._perform = perform
         self._close = close
         self._timeout = timeout
@@ -60,6 +63,7 @@ class SqliteThread:
         self._at_work = False
         self._closed = False
         self._groups: SimpleQueue[list[_Call] | None] = SimpleQueue()
+        sys.setswitchinterval(min(sys.getswitchinterval(), HANDOVER))
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()

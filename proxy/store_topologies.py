@@ -135,7 +135,7 @@ def topology(url: str, prefix: bytes) -> Topology:
         return OneServer(_pool(url))
     scheme, kind, user, hosts, path, query = several.groups(default="")
     nodes = [_address(host) for host in hosts.split(",")]
-    one = f"{hosts.split(',')[0]}"
+    one = hosts.split(",")[0]
     options = dict(parse_qsl(query))
     if kind == "cluster":
         if path not in ("", "0"):
@@ -221,5 +221,5 @@ async def _first(questions: Iterable[Coroutine[object, object, Address]]) -> Add
 async def _outcome(question: Coroutine[object, object, Address]) -> Address | Exception:
     try:
         return await question
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, ValueError) as error:  # ValueError: on what is not RESP, or no address
         return error

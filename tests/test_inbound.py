@@ -49,7 +49,7 @@ async def test_an_excess_is_refused_before_it_has_become_objects(before: bytes) 
         finally:
             tracemalloc.stop()
 
-    assert peak < 2**21
+    assert peak < 2**20
 
 
 HONEST = {

@@ -216,10 +216,10 @@ async def test_a_master_that_is_replaced(perishable: Watched) -> None:
         assert await counted(store, within=5) == 2
 
 
-async def test_sentinels_that_are_gone_or_silent(watched: Watched) -> None:
-    """One that answers is enough, wherever it stands in the list, and nobody waits for the others."""
-    async with peer(b"") as silent:
-        nodes = (f"127.0.0.1:{free_port()}", silent, f"127.0.0.1:{watched.sentinel.port}")
+async def test_sentinels_that_are_of_no_use(watched: Watched) -> None:
+    """One that answers is enough, wherever it stands in the list: others may be gone, silent or talk nonsense."""
+    async with peer(b"") as silent, peer(b"*2\r\n$1\r\nh\r\n$1\r\np\r\n") as nonsense:
+        nodes = (f"127.0.0.1:{free_port()}", nonsense, silent, f"127.0.0.1:{watched.sentinel.port}")
         async with opened(watched.url(*nodes), timeout=1.0) as store:
             start = time.monotonic()
             assert await store.run(MANY, ["a"], []) == 1

@@ -1,0 +1,90 @@
+"""The end-to-end money tests, longer: `python -m bench.money --rounds 20 --faults 500`, for both stores.
+
+What is played and what must hold is the tests' own; this only repeats it and tells the figures. Status 1 where
+anything did not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import get_args
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from live.test_money_burst import CALLERS, ROOM, burst, rooms
+from live.test_money_faults import matrix, storm
+from money_rig import UNITS, StoreKind, money
+
+SEED = 4
+
+
+async def rounds(home: Path, store: StoreKind, count: int) -> bool:
+    """*count* bursts of CALLERS at budgets with room for ROOM."""
+    sound = True
+    async with money(home, store, endpoints=count, budgets=rooms(count, jobs=ROOM)) as rig:
+        for number in range(count):
+            one = await burst(rig, number, callers=CALLERS)
+            good = (one.accepted + one.late, one.jobs, one.kept) == (ROOM, ROOM, round(ROOM * UNITS, 6))
+            good = good and one.accepted + one.spent == CALLERS
+            print(f"{store} round {number + 1:2}: {'good' if good else 'BROKEN'} {one}", flush=True)
+            sound = sound and good
+    return sound
+
+
+async def troubles(home: Path, store: StoreKind, count: int) -> bool:
+    """*count* single submits through every trouble in turn."""
+    async with money(home, store, endpoints=count, submit_seconds=1) as rig:
+        cases = await matrix(rig, count)
+    broken = [case for case in cases if not case.is_sound]
+    jobs, accepted = sum(case.jobs for case in cases), sum(case.status == 200 for case in cases)
+    ran = sum(case.status == 504 and case.trouble.runs for case in cases)
+    print(f"{store}: {count} submits, {jobs} jobs = {accepted} accepted + {ran} unknown that ran; {len(broken)} broken")
+    print("  told:", dict(sorted(Counter(case.status for case in cases).items())), *broken, sep="\n  ")
+    return not broken and jobs == accepted + ran
+
+
+async def storms(home: Path, store: StoreKind, count: int) -> bool:
+    """*count* keys of the stock client through troubles, kills, pauses and refusals by chance."""
+    async with money(home, store, endpoints=count, submit_seconds=1) as rig:
+        seen = await storm(rig, count, seed=SEED)
+    broken = [fate for fate in seen.fates if not fate.is_sound]
+    jobs, named = sum(fate.jobs for fate in seen.fates), sum(bool(fate.handles) for fate in seen.fates)
+    ran = sum(fate.jobs for fate in seen.fates if not fate.handles)
+    told = Counter(status for fate in seen.fates for status in fate.statuses)
+    print(
+        f"{store}: {count} keys, {told.total()} submits, {seen.attempts} requests; struck {dict(seen.struck)}; "
+        f"{jobs} jobs = {named} accepted + {ran} unknown that ran; "
+        f"at most {max(fate.jobs for fate in seen.fates)} a key; "
+        f"kept for {sum(round(fate.kept / UNITS) for fate in seen.fates)}; {len(broken)} broken"
+    )
+    print("  told:", dict(sorted(told.items())), *broken, sep="\n  ")
+    return not broken and jobs == named + ran
+
+
+async def main(arguments: argparse.Namespace) -> bool:
+    plays: list[tuple[Callable[[Path, StoreKind, int], Awaitable[bool]], int]] = [
+        (rounds, arguments.rounds),
+        (troubles, arguments.faults),
+        (storms, arguments.faults),
+    ]
+    sound = True
+    for play, count in plays:
+        for store in get_args(StoreKind) if count else ():
+            begun = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix="fal-proxy-money-") as home:
+                sound = await play(Path(home), store, count) and sound
+            print(f"{store}: {play.__name__} took {time.monotonic() - begun:.0f} s", flush=True)
+    return sound
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.money")
+    parser.add_argument("--rounds", type=int, default=0, help="bursts at each store")
+    parser.add_argument("--faults", type=int, default=0, help="submits through troubles, and keys through storms")
+    sys.exit(0 if asyncio.run(main(parser.parse_args())) else 1)

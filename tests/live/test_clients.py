@@ -1,0 +1,42 @@
+"""The stock clients, unmodified, through a running gateway to the sandbox."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from rig import CLIENTS, Rig, client_environ, javascript, tls_front
+from scripted import certificates
+
+
+def test_javascript(rig: Rig) -> None:
+    """`@fal-ai/client` in header mode: every test of `queue.test.mjs` passes."""
+    sandbox = rig.sandbox()
+    gateway = rig.gateway(sandbox.queue)
+
+    javascript("queue.test.mjs", GATEWAY=gateway.url, CONTROL=sandbox.control)
+
+
+def test_python(rig: Rig, tmp_path: Path) -> None:
+    """`fal_client` in path mode, which insists on https: every test of `fal_client_checks.py` passes."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    host = f"localhost:{listening.getsockname()[1]}"
+    gateway = rig.gateway(rig.sandbox().queue, origin=f"https://{host}")
+    certified = certificates(tmp_path / "tls")
+    rig.enter(tls_front(listening, certified.server, gateway.address))
+    environ = client_environ(
+        GATEWAY=gateway.url,
+        FAL_QUEUE_RUN_HOST=f"{host}/api/fal/queue",
+        FAL_RUN_HOST=f"{host}/api/fal/run",
+        SSL_CERT_FILE=certified.ca_file,
+    )
+    # The client has no close, so its sockets end with the garbage.
+    options = ["--noconftest", "-q", "-p", "no:cacheprovider", "-W", "ignore::ResourceWarning"]
+    command = [sys.executable, "-m", "pytest", *options, "fal_client_checks.py"]
+    done = subprocess.run(command, cwd=CLIENTS, env=environ, capture_output=True, text=True, timeout=90, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout

@@ -1,0 +1,140 @@
+"""`fal-proxy demo` as its users meet it: a process, what it prints, and what can be pasted from that."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import httpx2
+from PIL import Image, ImageChops
+from rig import CLIENTS, PATIENCE, program, until
+
+from proxy.welcome import PICTURE
+
+COMMAND = [str(Path(sys.executable).with_name("fal-proxy")), "demo", "--port", "0"]
+CANARY = "canary-id:canary-secret-of-the-environment"
+
+
+@contextmanager
+def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A running demo in a process group of its own, stopped as Ctrl-C does."""
+    environ = {**os.environ, "FAL_KEY": CANARY}
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environ,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE)
+
+
+def said_to_a_person(process: subprocess.Popen[str]) -> str:
+    """All that is printed before the demo waits for its user."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    while not lines or "Ctrl-C" not in lines[-1]:
+        line = process.stdout.readline()
+        assert line, "the demo ended by itself:\n" + "".join(lines)
+        lines.append(line)
+    return "".join(lines)
+
+
+def test_one_line_for_scripts() -> None:
+    """--json prints one JSON line once ready: where gateway, sandbox and its knobs are, and a token for each user."""
+    with demo("--json") as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        with httpx2.Client(base_url=told["url"], trust_env=False) as client:
+            ready = client.get("/readyz")
+            usages = [
+                client.get("/api/fal/usage", headers={"authorization": f"Bearer {token}"})
+                for token in told["tokens"].values()
+            ]
+        counts = httpx2.get(f"{told['control']}/counts", trust_env=False).json()
+        sandbox = httpx2.post(f"{told['upstream']}/acme/echo", json={}, trust_env=False)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""
+
+    assert sorted(told) == ["control", "tokens", "upstream", "url"]
+    assert sorted(told["tokens"]) == ["alice", "bob"]
+    assert [answer.status_code for answer in (ready, *usages)] == [200, 200, 200]
+    assert counts["submits"]["total"] == 0
+    assert (sandbox.status_code, sandbox.headers["x-sandbox"]) == (401, "1")
+
+
+def test_curl_as_pasted(tmp_path: Path) -> None:
+    """The printed commands submit, wait and download a picture: of the size asked for, and another one than went in."""
+    program("curl")
+    with demo() as process:
+        text = said_to_a_person(process)
+        token = re.findall(r"^TOKEN=.*$", text, re.MULTILINE)
+        commands = text[text.index("Paste all of it:\n") : text.index("  With JavaScript")].partition("\n")[2]
+        done = subprocess.run(
+            [program("bash"), "-e"],
+            input="\n".join([*token, commands]),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert "SANDBOX. This is not fal.ai" in text
+    assert re.search(r"^  Gateway   http://127\.0\.0\.1:\d+/api/fal$", text, re.MULTILINE)
+    assert done.returncode == 0, done.stderr
+    assert "COMPLETED" in done.stderr
+    with Image.open(tmp_path / "picture.jpg") as got, Image.open(BytesIO(b64decode(PICTURE.partition(",")[2]))) as sent:
+        assert (got.format, got.size) == ("JPEG", (512, 512))
+        difference = ImageChops.difference(got.convert("RGB"), sent.convert("RGB").resize(got.size))
+    assert max(difference.tobytes()) > 32
+
+
+def test_javascript_as_pasted() -> None:
+    """The printed script, run where the client is installed, ends with the picture's address and a job handle."""
+    with demo() as process:
+        text = said_to_a_person(process)
+        script = text[text.index("import {") : text.index("  Ctrl-C")]
+        command = [program("node"), "--input-type=module", "-e", script]
+        done = subprocess.run(command, cwd=CLIENTS, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    *states, last = done.stdout.split("\n")[:-1]
+    assert states[-1] == "COMPLETED"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/files/\S+ [0-9a-f-]{36}\.[\w-]{24}", last)
+
+
+def test_interrupted() -> None:
+    """Ctrl-C ends it with status 0 and leaves no process behind; a key in the environment is in no argument list."""
+    with demo("--json") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_text(encoding="utf-8").split("\0")[:-1]
+        process.send_signal(signal.SIGINT)
+
+    assert process.returncode == 0
+    assert arguments[-5:] == [*COMMAND, "--json"]
+    assert CANARY not in " ".join(arguments)
+    until(lambda: not _group_lives(process.pid))
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,529 @@
+"""Everything hostile we know, over real sockets: each row refused as it should be, and fal never hears of it.
+
+One gateway with a canary for a key stands before an upstream that counts connections. After every table: no connection
+was opened, the canary is in no answer, journal line or metric, and the journal has one line for each request answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import hostile_bodies
+import hostile_targets
+import pytest
+from gatekit import AUDIENCE, ENDPOINT, ENVIRON, INPUT, ISSUER, QUEUED, token
+from hostile_http import HOSTILE, Hostile
+from hostile_tokens import FAL_KEY, Material, fresh, rows
+from raw_http import Reply, exchange, replies
+from rig import Gateway, Rig, ask, message, until
+from scripted import Peer, ScriptedServer
+
+from proxy import __version__
+
+SUBMIT = f"/api/fal/queue/{ENDPOINT}".encode()
+STATUS = b"/api/fal/queue/fal-ai/hyper-sdxl/requests/abc/status"
+PROXY = b"/api/fal/proxy"
+TARGET = b"x-fal-target-url: " + hostile_targets.GOOD
+JSON = b"Content-Type: application/json"
+BODY = json.dumps(INPUT).encode()
+ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
+ADDRESSES = (f"127.1.{n // 250}.{n % 250 + 1}" for n in count())
+
+
+class Row(NamedTuple):
+    """A request and the statuses it may be answered with."""
+
+    id: str
+    raw: bytes
+    statuses: tuple[int, ...]
+
+
+@dataclass
+class Siege:
+    """What stands, and every answer that came out of it so far."""
+
+    gateway: Gateway
+    upstream: ScriptedServer
+    materials: tuple[Material, ...]
+    answers: list[bytes] = field(default_factory=list)
+
+    def refuses(self, rows: Iterable[Row]) -> None:
+        """Sends each row on a connection of its own, from an address of its own: bad sessions are counted by it."""
+        wrong = {}
+        for row in rows:
+            answer = ask(self.gateway.address, row.raw, source=next(ADDRESSES))
+            self.answers.append(answer)
+            got = [reply.status for reply in replies(answer)]
+            if len(got) != 1 or got[0] not in row.statuses:
+                wrong[row.id] = (row.statuses, answer)
+        assert wrong == {}
+        self.stands()
+
+    def stands(self) -> None:
+        """What must hold whatever was sent."""
+        assert self.upstream.accepted == 0
+        answered = {found for answer in self.answers for found in request_ids(answer)}
+        until(lambda: answered <= {line["request_id"] for line in self.gateway.requests()})
+        lines = Counter(line["request_id"] for line in self.gateway.requests())
+        # Those without an answer were cut off on the way: the listener found the rest of the request malformed.
+        silent = {line["status"] for line in self.gateway.requests() if line["request_id"] not in answered}
+        assert silent <= {400, 405, 499}
+        assert set(lines.values()) == {1}
+        sinks = [*self.answers, self.gateway.journal().encode(), self.gateway.metrics().encode()]
+        assert not [sink for sink in sinks if any(form in sink for form in canaries())]
+
+
+def request_ids(answer: bytes) -> list[str]:
+    """Every answer of the application names its request; those the listener makes by itself do not."""
+    return [found.decode() for found in re.findall(rb"\r\nx-fal-request-id: ([0-9a-f]{32})\r\n", answer)]
+
+
+def canaries() -> list[bytes]:
+    """The key and its secret half, as they are, URL-encoded, and in base64 wherever they may start."""
+    found = []
+    for secret in (FAL_KEY, FAL_KEY.partition(b":")[2]):
+        encoded = [b64encode(secret[start : (len(secret) - start) // 3 * 3 + start]) for start in range(3)]
+        found += [secret, quote(secret, safe="").encode(), *encoded]
+    return found
+
+
+@pytest.fixture(scope="module")
+def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    home = tmp_path_factory.mktemp("siege")
+    materials = tuple(
+        fresh(a, issuer=f"https://{a}.example.com", audience=AUDIENCE, now=int(time.time())) for a in ALGORITHMS
+    )
+    with Rig(home) as rig:
+        upstream = rig.upstream(Peer.gone)
+        sessions = [session_of(material, home) for material in materials]
+        gateway = rig.gateway(
+            upstream.url,
+            # A connection that was refused lingers for half a second, and one address makes hundreds of them here.
+            server={"max_connections_per_address": 1000},
+            environ={**ENVIRON, "FAL_KEY": FAL_KEY.decode(), "SESSION_HS256": materials[0].key.decode()},
+            sessions=[
+                {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"},
+                *sessions,
+            ],
+        )
+        yield Siege(gateway, upstream, materials)
+
+
+def session_of(material: Material, home: Path) -> dict[str, str]:
+    session = {"issuer": material.issuer, "audience": material.audience, "algorithm": material.algorithm}
+    if not material.public:
+        return {**session, "secret_env": "SESSION_HS256"}
+    file = home / f"{material.algorithm}.pem"
+    file.write_bytes(material.public)
+    return {**session, "public_key_file": str(file)}
+
+
+def bearer(subject: str = "alice") -> bytes:
+    return f"Authorization: Bearer {token(subject)}".encode()
+
+
+def submit(*fields: bytes, body: bytes = BODY, session: bool = True) -> bytes:
+    """A submit that would be accepted, but for what is given."""
+    return message("POST", SUBMIT, *([bearer()] if session else []), *fields, body=body)
+
+
+def by_header(method: str, url: bytes) -> bytes:
+    body = BODY if method == "POST" else None
+    return message(method, PROXY, bearer(), JSON, b"x-fal-target-url: " + url, body=body)
+
+
+def by_path(method: str, path: bytes, query: bytes) -> bytes:
+    target = b"/api/fal/queue" + path + (b"?" + query if query else b"")
+    return message(method, target, bearer(), JSON, body=BODY if method == "POST" else None)
+
+
+def test_the_siege_is_real(tmp_path: Path) -> None:
+    """The control: what the rows below are variations of is let through, and what they count is a connection."""
+    with Rig(tmp_path) as rig:
+        upstream = rig.upstream(Peer.gone)
+        gateway = rig.gateway(upstream.url, fal={"submit_seconds": 0.2})
+        answer = ask(gateway.address, submit(JSON))
+
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    assert upstream.accepted == 1
+
+
+def test_targets_by_header(siege: Siege) -> None:
+    """U1 to U6: no URL but fal's own, literally, and no path outside its grammar."""
+    siege.refuses(
+        Row(name, by_header(method, url), (status,)) for name, method, url, status in hostile_targets.URL_ROWS
+    )
+
+
+def test_targets_by_path(siege: Siege) -> None:
+    """U3 to U6 and the differential test: in path mode the same rows get the same verdict."""
+    siege.refuses(
+        Row(name, by_path(method, path, query), (status,))
+        for name, method, path, query, status in hostile_targets.PATH_ROWS
+    )
+
+
+def test_modes_are_not_mixed(siege: Siege) -> None:
+    """U8: one target a request, and it stands in one place."""
+    siege.refuses(
+        [
+            Row("no-target", message("POST", PROXY, bearer(), JSON, body=BODY), (400,)),
+            Row("query-on-proxy", message("POST", PROXY + b"?x=1", bearer(), JSON, TARGET, body=BODY), (400,)),
+            Row("both", submit(JSON, TARGET), (400,)),
+            Row("two-targets", message("POST", PROXY, bearer(), JSON, TARGET, TARGET, body=BODY), (400,)),
+            Row("list", message("POST", PROXY, bearer(), JSON, TARGET + b", x", body=BODY), (400,)),
+            Row(
+                "underscores", message("POST", PROXY, bearer(), JSON, TARGET.replace(b"-", b"_", 3), body=BODY), (400,)
+            ),
+            Row("storage", message("POST", b"/api/fal/storage/upload/initiate", bearer(), JSON, body=b"{}"), (403,)),
+            Row("run", message("POST", b"/api/fal/run/" + ENDPOINT.encode(), bearer(), JSON, body=BODY), (403,)),
+            Row("not-listed", message("POST", b"/api/fal/queue/fal-ai/flux/dev", bearer(), JSON, body=BODY), (403,)),
+            Row("listed-but-longer", message("POST", SUBMIT + b"/x", bearer(), JSON, body=BODY), (403,)),
+            Row("listed-but-shorter", message("POST", SUBMIT[:-1], bearer(), JSON, body=BODY), (403,)),
+            Row("listed-but-upper", message("POST", SUBMIT.replace(b"fal-ai", b"FAL-AI"), bearer(), body=BODY), (403,)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_tokens(siege: Siege, algorithm: str) -> None:
+    """J1 to J16: every bad session is a 401, two of them a 400, and what is over 8 KiB may be a 431."""
+    material = siege.materials[ALGORITHMS.index(algorithm)]
+    too_long = {True: (401, 431), False: (401,)}
+    siege.refuses(
+        Row(
+            row.id,
+            submit(JSON, *(b"Authorization: " + value for value in row.values), session=False),
+            too_long[row.id.startswith("size-")] if row.status == 401 else (row.status,),
+        )
+        for row in rows(material)
+        if row.travels
+    )
+
+
+def test_failed_logins(siege: Siege) -> None:
+    """L4: after thirty bad sessions an address is not worth another signature, until a minute has passed."""
+    bad = submit(JSON, b"Authorization: Bearer not.a.token", session=False)
+    answers = [ask(siege.gateway.address, bad, source="127.9.9.9") for _ in range(40)]
+    siege.answers += answers
+
+    assert [replies(answer)[0].status for answer in answers] == [401] * 30 + [429] * 10
+    assert 1 <= int(replies(answers[-1])[0].headers[b"retry-after"]) <= 66
+    siege.stands()
+
+
+# Who might claim to have been let in already: by another proxy, as a probe, or under another name of the field.
+BYPASSES = (
+    b"User-Agent: GoogleHC/1.0",
+    b"User-Agent: kube-probe/1.31",
+    b"User-Agent: ELB-HealthChecker/2.0",
+    b"X-Original-URL: /healthz",
+    b"X-Rewrite-URL: /healthz",
+    b"X-Forwarded-Uri: /healthz",
+    b"X-Forwarded-Path: /healthz",
+    b"X-Forwarded-Prefix: /healthz",
+    b"X-Forwarded-Method: OPTIONS",
+    b"X-HTTP-Method-Override: OPTIONS",
+    b"X-Forwarded-For: 127.0.0.1",
+    b"X-Real-IP: 127.0.0.1",
+    b"Forwarded: for=127.0.0.1;proto=https",
+    b"X-Forwarded-User: alice",
+    b"X-Auth-Request-User: alice",
+    b"X-Forwarded-Email: alice@example.com",
+    b"Remote-User: alice",
+    b"X-Remote-User: alice",
+    b"X-WEBAUTH-USER: alice",
+    b"Cookie: session=alice",
+    b"Proxy-Authorization: %b",
+    b"X-Authorization: %b",
+    b"X-Forwarded-Authorization: %b",
+    b"X-Original-Authorization: %b",
+    b"X_Authorization: %b",
+    b"Authorization_: %b",
+    b"Sec-WebSocket-Protocol: %b",
+    b"X-Fal-Jwt-Token: %b",
+    b"X-Api-Key: %b",
+)
+
+
+def test_nothing_stands_in_for_a_session(siege: Siege) -> None:
+    """H9 to H12: no field, user agent or query makes up for a missing session, on any route."""
+    secret = token().encode()
+    routes = {
+        "submit": ("POST", SUBMIT, BODY),
+        "proxy": ("POST", PROXY, BODY),
+        "status": ("GET", STATUS, None),
+        "cancel": ("PUT", STATUS.replace(b"status", b"cancel"), None),
+        "usage": ("GET", b"/api/fal/usage", None),
+        "description": ("GET", b"/api/fal/openapi.json", None),
+    }
+    headers = [
+        Row(
+            f"{name} {bypass.decode()}",
+            message(method, path, *([TARGET] if path == PROXY else []), JSON, bypass.replace(b"%b", secret), body=body),
+            (401,),
+        )
+        for bypass in BYPASSES
+        for name, (method, path, body) in routes.items()
+    ]
+    queries = [
+        Row(name, message("GET", b"/api/fal/usage?%b=%b" % (name.encode(), secret), JSON), (401,))
+        for name in ("token", "access_token", "fal_jwt_token", "jwt", "key")
+    ]
+    siege.refuses([*headers, *queries])
+
+
+def test_bodies(siege: Siege) -> None:
+    """D1, D2 and D8: no JSON that two parsers could read in two ways, and nothing the schema does not have."""
+    siege.refuses(Row(name, submit(JSON, body=body), (status,)) for name, body, status in hostile_bodies.ROWS)
+
+
+def test_body_kinds(siege: Siege) -> None:
+    """B1, D3 and D4: neither forms nor compressed bodies, and no more bytes than are allowed, declared or not."""
+    eleven = 11 * 1024 * 1024
+    chunked = message("POST", SUBMIT, bearer(), JSON, b"Transfer-Encoding: chunked")
+    types = (
+        *("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"),
+        *("text/json", "application/json; charset=utf-16", "application/json, text/plain", "*/*", ""),
+    )
+    codings = ("gzip", "deflate", "br", "zstd", "x-gzip", "identity, gzip", "compress", "GZIP")
+    siege.refuses(
+        [
+            *(Row(f"type {kind}", submit(f"Content-Type: {kind}".encode()), (415,)) for kind in types),
+            Row("no type", submit(), (415,)),
+            *(Row(f"coding {name}", submit(JSON, f"Content-Encoding: {name}".encode()), (415,)) for name in codings),
+            Row("declared", message("POST", SUBMIT, bearer(), JSON, b"Content-Length: %d" % eleven), (413,)),
+            Row("chunked", chunked + b"%x\r\n" % eleven + b"x" * eleven, (413,)),
+        ]
+    )
+
+
+def test_caller_fields(siege: Siege) -> None:
+    """The few fields that may go on to fal have a form, and are given once."""
+    values = {
+        "X-Fal-Queue-Priority": (b"high", b"NORMAL", b"", b"low, normal", b"low;q=1"),
+        "X-Fal-Request-Timeout": (b"", b"-1", b"NaN", b"1e9", b"0x10", b"10 s", b"9999999", b"+5"),
+        "X-Fal-Request-Start-Timeout": (b"inf", b"1,5", b"1.", b".5"),
+        "X-Fal-Runner-Hint": (b"a b", b"a/b", b"a" * 129, b"\xff"),
+        "X-Fal-No-Retry": (b"0", b"no", b"True"),
+        "Idempotency-Key": (b"", b"a b", b"a" * 129, b"\xe9"),
+    }
+    single = [
+        Row(f"{name} {value!r}", submit(JSON, f"{name}: ".encode() + value), (400,))
+        for name, listed in values.items()
+        for value in listed
+    ]
+    twice = [Row(f"twice {name}", submit(JSON, *[f"{name}: 1".encode()] * 2), (400,)) for name in values]
+    siege.refuses([*single, *twice])
+
+
+# --- below HTTP: rows that are sent byte by byte ----------------------------------------------------------------------
+
+
+def armed(row: Hostile) -> tuple[bytes, ...]:
+    """*row* aimed at the submit, with a good session: what slipped through would be heard."""
+    first, *more = row.segments or (b"",)
+    for version in (b"1.0", b"1.1"):
+        head = b" /hostile HTTP/" + version + b"\r\n"
+        fields = b"\r\n".join([b" " + SUBMIT + b" HTTP/" + version, bearer(), JSON, b""])
+        first = first.replace(head, fields, 1)
+    return first.replace(b"/hostile", SUBMIT), *more
+
+
+async def raw_replies(siege: Siege, listed: list[Hostile]) -> list[list[Reply]]:
+    gate = asyncio.Semaphore(16)
+
+    async def replies_to(row: Hostile) -> list[Reply]:
+        async with gate:
+            return await exchange(siege.gateway.address, armed(row), endless=row.endless)
+
+    return await asyncio.gather(*map(replies_to, listed))
+
+
+async def test_raw_requests(siege: Siege) -> None:
+    """H1 to H6, U7, M1 to M5: one answer and the end of the connection, none of it from behind the guards."""
+    # One row takes two reads of the server to be hostile, which only a client on the server's own loop can promise.
+    listed = [row for row in HOSTILE if not row.heard and not row.slow and row.id != "extension-after-tiny-chunks"]
+    wrong = {}
+    for row, got in zip(listed, await raw_replies(siege, listed), strict=True):
+        siege.answers += [as_text(reply) for reply in got]
+        refused_as = json.loads(got[0].body)["error_type"] if got else None
+        early = {"malformed_request", "method_not_allowed", "head_too_large", "target_too_long"}
+        if [reply.status for reply in got] != [row.status] or refused_as not in early:
+            wrong[row.id] = (row.status, got)
+
+    assert wrong == {}
+    assert b"/smuggled" not in siege.gateway.journal().encode()
+    siege.stands()
+
+
+async def test_raw_requests_that_are_heard_once(siege: Siege) -> None:
+    """H1, H3, H4: an honest request is answered, and what is hidden in it or behind it never becomes a second one."""
+    listed = [row for row in HOSTILE if row.heard]
+    wrong = {}
+    for row, got in zip(listed, await raw_replies(siege, listed), strict=True):
+        siege.answers += [as_text(reply) for reply in got]
+        if len([reply for reply in got if b"x-fal-request-id" in reply.headers]) != row.heard:
+            wrong[row.id] = got
+
+    assert wrong == {}
+    assert "/smuggled" not in siege.gateway.journal()
+    siege.stands()
+
+
+def test_requests_that_never_end(siege: Siege) -> None:
+    """H5, L1, M5: half a head is closed after 10 s and half a body, too slow, after 5: the limits of production."""
+    listed = [row for row in HOSTILE if row.slow]
+    with ThreadPoolExecutor(len(listed)) as pool:
+        answers = list(pool.map(lambda row: ask(siege.gateway.address, b"".join(armed(row))), listed))
+    siege.answers += answers
+    statuses = {
+        row.id: [reply.status for reply in replies(answer)] for row, answer in zip(listed, answers, strict=True)
+    }
+
+    assert statuses == {row.id: [row.status] for row in listed}
+    siege.stands()
+
+
+def as_text(reply: Reply) -> bytes:
+    fields = b"".join(b"%b: %b\r\n" % pair for pair in reply.headers.items())
+    return b"HTTP/1.1 %d\r\n%b\r\n%b" % (reply.status, fields, reply.body)
+
+
+def test_there_are_enough_rows(siege: Siege) -> None:
+    """The tables hold more than the 150 rows promised, many times over."""
+    tokens = sum(len(rows(material)) for material in siege.materials)
+
+    assert len(hostile_targets.URL_ROWS) + len(hostile_targets.PATH_ROWS) > 150
+    assert min(len(hostile_bodies.ROWS), len(HOSTILE), tokens) > 150
+
+
+# --- hostile fields that are let in, and let go -----------------------------------------------------------------------
+
+# H7 to H13: nothing of these may reach fal, change what does, or decide anything here.
+IGNORED: dict[str, tuple[bytes, ...]] = {
+    "forwarding": (b"X-Forwarded-For: 1.2.3.4", b"X-Forwarded-Host: evil.test", b"X-Forwarded-Proto: http"),
+    "forwarded": (b"Forwarded: for=1.2.3.4;host=evil.test;proto=http", b"Via: 1.0 evil.test"),
+    "addresses": (b"X-Real-IP: 1.2.3.4", b"True-Client-IP: 1.2.3.4", b"CF-Connecting-IP: 1.2.3.4"),
+    "routing": (b"X-Original-URL: /evil", b"X-Rewrite-URL: /evil", b"X-Forwarded-Prefix: /evil", b"X-Host: evil.test"),
+    "methods": (b"X-HTTP-Method-Override: DELETE", b"X-Method-Override: GET", b"X-HTTP-Method: PUT"),
+    "credentials": (b"Proxy-Authorization: Key a:b", b"Cookie: session=1; fal_key=a:b", b"X-Api-Key: a:b"),
+    "fal-credentials": (b"X-Fal-Cdn-Token: a", b"X-Fal-Key: a:b", b"X-Fal-Cdn-Authorization: Bearer a"),
+    "browser": (b"Origin: https://evil.test", b"Referer: https://evil.test/", b"Sec-Fetch-Site: cross-site"),
+    "conditional": (
+        b"Range: bytes=0-1",
+        b"If-None-Match: *",
+        b"If-Match: x",
+        b"If-Range: x",
+        b"Cache-Control: no-cache",
+    ),
+    "encodings": (b"Accept-Encoding: gzip, br", b"TE: trailers, deflate;q=1", b"Accept-Charset: utf-16"),
+    "accept": (b"Accept: text/html", b"Accept-Language: x", b"User-Agent: evil/1.0 (\xff)"),
+    "hop-by-hop": (b"Keep-Alive: timeout=9", b"Proxy-Connection: keep-alive", b"Trailer: X-Fal-Store-IO"),
+    "storage": (b"X-Fal-Store-IO: 1", b'X-Fal-Object-Lifecycle-Preference: {"a":1}', b"X-Fal-Object-Lifecycle: {}"),
+    "fal-internal": (b"X-Fal-Retry-Config: {}", b"X-App-Fal-Disable-Fallback: 1", b"X-App-Fal-Can-Disable-Filter: 1"),
+    "fal-unknown": (b"X-Fal-Webhook: https://evil.test", b"Fal-Webhook: https://evil.test", b"X-Fal-Tags: a=b"),
+    "ids": (b"X-Request-Id: evil", b"X-Fal-Request-Id: evil", b"X-Correlation-Id: evil", b"Traceparent: 00-0-0-00"),
+    "underscores": (b"Authorization_: x", b"X_Fal_Target_Url: https://evil.test/", b"X_Fal_Queue_Priority: low"),
+    "underscored-own": (
+        b"Content_Length: 0",
+        b"Content_Type: text/html",
+        b"Transfer_Encoding: chunked",
+        b"Host_: evil",
+    ),
+    "nominated": (b"Connection: authorization, content-type, user-agent, accept, host, x-fal-target-url",),
+    "nominated-lower": (b"connection: AUTHORIZATION,content-length, accept-encoding",),
+    "nominated-twice": (b"Connection: x-a", b"Connection: keep-alive, x-b, host", b"X-A: 1", b"X-B: 2"),
+    "cgi": (b"Proxy: http://evil.test", b"Content-Location: /evil", b"Destination: /evil", b"Expect-CT: x"),
+    "not-utf-8": (b"X-Evil: \xff\xfe\x80", b"X-Fal-\x7eevil: \xe2\x80\xae"),
+    "empty": (b"X-Empty:", b"Referer:", b"Origin:"),
+    "many": tuple(b"X-Evil-%d: %d" % (n, n) for n in range(80)),
+    "continue": (b"Expect: 100-continue",),
+}
+KEPT: dict[str, tuple[bytes, ...]] = {
+    "priority": (b"X-Fal-Queue-Priority: low",),
+    "nominated": (b"X-Fal-Queue-Priority: low", b"Connection: x-fal-queue-priority"),
+    "all": (
+        b"X-FAL-REQUEST-TIMEOUT: 30.0",
+        b"x-fal-request-start-timeout: 12",
+        b"X-Fal-Queue-Priority: normal",
+        b"X-Fal-Runner-Hint: a.b_c-1",
+        b"X-Fal-No-Retry: yes",
+    ),
+}
+
+
+@dataclass
+class Recording:
+    """An upstream that takes every job, and all that is said to it down."""
+
+    requests: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, peer: Peer) -> None:
+        body = json.dumps(QUEUED).encode()
+        while True:
+            self.requests.append(await peer.request())
+            peer.send(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            )
+
+
+@pytest.fixture(scope="module")
+def open_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Recording]]:
+    recording = Recording()
+    with Rig(tmp_path_factory.mktemp("open")) as rig:
+        upstream = rig.upstream(recording)
+        yield rig.gateway(upstream.url), recording
+
+
+def heard(gateway: Gateway, kept: Iterable[bytes] = ()) -> bytes:
+    """Byte for byte what fal is to hear of a submit."""
+    fields = [
+        b"host: " + gateway.parts.config.fal.queue_origin.removeprefix("http://").encode(),
+        f"authorization: Key {ENVIRON['FAL_KEY']}".encode(),
+        f"user-agent: fal-auth-proxy/{__version__}".encode(),
+        b"accept: application/json",
+        b"accept-encoding: identity",
+        b"content-type: application/json",
+        *kept,
+    ]
+    body = json.dumps(INPUT, separators=(",", ":")).encode()
+    head = b"\r\n".join([f"POST /{ENDPOINT} HTTP/1.1".encode(), *fields, b"content-length: %d" % len(body)])
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("mode", ["path", "header"])
+@pytest.mark.parametrize("name", IGNORED)
+def test_hostile_fields_stay_here(open_gate: tuple[Gateway, Recording], name: str, mode: str) -> None:
+    """What fal hears is the same to the byte, and the answer repeats nothing of them."""
+    gateway, recording = open_gate
+    recording.requests.clear()
+    target, path = ([], SUBMIT) if mode == "path" else ([TARGET], PROXY)
+    answer = ask(gateway.address, message("POST", path, bearer(), JSON, *target, *IGNORED[name], body=BODY))
+
+    assert recording.requests == [heard(gateway)]
+    assert b"HTTP/1.1 200 OK\r\n" in answer
+    assert b"evil" not in answer.lower()
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_callers_own_fields_go_on(open_gate: tuple[Gateway, Recording], name: str) -> None:
+    """The five that mean something to fal arrive as they were, and no Connection field takes one away."""
+    gateway, recording = open_gate
+    recording.requests.clear()
+    ask(gateway.address, submit(JSON, *KEPT[name]))
+    pairs = [line.split(b": ", 1) for line in KEPT[name] if not line.startswith(b"Connection")]
+
+    assert recording.requests == [heard(gateway, [key.lower() + b": " + value for key, value in pairs])]

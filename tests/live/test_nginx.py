@@ -1,0 +1,163 @@
+"""The shipped nginx configuration on a real nginx: an app's page and the gateway on one origin."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hostile_targets
+import httpx2
+import pytest
+from gatekit import ENDPOINT, INPUT, token
+from raw_http import replies
+from rig import Rig, ask, javascript, message, program, until
+from scripted import Peer
+
+from proxy.sections import Fal
+
+SHIPPED = Path(__file__).parents[2] / "deploy/nginx"
+LOOPBACK = {"trusted_proxies": ["127.0.0.1/32"]}
+SUBMIT = f"/api/fal/queue/{ENDPOINT}".encode()
+
+# What a distribution's nginx.conf brings, with every path in a folder of the test's own.
+AROUND = """
+daemon off;
+worker_processes 1;
+pid {home}/pid;
+{user}
+error_log {home}/error.log;
+events {{}}
+http {{
+    types {{ text/html html; }}
+    access_log off;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    include {home}/app.conf;
+}}
+"""
+
+
+@contextmanager
+def nginx(home: Path, gateway: tuple[str, int], port: int) -> Iterator[tuple[str, int]]:
+    """The shipped app.conf with nothing replaced but where things are; the address it listens on."""
+    conf = (SHIPPED / "app.conf").read_text(encoding="utf-8")
+    places = {
+        "server 127.0.0.1:8080;": f"server {gateway[0]}:{gateway[1]};",
+        "listen 8000;": f"listen 127.0.0.1:{port};",
+        "root /usr/share/nginx/html;": f"root {SHIPPED}/html;",
+    }
+    for shipped, here in places.items():
+        assert conf.count(shipped) == 1
+        conf = conf.replace(shipped, here)
+    (home / "app.conf").write_text(conf, encoding="utf-8")
+    user = "user root;" if os.geteuid() == 0 else ""  # the folder is readable for its owner alone
+    (home / "nginx.conf").write_text(AROUND.format(home=home, user=user), encoding="utf-8")
+    command = [program("nginx"), "-p", str(home), "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"]
+    with subprocess.Popen(command) as running:
+        try:
+            until(lambda: running.poll() is not None or _listens(port))
+            assert running.poll() is None, (home / "error.log").read_text()
+            yield "127.0.0.1", port
+        finally:
+            running.terminate()
+            running.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def port() -> int:
+    """Free a moment ago: nginx takes no socket that is open already."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def test_one_origin(rig: Rig, tmp_path: Path, port: int) -> None:
+    """The page is at /, and every test of the stock JavaScript client passes through nginx."""
+    sandbox = rig.sandbox()
+    gateway = rig.gateway(sandbox.queue, origin=f"http://127.0.0.1:{port}", server=LOOPBACK)
+    with nginx(tmp_path, gateway.address, port):
+        page = httpx2.get(f"http://127.0.0.1:{port}/", trust_env=False)
+        javascript("queue.test.mjs", GATEWAY=gateway.url, CONTROL=sandbox.control)
+
+    assert page.headers["content-type"] == "text/html"
+    assert page.content == (SHIPPED / "html/index.html").read_bytes()
+
+
+def test_an_upgrade_ends_at_nginx(rig: Rig, tmp_path: Path, port: int) -> None:
+    """M1: what hides behind an Upgrade reaches the gateway as the body it is, and never as a request of its own."""
+    smuggled = b"\r\n" * 32768 + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json", b"Upgrade: anything")
+    raw = message("POST", SUBMIT, *fields, body=smuggled).replace(b"Connection: close", b"Connection: upgrade, close")
+    gateway = rig.gateway(rig.upstream(Peer.gone).url, server=LOOPBACK)
+    with nginx(tmp_path, gateway.address, port) as address:
+        through = replies(ask(address, raw))
+    direct = replies(ask(gateway.address, raw))
+
+    assert [(reply.status, b"malformed_json" in reply.body) for reply in through] == [(400, True)]
+    assert [(reply.status, b"malformed_request" in reply.body) for reply in direct] == [(400, True)]
+    until(lambda: len(gateway.requests()) >= 1)
+    assert {line["path"] for line in gateway.requests()} == {SUBMIT.decode()}
+
+
+def test_targets_meet_the_same_verdict(rig: Rig, tmp_path: Path, port: int) -> None:
+    """U10: every hostile target gets through nginx the status it gets without, and none of them gets to fal."""
+    upstream = rig.upstream(Peer.gone)
+    gateway = rig.gateway(upstream.url, server=LOOPBACK)
+    wrong = {}
+    with nginx(tmp_path, gateway.address, port) as address:
+        for name, method, path, query, status in hostile_targets.PATH_ROWS:
+            fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json")
+            raw = message(method, b"/api/fal/queue" + path + (b"?" + query if query else b""), *fields, body=b"")
+            verdicts = [int(ask(place, raw).split(b" ", 2)[1]) for place in (address, gateway.address)]
+            if verdicts != [status, status]:
+                wrong[name] = (status, verdicts)
+
+    assert len(hostile_targets.PATH_ROWS) > 30
+    assert wrong == {}
+    assert upstream.accepted == 0
+
+
+def test_addresses_are_the_clients(rig: Rig, tmp_path: Path, port: int) -> None:
+    """H10: behind the trusted nginx callers are counted by their own addresses, whatever they claim to be."""
+    rule = {"name": "submit-address", "per": "address", "actions": ["submit"], "rate": "2/minute"}
+    gateway = rig.gateway(rig.sandbox().queue, server=LOOPBACK, limits=[rule])
+
+    def status(address: tuple[str, int], source: str, *claims: bytes) -> int:
+        fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json", *claims)
+        body = httpx2.Request("POST", "http://x", json=INPUT).content
+        return int(ask(address, message("POST", SUBMIT, *fields, body=body), source=source).split(b" ", 2)[1])
+
+    with nginx(tmp_path, gateway.address, port) as address:
+        statuses = [status(address, "127.0.0.5") for _ in range(3)]
+        claimed = [status(address, "127.0.0.5", b"X-Forwarded-For: %b" % claim) for claim in CLAIMS]
+        other = status(address, "127.0.0.6")
+    untrusted = [status(gateway.address, "127.0.0.7", b"X-Forwarded-For: 1.2.3.%d" % n) for n in range(3)]
+
+    assert statuses == [200, 200, 429]
+    assert claimed == [429] * len(CLAIMS)
+    assert other == 200
+    assert untrusted == [200, 200, 429]
+
+
+CLAIMS = (b"1.2.3.4", b"127.0.0.6", b"127.0.0.1", b"::1", b"unknown", b"1.2.3.4, 127.0.0.1", b"127.0.0.6:80", b"\xff")
+
+
+def test_nginx_does_not_answer_in_our_place(tmp_path: Path) -> None:
+    """Stock clients replay nginx's own 502 and 504: it must wait longer than the gateway does, and never try twice."""
+    conf = (SHIPPED / "app.conf").read_text(encoding="utf-8")
+
+    assert min(int(seconds) for seconds in re.findall(r"proxy_read_timeout (\d+)s", conf)) > Fal().submit_seconds
+    assert conf.count("proxy_next_upstream off;") == conf.count("proxy_pass ")
+    assert conf.count('proxy_set_header Upgrade "";') == conf.count("proxy_pass ")

@@ -1,0 +1,195 @@
+"""Somebody else's job is a job that never was: the same bytes, and not a word to fal."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx2
+import pytest
+from gatekit import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, JOB, SESSION_SECRET, token
+from rig import Gateway, Rig, ask, message
+
+from proxy.demo import SandboxAddresses
+from proxy.identity import caller_key
+from proxy.minting import mint
+from proxy.schema import SHIPPED
+
+OTHER_ISSUER = "https://other.example.com"
+OTHER_APP = "acme/echo"
+ACTIONS = {
+    "result": ("GET", b""),
+    "response": ("GET", b"/response"),
+    "status": ("GET", b"/status"),
+    "status with logs": ("GET", b"/status?logs=1"),
+    "status stream": ("GET", b"/status/stream"),
+    "cancel": ("PUT", b"/cancel"),
+}
+
+
+@dataclass(frozen=True)
+class House:
+    """A gateway before a sandbox, in which alice and bob have a job each."""
+
+    gateway: Gateway
+    sandbox: SandboxAddresses
+    alices: str
+    bobs: str
+
+    def heard(self) -> int:
+        """How many requests the sandbox has seen."""
+        return len(httpx2.get(f"{self.sandbox.control}/journal", trust_env=False).json())
+
+    def ask(self, session: str, job: bytes, action: str, mode: str, *, app: str = APP) -> bytes:
+        """The answer about *job*, as it stands on the wire."""
+        method, rest = ACTIONS[action]
+        path = b"/%b/requests/%b%b" % (app.encode(), job, rest)
+        authorization = f"Authorization: Bearer {session}".encode()
+        if mode == "path":
+            return ask(self.gateway.address, message(method, b"/api/fal/queue" + path, authorization))
+        target = b"x-fal-target-url: https://queue.fal.run" + path
+        return ask(self.gateway.address, message(method, b"/api/fal/proxy", authorization, target))
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    session = {"audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
+    actions = ["submit", "status", "status-stream", "result", "cancel"]
+    with Rig(tmp_path_factory.mktemp("house")) as rig:
+        sandbox = rig.sandbox()
+        gateway = rig.gateway(
+            sandbox.queue,
+            sessions=[{"issuer": issuer, **session} for issuer in (ISSUER, OTHER_ISSUER)],
+            endpoints=[
+                {"id": ENDPOINT, "actions": actions},
+                {"id": OTHER_APP, "actions": actions, "schema_file": str(SHIPPED / f"{ENDPOINT}.json")},
+            ],
+        )
+        yield House(gateway, sandbox, submitted(gateway, "alice"), submitted(gateway, "bob"))
+
+
+def submitted(gateway: Gateway, subject: str) -> str:
+    with gateway.client(subject) as client:
+        answer = client.post(f"queue/{ENDPOINT}", json=INPUT)
+    assert answer.status_code == 200
+    return str(answer.json()["request_id"])
+
+
+def spellings(house: House) -> dict[str, bytes]:
+    """Job ids that are not bob's, as he could send them."""
+    alices, bobs = house.alices.encode(), house.bobs.encode()
+    (job, _, mac), (bobs_job, _, bobs_mac) = alices.partition(b"."), bobs.partition(b".")
+    other = b"A" if mac[:1] != b"A" else b"B"
+    return {
+        "alice's": alices,
+        "raw": job,
+        "his own, raw": bobs_job,
+        "made up": b"00000000-0000-4000-8000-000000000000." + b"A" * 24,
+        "made up, raw": b"00000000-0000-4000-8000-000000000000",
+        "her job, his mac": job + b"." + bobs_mac,
+        "his job, her mac": bobs_job + b"." + mac,
+        "mac one letter off at its start": job + b"." + other + mac[1:],
+        "mac one letter off at its end": job + b"." + mac[:-1] + other,
+        "mac cut": alices[:-1],
+        "mac longer": alices + b"A",
+        "mac empty": job + b".",
+        "mac padded": alices + b"=",
+        "mac twice": alices + b"." + mac,
+        "mac alone": b"." + mac,
+        "upper case": alices.upper(),
+        "dot encoded": alices.replace(b".", b"%2e"),
+        "slash encoded": alices + b"%2f..",
+        "NUL encoded": alices + b"%00",
+        "line end encoded": alices + b"%0d%0aset-cookie:x",
+        "space encoded": b"%20" + alices,
+        "joined": alices + b"," + bobs,
+        "empty": b"",
+        "dots": b"..",
+        "star": b"*",
+        "quote": b"'%20or%201=1--",
+        "non-ASCII encoded": b"%d9%a1%d9%a2",
+        "long": b"a" * 3000,
+    }
+
+
+def normal(answer: bytes) -> bytes:
+    """*answer* without the two fields that are of its moment; there is one of each."""
+    answer, dates = re.subn(rb"\r\ndate: [^\r]+", b"\r\ndate: ", answer)
+    answer, ids = re.subn(rb"\r\nx-fal-request-id: [0-9a-f]{32}", b"\r\nx-fal-request-id: ", answer)
+    assert (dates, ids) == (1, 1), answer
+    return answer
+
+
+@pytest.mark.parametrize("mode", ["path", "header"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_id_that_is_not_bobs(house: House, action: str, mode: str) -> None:
+    """Foreign, raw, made-up and malformed ids get one answer to the byte, whatever is asked, and none reaches fal."""
+    before = house.heard()
+    answers = {name: normal(house.ask(token("bob"), job, action, mode)) for name, job in spellings(house).items()}
+    never_was = normal(house.ask(token("bob"), b"never-was." + b"x" * 24, "result", "path"))
+
+    assert never_was.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert never_was.endswith(b'"Job not found","error_type":"job_not_found"}')
+    assert {name: answer for name, answer in answers.items() if answer != never_was} == {}
+    assert house.heard() == before
+
+
+def test_the_same_name_at_another_issuer(house: House) -> None:
+    """Whom another issuer calls alice is somebody else."""
+    key = SESSION_SECRET.encode()
+    session = mint(
+        algorithm="HS256",
+        key=key,
+        issuer=OTHER_ISSUER,
+        audience=AUDIENCE,
+        subject="alice",
+        lifetime=60,
+        now=time.time(),
+    )
+    before = house.heard()
+    answers = {normal(house.ask(session, house.alices.encode(), action, "path")) for action in ACTIONS}
+
+    assert answers == {normal(house.ask(session, b"x", "result", "path"))}
+    assert house.heard() == before
+
+
+def test_her_own_job_at_another_app(house: House) -> None:
+    """A handle opens its job below the app it was made for and nowhere else."""
+    before = house.heard()
+    answers = {
+        normal(house.ask(token("alice"), house.alices.encode(), action, mode, app=OTHER_APP))
+        for action in ACTIONS
+        for mode in ("path", "header")
+    }
+
+    assert answers == {normal(house.ask(token("alice"), b"x", "result", "path"))}
+    assert house.heard() == before
+
+
+@pytest.mark.parametrize("mode", ["path", "header"])
+@pytest.mark.parametrize("action", ["result", "response", "status", "cancel"])
+def test_a_job_that_fal_forgot(house: House, action: str, mode: str) -> None:
+    """fal's own NOT_FOUND, which a genuine handle can meet an hour after the job's end, is that same answer."""
+    forgotten = house.gateway.parts.handles.seal(JOB, owner=caller_key(ISSUER, "alice"), app=APP).encode()
+    before = house.heard()
+    answer = house.ask(token("alice"), forgotten, action, mode)
+
+    assert normal(answer) == normal(house.ask(token("bob"), forgotten, action, mode))
+    assert house.heard() == before + 1
+
+
+@pytest.mark.parametrize("mode", ["path", "header"])
+def test_her_own_job(house: House, mode: str) -> None:
+    """The control: what is refused above is open to its owner, by either mode."""
+    before = house.heard()
+    answers = {
+        action: int(house.ask(token("alice"), house.alices.encode(), action, mode).split()[1])
+        for action in ("status", "status with logs", "cancel")
+    }
+
+    assert answers["status"] in (200, 202)
+    assert answers["status with logs"] in (200, 202)
+    assert answers["cancel"] in (200, 202, 400)  # 400: fal says ALREADY_COMPLETED
+    assert house.heard() == before + 3

