@@ -82,7 +82,7 @@ class Application:
                 lifespan=self._lifespan,
             ),
             prefix=server.prefix,
-            allowed_hosts=frozenset(host.encode("ascii") for host in server.allowed_hosts),
+            allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
             address_of=self._address_of,
             cors=Cors(server.cors_origins),
             telemetry=self._telemetry,

@@ -35,7 +35,7 @@ class ListenerLimits:
     linger: float = 0.5  # Go's net/http: rstAvoidanceDelay, so that the last answer is read before the reset
     closing: float = 2.0  # for the rest of a half-sent request once the listener stops
     connections: int = field(default_factory=_most_descriptors)
-    per_address: int = 100  # open at once; nginx's documentation of limit_conn shows 10 (downloads) to 100 (servers)
+    per_address: int = 100  # open at once: 16 browsers of 6; nginx's example of limit_conn has 10
     sweep: float = 0.5  # how often the deadlines are looked at
 
 

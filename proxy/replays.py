@@ -125,8 +125,10 @@ class Replays:
             self._away()
 
     async def _ask(self, scope: str, body: str, owner: str) -> Claim | Stored:
-        keeping = self._keeping
-        return await self._ledger.claim(scope, body, owner=owner, now=self._clock(), ttl=keeping.ttl, hold=keeping.hold)
+        hold = self._keeping.hold
+        # Forgotten while its submit is under way, a key would let a second one through.
+        ttl = max(self._keeping.ttl, hold)
+        return await self._ledger.claim(scope, body, owner=owner, now=self._clock(), ttl=ttl, hold=hold)
 
 
 _REUSED: FieldError = {

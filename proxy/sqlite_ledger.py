@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import base64
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 from proxy.budgets import Charge, Seat
-from proxy.errors import StoreAway
+from proxy.group_commit import GroupCommit
 from proxy.ledger import Claim, DayLine, Entry, Reserved, Shortfall, Standing, Stored
 from proxy.prices import MAX_PRICE, MICRO, Micros
 from proxy.sqlite_schema import connect
 from proxy.sqlite_steps import perform, prepare
-from proxy.sqlite_thread import SqliteThread, Step
 
 GRACE = 3600.0  # seconds an ended bucket stays: the clock of another process may be behind
 DAYS_KEPT = 400  # of the report
@@ -40,9 +38,7 @@ class SqliteLedger:
     def __init__(self, path: str, *, timeout: float = 0.1) -> None:
         db = connect(path, busy=timeout)
         prepare(db)
-        self._steps: SqliteThread | _Memory = _Memory(db)
-        if path != ":memory:":
-            self._steps = SqliteThread(partial(perform, db), db.close, timeout=timeout)
+        self._steps = GroupCommit(partial(perform, db), db.close, timeout=timeout, here=path == ":memory:")
 
     @property
     def failures(self) -> int:
@@ -50,7 +46,7 @@ class SqliteLedger:
         return self._steps.failures
 
     async def reserve(self, ticket: str, entry: Entry, *, now: float) -> Reserved | Shortfall:
-        """A ticket that is open already is Reserved, and nothing is written. Raises ValueError below 0."""
+        """A ticket that is open already gets the answer it got, and nothing is written. Raises ValueError below 0."""
         wanted = _row(
             "reserve",
             ticket=ticket,
@@ -122,27 +118,6 @@ class SqliteLedger:
 
     async def aclose(self) -> None:
         await self._steps.aclose()
-
-
-class _Memory:
-    """Where no disk is to be waited for a step is done at once, in some ten microseconds: none is left undone or late."""
-
-    failures = 0
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    async def run(self, step: Step, *, undo: Step | None = None, probe: bool = False) -> str:
-        try:
-            (outcome,) = perform(self._db, [step])
-        except sqlite3.Error as error:
-            raise StoreAway(reason=f"ledger: {error}") from error
-        if isinstance(outcome, ValueError):
-            raise outcome
-        return outcome
-
-    async def aclose(self) -> None:
-        self._db.close()
 
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode

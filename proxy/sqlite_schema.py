@@ -22,6 +22,7 @@ TABLES = (
         caller TEXT NOT NULL,
         endpoint TEXT NOT NULL,
         amount INTEGER NOT NULL CHECK (amount >= 0),
+        said TEXT NOT NULL,
         until REAL NOT NULL,
         spent INTEGER CHECK (spent BETWEEN 0 AND amount),
         overrun INTEGER NOT NULL DEFAULT 0,

@@ -57,21 +57,21 @@ STEPS = (
         DELETE FROM allowance;
     END
     """,
-    # Says [[which, left, enforce], ...] for all without room: -1 is the last allowance, as Python counts. A ticket that
-    # is open has what it asked for.
+    # Says [[which, left, enforce], ...] for all without room: -1 is the last allowance, as Python counts. What was said
+    # for a ticket that is open is said again.
     """
     CREATE TEMP TRIGGER reserve INSTEAD OF INSERT ON step WHEN NEW.does = 'reserve' BEGIN
         INSERT INTO answer
             SELECT NEW.id, json_group_array(json_array(id - NEW.id, quota - used - reserved, enforce)) FROM allowance
-            WHERE quota - used - reserved < CASE WHEN bucket IS NULL THEN 1 ELSE NEW.args ->> 'amount' END
-                AND NOT EXISTS (SELECT 1 FROM ticket WHERE id = NEW.args ->> 'ticket');
-        INSERT INTO ticket (id, day, caller, endpoint, amount, until)
+            WHERE quota - used - reserved < CASE WHEN bucket IS NULL THEN 1 ELSE NEW.args ->> 'amount' END;
+        UPDATE answer SET said = ticket.said FROM ticket WHERE step = NEW.id AND ticket.id = NEW.args ->> 'ticket';
+        INSERT INTO ticket (id, day, caller, endpoint, amount, said, until)
             SELECT NEW.args ->> 'ticket', NEW.args ->> 'day', NEW.args ->> 'caller', NEW.args ->> 'endpoint',
-                NEW.args ->> 'amount', NEW.args ->> 'until'
-            WHERE NOT EXISTS (SELECT 1 FROM ticket WHERE id = NEW.args ->> 'ticket')
-                AND NOT EXISTS (
-                    SELECT 1 FROM answer, json_each(said) AS short WHERE step = NEW.id AND short.value ->> 2
-                );
+                NEW.args ->> 'amount', said, NEW.args ->> 'until'
+            FROM answer
+            WHERE step = NEW.id
+                AND NOT EXISTS (SELECT 1 FROM ticket WHERE id = NEW.args ->> 'ticket')
+                AND NOT EXISTS (SELECT 1 FROM json_each(said) AS short WHERE short.value ->> 2);
         DELETE FROM allowance;
     END
     """,

@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gatekit import ENDPOINT, INPUT, QUEUED, Gate, gate, said
+from gatekit import APP, ENDPOINT, INPUT, QUEUED, Gate, gate, said
 
-from proxy.errors import ConnectFailed, ExchangeBroken
+from proxy.errors import ConnectFailed, ExchangeBroken, OutcomeUnknown
+from proxy.identity import Caller
+from proxy.ownership import Grant
+from proxy.policy import Payload
+from proxy.replays import Keeping, Replays
+from proxy.sqlite_ledger import SqliteLedger
+from proxy.targets import Action, Target
 from proxy.upstream import UpstreamResponse
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
+GRANT = Grant(Caller("i", "s", "0" * 64, frozenset(), 0.0, {}), Target(Action.SUBMIT, ENDPOINT, APP), None)
+PAYLOAD = Payload(ENDPOINT, {}, b"{}")
 HEADER_MODE = {"x-fal-target-url": f"https://queue.fal.run/{ENDPOINT}"}
 
 
@@ -122,3 +130,16 @@ async def test_a_bad_payload_leaves_its_key_free(tmp_path: Path) -> None:
         good = await send(g, "k")
 
     assert (bad[0], good[0], good[2]) == (422, 200, False)
+
+
+async def test_a_key_is_not_forgotten_while_its_submit_is_under_way() -> None:
+    """However short answers are kept: a second submit under the key would be paid for a second time."""
+    now, ledger = 0.0, SqliteLedger(":memory:", timeout=5)
+    keeping = Keeping(ttl=60, hold=240, patience=0)
+    replays = Replays(ledger, keeping, clock=lambda: now, away=lambda: None)
+    await replays.claim(b"k", GRANT, PAYLOAD)
+    now = 239.0
+
+    with pytest.raises(OutcomeUnknown, match="under way"):
+        await replays.claim(b"k", GRANT, PAYLOAD)
+    await ledger.aclose()

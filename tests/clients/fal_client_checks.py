@@ -26,10 +26,13 @@ looked_up: set[str] = set()
 
 def _take_down(event: str, args: tuple[str | bytes, ...]) -> None:
     if event == "socket.getaddrinfo":
-        looked_up.add(args[0] if isinstance(args[0], str) else args[0].decode())
+        name = args[0] if isinstance(args[0], str) else args[0].decode()
+        looked_up.add(name)
+        if name != "localhost":
+            raise RuntimeError(f"the client wants to leave for {name}")
 
 
-# An audit hook sees every name looked up in this process, whatever the client does to get there.
+# An audit hook sees every name looked up in this process, whatever the client does to get there, and can forbid it.
 sys.addaudithook(_take_down)
 
 

@@ -1,6 +1,6 @@
-"""The one thread that touches the ledger's disk, so that the event loop never does.
+"""Steps of a store done in groups: those that come while one is at work wait, and then go together.
 
-Steps that come while the thread is at work wait for it and then go together: a thousand at once cost a few syncs.
+A thousand at once cost a few syncs of the disk, and only the one thread that does them ever waits for it.
 """
 
 from __future__ import annotations
@@ -12,49 +12,60 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from proxy.breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
 
-# The thread gets Python's interpreter lock only when the loop is idle, or at the latest after this many seconds. The
-# default of 5 ms starts anew whenever the loop looks for events, so a busy loop would keep the lock for good.
+MOST = 200  # steps in a group of the thread's, some 10 ms of work: in a rush those in front are answered in time
+FEW = 20  # steps in a group on the event loop, some 1 ms
+# The thread gets Python's interpreter lock when the loop waits for events, or else this many seconds after asking. The
+# default of 5 ms starts anew whenever the loop only looks for events, so that a busy one would keep the lock for good.
 HANDOVER = 0.00005
-MOST = 200  # steps in one group, some 10 ms of work: in a rush those in front are answered in time
 CLOSING = 5.0  # seconds for what is under way and SQLite's own tidying; a disk that hangs must not keep us from ending
 
 Step = Sequence[str]
 Outcome = str | ValueError
-Perform = Callable[[Sequence[Step]], Sequence[Outcome]]
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """A step, then what came of it; *told* is done when that is there."""
+    """A step, then what came of it; *told* is done when the loop has learned of that."""
 
     step: Step
     told: asyncio.Future[None]
-    outcome: Outcome | sqlite3.Error = field(init=False)
+    outcome: Outcome | sqlite3.Error | None = None
 
     def tell(self) -> None:
         if not self.told.done():
             self.told.set_result(None)
 
     def answer(self) -> str:
+        if self.outcome is None:
+            raise TimeoutError("no answer in time")
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
 
 
-class SqliteThread:
-    """*perform* does a group of steps, all that succeed lasting; from now on only the thread calls it, and *close*.
+class GroupCommit:
+    """*perform* does a group of steps; what it has returned is done and lasts. One thread uses it and *close*.
 
-    *timeout* seconds are all a step may take, waiting included. After repeated failures steps fail at once, but for a
-    probe each second. For one event loop.
+    That is a thread of its own, or with *here* the event loop's, for steps that no disk holds up. A step may take
+    *timeout* seconds, waiting included. After repeated failures steps fail at once, but for a probe each second.
+
+    For one event loop.
     """
 
-    def __init__(self, perform: Perform, close: Callable[[], None], *, timeout: float) -> None:
+    def __init__(
+        self,
+        perform: Callable[[Sequence[Step]], Sequence[Outcome]],
+        close: Callable[[], None],
+        *,
+        timeout: float,
+        here: bool = False,
+    ) -> None:
         self._perform = perform
         self._close = close
         self._timeout = timeout
@@ -62,18 +73,20 @@ class SqliteThread:
         self._waiting: list[_Call] = []
         self._at_work = False
         self._closed = False
+        self._here = here
         self._groups: SimpleQueue[list[_Call] | None] = SimpleQueue()
-        sys.setswitchinterval(min(sys.getswitchinterval(), HANDOVER))
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-        self._thread.start()
+        if not here:
+            sys.setswitchinterval(min(sys.getswitchinterval(), HANDOVER))
+            self._thread.start()
         self.failures = 0
 
     async def run(self, step: Step, *, undo: Step | None = None, probe: bool = False) -> str:
         """What *step* said. A *probe* is made whatever the breaker says, which learns from it.
 
-        Raises ValueError where SQLite refuses the values, and StoreAway, after which the step may still be done. Where
-        it is something to be had, *undo* takes that back if the caller is cancelled or refused before it has it.
+        Raises ValueError where the store refuses the values, and StoreAway, after which the step may still be done.
+        Where it is something to be had, *undo* takes that back if the caller is cancelled or refused before having it.
         """
         if self._closed:
             raise self._away("closed")
@@ -82,20 +95,25 @@ class SqliteThread:
         return await self._call(step, undo)
 
     async def aclose(self) -> None:
-        """Lets what waits be done, within its time, and closes the file."""
+        """Lets what waits be done, within its time, and closes the store."""
         if self._closed:
             return
         self._closed = True
         with contextlib.suppress(StoreAway):
             await self._call((), None)
-        self._groups.put(None)
-        await asyncio.to_thread(self._thread.join, CLOSING)
+        if self._here:
+            self._close()
+        else:
+            self._groups.put(None)
+            await asyncio.to_thread(self._thread.join, CLOSING)
 
     async def _call(self, step: Step, undo: Step | None) -> str:
         call = self._post(step)
         try:
-            async with asyncio.timeout(self._timeout):
-                await call.told
+            # Late is what the store has not answered, not what the loop comes late to see.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await call.told
             answer = call.answer()
         except (TimeoutError, sqlite3.Error) as error:
             self._take_back(undo)
@@ -121,13 +139,18 @@ class SqliteThread:
             self._post(undo)
 
     def _depart(self) -> None:
-        group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        if group:
-            self._at_work = True
+        most = FEW if self._here else MOST
+        group, self._waiting = self._waiting[:most], self._waiting[most:]
+        self._at_work = bool(group)
+        if not group:
+            return
+        if self._here:
+            self._do(group)
+            asyncio.get_running_loop().call_soon(self._returned, group)
+        else:
             self._groups.put(group)
 
     def _returned(self, group: list[_Call]) -> None:
-        self._at_work = False
         self._depart()
         for call in group:
             call.tell()
@@ -137,13 +160,16 @@ class SqliteThread:
         return StoreAway(reason=f"ledger: {reason}")
 
     def _work(self) -> None:
-        """On the thread, as all below."""
+        """All of the thread's life."""
         while (group := self._groups.get()) is not None:
-            for call, outcome in zip(group, self._outcomes(group), strict=True):
-                call.outcome = outcome
+            self._do(group)
             with contextlib.suppress(RuntimeError):  # the loop has ended, nobody waits any more
                 group[0].told.get_loop().call_soon_threadsafe(self._returned, group)
         self._close()
+
+    def _do(self, group: list[_Call]) -> None:
+        for call, outcome in zip(group, self._outcomes(group), strict=True):
+            call.outcome = outcome
 
     def _outcomes(self, group: list[_Call]) -> Sequence[Outcome | sqlite3.Error]:
         try:
