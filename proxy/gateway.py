@@ -24,6 +24,8 @@ from proxy.spending import Spending, Ticket
 from proxy.targets import Action, resolve
 from proxy.telemetry import AccessRecord
 
+_UNNEEDED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -138,6 +140,9 @@ class Gateway:
             raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
 
     async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.
+        with self._body_budget.hold() as hold:
+            await read_body(request.receive, request.headers, limit=_UNNEEDED_BODY, hold=hold)
         quota = await self._spending.count(grant, request.address)
         record.would_deny = ", ".join(quota.observed) or None
         with record.upstream_clock():

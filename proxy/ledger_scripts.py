@@ -160,6 +160,15 @@ return table.concat(answer, ' ')
 """
 )
 
+# KEYS: days. Answers which of them there are, counted from 1.
+KEPT = Script("""
+local kept = {}
+for i, day in ipairs(KEYS) do
+  if redis.call('EXISTS', day) == 1 then kept[#kept + 1] = i end
+end
+return kept
+""")
+
 # KEYS: day. ARGV: cursor. A long day is read in parts, so that it never holds up the server.
 LINES = Script("return redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', 500)")
 

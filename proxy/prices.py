@@ -37,6 +37,11 @@ _FIELD = re.compile(r"\binput\s*\.\s*([A-Za-z_]\w*)")
 _ANY_USE = re.compile(r"\binput\b")
 
 
+def micros(units: float) -> Micros:
+    """Rounded up, but not for the noise of doubles: three times 0.1 is 0.3."""
+    return math.ceil(round(units * MICRO, 3))
+
+
 class Price:
     """Raises ValueError where *expression* does not compile, or does not price what *schema* lets through."""
 
@@ -75,7 +80,7 @@ class Price:
             raise TypeError("the price is not a number")
         if not 0 <= price <= MAX_PRICE:  # NaN is neither
             raise ValueError(f"the price is {price}, not between 0 and {MAX_PRICE:g}")
-        return math.ceil(price * MICRO)
+        return micros(price)
 
 
 # What evaluating an expression raises for values it does not fit.

@@ -33,6 +33,7 @@ UNSWEPT = 7 * 86_400.0  # seconds that a reservation past its ttl waits for a sw
 MOST = 2**53 - 1  # up to here sums are exact; a limit or a price beyond is taken for this
 MOST_TOLD = int(MAX_PRICE) * MICRO  # the most a job is believed to cost
 AT_ONCE = 100  # reservations swept in one batch
+YEAR = 366  # days looked for in one call
 
 T = TypeVar("T")
 Args = list[bytes | str | int]
@@ -118,7 +119,13 @@ class RedisLedger:
 
     async def report(self, *, since: date, until: date) -> tuple[DayLine, ...]:
         days = [since + timedelta(n) for n in range((until - since).days + 1)]
-        return tuple([line for day in days for line in await self._lines(day)])
+        lines: list[DayLine] = []
+        for start in range(0, len(days), YEAR):
+            part = days[start : start + YEAR]
+            kept = _as(list, await self._store.run(scripts.KEPT, list(map(keys.of_day, part)), []))
+            for n in kept:
+                lines += await self._lines(part[n - 1])
+        return tuple(lines)
 
     async def claim(
         self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from proxy.limits import Quota, RateLimiter
 from proxy.outcomes import Outcome
 from proxy.ownership import Grant
 from proxy.policy import Payload
-from proxy.prices import MICRO, Price
+from proxy.prices import MICRO, Price, micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,7 @@ class Spending:
         elif ending.units is None:
             await ledger.release(job, now=now)  # the result will tell fal's units, or else the sweep settles
         else:
-            await ledger.settle(job, amount=math.ceil(ending.units * self._terms.unit_price * MICRO), now=now)
+            await ledger.settle(job, amount=micros(ending.units * self._terms.unit_price), now=now)
 
 
 def _behaviours(entry: Entry) -> set[WhenAway]:

@@ -123,6 +123,12 @@ class Telemetry:
             ["action", "endpoint", "outcome"],
             registry=registry,
         )
+        would_deny = Counter(
+            "fal_proxy_would_deny",
+            "What allowances in observe mode would have refused.",
+            ["allowances"],
+            registry=registry,
+        )
         durations = Histogram(
             "fal_proxy_request_duration_seconds",
             "From the head of a request to the end of its answer.",
@@ -133,6 +139,7 @@ class Telemetry:
         self._requests = _Children(requests.labels)
         self._refusals = _Children(refusals.labels)
         self._outcomes = _Children(outcomes.labels)
+        self._would_deny = _Children(would_deny.labels)
         self._durations = _Children(durations.labels)
         self.counter("log_lines_dropped", "Log lines lost because nobody read them.", lambda: journal.dropped)
 
@@ -151,6 +158,8 @@ class Telemetry:
         self._durations[action,].observe(seconds)
         if record.error_type is not None:
             self._refusals[record.error_type,].inc()
+        if record.would_deny is not None:
+            self._would_deny[record.would_deny,].inc()
         if outcome is not None:
             self._outcomes[action, record.endpoint or "none", outcome].inc()
         self._journal.write(

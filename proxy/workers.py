@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 
 # A worker that dies at once is not started again faster than this (seconds).
@@ -47,6 +48,8 @@ def _fork(index: int, work: Callable[[int], None], started: dict[int, float]) ->
             work(index)
             code = 0
         finally:
+            if code:
+                traceback.print_exc()  # leaving by os._exit tells nobody why
             os._exit(code)
     return child
 

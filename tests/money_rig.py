@@ -94,19 +94,28 @@ async def moment(over: asyncio.Event, seconds: float) -> None:
 
 
 class Process:
-    """A server of its own process, with what it prints in *log*. Can be started again once it has ended."""
+    """A server in a process of its own, what it prints in *log*. Can be started again once it was stopped."""
 
-    def __init__(self, command: Sequence[object], *, log: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[object], *, log: Path, environ: Mapping[str, str], is_up: Callable[[str], bool]
+    ) -> None:
+        """*is_up* is told what was printed."""
         self._command = [str(part) for part in command]
         self._log = log
         self._environ = {"PATH": os.environ["PATH"], **environ}
+        self._is_up = is_up
 
     async def start(self) -> None:
+        """Raises TimeoutError or RuntimeError, and leaves nothing behind, where it does not come up."""
         self._begins = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=self._environ
             )
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self.stop)
+            await self.until_printed(self._is_up)
+            undo.pop_all()
 
     @property
     def pid(self) -> int:
@@ -129,7 +138,7 @@ class Process:
         await until(is_done)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
-        """The exit code. A paused process is woken first; one that does not end in time is killed."""
+        """The exit code. A paused process is woken; one that does not end in time is killed."""
         if self._process.returncode is None:
             for each in (number, signal.SIGCONT):
                 self._process.send_signal(each)
@@ -142,17 +151,18 @@ class Process:
 
 
 class Valkey(Process):
-    """Keeps its data over a kill, as the operators' guide has it: appendonly, noeviction."""
+    """Keeps its data over a kill: appendonly, as operators are told to have it."""
 
     def __init__(self, home: Path) -> None:
         self.port = adjacent_ports(1)
         home.mkdir()
         command = [get_binary_path(), "--port", self.port, "--bind", HOST, "--dir", home, "--save", ""]
-        super().__init__([*command, "--appendonly", "yes"], log=home / "log", environ={})
-
-    async def start(self) -> None:
-        await super().start()
-        await self.until_printed(lambda text: "Ready to accept connections" in text)
+        super().__init__(
+            [*command, "--appendonly", "yes"],
+            log=home / "log",
+            environ={},
+            is_up=lambda text: "Ready to accept connections" in text,
+        )
 
     async def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
@@ -165,20 +175,17 @@ class Valkey(Process):
 
 
 class Gateway(Process):
-    """`fal-proxy serve`, the log its journal."""
+    """`fal-proxy serve` on *port*, the log its journal."""
 
-    def __init__(self, config: Path, environ: Mapping[str, str], *, workers: int, admin: int) -> None:
+    def __init__(self, config: Path, environ: Mapping[str, str], *, workers: int, port: int, admin: int) -> None:
         super().__init__(
-            [*COMMAND, "serve", config, "--workers", workers], log=config.with_suffix(".log"), environ=environ
+            [*COMMAND, "serve", config, "--workers", workers],
+            log=config.with_suffix(".log"),
+            environ=environ,
+            is_up=lambda text: text.count('"event":"started"') == workers,
         )
-        self._workers = workers
-        self.admin_ports = range(admin, admin + workers)
-
-    async def start(self) -> None:
-        await super().start()
-        await self.until_printed(lambda text: text.count('"event":"started"') == self._workers)
-        started = next(event for event in self.journal() if event["event"] == "started")
-        self.url = f"http://{started['address']}"
+        self.url = f"http://{HOST}:{port}"
+        self._admin_ports = range(admin, admin + workers)
 
     def journal(self, event: str | None = None) -> list[dict[str, Json]]:
         events = [json.loads(line) for line in self.printed().splitlines() if line.startswith("{")]
@@ -194,7 +201,7 @@ class Gateway(Process):
     async def metric(self, name: str) -> list[float]:
         """The sum over its labels, of each worker."""
         async with httpx2.AsyncClient(timeout=PATIENCE) as client:
-            pages = [(await client.get(f"http://{HOST}:{port}/metrics")).text for port in self.admin_ports]
+            pages = [(await client.get(f"http://{HOST}:{port}/metrics")).text for port in self._admin_ports]
         return [sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name)) for page in pages]
 
 
@@ -244,6 +251,10 @@ class Sent:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def ended(self) -> float:
+        return self.begun + self.seconds
+
+    @property
     def job(self) -> str | None:
         """The handle, of an accepted submit."""
         return self.body["request_id"] if self.status == 200 else None
@@ -261,7 +272,7 @@ class Caller:
     """One user's client. *fresh*: a connection for each request, so that any worker may get it.
 
     *patient*: asks again where the store took longer than the gateway waits for it (0.1 s), which on a busy machine
-    happens. Certainly nothing was done then.
+    happens; certainly no job was made then.
     """
 
     def __init__(self, url: str, subject: str, *, fresh: bool = False, patient: bool = True) -> None:
@@ -280,8 +291,8 @@ class Caller:
             headers["authorization"] = f"Bearer {session}"
         return await self._send("POST", f"/queue/{name}", name, headers=headers, json={**INPUT, **fields})
 
-    async def poll(self, job: str | None, tail: str = "/status") -> Sent:
-        return await self._send("GET", f"/queue/{APP}/requests/{job}{tail}", APP)
+    async def poll(self, job: str | None) -> Sent:
+        return await self._send("GET", f"/queue/{APP}/requests/{job}/status", APP)
 
     async def cancel(self, job: str | None) -> Sent:
         return await self._send("PUT", f"/queue/{APP}/requests/{job}/cancel", APP)
@@ -299,10 +310,10 @@ class Caller:
         return (await self._client.get(self._client.base_url.join(path))).status_code
 
     async def _send(self, method: str, path: str, name: str, **options: Json) -> Sent:
-        sent = await self._send_once(method, path, name, **options)
-        while self._patient and sent.error_type == "store_unavailable":
-            sent = await self._send_once(method, path, name, **options)
-        return sent
+        return await eventually(
+            lambda: self._send_once(method, path, name, **options),
+            lambda sent: not self._patient or sent.error_type != "store_unavailable",
+        )
 
     async def _send_once(self, method: str, path: str, name: str, **options: Json) -> Sent:
         begun = time.monotonic()
@@ -374,12 +385,12 @@ async def money(
             stack.push_async_callback(valkey.stop)
             environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
         (home / "schema.json").write_text(json.dumps(SCHEMA))
-        config, admin = home / "gateway.toml", adjacent_ports(workers)
+        config, port, admin = home / "gateway.toml", adjacent_ports(1), adjacent_ports(workers)
         config.write_text(
             toml(
                 server={
                     "public_origin": ORIGIN,
-                    "port": adjacent_ports(1),
+                    "port": port,
                     "max_connections_per_address": 1000,
                     "drain_seconds": 0,
                 },
@@ -399,7 +410,7 @@ async def money(
                 in_flight=in_flight,
             )
         )
-        gateway = Gateway(config, environ, workers=workers, admin=admin)
+        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin)
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         yield Rig(config, gateway, upstream, valkey, environ)

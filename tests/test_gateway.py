@@ -205,8 +205,10 @@ async def test_a_poll_is_dropped_when_the_caller_leaves(tmp_path: Path) -> None:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
         sent: list[dict[str, object]] = []
 
+        messages = [{"type": "http.disconnect"}, {"type": "http.request"}]
+
         async def receive() -> dict[str, object]:
-            return {"type": "http.disconnect"}
+            return dict(messages.pop() if len(messages) > 1 else messages[0])
 
         async def send(message: dict[str, object]) -> None:
             sent.append(message)

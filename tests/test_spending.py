@@ -166,17 +166,19 @@ async def test_too_many_jobs_are_a_429(tmp_path: Path) -> None:
 
 
 async def test_an_observed_budget_only_reports(tmp_path: Path) -> None:
-    """The header, the journal and nothing else say that it would have refused."""
+    """The header, the journal and the metrics say that it would have refused; the answer is as good as any."""
     budgets = [{**DAILY, "mode": "observe"}]
     limits = [{"name": "watched", "per": "user", "actions": ["submit"], "rate": "1/minute", "mode": "observe"}]
     with paid(tmp_path, queued(1), queued(2), budgets=budgets, limits=limits) as g:
         first, second = await submit(g, num_images=3), await submit(g, num_images=3)
+        told = await g.metrics()
         lines = [line for line in g.lines() if line["action"] == "submit"]
 
     assert [first["status_code"], second["status_code"]] == [200, 200]
     assert "would-deny" not in first["headers"]
     assert second["headers"]["would-deny"] == "watched, daily"
     assert [line["would_deny"] for line in lines] == [None, "watched, daily"]
+    assert 'fal_proxy_would_deny_total{allowances="watched, daily"} 1.0' in told
 
 
 async def test_a_plan_decides_the_budget(tmp_path: Path) -> None:

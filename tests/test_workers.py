@@ -40,8 +40,9 @@ def wait_for(folder: Path, pattern: str, count: int) -> list[Path]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_workers_are_kept_alive_and_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    """One that ends or is killed is started again and reported; a stop ends them all."""
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stderr=subprocess.DEVNULL)
+    """One that ends or is killed is started again and reported, its error is printed; a stop ends them all."""
+    with (tmp_path / "stderr").open("wb") as stderr:
+        program = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stderr=stderr)
     wait_for(tmp_path, "0-*", 2)
     wait_for(tmp_path, "report-0-1", 1)
     [first] = wait_for(tmp_path, "1-*", 1)
@@ -52,6 +53,7 @@ def test_workers_are_kept_alive_and_stopped(tmp_path: Path, number: signal.Signa
 
     assert program.wait(20) == 0
     assert (tmp_path / "end").exists()
+    assert "SystemExit: 3" in (tmp_path / "stderr").read_text()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

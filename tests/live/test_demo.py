@@ -39,8 +39,14 @@ def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(PATIENCE)
+            if process.poll() is None:
+                interrupt(process)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C, once: a second one would end it at once and not in good order."""
+    process.send_signal(signal.SIGINT)
+    process.wait(PATIENCE)
 
 
 def said_to_a_person(process: subprocess.Popen[str]) -> str:
@@ -67,7 +73,7 @@ def test_one_line_for_scripts() -> None:
             ]
         counts = httpx2.get(f"{told['control']}/counts", trust_env=False).json()
         sandbox = httpx2.post(f"{told['upstream']}/acme/echo", json={}, trust_env=False)
-        process.send_signal(signal.SIGINT)
+        interrupt(process)
         assert process.stdout.read() == ""
 
     assert sorted(told) == ["control", "tokens", "upstream", "url"]
@@ -124,7 +130,7 @@ def test_interrupted() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         arguments = Path(f"/proc/{process.pid}/cmdline").read_text(encoding="utf-8").split("\0")[:-1]
-        process.send_signal(signal.SIGINT)
+        interrupt(process)
 
     assert process.returncode == 0
     assert arguments[-5:] == [*COMMAND, "--json"]

