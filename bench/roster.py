@@ -17,6 +17,7 @@ Mix = Literal["per-user", "fresh"]
 Cell = tuple[Kind, Mix]
 
 PER_USER: tuple[Cell, ...] = (("poll", "per-user"), ("submit", "per-user"))
+SUBMITS: tuple[Cell, ...] = (("submit", "per-user"),)
 ALL: tuple[Cell, ...] = (*PER_USER, ("poll", "fresh"), ("submit", "fresh"))
 
 
@@ -44,6 +45,7 @@ def gateway(
     *,
     plain: bool = False,
     store: str = "memory",
+    ledger: str | None = None,
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
 ) -> Callable[[Rig], Server]:
@@ -57,6 +59,8 @@ def gateway(
             port=port,
             admin=free_port(),
             store=store,
+            price="" if ledger is None else 'price = "input.num_images * megapixels(input.image_size)"',
+            ledger="" if ledger is None else LEDGER.format(kind=ledger, path=rig.home / f"{name}.db"),
             origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
         )
         several = [] if workers == 1 else ["--workers", str(workers)]
@@ -70,6 +74,36 @@ def gateway(
         return Server(command, port=port, log=rig.home / f"{name}.log", environ=environ, cores=cores)
 
     return start
+
+
+# Two budgets and two in-flight limits, so wide that nothing is refused.
+LEDGER = """
+[ledger]
+kind = "{kind}"
+path = "{path}"
+
+[[budgets]]
+name = "daily"
+per = "user"
+window = "day"
+limit = 1000000000
+
+[[budgets]]
+name = "all"
+per = "global"
+window = "24h"
+limit = 1000000000
+
+[[in_flight]]
+name = "mine"
+per = "user"
+limit = 1000000
+
+[[in_flight]]
+name = "ours"
+per = "global"
+limit = 1000000
+"""
 
 
 def _node(script: str) -> Callable[[Rig], Server]:
@@ -117,6 +151,14 @@ ROSTER: tuple[Contender, ...] = (
     Contender("gateway, plain upstream", gateway("gateway-plain", plain=True), PER_USER, handles=True),
     Contender(
         "gateway, limits on Redis", gateway("gateway-redis", store="redis"), PER_USER, handles=True, uses_store=True
+    ),
+    Contender("gateway, ledger in SQLite", gateway("gateway-sqlite", ledger="sqlite"), SUBMITS, handles=True),
+    Contender(
+        "gateway, ledger on Redis",
+        gateway("gateway-ledger", store="redis", ledger="redis"),
+        SUBMITS,
+        handles=True,
+        uses_store=True,
     ),
     Contender("server-proxy, Hono", _node("hono.mjs"), warm_first=10.0, warm=3.0),
     Contender("server-proxy, Express 5", _node("express.mjs"), PER_USER, keeps_status=False, warm_first=10.0, warm=3.0),

@@ -370,7 +370,9 @@ async def test_a_process_that_is_killed(path: Path, seed: int) -> None:
         ((used, held),) = await sums(ledger, charge(10**6))
         lines = await ledger.report(since=TODAY, until=TODAY)
     kept = {str(ticket) for (ticket,) in rows(path, "SELECT id FROM ticket")}
-    print("DBG", len(told), len(reserved), len(settled), len(kept), used, held, lines, reserved - settled - kept) if len(reserved - settled - kept) != used - len(settled) else None
+    print(
+        "DBG", len(told), len(reserved), len(settled), len(kept), used, held, lines, reserved - settled - kept
+    ) if len(reserved - settled - kept) != used - len(settled) else None
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     assert settled.isdisjoint(kept)
     # Each costs 1: what was told to be reserved is still there, or was settled and the kill came before that was told.

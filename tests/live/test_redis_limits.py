@@ -120,13 +120,11 @@ def test_the_store_is_away(
     others; readiness tells, and all is as before soon after the store's return."""
     limits = limit("submit", "user", "submit", 1000), limit("poll", "user", "status", POLLS, "local")
     gateways = pair(rig, valkey, rig.sandbox().queue, *limits)
-    jobs: list[str] = []
     with ExitStack() as held:
         clients = [held.enter_context(gateway.client()) for gateway in gateways]
         stranger = held.enter_context(gateways[0].client("bob"))
         until(lambda: [ready(gateway) for gateway in gateways] == [200, 200])
-        until(lambda: (job := submitted(clients[0])).status_code == 200 and jobs.append(job.json()["request_id"]) is None)
-        status = f"queue/{APP}/requests/{jobs[0]}/status"
+        status = f"queue/{APP}/requests/{accepted(clients[0])}/status"
         assert {client.get(status).status_code for client in clients} <= {200, 202}
 
         back = take_away(valkey)
@@ -161,6 +159,12 @@ def ready(gateway: Gateway) -> int:
 
 def submitted(client: httpx2.Client) -> httpx2.Response:
     return client.post(f"queue/{ENDPOINT}", json=INPUT)
+
+
+def accepted(client: httpx2.Client) -> str:
+    """The handle of a job; on a busy machine the store may be late for the first of the submits."""
+    answers = (submitted(client) for _ in range(100))
+    return str(next(answer for answer in answers if answer.status_code == 200).json()["request_id"])
 
 
 def timed(client: httpx2.Client) -> tuple[httpx2.Response, float]:
