@@ -27,6 +27,15 @@ Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
 | `FAL_PROXY_REDIS_URL` | `redis://`, `rediss://` or `unix://`, where `store.kind` or `ledger.kind` is "redis" |
 
 To rotate the handle secret put the new one in front; drop the old one when its jobs are no longer read.
+
+## Redis or Valkey
+
+Redis 7 or newer, or Valkey. One server: `redis://`, `rediss://`, `unix://`. The master that Sentinels name:
+`redis+sentinel://host:port,host:port/service/db`; its user needs the ROLE command. A Cluster:
+`redis+cluster://host:port,host:port`; all keys are in one slot, since a step counts a user and everybody at once.
+`rediss+sentinel` and `rediss+cluster` speak TLS. Set `maxmemory-policy noeviction` and `appendonly yes`: what the
+server forgets, budgets forget. Replication is asynchronous, so a failover may forget the last writes;
+`min-replicas-to-write 1` narrows that. Each call has 100 ms in all; `when_away` says what a limit does without one.
 """
 
 
