@@ -47,6 +47,12 @@ Mode = Literal["enforce", "observe"]
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
 
 
+def _offered(action: Action) -> Action:
+    if action not in DEFAULT_ACTIONS:
+        raise ValueError("not offered in this version")
+    return action
+
+
 class Section(BaseModel):
     """A table of the file. An unknown key is an error: a misspelt limit must not be a missing one."""
 
@@ -120,7 +126,7 @@ class Endpoint(Section):
     """One model endpoint that callers may use; whatever is not listed is refused."""
 
     id: Annotated[str, AfterValidator(endpoint_id)]
-    actions: tuple[Action, ...] = DEFAULT_ACTIONS
+    actions: tuple[Annotated[Action, AfterValidator(_offered)], ...] = DEFAULT_ACTIONS
     scope: str | None = None
     schema_file: Path | None = None
     force: dict[str, JsonValue] = Field(default_factory=dict)

@@ -60,6 +60,7 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
     ),
     "endpoint-id": ({"endpoints": [{"id": "fal-ai"}]}, "endpoints[0].id"),
     "action": ({"endpoints": [{"id": "a/b", "actions": ["submitt"]}]}, "endpoints[0].actions[0]"),
+    "action-not-offered": ({"endpoints": [{"id": "a/b", "actions": ["submit", "run"]}]}, "endpoints[0].actions[1]"),
     "second-endpoint": ({"endpoints": [{"id": "a/b"}, {"id": "a/b", "cap": {"n": "x"}}]}, "endpoints[1].cap.n"),
     "not-a-list": ({"endpoints": {"id": "a/b"}}, "endpoints"),
     "rate": (
