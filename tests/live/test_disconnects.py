@@ -8,11 +8,9 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from gatekit import APP, ENDPOINT, INPUT, ISSUER, JOB, QUEUED, token
-from rig import Gateway, Rig, message, until
+from gatekit import APP, ENDPOINT, INPUT, QUEUED
+from rig import JSON, Gateway, Rig, bearer, message, until
 from scripted import Peer
-
-from proxy.identity import caller_key
 
 CANCEL_WITHIN = 1.0  # seconds, from the caller's leaving to the end of fal's request
 
@@ -42,15 +40,9 @@ class Patient:
 
 def call(gateway: Gateway, method: str, path: str, body: bytes | None = None) -> socket.socket:
     """A request whose answer nobody has read yet."""
-    fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json")
     connection = socket.create_connection(gateway.address)
-    connection.sendall(message(method, f"/api/fal/queue/{path}".encode(), *fields, body=body))
+    connection.sendall(message(method, f"/api/fal/queue/{path}".encode(), bearer(), JSON, body=body))
     return connection
-
-
-def job(gateway: Gateway) -> str:
-    handle = gateway.parts.handles.seal(JOB, owner=caller_key(ISSUER, "alice"), app=APP)
-    return f"{APP}/requests/{handle}"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +52,8 @@ def test_a_caller_leaves_during_a_read(rig: Rig, method: str, rest: str) -> None
     """The request to fal is cancelled within a second, its place in the pool is free, and the next one is served."""
     patient = Patient()
     gateway = rig.gateway(rig.upstream(patient).url)
-    caller = call(gateway, method, job(gateway) + rest)
+    path = f"{APP}/requests/{gateway.job()}{rest}"
+    caller = call(gateway, method, path)
     until(lambda: patient.heard == 1)
     assert gateway.metric("fal_proxy_upstream_active") == 1
     caller.close()
@@ -72,7 +65,7 @@ def test_a_caller_leaves_during_a_read(rig: Rig, method: str, rest: str) -> None
     assert patient.heard == 1
     rig.run(patient.let_go())
     with gateway.client() as client:
-        assert client.request(method, f"queue/{job(gateway)}{rest}").status_code == 200
+        assert client.request(method, f"queue/{path}").status_code == 200
 
 
 def test_many_callers_leave(rig: Rig) -> None:
@@ -81,7 +74,7 @@ def test_many_callers_leave(rig: Rig) -> None:
     gateway = rig.gateway(rig.upstream(patient).url, fal={"max_connections": 50})
     for _ in range(2):
         patient.heard = patient.left = 0
-        callers = [call(gateway, "GET", f"{job(gateway)}/status") for _ in range(50)]
+        callers = [call(gateway, "GET", f"{APP}/requests/{gateway.job()}/status") for _ in range(50)]
         until(lambda: patient.heard == 50)
         for caller in callers:
             caller.close()
@@ -113,13 +106,8 @@ def test_a_caller_leaves_before_the_body_is_whole(rig: Rig) -> None:
     patient = Patient()
     upstream = rig.upstream(patient)
     gateway = rig.gateway(upstream.url)
-    whole = message(
-        "POST",
-        f"/api/fal/queue/{ENDPOINT}".encode(),
-        f"Authorization: Bearer {token()}".encode(),
-        b"Content-Type: application/json",
-        body=json.dumps(INPUT).encode(),
-    )
+    path = f"/api/fal/queue/{ENDPOINT}".encode()
+    whole = message("POST", path, bearer(), JSON, body=json.dumps(INPUT).encode())
     with socket.create_connection(gateway.address) as caller:
         caller.sendall(whole[:-1])
 

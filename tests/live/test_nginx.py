@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -13,9 +14,9 @@ from pathlib import Path
 import hostile_targets
 import httpx2
 import pytest
-from gatekit import ENDPOINT, INPUT, token
+from gatekit import ENDPOINT, INPUT
 from raw_http import replies
-from rig import Rig, ask, javascript, message, program, until
+from rig import JSON, Rig, ask, bearer, javascript, message, program, until
 from scripted import Peer
 
 from proxy.sections import Fal
@@ -98,8 +99,9 @@ def test_one_origin(rig: Rig, tmp_path: Path, port: int) -> None:
 def test_an_upgrade_ends_at_nginx(rig: Rig, tmp_path: Path, port: int) -> None:
     """M1: what hides behind an Upgrade reaches the gateway as the body it is, and never as a request of its own."""
     smuggled = b"\r\n" * 32768 + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
-    fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json", b"Upgrade: anything")
-    raw = message("POST", SUBMIT, *fields, body=smuggled).replace(b"Connection: close", b"Connection: upgrade, close")
+    raw = message("POST", SUBMIT, bearer(), JSON, b"Upgrade: anything", body=smuggled).replace(
+        b"Connection: close", b"Connection: upgrade, close"
+    )
     gateway = rig.gateway(rig.upstream(Peer.gone).url, server=LOOPBACK)
     with nginx(tmp_path, gateway.address, port) as address:
         through = replies(ask(address, raw))
@@ -118,8 +120,8 @@ def test_targets_meet_the_same_verdict(rig: Rig, tmp_path: Path, port: int) -> N
     wrong = {}
     with nginx(tmp_path, gateway.address, port) as address:
         for name, method, path, query, status in hostile_targets.PATH_ROWS:
-            fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json")
-            raw = message(method, b"/api/fal/queue" + path + (b"?" + query if query else b""), *fields, body=b"")
+            target = b"/api/fal/queue" + path + (b"?" + query if query else b"")
+            raw = message(method, target, bearer(), JSON, body=b"")
             verdicts = [int(ask(place, raw).split(b" ", 2)[1]) for place in (address, gateway.address)]
             if verdicts != [status, status]:
                 wrong[name] = (status, verdicts)
@@ -135,9 +137,8 @@ def test_addresses_are_the_clients(rig: Rig, tmp_path: Path, port: int) -> None:
     gateway = rig.gateway(rig.sandbox().queue, server=LOOPBACK, limits=[rule])
 
     def status(address: tuple[str, int], source: str, *claims: bytes) -> int:
-        fields = (f"Authorization: Bearer {token()}".encode(), b"Content-Type: application/json", *claims)
-        body = httpx2.Request("POST", "http://x", json=INPUT).content
-        return int(ask(address, message("POST", SUBMIT, *fields, body=body), source=source).split(b" ", 2)[1])
+        raw = message("POST", SUBMIT, bearer(), JSON, *claims, body=json.dumps(INPUT).encode())
+        return int(ask(address, raw, source=source).split(b" ", 2)[1])
 
     with nginx(tmp_path, gateway.address, port) as address:
         statuses = [status(address, "127.0.0.5") for _ in range(3)]

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import httpx2
 import pytest
-from gatekit import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, JOB, SESSION_SECRET, token
+from gatekit import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, SESSION_SECRET, token
 from rig import Gateway, Rig, ask, message
 
 from proxy.demo import SandboxAddresses
-from proxy.identity import caller_key
 from proxy.minting import mint
 from proxy.schema import SHIPPED
 
@@ -182,7 +181,7 @@ def test_her_own_job_at_another_app(house: House) -> None:
 @pytest.mark.parametrize("action", ["result", "response", "status", "cancel"])
 def test_a_job_that_fal_forgot(house: House, action: str, mode: str) -> None:
     """fal's own NOT_FOUND, which a genuine handle can meet an hour after the job's end, is that same answer."""
-    forgotten = house.gateway.parts.handles.seal(JOB, owner=caller_key(ISSUER, "alice"), app=APP).encode()
+    forgotten = house.gateway.job("alice").encode()
     before = house.heard()
     answer = house.ask(token("alice"), forgotten, action, mode)
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 import fal_client
 import httpx2
 import pytest
-from gatekit import APP, ENDPOINT, FAL_KEY, INPUT, ISSUER, JOB, QUEUED, token
-from rig import QUICK, Gateway, Rig, javascript, until
+from gatekit import APP, ENDPOINT, FAL_KEY, INPUT, JOB, QUEUED, token
+from rig import QUICK, Rig, javascript, until
 from scripted import Peer, Script
 
-from proxy.identity import caller_key
 from proxy.sandbox.faults import Fault as Knob
 from proxy.sandbox.faults import Kind
 
@@ -161,11 +160,6 @@ FAILURES: dict[str, Failure] = {
 }
 
 
-def own_job(gateway: Gateway) -> str:
-    """A handle of alice's for a job of the upstream's."""
-    return gateway.parts.handles.seal(JOB, owner=caller_key(ISSUER, "alice"), app=APP)
-
-
 def unfit(response: httpx2.Response) -> bool:
     """Whether *response* shows what only the operator may know."""
     fields = b"".join(name + b": " + value for name, value in response.headers.raw)
@@ -181,7 +175,7 @@ def test_failures(rig: Rig, name: str) -> None:
     with gateway.client() as client:
         submitted = client.post(f"queue/{ENDPOINT}", json=INPUT)
         submits = upstream.accepted
-        polled = client.get(f"queue/{APP}/requests/{own_job(gateway)}/status")
+        polled = client.get(f"queue/{APP}/requests/{gateway.job()}/status")
     until(lambda: len(gateway.requests()) == 2)
 
     assert (submitted.status_code, submits) == (failure.submit, 1)
@@ -200,7 +194,7 @@ def test_nobody_listens(rig: Rig) -> None:
         gateway = rig.gateway(f"http://127.0.0.1:{port}")
         with gateway.client() as client:
             submitted = client.post(f"queue/{ENDPOINT}", json=INPUT)
-            polled = client.get(f"queue/{APP}/requests/{own_job(gateway)}/status")
+            polled = client.get(f"queue/{APP}/requests/{gateway.job()}/status")
     until(lambda: len(gateway.requests()) == 2)
 
     assert [answer.status_code for answer in (submitted, polled)] == [503, 503]
@@ -220,7 +214,7 @@ def test_a_connection_that_is_reset_unheard(rig: Rig) -> None:
     with gateway.client() as client:
         submitted = client.post(f"queue/{ENDPOINT}", json=INPUT)
         assert upstream.accepted == 1
-        polled = client.get(f"queue/{APP}/requests/{own_job(gateway)}/status")
+        polled = client.get(f"queue/{APP}/requests/{gateway.job()}/status")
 
     outcome = gateway.line_of(submitted.headers["x-fal-request-id"])["outcome"]
     assert (submitted.status_code, outcome) in {(504, "unknown"), (503, "not-sent")}
@@ -248,12 +242,12 @@ def test_fields_of_fal_that_stay_behind(rig: Rig) -> None:
     gateway = rig.gateway(rig.upstream(answer(says(200, ACCEPTED, *evil))).url)
     with gateway.client() as client:
         submitted = client.post(f"queue/{ENDPOINT}", json=INPUT)
-        polled = client.get(f"queue/{APP}/requests/{own_job(gateway)}/status")
+        polled = client.get(f"queue/{APP}/requests/{gateway.job()}/status")
 
     assert (submitted.status_code, polled.status_code) == (200, 200)
     assert not unfit(submitted)
     assert not unfit(polled)
-    assert submitted.headers["x-fal-request-id"] == polled.headers["x-fal-request-id"] == own_job(gateway)
+    assert submitted.headers["x-fal-request-id"] == polled.headers["x-fal-request-id"] == gateway.job()
 
 
 # --- the stock clients ------------------------------------------------------------------------------------------------
