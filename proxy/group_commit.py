@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +18,12 @@ from proxy.breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
 
 MOST = 200  # steps in a group of the thread's, some 10 ms of work: in a rush those in front are answered in time
-FEW = 20  # steps in a group on the event loop, some 1 ms
-# The thread gets Python's interpreter lock when the loop waits for events, or else this many seconds after asking. The
-# default of 5 ms starts anew whenever the loop only looks for events, so that a busy one would keep the lock for good.
-HANDOVER = 0.00005
+FEW = 10  # steps done in a turn of the event loop, some 0.5 ms, and callers woken in one
+# While the thread is at work the loop sleeps a moment every GIVE_WAY seconds. A thread that wants the interpreter lock
+# gets it from a running one after 5 ms, but counts anew whenever that one lets go of it for an instant, as a loop does
+# at each look for events: a busy loop would keep the lock for good.
+GIVE_WAY = 0.001
+MOMENT = 0.00001  # seconds asked for; the kernel makes some 60 us of it, which is enough
 CLOSING = 5.0  # seconds for what is under way and SQLite's own tidying; a disk that hangs must not keep us from ending
 
 Step = Sequence[str]
@@ -52,8 +53,8 @@ class _Call:
 class GroupCommit:
     """*perform* does a group of steps; what it has returned is done and lasts. One thread uses it and *close*.
 
-    That is a thread of its own, or with *here* the event loop's, for steps that no disk holds up. A step may take
-    *timeout* seconds, waiting included. After repeated failures steps fail at once, but for a probe each second.
+    That is a thread of its own, and a step may take *timeout* seconds, waiting included; or with *here* the event
+    loop's, for steps that no disk holds up. After repeated failures steps fail at once, but for a probe each second.
 
     For one event loop.
     """
@@ -68,17 +69,17 @@ class GroupCommit:
     ) -> None:
         self._perform = perform
         self._close = close
-        self._timeout = timeout
+        self._timeout = None if here else timeout
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._waiting: list[_Call] = []
         self._at_work = False
         self._closed = False
         self._here = here
+        self._next_give_way: asyncio.TimerHandle | None = None
         self._groups: SimpleQueue[list[_Call] | None] = SimpleQueue()
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         if not here:
-            sys.setswitchinterval(min(sys.getswitchinterval(), HANDOVER))
             self._thread.start()
         self.failures = 0
 
@@ -149,11 +150,26 @@ class GroupCommit:
             asyncio.get_running_loop().call_soon(self._returned, group)
         else:
             self._groups.put(group)
+            self._give_way_later()
+
+    def _give_way_later(self) -> None:
+        self._next_give_way = asyncio.get_running_loop().call_later(GIVE_WAY, self._give_way)
+
+    def _give_way(self) -> None:
+        time.sleep(MOMENT)
+        self._give_way_later()
 
     def _returned(self, group: list[_Call]) -> None:
+        if self._next_give_way is not None:
+            self._next_give_way.cancel()
         self._depart()
-        for call in group:
+        self._tell(group)
+
+    def _tell(self, group: list[_Call]) -> None:
+        for call in group[:FEW]:
             call.tell()
+        if len(group) > FEW:
+            asyncio.get_running_loop().call_soon(self._tell, group[FEW:])
 
     def _away(self, reason: str) -> StoreAway:
         self.failures += 1

@@ -29,7 +29,7 @@ MOST_TOLD = int(MAX_PRICE) * MICRO  # the most a job is believed to cost, so tha
 
 
 class SqliteLedger:
-    """*path* is a file or ":memory:"; *timeout* in seconds, for each step. Raises ValueError where *path* is no good.
+    """*path* is a file or ":memory:"; *timeout* in seconds, a file's for each step. Raises ValueError for a bad *path*.
 
     A reservation or a claim whose caller got no answer, for StoreAway or being cancelled, is taken back. All else that
     was asked is done, late if need be. A report takes as long as it has lines: give it time, in a process of its own.

@@ -110,9 +110,6 @@ def connect(path: str, *, busy: float) -> sqlite3.Connection:
 
 
 def _opened(path: str, busy: float) -> sqlite3.Connection:
-    if path != ":memory:":
-        # Nobody else on the machine has any business with who spent what; the -wal and -shm files take this mode too.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     ready = False
     try:
@@ -133,6 +130,10 @@ def _make_or_check(db: sqlite3.Connection, path: str) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (objects,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not application and not version and not objects:
+        if path != ":memory:":
+            # Who spent what is nobody else's business; the -wal and -shm files take this mode too. By name: closing a
+            # second descriptor of the file would give up the locks SQLite holds on it.
+            os.chmod(path, 0o600)
         for statement in TABLES:
             db.execute(statement)
     elif application != APPLICATION:

@@ -1,9 +1,8 @@
 """What a ledger does, as SQL: a group of steps is ONE statement for SQLite, done as a whole or not at all.
 
 Steps are rows inserted into the view `step`, as Redis is handed a script, and what they say is rows of `answer`. A step
-first says, then does; it sees what those before it did. It is not a dozen statements run from Python, since at each the
-thread would lose the interpreter lock to the event loop: with a busy loop, a group took seconds instead of
-milliseconds.
+first says, then does; it sees what those before it did. Not a dozen statements for each from Python: the thread loses
+the interpreter lock at every one, and would wait thousands of times a group for a busy event loop to give it back.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Run as a program it is one of the processes that share a file, or that are kille
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import resource
 import signal
@@ -16,6 +17,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,9 +155,9 @@ HELD_UP = 0.05  # seconds
 
 @BOTH
 async def test_the_loop_goes_on(kind: str, path: Path) -> None:
-    """While 2,000 steps are done the event loop is never held up as it would be by a disk or a lock.
+    """While 2,000 steps are done no turn of the event loop takes more than 5 ms, but for one in a hundred steps.
 
-    The promise is 5 ms at p99, which a quiet machine keeps; a busy one would fail it without our doing.
+    By the processor's clock: that nothing waits for the disk in the loop is for `test_another_process_takes_its_time`.
     """
 
     async def caller(ledger: Ledger, name: str) -> None:
@@ -165,24 +167,16 @@ async def test_the_loop_goes_on(kind: str, path: Path) -> None:
             await ledger.settle(f"{name}.{n}", amount=None, now=NOW)
             await ledger.standings((charge(),), (seat(),), now=NOW)
 
-    lags: list[float] = []
+    turns = []
     async with opened(path if kind == "file" else ":memory:") as ledger:
-        # The best of some rounds: what else the machine does is not the ledger's doing.
-        while min(lags, default=1) > HELD_UP and len(lags) < 10:
-            lags.append(await lag(asyncio.gather(*(caller(ledger, f"{len(lags)}.{i}") for i in range(20)))))
+        work = asyncio.gather(*(caller(ledger, str(n)) for n in range(20)))
+        while not work.done():
+            start = time.thread_time()
+            await asyncio.sleep(0)
+            turns.append(time.thread_time() - start)
+        await work
 
-    assert min(lags) < HELD_UP, lags
-
-
-async def lag(work: asyncio.Future[list[None]]) -> float:
-    """By how many seconds the loop comes late to a timer at p99, until *work* is done."""
-    late = []
-    while not work.done():
-        start = time.perf_counter()
-        await asyncio.sleep(0.001)
-        late.append(time.perf_counter() - start - 0.001)
-    await work
-    return sorted(late)[int(len(late) * 0.99)]
+    assert sum(turn > 0.005 for turn in turns) <= 20
 
 
 @BOTH
@@ -204,23 +198,31 @@ async def test_a_defect_fails_alone(kind: str, path: Path) -> None:
 
 
 async def test_another_process_takes_its_time(path: Path) -> None:
-    """A step waits 100 ms for it and no longer, is done whole or not at all, and what its caller took is given back."""
+    """A step waits 100 ms for it and no longer, is done whole or not at all, and what its caller took is given back.
+
+    The event loop does not wait.
+    """
     async with opened(path) as ledger:
         await accepted(ledger, "job", entry(10, charge()))
     async with opened(path, timeout=0.1) as ledger:
         with locked(path):
             start = time.perf_counter()
-            answers = await asyncio.gather(
+            asked = asyncio.gather(
                 ledger.reserve("lost", entry(20, charge()), now=NOW),
                 claimed(ledger, owner="o"),
                 ledger.settle("job", amount=4, now=NOW),
                 ledger.ping(),
                 return_exceptions=True,
             )
+            turns = 0
+            while not asked.done():
+                await asyncio.sleep(0.001)
+                turns += 1
             took = time.perf_counter() - start
     async with opened(path) as ledger:
-        assert {type(one) for one in answers} == {StoreAway}
+        assert {type(answer) for answer in await asked} == {StoreAway}
         assert took < 1
+        assert turns > 5
         assert (await sums(ledger, charge()))[0] in {(4, 0), (0, 10)}
         assert await claimed(ledger, owner="p") is Claim.FRESH
 
@@ -286,6 +288,17 @@ async def test_what_is_old_is_dropped(path: Path) -> None:
         assert counts(path) == {"ticket": 0, "hold": 0, "bucket": 0, "seat": 0, "claim": 0, "day": 1}
         await ledger.sweep(now=NOW + (DAYS_KEPT + 1) * DAY)
         assert set(counts(path).values()) == {0}
+
+
+async def test_what_is_old_may_still_be_needed(path: Path) -> None:
+    """A bucket stays as long as any of its charges asked for, a day until nothing of it is open."""
+    async with opened(path) as ledger:
+        for n, ttl in enumerate((3 * DAY, 1.0)):
+            await ledger.reserve(f"t{n}", entry(1, replace(charge(), ttl=ttl), ttl=(DAYS_KEPT + 50) * DAY), now=NOW)
+        await ledger.sweep(now=NOW + 2 * DAY)
+        assert await sums(ledger, charge()) == [(0, 2)]
+        await ledger.sweep(now=NOW + (DAYS_KEPT + 1) * DAY)
+        assert [line.reserved for line in await ledger.report(since=TODAY, until=TODAY)] == [2]
 
 
 async def test_a_sweep_of_many(path: Path) -> None:
@@ -411,16 +424,21 @@ async def line(process: Process) -> str:
     return (await process.stdout.readline()).decode().rstrip("\n")
 
 
+def say(word: str) -> None:
+    # One write, which a pipe takes whole or not at all; print makes several.
+    os.write(sys.stdout.fileno(), f"{word}\n".encode())
+
+
 async def rival(path: str, name: str) -> None:
     """A hundred callers a round: a line on stdin lets them loose, one on stdout says how many got in."""
     async with opened(path) as ledger:
         for n in range(ROUNDS):
-            print("ready", flush=True)
+            say("ready")
             await asyncio.to_thread(sys.stdin.readline)
             answers = await asyncio.gather(
                 *(ledger.reserve(f"{name}.{n}.{i}", entry(7, rivalled(n), seat(10**6)), now=NOW) for i in range(100))
             )
-            print(answers.count(Reserved()), flush=True)
+            say(str(answers.count(Reserved())))
 
 
 async def victim(path: str, _: str) -> None:
@@ -431,11 +449,11 @@ async def victim(path: str, _: str) -> None:
             for n in range(10_000):
                 ticket = f"{name}.{n}"
                 await ledger.reserve(ticket, entry(1, charge(10**6), charge(10**6, name="all"), seat(10**6)), now=NOW)
-                print("reserved", ticket, flush=True)
+                say(f"reserved {ticket}")
                 await ledger.accept(ticket, f"job {ticket}", now=NOW)
                 if n % 3:
                     await ledger.settle(f"job {ticket}", amount=None, now=NOW)
-                    print("settled", ticket, flush=True)
+                    say(f"settled {ticket}")
 
         await asyncio.gather(*map(caller, range(10)))
 

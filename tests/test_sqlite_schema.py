@@ -81,12 +81,12 @@ def nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (directory, "Is a directory"),
+        (directory, "unable to open database file"),
         (text, "file is not a database"),
         (foreign, "is a database, but not a ledger"),
         (others_version, "is a database, but not a ledger"),
         (newer, f"has schema {VERSION + 1}, this release needs {VERSION}"),
-        (nothing, "No such file or directory"),
+        (nothing, "unable to open database file"),
     ],
 )
 def test_a_file_that_is_no_good(tmp_path: Path, made: Callable[[Path], None], message: str) -> None:
