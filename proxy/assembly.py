@@ -37,6 +37,7 @@ from proxy.replays import Replays
 from proxy.site import create_metrics, create_site
 from proxy.spending import Spending
 from proxy.sqlite_ledger import SqliteLedger
+from proxy.targets import Surface
 from proxy.telemetry import Telemetry
 from proxy.upstream import Origin, Upstream
 from proxy.usage import usage_of
@@ -51,11 +52,11 @@ FAILED_LOGINS_WINDOW = 60
 class Application:
     """*public* for the public listener, *metrics* for the admin one. Set *draining* to turn `/readyz` red.
 
-    *upstream* takes the place of the HTTP client that *parts* describe.
+    *upstream* takes the place of the HTTP clients that *parts* describe.
     """
 
     def __init__(self, parts: Parts, journal: Journal, *, upstream: relay.Upstream | None = None) -> None:
-        server, fal = parts.config.server, parts.config.fal
+        server = parts.config.server
         self.draining = False
         self._lost_settlements = 0
         self._parts = parts
@@ -63,12 +64,7 @@ class Application:
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._policy = Policy(parts.policies)
         self._public_url = f"{server.public_origin}{server.prefix}"
-        self._upstream = upstream or Upstream(
-            Origin.parse(fal.queue_origin),
-            tls=parts.tls,
-            max_connections=fal.max_connections,
-            connect_timeout=fal.connect_seconds,
-        )
+        self._upstreams = upstreams_of(parts) if upstream is None else dict.fromkeys(Surface, upstream)
         self._telemetry = self._make_telemetry(journal)
         self._ledger = ledger_of(parts)
         self._spending = self._make_spending()
@@ -91,8 +87,16 @@ class Application:
 
     def _make_telemetry(self, journal: Journal) -> Telemetry:
         telemetry = Telemetry(journal, CollectorRegistry())
-        telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: self._upstream.active)
-        telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: self._upstream.idle)
+        telemetry.gauge(
+            "upstream_active",
+            "Exchanges with fal under way.",
+            lambda: sum(upstream.active for upstream in self._upstreams.values()),
+        )
+        telemetry.gauge(
+            "upstream_idle",
+            "Connections to fal kept open.",
+            lambda: sum(upstream.idle for upstream in self._upstreams.values()),
+        )
         telemetry.gauge("upstream_breaker_open", "1 while fal is not asked.", lambda: self._breaker.is_open)
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
@@ -115,7 +119,7 @@ class Application:
             replays=Replays(self._ledger, parts.keeping, clock=time.time, away=self._settlement_lost),
             spending=self._spending,
             relay=Relay(
-                self._upstream,
+                self._upstreams,
                 parts.fal_key,
                 breaker=self._breaker,
                 deadlines=Deadlines(submit=fal.submit_seconds, poll=fal.poll_seconds),
@@ -185,7 +189,8 @@ class Application:
         sweeping = asyncio.create_task(self._sweep())
         yield
         sweeping.cancel()
-        await self._upstream.aclose()
+        for upstream in self._upstreams.values():
+            await upstream.aclose()
         await self._spending.aclose()
         if self._parts.store is not None:
             await self._parts.store.aclose()
@@ -195,6 +200,23 @@ class Application:
             await asyncio.sleep(SWEEP_EVERY)
             with suppress(StoreAway):
                 await self._spending.sweep()
+
+
+def upstreams_of(parts: Parts) -> dict[Surface, relay.Upstream]:
+    """A client with a pool of its own for each of fal's hosts."""
+    fal = parts.config.fal
+    origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin, Surface.STORAGE: fal.rest_origin}
+    return {surface: _upstream(Origin.parse(origin), parts) for surface, origin in origins.items()}
+
+
+def _upstream(origin: Origin, parts: Parts) -> Upstream:
+    fal = parts.config.fal
+    return Upstream(
+        origin,
+        tls=parts.tls if origin.scheme == "https" else None,
+        max_connections=fal.max_connections,
+        connect_timeout=fal.connect_seconds,
+    )
 
 
 def ledger_of(parts: Parts) -> Ledger:

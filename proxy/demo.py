@@ -74,7 +74,7 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     listening = socket.create_server((HOST, port))
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
-        planned = plan(origin=origin, upstream=upstream.queue, fal_key=fal_key)
+        planned = plan(origin=origin, upstream=upstream, fal_key=fal_key)
         service = Service(planned.parts, log=log)
         await service.start(sock=listening)
         print(_for_scripts(planned, upstream) if as_json else _for_people(planned, upstream), flush=True)
@@ -111,13 +111,13 @@ class Demo:
     tokens: Mapping[str, str]
 
 
-def plan(*, origin: str, upstream: str, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
-    """*origin* is where the gateway will be reached, *upstream* the sandbox's queue; all secrets are new each time."""
+def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
+    """*origin* is where the gateway will be reached, *upstream* the sandbox; all secrets are new each time."""
     session_secret = secrets.token_urlsafe(48)
     document = {
         "server": {"public_origin": origin, "trusted_proxies": trusted_proxies},
         "admin": {"port": 0},
-        "fal": {"queue_origin": upstream},
+        "fal": {"queue_origin": upstream.queue, "run_origin": upstream.run, "rest_origin": upstream.rest},
         "sessions": [
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],

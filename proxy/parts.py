@@ -176,7 +176,7 @@ class _Workbench:
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal
-        if Origin.parse(fal.queue_origin).scheme == "http":
+        if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._made("fal.ca_file", lambda: tls_context(file))

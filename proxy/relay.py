@@ -12,7 +12,7 @@ from proxy.errors import DeadlineExceeded, NotSent, PoolExhausted, TransportErro
 from proxy.outcomes import MAX_BODY, Judge, Relayed, read_broke, submit_broke
 from proxy.ownership import Grant
 from proxy.policy import Payload
-from proxy.targets import Action
+from proxy.targets import Action, Surface
 from proxy.upstream import UpstreamRequest, UpstreamResponse
 
 
@@ -49,9 +49,13 @@ _MAX_SAVED_RETRIES = 10.0
 
 
 class Relay:
-    def __init__(self, upstream: Upstream, fal_key: str, *, breaker: Breaker, deadlines: Deadlines) -> None:
+    """*upstreams* are the clients of fal's hosts."""
+
+    def __init__(
+        self, upstreams: Mapping[Surface, Upstream], fal_key: str, *, breaker: Breaker, deadlines: Deadlines
+    ) -> None:
         key = fal_key.encode("ascii")
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._authorization = b"Key " + key
         self._judge = Judge(frozenset({key, key.rpartition(b":")[2]}))
         self._breaker = breaker
@@ -62,7 +66,7 @@ class Relay:
         """Raises the refusals of `outcomes`. Never sends twice, whatever happens."""
         request = self._request(grant, payload.raw, chosen)
         try:
-            response = await self._exchange(request, self._deadlines.submit)
+            response = await self._exchange(grant, request, self._deadlines.submit)
         except TransportError as error:
             raise submit_broke(error) from error
         return self._judge.submit(response)
@@ -71,7 +75,7 @@ class Relay:
         """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2). Raises the refusals of `outcomes`."""
         request = self._request(grant, b"", ())
         try:
-            response = await self._exchange_repeatable(request)
+            response = await self._exchange_repeatable(grant, request)
         except TransportError as error:
             raise read_broke(error) from error
         return self._judge.read(response)
@@ -85,11 +89,11 @@ class Relay:
         fields = headers.to_fal(target.action, self._authorization, chosen)
         return UpstreamRequest(method, path.encode("ascii"), fields, body)
 
-    async def _exchange(self, request: UpstreamRequest, seconds: float) -> UpstreamResponse:
+    async def _exchange(self, grant: Grant, request: UpstreamRequest, seconds: float) -> UpstreamResponse:
         if not self._breaker.allows():
             raise NotSent(reason="the upstream breaker is open")
         try:
-            response = await self._upstream.fetch(request, timeout=seconds, max_body=MAX_BODY)
+            response = await self._upstreams[grant.target.surface].fetch(request, timeout=seconds, max_body=MAX_BODY)
         except PoolExhausted:
             raise  # our own pool was short, which says nothing about fal
         except TransportError:
@@ -98,12 +102,12 @@ class Relay:
         self._breaker.record(ok=response.status < 500)
         return response
 
-    async def _exchange_repeatable(self, request: UpstreamRequest) -> UpstreamResponse:
+    async def _exchange_repeatable(self, grant: Grant, request: UpstreamRequest) -> UpstreamResponse:
         self._saved_retries = min(self._saved_retries + _RETRY_SHARE, _MAX_SAVED_RETRIES)
         try:
-            return await self._exchange(request, self._deadlines.poll)
+            return await self._exchange(grant, request, self._deadlines.poll)
         except TransportError as error:
             if error.received or isinstance(error, PoolExhausted | DeadlineExceeded) or self._saved_retries < 1:
                 raise
         self._saved_retries -= 1
-        return await self._exchange(request, self._deadlines.poll)
+        return await self._exchange(grant, request, self._deadlines.poll)

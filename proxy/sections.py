@@ -86,6 +86,8 @@ class Fal(Section):
     """The upstream. FAL_KEY itself comes from the environment (FAL_KEY or FAL_KEY_FILE)."""
 
     queue_origin: OriginText = "https://queue.fal.run"
+    run_origin: OriginText = "https://fal.run"
+    rest_origin: OriginText = "https://rest.fal.ai"
     ca_file: Path | None = None
     max_connections: int = Field(default=100, ge=1, le=10_000)
     connect_seconds: Seconds = 5.0

@@ -42,6 +42,7 @@ class Target:
     app: str
     handle: str | None = None
     query: str = ""
+    surface: Surface = Surface.QUEUE
 
 
 SURFACES: Mapping[bytes, Surface] = {
@@ -143,6 +144,7 @@ def resolve_path(method: str, surface: Surface, path: bytes, query: bytes) -> Ta
         app=app_of(endpoint),
         handle=None if job is None else job.decode("latin-1"),
         query=_query(action, query),
+        surface=surface,
     )
 
 

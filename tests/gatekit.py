@@ -32,7 +32,7 @@ INPUT = {"image_url": "https://example.com/cat.png", "prompt": "a cat"}
 def document(**sections: object) -> dict[str, object]:
     return {
         "server": {"public_origin": ORIGIN},
-        "fal": {"queue_origin": "http://127.0.0.1:9"},
+        "fal": dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), "http://127.0.0.1:9"),
         "sessions": [{"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}],
         "endpoints": [{"id": ENDPOINT}],
         **sections,

@@ -395,7 +395,10 @@ async def money(
                     "drain_seconds": 0,
                 },
                 admin={"port": admin},
-                fal={"queue_origin": upstream.origin, "submit_seconds": submit_seconds},
+                fal={
+                    **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream.origin),
+                    "submit_seconds": submit_seconds,
+                },
                 store={"kind": "memory" if valkey is None else "redis"},
                 ledger={"kind": store, "path": str(home / "ledger.db")},
                 sessions=[

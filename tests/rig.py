@@ -146,7 +146,10 @@ class Rig:
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = {"limits": [], "admin": {"port": 0}, **sections}
         settings["server"] = {"public_origin": origin or here, **_table(sections, "server")}
-        settings["fal"] = {"queue_origin": upstream, **_table(sections, "fal")}
+        settings["fal"] = {
+            **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream),
+            **_table(sections, "fal"),
+        }
         parts = vet(read(document(**settings), environ, base=self._home))
         self._logs += 1
         log = self._home / f"journal-{self._logs}"

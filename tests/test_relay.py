@@ -18,7 +18,7 @@ from proxy.identity import Caller
 from proxy.ownership import Grant, Listing, Ownership
 from proxy.policy import Payload
 from proxy.relay import Deadlines, Relay
-from proxy.targets import Action, Target
+from proxy.targets import Action, Surface, Target
 
 HANDLES = Handles([b"handle-secret-of-the-tests-000001"])
 ALICE = Caller("i", "alice", "a" * 64, frozenset(), 0.0, {})
@@ -30,7 +30,7 @@ BROKEN = ExchangeBroken("reset", sent=True)
 def relay_over(*script: Step, minimum: int = 20) -> tuple[Relay, ScriptedUpstream]:
     upstream = ScriptedUpstream(list(script))
     breaker = Breaker(BreakerSettings(minimum=minimum), clock=lambda: 0.0)
-    return Relay(upstream, FAL_KEY, breaker=breaker, deadlines=Deadlines()), upstream
+    return Relay(dict.fromkeys(Surface, upstream), FAL_KEY, breaker=breaker, deadlines=Deadlines()), upstream
 
 
 def grant_of(action: Action, query: str = "") -> Grant:
