@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.errors import Forbidden
 from proxy.handles import Handles
@@ -20,8 +21,7 @@ class Listing:
     scope: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """The proof that *caller* may do what *target* says; *upstream_id* is fal's id of the caller's own job."""
 
     caller: Caller
@@ -31,34 +31,30 @@ class Grant:
 
 class Ownership:
     def __init__(self, listings: Iterable[Listing], handles: Handles) -> None:
-        self._listings = {listing.endpoint: listing for listing in listings}
         self._handles = handles
+        self._listings: dict[str, list[Listing]] = {}
         # Follow-ups come addressed to the app alone, so they are open where any listed endpoint of the app opens them.
         self._apps: dict[str, list[Listing]] = {}
-        for listing in self._listings.values():
+        for listing in listings:
+            self._listings[listing.endpoint] = [listing]
             self._apps.setdefault(app_of(listing.endpoint), []).append(listing)
 
     def authorize(self, caller: Caller, target: Target) -> Grant:
         """Raises Forbidden (endpoint, action or scope not granted) and JobNotFound."""
-        listings = self._listings_of(target)
-        if not listings:
+        by_app = target.handle is not None and target.endpoint == target.app
+        listings = (self._apps if by_app else self._listings).get(target.endpoint)
+        if listings is None:
             raise Forbidden("This endpoint is not offered here", error_type="endpoint_not_listed")
-        listings = [listing for listing in listings if target.action in listing.actions]
-        if not listings:
+        scopes = [listing.scope for listing in listings if target.action in listing.actions]
+        if not scopes:
             raise Forbidden("This action is not offered here", error_type="action_not_listed")
-        if not any(listing.scope is None or listing.scope in caller.scopes for listing in listings):
+        if None not in scopes and caller.scopes.isdisjoint(scopes):
             raise Forbidden("The session's scope does not cover this", error_type="insufficient_scope")
         return Grant(caller, target, self._job(caller, target))
 
     def seal(self, grant: Grant, upstream_id: str) -> str:
         """The handle of a job just submitted under *grant*. Raises ValueError on an id that is not one."""
         return self._handles.seal(upstream_id, owner=grant.caller.key, app=grant.target.app)
-
-    def _listings_of(self, target: Target) -> list[Listing]:
-        if target.handle is not None and target.endpoint == target.app:
-            return self._apps.get(target.app, [])
-        listing = self._listings.get(target.endpoint)
-        return [] if listing is None else [listing]
 
     def _job(self, caller: Caller, target: Target) -> str | None:
         if target.handle is None:

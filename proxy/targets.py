@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from proxy.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, TargetNotFal
 
@@ -91,6 +92,7 @@ _URL = re.compile(
 )
 _ROUTE = re.compile(rb"/(?P<surface>%b)(?P<path>/.*)" % "|".join(Surface).encode("ascii"), re.DOTALL)
 _MAX_ENDPOINT = 512
+MEMORABLE = 512  # bytes; what a request is resolved from, where the outcome is to be remembered
 
 
 def resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) -> Target:
@@ -99,6 +101,12 @@ def resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) -
     Raises NotFound outside both modes' routes, BadRequest where both modes are mixed or the header is missing, else
     what `resolve_url` and `resolve_path` raise.
     """
+    # A client asks for the same job again and again. What is refused raises each time and takes no room.
+    short = len(route) + len(query) + len(target_url or b"") <= MEMORABLE
+    return (_remembered if short else _resolve)(method, route, query, target_url)
+
+
+def _resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) -> Target:
     if route in (b"/proxy", b"/proxy/"):
         if target_url is None:
             raise BadRequest("The x-fal-target-url header is missing", error_type="target_missing")
@@ -110,6 +118,9 @@ def resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) -
     if target_url is not None:
         raise BadRequest("x-fal-target-url belongs to the proxy URL only", error_type="malformed_target")
     return resolve_path(method, Surface(parts["surface"].decode("ascii")), parts["path"], query)
+
+
+_remembered = lru_cache(maxsize=4096)(_resolve)
 
 
 def resolve_url(method: str, url: bytes) -> Target:
