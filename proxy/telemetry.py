@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 from types import TracebackType
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from proxy.errors import Refusal
 from proxy.journal import Journal
+from proxy.tallies import Durations, Tally
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
-MAX_CHILDREN = 1000  # label sets of one metric; what comes after counts as "other"
 
 
 @dataclass(slots=True)
@@ -76,22 +75,6 @@ class UpstreamClock:
         self._record.upstream_ms = _milliseconds(self._record.clock() - self._started)
 
 
-_ChildT = TypeVar("_ChildT")
-
-
-class _Children(dict[tuple[str | int, ...], _ChildT]):
-    """The children of one metric by label values: looking one up here costs a third of what *labels* does."""
-
-    def __init__(self, labels: Callable[..., _ChildT]) -> None:
-        self._labels = labels
-
-    def __missing__(self, values: tuple[str | int, ...]) -> _ChildT:
-        if len(self) >= MAX_CHILDREN:
-            return self._labels(*["other"] * len(values))
-        child = self[values] = self._labels(*values)
-        return child
-
-
 class _Reading(Collector):
     """A metric that is read where it lives, at every scrape."""
 
@@ -115,32 +98,21 @@ class Telemetry:
         self._journal = journal
         self._registry = registry
         self._clock = clock
-        requests = Counter("fal_proxy_requests", "Requests answered.", ["action", "status"], registry=registry)
-        refusals = Counter("fal_proxy_refusals", "Requests refused, or failed.", ["error_type"], registry=registry)
-        outcomes = Counter(
-            "fal_proxy_upstream_outcomes",
-            "What became of requests to fal.",
-            ["action", "endpoint", "outcome"],
-            registry=registry,
+        self._requests = self._tally("requests", "Requests answered.", "action", "status")
+        self._refusals = self._tally("refusals", "Requests refused, or failed.", "error_type")
+        self._outcomes = self._tally(
+            "upstream_outcomes", "What became of requests to fal.", "action", "endpoint", "outcome"
         )
-        would_deny = Counter(
-            "fal_proxy_would_deny",
-            "What allowances in observe mode would have refused.",
-            ["allowances"],
-            registry=registry,
+        self._would_deny = self._tally(
+            "would_deny", "What allowances in observe mode would have refused.", "allowances"
         )
-        durations = Histogram(
+        self._durations = Durations(
             "fal_proxy_request_duration_seconds",
             "From the head of a request to the end of its answer.",
-            ["action"],
-            buckets=BUCKETS,
-            registry=registry,
+            "action",
+            BUCKETS,
         )
-        self._requests = _Children(requests.labels)
-        self._refusals = _Children(refusals.labels)
-        self._outcomes = _Children(outcomes.labels)
-        self._would_deny = _Children(would_deny.labels)
-        self._durations = _Children(durations.labels)
+        registry.register(self._durations)
         self.counter("log_lines_dropped", "Log lines lost because nobody read them.", lambda: journal.dropped)
 
     def open(self, method: str, path: bytes) -> AccessRecord:
@@ -154,14 +126,14 @@ class Telemetry:
         seconds = self._clock() - record.started
         action = "none" if record.action is None else str(record.action)
         outcome = None if record.outcome is None else str(record.outcome)
-        self._requests[action, record.status].inc()
-        self._durations[action,].observe(seconds)
+        self._requests.add(action, record.status)
+        self._durations.observe(action, seconds)
         if record.error_type is not None:
-            self._refusals[record.error_type,].inc()
+            self._refusals.add(record.error_type)
         if record.would_deny is not None:
-            self._would_deny[record.would_deny,].inc()
+            self._would_deny.add(record.would_deny)
         if outcome is not None:
-            self._outcomes[action, record.endpoint or "none", outcome].inc()
+            self._outcomes.add(action, record.endpoint or "none", outcome)
         self._journal.write(
             {
                 "event": "request",
@@ -184,7 +156,12 @@ class Telemetry:
 
     def refused_early(self, error_type: str) -> None:
         """Counts what ended before it was a request: no line, since a flood of them would be one of lines."""
-        self._refusals[error_type,].inc()
+        self._refusals.add(error_type)
+
+    def _tally(self, name: str, documentation: str, *labels: str) -> Tally:
+        tally = Tally(f"fal_proxy_{name}", documentation, labels)
+        self._registry.register(tally)
+        return tally
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes what *read* says at each scrape, as `fal_proxy_<name>`."""

@@ -23,6 +23,7 @@ ROWS: list[set[str]] = [
         "sqlite_schema",
         "sqlite_steps",
         "store_topologies",
+        "tallies",
         "tls",
         "welcome",
         "windows",

@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.errors import OutcomeUnknown, RateLimited, StoreAway
 from proxy.journal import Journal
+from proxy.tallies import MAX_CHILDREN
 from proxy.targets import Action
-from proxy.telemetry import MAX_CHILDREN, AccessRecord, Telemetry
+from proxy.telemetry import AccessRecord, Telemetry
 
 
 @dataclass
