@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from typing import Protocol
 
 from proxy.addresses import Network, address_key, is_trusted
 
@@ -39,11 +40,24 @@ class ListenerLimits:
     sweep: float = 0.5  # how often the deadlines are looked at
 
 
+class Watched(Protocol):
+    """A connection, as far as its listener is concerned."""
+
+    transport: asyncio.Transport
+
+    def drain(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+    def inspect(self, now: float) -> None: ...
+
+
 @dataclass(slots=True)
 class Door:
     """*trusted* proxies bring many clients: no cap by address for them. *report* takes a word for each thing ended.
 
-    While *draining*, every answer closes its connection. *emptied* is set whenever the last connection goes.
+    While *draining*, every answer closes its connection. *emptied* is set whenever the last connection goes. *tasks*
+    run the application; one can outlive its connection. *date* is the line of the Date field (RFC 9110 section 6.6.1).
     """
 
     limits: ListenerLimits
@@ -52,6 +66,9 @@ class Door:
     draining: bool = False
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     crowd: Counter[str] = field(default_factory=Counter)
+    connections: set[Watched] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    date: bytes = b""
 
     def enter(self, address: str) -> str | None:
         """What to `leave` as; "" for what is not counted, None where there are too many from *address*.

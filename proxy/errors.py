@@ -27,6 +27,7 @@
         ├── ValidationFailed      422   schema or policy, in fal's detail[{loc, msg, type}] shape
         ├── RateLimited           429   a short window or the jobs in flight; Retry-After
         ├── HeadTooLarge          431
+        ├── Defect                500   a fault of ours, logged where it happened
         ├── UpstreamFailed        502   a GET that failed upstream; safe to replay
         ├── Unavailable           503   certainly not done; safe to replay; Retry-After
         │   ├── NotSent           503   no byte of the request left for fal
@@ -271,6 +272,14 @@ class HeadTooLarge(Refusal):
     status = 431
     error_type = "head_too_large"
     detail = "Request header fields too large"
+
+
+class Defect(Refusal):
+    """The listener's word where the application ended without one."""
+
+    status = 500
+    error_type = "internal_error"
+    detail = "Internal error"
 
 
 class UpstreamFailed(Refusal):

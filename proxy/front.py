@@ -10,9 +10,9 @@ from proxy import headers
 from proxy.answers import PROTECTIVE, Answer, refused
 from proxy.cors import Cors
 from proxy.errors import ClientGone, Refusal
+from proxy.exchange import EXCHANGE
 from proxy.gateway import Gateway, Request
 from proxy.guards import guard
-from proxy.inbound import WHOLE_ANSWER
 from proxy.telemetry import AccessRecord, Telemetry
 
 # The routes below the prefix that are the gateway's; all else, and all outside the prefix, is the site's.
@@ -99,9 +99,11 @@ async def _send(answer: Answer, record: AccessRecord, cors: headers.Fields, scop
     """In one write where our own listener carries the request, else by ASGI's two messages."""
     record.response_bytes = len(answer.body)
     request_id = record.request_id.encode("ascii")
-    whole = scope.get("extensions", {}).get(WHOLE_ANSWER)
-    if whole is not None and not _closes(answer) and whole(answer.status, answer.head(request_id, cors), answer.body):
-        return
+    exchange = scope.get("extensions", {}).get(EXCHANGE)
+    if exchange is not None and not _closes(answer):
+        head = answer.head(request_id, cors)
+        if exchange.answer(answer.status, head, answer.body):
+            return
     fields = answer.wire_headers(request_id, cors)
     await send({"type": "http.response.start", "status": answer.status, "headers": fields})
     await send({"type": "http.response.body", "body": answer.body})

@@ -60,7 +60,7 @@ def check_request_line(version: str, target: bytes) -> None:
     """*target* is the request-target as sent, or its path. Raises BadRequest."""
     if version not in _VERSIONS:
         raise malformed("This is an HTTP/1.1 service")
-    if not target.startswith(b"/") or b"#" in target:
+    if not target.startswith(b"/") or b"#" in target or not target.isascii():
         raise malformed(_NO_PATH)
 
 

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.lifespan.off import LifespanOff
 from uvicorn.lifespan.on import LifespanOn
-from uvicorn.server import ServerState
 
 from proxy.addresses import Network
 from proxy.door import Door, ListenerLimits
@@ -37,9 +36,10 @@ class Listener:
         lifespan: Literal["on", "off"] = "off",
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._app = app
+        # Of uvicorn only the lifespan is used, and its configuration for that.
         self._config = Config(
             cast("Callable[..., object]", app),
-            http=Inbound,
             ws="none",
             interface="asgi3",
             lifespan=lifespan,
@@ -50,7 +50,6 @@ class Listener:
         )
         self._config.load()
         self._door = Door(limits or ListenerLimits(), trusted, report)
-        self._state = ServerState()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
         """Returns once connections are accepted, on *sock* where given; `address` says where that is.
@@ -76,7 +75,7 @@ class Listener:
     def drain(self) -> None:
         """From now on every answer closes its connection; new ones are still accepted."""
         self._door.draining = True
-        for connection in self._connections():
+        for connection in tuple(self._door.connections):
             connection.drain()
 
     async def stop(self, grace: float) -> None:
@@ -85,14 +84,14 @@ class Listener:
         deadline = loop.time() + grace
         self.drain()
         self._server.close()
-        for connection in self._connections():
+        for connection in tuple(self._door.connections):
             connection.shutdown()
         await self._emptied(grace)
         await self._finished(deadline - loop.time())
-        for task in tuple(self._state.tasks):
+        for task in tuple(self._door.tasks):
             task.cancel()
         await self._finished(_CANCELLED_TIME)
-        for connection in self._connections():
+        for connection in tuple(self._door.connections):
             connection.transport.abort()
         await self._emptied(_CANCELLED_TIME)
         self._sweeper.cancel()
@@ -100,27 +99,24 @@ class Listener:
 
     async def _emptied(self, timeout: float) -> None:
         self._door.emptied.clear()
-        if self._state.connections:
+        if self._door.connections:
             waiting = asyncio.create_task(self._door.emptied.wait())
             await asyncio.wait([waiting], timeout=timeout)
             waiting.cancel()
 
     async def _finished(self, timeout: float) -> None:
         """A request can outlive its connection: a submit is finished for a caller who left."""
-        if self._state.tasks:
-            await asyncio.wait(tuple(self._state.tasks), timeout=timeout)
+        if self._door.tasks:
+            await asyncio.wait(tuple(self._door.tasks), timeout=timeout)
 
     def _connection(self) -> Inbound:
-        return Inbound(self._config, self._state, self._lifespan.state, self._door)
-
-    def _connections(self) -> tuple[Inbound, ...]:
-        return cast("tuple[Inbound, ...]", tuple(self._state.connections))
+        return Inbound(self._app, self._lifespan.state, self._door)
 
     def _sweep(self) -> None:
         """One timer for all deadlines of all connections, and for the Date that answers carry."""
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(self._door.limits.sweep, self._sweep)
-        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode("ascii"))]
+        self._door.date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
         now = loop.time()
-        for connection in self._connections():
+        for connection in tuple(self._door.connections):
             connection.inspect(now)

@@ -1,50 +1,68 @@
-"""Where answers are written: head and first content in one segment, and with an eye on who does not read them."""
+"""Where answers leave: held back for a client that is slow, with an eye on one that does not read at all."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from proxy.errors import CLOSE, Refusal
 
-_CONTINUE = b"HTTP/1.1 100"
+HIGH_WATER = 64 * 1024  # bytes held for one who does not take them, either way; uvicorn's figure
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+STATUS_LINES = {
+    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii") for status in range(100, 600)
+}
 
 
 class Outlet:
-    """The part of a transport that uvicorn's exchange uses.
+    """What an exchange needs of its connection; `congest` and `relieve` are what the transport says of writing."""
 
-    uvicorn writes head and content apart; each write would be a system call and, without Nagle, a segment. A head
-    waits for the content that nearly always follows at once, and leaves alone when the loop comes round without any.
-    """
+    __slots__ = ("_held", "_relief", "_transport", "_unsent", "loop", "write")
 
-    __slots__ = ("_head", "_loop", "_transport", "_unsent", "close", "is_closing")
-
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], None]
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._loop = loop
-        self._head = b""
         self._unsent = (0.0, 0)  # since when, how much
-        self.close = close
-        self.is_closing = transport.is_closing
+        self._held = False
+        self._relief: asyncio.Future[None] | None = None
+        self.loop = asyncio.get_running_loop()
+        self.write = transport.write
 
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(_CONTINUE):
-            self._head = data
-            self._loop.call_soon(self.flush)
-            return
-        self._transport.write(data)
+    @property
+    def is_congested(self) -> bool:
+        """Whether the client is slow to read."""
+        return self._relief is not None
 
-    def flush(self) -> None:
-        if self._head:
-            data, self._head = self._head, b""
-            self._transport.write(data)
+    async def relieved(self) -> None:
+        """Returns when it is congested no more, or lost."""
+        if self._relief is not None:
+            await asyncio.shield(self._relief)
+
+    def congest(self) -> None:
+        self._relief = self.loop.create_future()
+
+    def relieve(self) -> None:
+        if self._relief is not None:
+            self._relief.set_result(None)
+            self._relief = None
+
+    def hold(self) -> None:
+        """Reads no more until `release`."""
+        if not self._held:
+            self._held = True
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self._transport.resume_reading()
+
+    def cut(self) -> None:
+        if self._transport.get_write_buffer_size() > HIGH_WATER:
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def is_stalled(self, now: float, *, window: float, least: float, may_grow: bool) -> bool:
         """Whether the client took less than *least* bytes of what waits for it in the last *window* seconds.
@@ -59,11 +77,10 @@ class Outlet:
         return False
 
 
-def refusal_bytes(refusal: Refusal, common: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A whole answer that closes its connection, with the *common* fields of every answer."""
+def refusal_bytes(refusal: Refusal, date: bytes) -> bytes:
+    """A whole answer that closes its connection; *date* is the line of that field."""
     body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
     fields = [
-        *common,
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
@@ -71,4 +88,4 @@ def refusal_bytes(refusal: Refusal, common: Iterable[tuple[bytes, bytes]]) -> by
         CLOSE,
     ]
     head = b"".join(b"%b: %b\r\n" % field for field in fields)
-    return b"%b%b\r\n%b" % (STATUS_LINE[refusal.status], head, body)
+    return b"".join((STATUS_LINES[refusal.status], date, head, b"\r\n", body))

@@ -45,6 +45,7 @@ ROWS: list[set[str]] = [
         "telemetry",
         "wire",
     },
+    {"arrival", "exchange", "patience"},
     {
         "caps",
         "connection",
@@ -73,7 +74,20 @@ ROWS: list[set[str]] = [
 LEVEL = {module: level for level, row in enumerate(ROWS) for module in row}
 STAGES = {"targets", "identity", "ownership", "policy", "limits", "relay", "outcomes", "answers", "gateway"}
 PURE = {"errors", "jsontext", "breaker", "targets", "handles", "addresses", "guards", "jws", "headers", "identity"}
-PURE |= {"answers", "ownership", "cors", "policy", "schema", "outcomes", "budgets", "prices", "endings", "caps"}
+PURE |= {
+    "arrival",
+    "patience",
+    "answers",
+    "ownership",
+    "cors",
+    "policy",
+    "schema",
+    "outcomes",
+    "budgets",
+    "prices",
+    "endings",
+    "caps",
+}
 
 
 def modules() -> list[Path]:

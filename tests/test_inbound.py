@@ -18,7 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.door import ListenerLimits
 from proxy.errors import CLOSE
-from proxy.inbound import WHOLE_ANSWER, Inbound
+from proxy.exchange import EXCHANGE
+from proxy.inbound import Inbound
 
 PATIENT = dataclasses.replace(QUICK, head_time=PATIENCE, body_time=PATIENCE)
 GET = request(line=b"GET /hostile HTTP/1.1")
@@ -509,7 +510,7 @@ class Short:
                 pass
         body = b"a" * 3
         head = b"content-length: 3\r\nx: y\r\n"
-        self.said.append(scope["extensions"][WHOLE_ANSWER](200, head, body))
+        self.said.append(scope["extensions"][EXCHANGE].answer(200, head, body))
         if not self.said[-1]:
             await answer(send, body)
 
@@ -553,7 +554,7 @@ async def test_no_100_follows_a_whole_answer() -> None:
     asked: list[str] = []
 
     async def late(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"][WHOLE_ANSWER](200, b"content-length: 0\r\n", b"")
+        scope["extensions"][EXCHANGE].answer(200, b"content-length: 0\r\n", b"")
         asked.append((await receive())["type"])
 
     async with listening(late) as listener:
@@ -571,7 +572,7 @@ async def test_who_waits_for_the_client_to_leave_is_told_after_a_whole_answer() 
         await receive()
         watching = asyncio.ensure_future(receive())
         await asyncio.sleep(0)
-        scope["extensions"][WHOLE_ANSWER](200, b"content-length: 0\r\n", b"")
+        scope["extensions"][EXCHANGE].answer(200, b"content-length: 0\r\n", b"")
         told.append((await asyncio.wait_for(watching, PATIENCE))["type"])
 
     async with listening(watched) as listener, dial(listener.address) as connection:
@@ -588,7 +589,7 @@ async def test_there_is_no_whole_answer_after_a_begun_one_or_to_nobody() -> None
     finished = asyncio.Event()
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
-        whole = scope["extensions"][WHOLE_ANSWER]
+        whole = scope["extensions"][EXCHANGE].answer
         await send({"type": "http.response.start", "status": 200, "headers": []})
         said.append(whole(200, b"content-length: 0\r\n", b""))
         while (await receive())["type"] != "http.disconnect":
@@ -613,7 +614,7 @@ async def test_a_slow_reader_is_not_given_whole_answers() -> None:
 
     async def large(scope: Scope, receive: Receive, send: Send) -> None:
         body = b"a" * 100_000
-        said.append(scope["extensions"][WHOLE_ANSWER](200, b"content-length: 100000\r\n", body))
+        said.append(scope["extensions"][EXCHANGE].answer(200, b"content-length: 100000\r\n", body))
         if not said[-1]:
             await answer(send, body)
 
