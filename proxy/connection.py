@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 from typing import cast
 
-from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, TransportError
+from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, ResponseTooLarge, TransportError
 from proxy.wire import Answer, Fields
 
 HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as asyncio's streams
@@ -26,6 +27,9 @@ class Connection(asyncio.Protocol):
         self._answer = Answer(max_head=max_head)
         self._poll = select.poll()
         self._waiter: asyncio.Future[None] | None = None
+        self._most: int | None = None  # bytes that somebody waits for the whole of, who is not woken before
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self._error: TransportError | None = None
         self._open_exchange = False
         self._received = False
@@ -50,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._answer.begin()
         self._open_exchange = True
         self._received = False
+        self._most = None
         self._transport.write(message)
 
     async def head(self, deadline: float) -> tuple[int, Fields]:
@@ -73,6 +78,19 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return content
+
+    async def whole(self, deadline: float, max_body: int) -> tuple[int, Fields, bytes]:
+        """All of the answer at once: status, fields, content. Raises TransportError."""
+        self._most = max_body
+        while self._error is not None or not self._has_enough(max_body):
+            if self._error is not None:
+                raise self._error
+            await self._wait(deadline)
+        self._most = None
+        if self._answer.buffered > max_body:
+            self.abort()  # even if all of it has come by now
+            raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
+        return self._answer.status, self._answer.fields, self._answer.take()
 
     def finish(self) -> bool:
         """Ends the exchange, wherever it is. False: the connection cannot carry another one and is closed."""
@@ -98,6 +116,10 @@ class Connection(asyncio.Protocol):
         except TransportError as error:
             self._fail(error)
             return
+        if self._most is not None:
+            if self._has_enough(self._most):
+                self._wake()
+            return
         if self._answer.buffered > HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -111,23 +133,40 @@ class Connection(asyncio.Protocol):
         if self._open_exchange and not self._answer.ended:
             self._fail(ExchangeBroken(f"closed by the upstream: {exc}", sent=True, received=self._received))
         self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
         self.lost.set_result(None)
 
     async def _wait(self, deadline: float) -> None:
-        self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._expire, waiter)
+        self._waiter = self._loop.create_future()
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            self._arm()
         try:
-            await waiter
+            await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _has_enough(self, most: int) -> bool:
+        return self._answer.ended or self._answer.buffered > most
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._expire)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _expire(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():  # what came in this very turn of the loop came in time
+    def _expire(self) -> None:
+        """One timer for all exchanges, as setting and cancelling one costs more than all else here does."""
+        self._timer = None
+        if self._waiter is None or self._waiter.done():  # what came in this very turn of the loop came in time
+            return
+        if self._loop.time() < self._deadline:
+            self._arm()
+        else:
             self._fail(DeadlineExceeded("no complete answer in time", sent=True, received=self._received))
 
     def _fail(self, error: TransportError) -> None:

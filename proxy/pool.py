@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from time import monotonic
 
 from proxy.connection import Connection
 from proxy.errors import ConnectFailed, DeadlineExceeded, PoolExhausted, TransportError
@@ -136,7 +137,7 @@ class Pool:
         return connection
 
     def _reuse(self) -> Connection | None:
-        oldest = asyncio.get_running_loop().time() - self._max_idle
+        oldest = monotonic() - self._max_idle
         while self._idle:
             connection = self._idle.pop()
             if connection.idle_since > oldest and connection.is_quiet():
@@ -145,21 +146,19 @@ class Pool:
         return None
 
     def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = monotonic()
         self._idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(self._max_idle, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._max_idle, self._sweep)
 
     def _sweep(self) -> None:
         """Closes what was idle too long. `_reuse` is exact about that; this only sees to those nobody asks for."""
-        loop = asyncio.get_running_loop()
         self._sweeper = None
-        oldest = loop.time() - self._max_idle
+        oldest = monotonic() - self._max_idle
         while self._idle and self._idle[0].idle_since <= oldest:
             self._idle.popleft().abort()
         if self._idle:
-            self._sweeper = loop.call_later(self._max_idle, self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(self._max_idle, self._sweep)
 
     def _forget(self, connection: Connection) -> None:
         self._connected.discard(connection)

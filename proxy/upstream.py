@@ -17,7 +17,6 @@ from typing import Self
 
 from proxy.connection import Connection
 from proxy.dial import dial
-from proxy.errors import ResponseTooLarge
 from proxy.pool import Pool
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -177,8 +176,7 @@ class Upstream:
         connection = await self._pool.acquire(deadline)
         try:
             connection.send(request.message(self._authority))
-            status, headers = await connection.head(deadline)
-            body = await collect(connection, deadline, max_body)
+            status, headers, body = await connection.whole(deadline, max_body)
         finally:
             self._pool.release(connection)
         return UpstreamResponse(status, tuple(headers), body)
@@ -202,18 +200,6 @@ class Upstream:
 
     async def aclose(self) -> None:
         await self._pool.aclose()
-
-
-async def collect(connection: Connection, deadline: float, max_body: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := await connection.read(deadline):
-        size += len(chunk)
-        if size > max_body:
-            connection.abort()  # even if all of it has come by now
-            raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
