@@ -3,21 +3,21 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import orjson
 import pytest
-from raw_http import replies
+from raw_http import PATIENCE, replies
 
-from proxy.errors import BadRequest, Overloaded, Refusal
+from proxy.errors import BadRequest, OutcomeUnknown, Overloaded, RateLimited, Refusal
 from proxy.guards import malformed
-from proxy.outlet import Outlet, refusal_bytes
-
-HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+from proxy.outlet import HIGH_WATER, STATUS_LINES, Outlet, refusal_bytes
 
 
 class Wire:
-    """A transport that takes down its writes, with a buffer of a size to be set."""
+    """A transport that takes down what it is told, with a buffer of a size to be set."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
+        self.told: list[str] = []
         self.unsent = 0
 
     def write(self, data: bytes) -> None:
@@ -26,47 +26,88 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
-    def is_closing(self) -> bool:
-        return False
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def abort(self) -> None:
+        self.told.append("abort")
 
 
 def outlet(wire: Wire) -> Outlet:
-    return Outlet(cast(asyncio.Transport, wire), asyncio.get_running_loop(), lambda: None)
+    return Outlet(cast(asyncio.Transport, wire))
 
 
-@pytest.mark.parametrize(
-    ("pieces", "writes"),
-    [
-        ([HEAD, b"content"], [HEAD + b"content"]),
-        ([HEAD, b""], [HEAD]),
-        ([HEAD], [HEAD]),
-        ([HEAD, b"one", b"two"], [HEAD + b"one", b"two"]),
-        ([b"HTTP/1.1 100 Continue\r\n\r\n", HEAD, b"a"], [b"HTTP/1.1 100 Continue\r\n\r\n", HEAD + b"a"]),
-        ([HEAD, b"HTTP/1.1 is no head here"], [HEAD + b"HTTP/1.1 is no head here"]),
-        ([HEAD, b"one", b"HTTP/1.1 nor here", b"two"], [HEAD + b"one", b"HTTP/1.1 nor heretwo"]),
-    ],
-)
-async def test_a_head_takes_the_first_content_along(pieces: list[bytes], writes: list[bytes]) -> None:
-    """In one write where they come together; in the end every byte is written once, in order."""
+async def test_it_writes_at_once() -> None:
+    """Nothing is kept back, nor put together."""
     wire = Wire()
     to = outlet(wire)
-    for piece in pieces:
-        to.write(piece)
+    to.write(b"one")
+    to.write(b"two")
+
+    assert wire.writes == [b"one", b"two"]
+    assert to.loop is asyncio.get_running_loop()
+
+
+async def test_it_is_congested_between_the_two_words_of_the_transport() -> None:
+    """And not before; a relief that nobody needs is no harm, as of a connection that is lost."""
+    to = outlet(Wire())
+    seen = [to.is_congested]
+    for word in [to.relieve, to.congest, to.relieve, to.relieve, to.congest]:
+        word()
+        seen.append(to.is_congested)
+
+    assert seen == [False, False, True, False, False, True]
+
+
+async def test_nobody_waits_for_a_relief_without_congestion() -> None:
+    """Also when it was congested before."""
+    to = outlet(Wire())
+    to.congest()
+    to.relieve()
+
+    async with asyncio.timeout(PATIENCE):
+        await to.relieved()
+
+
+async def test_all_who_wait_are_relieved() -> None:
+    """One who gave up takes nothing from the others."""
+    to = outlet(Wire())
+    to.congest()
+    waiting = [asyncio.create_task(to.relieved()) for _ in range(3)]
     await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True, False, False]
+    to.relieve()
 
-    assert wire.writes == writes
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*waiting[1:])
 
 
-async def test_a_flush_leaves_nothing_for_later() -> None:
-    """As before a close."""
+async def test_reading_is_held_and_released_once() -> None:
+    """The transport is told of changes only."""
     wire = Wire()
     to = outlet(wire)
-    to.write(HEAD)
-    to.flush()
-    at_once = list(wire.writes)
-    await asyncio.sleep(0)
+    for word in [to.release, to.hold, to.hold, to.release, to.release, to.hold]:
+        word()
 
-    assert at_once == wire.writes == [HEAD]
+    assert wire.told == ["pause", "resume", "pause"]
+
+
+@pytest.mark.parametrize(("unsent", "way"), [(0, "close"), (HIGH_WATER, "close"), (HIGH_WATER + 1, "abort")])
+async def test_a_cut_does_not_wait_for_one_who_does_not_read(unsent: int, way: str) -> None:
+    """What little is unsent still goes; a full buffer goes nowhere."""
+    wire = Wire()
+    wire.unsent = unsent
+    outlet(wire).cut()
+
+    assert wire.told == [way]
 
 
 # (seconds, bytes unsent, whether more may be added, whether that is stalled): least 100 in a window of 10
@@ -99,13 +140,38 @@ async def test_who_does_not_read_is_found_out(name: str) -> None:
         assert to.is_stalled(now, window=10, least=100, may_grow=may_grow) is stalled
 
 
-@pytest.mark.parametrize("refusal", [BadRequest(), malformed("No"), Overloaded()], ids=lambda refusal: refusal.detail)
+REFUSALS = [BadRequest(), malformed("No"), Overloaded(), RateLimited(retry_after=3), OutcomeUnknown()]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.status}-{refusal.detail}")
 def test_a_refusal_is_a_whole_answer_and_the_last(refusal: Refusal) -> None:
-    """JSON as everywhere else, said to close once."""
-    raw = refusal_bytes(refusal, [(b"date", b"today")])
+    """JSON as everywhere else, with the fields of its own, and said to close once."""
+    raw = refusal_bytes(refusal, b"date: today\r\n")
     (reply,) = replies(raw)
 
-    assert reply.status == refusal.status
-    assert reply.headers[b"date"] == b"today"
-    assert refusal.error_type.encode() in reply.body
+    assert raw.startswith(b"HTTP/1.1 %d " % refusal.status)
+    assert reply.headers == {
+        b"date": b"today",
+        b"content-type": b"application/json",
+        b"content-length": b"%d" % len(reply.body),
+        b"cache-control": b"no-store",
+        b"connection": b"close",
+        **{name.lower(): value for name, value in refusal.headers},
+    }
     assert raw.lower().count(b"connection: close\r\n") == 1
+    assert raw.endswith(reply.body)
+    told = orjson.loads(reply.body)
+    assert told == {"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type}
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (200, b"HTTP/1.1 200 OK\r\n"),
+        (431, b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+        (599, b"HTTP/1.1 599 \r\n"),
+    ],
+)
+def test_a_status_line_has_a_phrase_where_there_is_one(status: int, line: bytes) -> None:
+    """The space after the status stands without it too (RFC 9112 section 4)."""
+    assert STATUS_LINES[status] == line
