@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import limits
 
@@ -43,8 +43,7 @@ def parse_rate(text: str) -> tuple[int, int]:
     return rates[0].amount, rates[0].get_expiry()
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What an admitted request leaves its caller, as the response fields that say so.
 
     *observed* names the rules in observe mode that would have refused.
@@ -64,7 +63,8 @@ class _Plan:
         self._standing = ", ".join(f'"{rule.name}";r=%d;t=%d' for rule in self.rules).encode()
 
     def claims(self, user: str, address: str) -> list[Claim]:
-        return [(rule, user if rule.per == "user" else address_key(address)) for rule in self.rules]
+        place = address_key(address)
+        return [(rule, user if rule.per == "user" else place) for rule in self.rules]
 
     async def spend(self, body: Windows, user: str, address: str) -> Quota:
         """Raises RateLimited and StoreAway."""
@@ -120,9 +120,10 @@ class RateLimiter:
         Raises RateLimited, and StoreAway where a rule for *action* denies without its store.
         """
         plan = self._plans[action]
+        watched = self._watched[action]
         try:
             quota = await plan.spend(self._body, user, address)
-            observed = await self._watched[action].would_refuse(self._body, user, address)
+            observed = await watched.would_refuse(self._body, user, address) if watched.rules else ()
         except StoreAway:
             if action in self._denied:
                 raise

@@ -37,6 +37,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:

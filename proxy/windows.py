@@ -89,9 +89,11 @@ class Window:
         """Whole seconds until the oldest count is forgotten, 0 where there is none."""
         if not self.total:
             return 0
-        while not self._ring[self._oldest % (SLICES + 1)]:
-            self._oldest += 1
-        return -((now - (self._oldest + SLICES + 1) * self._length) // 1000)
+        oldest = self._oldest
+        while not self._ring[oldest % (SLICES + 1)]:
+            oldest += 1
+        self._oldest = oldest
+        return -((now - (oldest + SLICES + 1) * self._length) // 1000)
 
 
 class Counts:
@@ -114,7 +116,12 @@ class Counts:
         return window
 
     def at(self, key: str, now: int) -> Window:
-        return self.find(key, now) or self._begin(key, now)
+        window = self._windows.get(key)
+        if window is None:
+            return self._begin(key, now)
+        self._windows.move_to_end(key)
+        window.advance(now)
+        return window
 
     def _begin(self, key: str, now: int) -> Window:
         """For each window that comes two empty ones go, so that no call pays for a sweep of them all."""
@@ -137,12 +144,18 @@ class MemoryWindows:
 
     async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
         now = int(self._clock() * 1000)
-        windows = [(bound.amount, self._counts[bound.name].at(key, now)) for bound, key in claims]
-        admitted = all(window.total < amount for amount, window in windows)
-        if admitted:
-            for _, window in windows:
+        admitted = True
+        windows = []
+        for bound, key in claims:
+            window = self._counts[bound.name].at(key, now)
+            admitted = admitted and window.total < bound.amount
+            windows.append((bound.amount, window))
+        standings = []
+        for amount, window in windows:
+            if admitted:
                 window.add()
-        return admitted, [(amount - window.total, window.reset(now)) for amount, window in windows]
+            standings.append((amount - window.total, window.reset(now)))
+        return admitted, standings
 
     async def give_back(self, claims: Sequence[Claim]) -> None:
         now = int(self._clock() * 1000)

@@ -49,7 +49,14 @@ class Wire:
 class Rig:
     """An exchange, and what its connection hears of it."""
 
-    def __init__(self, method: str = "GET", *, keep_alive: bool = True, expects: bool = False) -> None:
+    def __init__(
+        self,
+        method: str = "GET",
+        *,
+        keep_alive: bool = True,
+        expects: bool = False,
+        on_complete: Callable[[Exchange], None] | None = None,
+    ) -> None:
         self.wire = Wire()
         self.outlet = Outlet(cast(asyncio.Transport, self.wire))
         self.completed: list[Exchange] = []
@@ -59,7 +66,7 @@ class Rig:
             method,
             keep_alive=keep_alive,
             expects=expects,
-            on_complete=self.completed.append,
+            on_complete=on_complete or self.completed.append,
         )
 
     @property
@@ -601,14 +608,7 @@ async def test_an_exchange_that_is_remembered_keeps_no_connection() -> None:
 
     answered: list[Exchange] = []
     connection = Connection()
-    exchange = Exchange(
-        Rig().outlet,
-        Door(ListenerLimits(), [], lambda _: None),
-        "GET",
-        keep_alive=True,
-        expects=False,
-        on_complete=connection.answered,
-    )
+    exchange = Rig(on_complete=connection.answered).exchange
     kept = weakref.ref(connection)
     del connection
     gc.collect()
@@ -623,34 +623,29 @@ async def test_an_exchange_that_is_remembered_keeps_no_connection() -> None:
 async def test_what_is_complete_is_seen_complete() -> None:
     """By the one who is told: the content is written and the state is the last."""
     seen: list[tuple[bool, bytes]] = []
-    rig = Rig()
-    exchange = Exchange(
-        rig.outlet,
-        Door(ListenerLimits(), [], lambda _: None, date=DATE),
-        "GET",
-        keep_alive=True,
-        expects=False,
-        on_complete=lambda exchange: seen.append((exchange.complete, rig.written)),
-    )
-    await exchange.send(start(SIZED))
-    await exchange.send(body(b"abc", more=True))
+    rig = Rig(on_complete=lambda exchange: seen.append((exchange.complete, rig.written)))
+    await rig.send(start(SIZED), body(b"abc", more=True))
     assert seen == []
-    await exchange.send(body())
+    await rig.send(body())
 
     assert seen == [(True, HEAD_LINES + b"abc")]
 
 
 async def test_a_client_leaves_once() -> None:
-    """Who asked is told one time, when it is so already; who asks after that, or took it back, is not."""
+    """Who asked to be told is told one time, when it is so already."""
     rig = Rig()
     told: list[bool] = []
     rig.exchange.on_leave = lambda: told.append(rig.exchange.gone)
-    assert not rig.exchange.gone
     rig.exchange.leave()
     rig.exchange.leave()
+
     assert told == [True]
-    rig.exchange.on_leave = lambda: pytest.fail("it left long ago")
-    rig.exchange.on_leave = None
+
+
+async def test_nobody_need_be_told_that_a_client_left() -> None:
+    """It is so all the same."""
+    rig = Rig()
+    assert not rig.exchange.gone
     rig.exchange.leave()
 
     assert rig.exchange.gone
