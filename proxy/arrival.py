@@ -75,7 +75,6 @@ class Arrival:
         self._in_head = True
         self.url = b""
         self.fields = []
-        self.expects = False
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -83,10 +82,7 @@ class Arrival:
             raise TargetTooLong
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"expect":
-            self.expects = value.lower() == b"100-continue"
-        self.fields.append((name, value))
+        self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         size = len(self.url) + 4 * len(self.fields) + sum(map(len, chain.from_iterable(self.fields)))
@@ -98,6 +94,7 @@ class Arrival:
         if self._parser.should_upgrade():
             # The parser would end the request here and the next be read out of its body (Kludex/uvicorn#2722).
             raise malformed(NO_UPGRADE)
+        self.expects = dict(self.fields).get(b"expect", b"").lower() == b"100-continue"
         self._in_head = self._chunked = False
         self._content = 0
         self._taker.head(self)

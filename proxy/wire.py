@@ -31,6 +31,7 @@ class Answer:
     def begin(self) -> None:
         self.status = 0  # until the final head is complete
         self.fields: Fields = []
+        self._incoming: Fields = []
         self.ended = False
         self.keep_alive = False
         self.buffered = 0
@@ -78,14 +79,15 @@ class Answer:
         return ended_early
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.status == 0:  # later ones are trailers, which nobody may mistake for fields of the head
-            self.fields.append((name.lower(), value.rstrip(b" \t")))
+        self._incoming.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status == _CONTINUE:
-            self.fields.clear()
+            self._incoming.clear()
             return
+        self.fields = self._incoming
+        self._incoming = []  # later ones are trailers, which nobody may mistake for fields of the head
         self._flaw = self._judge(status)
         self.status = status
 
