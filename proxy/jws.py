@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 
 from proxy import jsontext
 from proxy.errors import MalformedJson, Unauthenticated
@@ -14,6 +15,8 @@ from proxy.jsontext import Json
 
 MAX_TOKEN = 8 * 1024  # bytes; what common servers take for one header line
 MAX_TEXT = 256  # characters of alg, kid and typ
+
+MEMORABLE = 512  # bytes of a header segment whose reading is remembered
 
 _MAX_DEPTH = 16
 
@@ -45,21 +48,31 @@ def parse(token: bytes) -> Jws:
     segments = token.split(b".", 3)
     if len(segments) != 3:
         raise Unauthenticated(reason="the token has not three segments")
-    header = _object(segments[0])
+    # All tokens of an issuer begin alike.
+    algorithm, kid, media_type = (_header_remembered if len(segments[0]) <= MEMORABLE else _header)(segments[0])
+    return Jws(
+        algorithm=algorithm,
+        kid=kid,
+        type=media_type,
+        claims=_object(segments[1]),
+        signing_input=token[: -len(segments[2]) - 1],
+        signature=_decoded(segments[2]),
+    )
+
+
+def _header(segment: bytes) -> tuple[str, str | None, str | None]:
+    header = _object(segment)
     if refused := _REFUSED & header.keys():
         raise Unauthenticated(reason=f"the token's header has {min(refused)}")
     algorithm = _text(header, "alg")
     if algorithm is None:
         raise Unauthenticated(reason="the token's header has no alg")
     media_type = _text(header, "typ")
-    return Jws(
-        algorithm=algorithm,
-        kid=_text(header, "kid"),
-        type=None if media_type is None else media_type.lower().removeprefix("application/"),
-        claims=_object(segments[1]),
-        signing_input=token[: -len(segments[2]) - 1],
-        signature=_decoded(segments[2]),
-    )
+    kid = _text(header, "kid")
+    return algorithm, kid, None if media_type is None else media_type.lower().removeprefix("application/")
+
+
+_header_remembered = lru_cache(maxsize=256)(_header)
 
 
 def decode_base64url(text: bytes) -> bytes:
