@@ -64,7 +64,8 @@ def reference() -> str:
 
 def _model(section: dict[str, Any]) -> tuple[str, bool]:
     repeated = section.get("type") == "array"
-    reference = section["items"]["$ref"] if repeated else section["$ref"]
+    # A table that may be left out is "this or null".
+    reference = section["items"]["$ref"] if repeated else section.get("anyOf", [section])[0]["$ref"]
     return reference.rpartition("/")[2], repeated
 
 

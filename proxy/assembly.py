@@ -16,13 +16,15 @@ from proxy.addresses import client_address
 from proxy.answers import JobAnswers
 from proxy.bodies import BodyBudget
 from proxy.breaker import Breaker, BreakerSettings
+from proxy.config import Config
+from proxy.cookies import SessionCookie
 from proxy.cors import Cors
 from proxy.description import describe
 from proxy.errors import StoreAway
 from proxy.front import Front
 from proxy.gateway import Gateway
 from proxy.headers import Fields
-from proxy.identity import Authenticator
+from proxy.identity import Authenticator, Caller
 from proxy.journal import Journal
 from proxy.jsontext import Json
 from proxy.ledger import Ledger
@@ -61,6 +63,7 @@ class Application:
         self._lost_settlements = 0
         self._parts = parts
         self._authenticator = Authenticator(parts.issuers, clock=time.time)
+        self._cookie = cookie_of(parts.config)
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._policy = Policy(parts.policies)
         self._public_url = f"{server.public_origin}{server.prefix}"
@@ -113,6 +116,7 @@ class Application:
         parts, fal = self._parts, self._parts.config.fal
         return Gateway(
             authenticator=self._authenticator,
+            cookie=self._cookie,
             failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
             ownership=Ownership(parts.listings, parts.handles),
             policy=self._policy,
@@ -157,14 +161,20 @@ class Application:
         )
 
     def _describe(self, fields: Fields) -> Json:
-        self._authenticator.identify(fields)
+        self._reader(fields)
         return describe(self._parts.listings, self._policy, public_url=self._public_url)
 
     async def _usage(self, fields: Fields) -> Json:
         """What this caller has left, through all that is listed. Raises as `identify` does, and StoreAway."""
-        caller = self._authenticator.identify(fields)
+        caller = self._reader(fields)
         standings = await self._spending.standings(caller, tuple(listing.endpoint for listing in self._parts.listings))
         return usage_of(standings)
+
+    def _reader(self, fields: Fields) -> Caller:
+        """Who reads one of the site's own pages; all of them are for GET."""
+        return self._authenticator.identify(
+            fields if self._cookie is None else self._cookie.as_authorization("GET", fields)
+        )
 
     async def _readiness(self) -> tuple[bool, Mapping[str, str]]:
         """fal's silence is told but does not count: it would take every replica away at once, and helps nobody."""
@@ -200,6 +210,13 @@ class Application:
             await asyncio.sleep(SWEEP_EVERY)
             with suppress(StoreAway):
                 await self._spending.sweep()
+
+
+def cookie_of(config: Config) -> SessionCookie | None:
+    if config.cookie is None:
+        return None
+    origins = (config.server.public_origin, *config.cookie.origins)
+    return SessionCookie(config.cookie.name.encode("ascii"), frozenset(origin.encode("ascii") for origin in origins))
 
 
 def upstreams_of(parts: Parts) -> dict[Surface, relay.Upstream]:

@@ -19,6 +19,7 @@ from proxy.sections import (
     DEFAULT_LIMITS,
     Admin,
     BudgetSection,
+    CookieSection,
     Document,
     Endpoint,
     Fal,
@@ -49,6 +50,7 @@ class Config:
     store: Store
     handles: HandleSecrets
     sessions: tuple[tuple[int, Session], ...]
+    cookie: CookieSection | None
     endpoints: tuple[tuple[int, Endpoint], ...]
     limits: tuple[tuple[int, Limit], ...]
     ledger: LedgerSection
@@ -91,6 +93,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         store=table("store", Store, Store()),
         handles=table("handles", HandleSecrets, HandleSecrets()),
         sessions=tables("sessions", Session),
+        cookie=_validated("cookie", CookieSection, document["cookie"], problems) if "cookie" in document else None,
         endpoints=tables("endpoints", Endpoint),
         limits=tables("limits", Limit) if "limits" in document else tuple(enumerate(DEFAULT_LIMITS)),
         ledger=table("ledger", LedgerSection, LedgerSection()),

@@ -10,6 +10,7 @@ from starlette.types import Receive
 from proxy import headers
 from proxy.answers import Answer, JobAnswers, job_named
 from proxy.bodies import BodyBudget, json_content_type, read_body
+from proxy.cookies import SessionCookie
 from proxy.endings import ending_of
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.identity import Authenticator, Caller
@@ -52,6 +53,7 @@ class Gateway:
         self,
         *,
         authenticator: Authenticator,
+        cookie: SessionCookie | None,
         failed_logins: FailedLogins,
         ownership: Ownership,
         policy: Policy,
@@ -63,6 +65,7 @@ class Gateway:
         body_budget: BodyBudget,
     ) -> None:
         self._authenticator = authenticator
+        self._cookie = cookie
         self._failed_logins = failed_logins
         self._ownership = ownership
         self._policy = policy
@@ -89,8 +92,11 @@ class Gateway:
 
     def _identify(self, request: Request) -> Caller:
         try:
+            fields = request.headers
+            if self._cookie is not None:
+                fields = self._cookie.as_authorization(request.method, fields)
             return self._authenticator.identify(
-                request.headers, before_verifying=lambda: self._failed_logins.check(request.address)
+                fields, before_verifying=lambda: self._failed_logins.check(request.address)
             )
         except Unauthenticated:
             self._failed_logins.record(request.address)

@@ -26,6 +26,8 @@ _ONCE = frozenset(
         b"authorization",
         b"idempotency-key",
         b"x-fal-target-url",
+        b"origin",
+        b"sec-fetch-site",
     }
 )
 

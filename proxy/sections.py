@@ -1,49 +1,25 @@
-"""The tables of the configuration file, and what a value can be checked for alone."""
+"""The tables of the configuration file, and what a section can be checked for alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+)
 
 from proxy.budgets import WhenAway
-from proxy.limits import parse_rate
 from proxy.targets import Action, endpoint_id
-from proxy.upstream import Origin
+from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
 
-
-def _origin(text: str) -> str:
-    Origin.parse(text)
-    return text.rstrip("/")
-
-
-def _rate(text: str) -> str:
-    parse_rate(text)
-    return text
-
-
-def _zone(text: str) -> str:
-    if text not in available_timezones():
-        raise ValueError("not the name of a time zone")
-    return text
-
-
-def _number(value: JsonValue) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")  # noqa: TRY004 pydantic turns only a ValueError into a problem
-    return value
-
-
-# A plain union would put the name of the branch that failed into the key of a problem.
-Number = Annotated[JsonValue, AfterValidator(_number)]
-OriginText = Annotated[str, AfterValidator(_origin)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-Units = Annotated[float, Field(ge=0, le=1e9)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-Mode = Literal["enforce", "observe"]
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
 
 
@@ -124,6 +100,26 @@ class Session(Section):
     scope_claim: str = "scope"
 
 
+class CookieSection(Section):
+    """A cookie that may bring the session token of pages of our own origin; the login service sets it, never we.
+
+    Without this table no cookie is looked at; with it one counts only where no Authorization field is sent. *origins*
+    are further ones at which this service is reached. A name without `__Host-` or `__Secure-`, which anyone on the
+    network may set, takes *insecure_name*; only `__Host-` keeps other hosts of the domain from setting it.
+    """
+
+    insecure_name: bool = False
+    name: str = Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
+    origins: tuple[OriginText, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _kept_from_neighbours(cls, name: str, info: ValidationInfo) -> str:
+        if not name.startswith(("__Host-", "__Secure-")) and not info.data.get("insecure_name"):
+            raise ValueError("must start with __Host- or __Secure-, or else insecure_name must be true")
+        return name
+
+
 class Endpoint(Section):
     """One model endpoint that callers may use; whatever is not listed is refused."""
 
@@ -159,7 +155,7 @@ class BudgetSection(Section):
     name: Name
     per: Literal["user", "claim", "endpoint", "global"]
     window: str = Field(pattern=r"^(day|month|[1-9][0-9]{0,3}h)$")
-    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    zone: Zone = "UTC"
     limit: Units | None = None
     claim: str | None = None
     tiers: dict[str, Units] = Field(default_factory=dict)
@@ -187,7 +183,7 @@ class Limit(Section):
     name: Name
     per: Literal["user", "address"]
     actions: tuple[Action, ...] = Field(min_length=1)
-    rate: Annotated[str, AfterValidator(_rate)]
+    rate: Rate
     when_away: WhenAway = "deny"
     mode: Mode = "enforce"
 
@@ -210,6 +206,7 @@ class Document(Section):
     store: Store = Store()
     handles: HandleSecrets = HandleSecrets()
     sessions: tuple[Session, ...] = ()
+    cookie: CookieSection | None = None
     endpoints: tuple[Endpoint, ...] = ()
     limits: tuple[Limit, ...] = DEFAULT_LIMITS
     ledger: LedgerSection = LedgerSection()

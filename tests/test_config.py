@@ -48,6 +48,14 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
         {"server": {"public_origin": "https://a.test", "trusted_proxies": ["10.0.0.1/8x"]}},
         "server.trusted_proxies[0]",
     ),
+    "cookie-name": ({"cookie": {"name": "session"}}, "cookie.name"),
+    "cookie-prefix-in-lower-case": ({"cookie": {"name": "__host-session"}}, "cookie.name"),
+    "cookie-name-not-meant": ({"cookie": {"name": "session", "insecure_name": False}}, "cookie.name"),
+    "cookie-name-with-a-blank": ({"cookie": {"name": "__Host-a b"}}, "cookie.name"),
+    "cookie-name-with-a-value": ({"cookie": {"name": "__Host-a=b"}}, "cookie.name"),
+    "cookie-without-name": ({"cookie": {}}, "cookie.name"),
+    "cookie-origin": ({"cookie": {"name": "__Host-a", "origins": ["https://a.test/"]}}, "cookie.origins[0]"),
+    "cookie-null-origin": ({"cookie": {"name": "__Host-a", "origins": ["null"]}}, "cookie.origins[0]"),
     "bad-prefix": ({"server": {"public_origin": "https://a.test", "prefix": "api"}}, "server.prefix"),
     "port": ({"admin": {"port": 70000}}, "admin.port"),
     "algorithm": (
@@ -153,3 +161,29 @@ def test_the_documents_are_what_the_models_say(name: str, write: str) -> None:
     spec.loader.exec_module(generate)
 
     assert (ROOT / "docs" / name).read_text() == getattr(generate, write)()
+
+
+def test_a_cookie_is_configured_or_none_counts() -> None:
+    """No table, no cookie; a name that anyone may set must be meant."""
+    loopback = read_small(cookie={"name": "session", "insecure_name": True})
+
+    assert read_small().cookie is None
+    assert read_small(cookie={"name": "__Host-session"}).problems == ()
+    assert (loopback.problems, loopback.cookie is not None) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("https://app.example.com", "https://app.example.com"),
+        ("https://App.Example.com:443", "https://app.example.com"),
+        ("https://app.example.com:8443", "https://app.example.com:8443"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_write_it(written: str, kept: str) -> None:
+    """In lower case and without the scheme's own port: what it is compared with comes from a browser."""
+    config = read_small(server={"public_origin": written, "cors_origins": [written]})
+
+    assert (config.server.public_origin, config.server.cors_origins) == (kept, (kept,))
