@@ -11,14 +11,15 @@ from proxy import headers
 from proxy.answers import Answer
 from proxy.errors import Forbidden
 
-# What fal's clients send on every call, and what they read from every answer.
+# What fal's clients send from a browser, whether or not it goes on to fal, and all that answers tell in fields.
 _ALLOW_HEADERS = (
     b"accept, authorization, content-type, idempotency-key, x-fal-target-url, "
-    b"x-fal-queue-priority, x-fal-request-timeout, x-fal-request-start-timeout, x-fal-runner-hint, x-fal-no-retry"
+    b"x-fal-queue-priority, x-fal-request-timeout, x-fal-request-start-timeout, x-fal-runner-hint, x-fal-no-retry, "
+    b"x-fal-object-lifecycle, x-fal-object-lifecycle-preference, x-fal-user-agent, x-fal-client-proxy"
 )
 _EXPOSE_HEADERS = (
     b"x-fal-request-id, x-fal-request-timeout-type, x-fal-error-type, retry-after, "
-    b"ratelimit, ratelimit-policy, idempotent-replayed"
+    b"ratelimit, ratelimit-policy, idempotent-replayed, would-deny, www-authenticate"
 )
 _MAX_AGE = b"600"  # seconds; browsers cap it near this anyway, and a removed origin should not linger
 

@@ -57,7 +57,8 @@ class Door:
     """*trusted* proxies bring many clients: no cap by address for them. *report* takes a word for each thing ended.
 
     While *draining*, every answer closes its connection. *emptied* is set whenever the last connection goes. *tasks*
-    run the application; one can outlive its connection. *date* is the line of the Date field (RFC 9110 section 6.6.1).
+    run the application; one can outlive its connection. *common* are the lines that every answer has, Date the first
+    (RFC 9110 section 6.6.1).
     """
 
     limits: ListenerLimits
@@ -68,7 +69,7 @@ class Door:
     crowd: Counter[str] = field(default_factory=Counter)
     connections: set[Watched] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    date: bytes = b""
+    common: bytes = b""
 
     def enter(self, address: str) -> str | None:
         """What to `leave` as; "" for what is not counted, None where there are too many from *address*.

@@ -141,7 +141,7 @@ class Exchange:
         self._expects = False
         connection = b"" if self.keep_alive else b"connection: close\r\n"
         content = b"" if self._method == "HEAD" else content
-        self._outlet.write(b"".join((STATUS_LINES[status], self._door.date, head, connection, b"\r\n", content)))
+        self._outlet.write(b"".join((STATUS_LINES[status], self._door.common, head, connection, b"\r\n", content)))
         self._complete()
         return True
 
@@ -179,7 +179,7 @@ class Exchange:
             self._chunked, self._left = True, None
             lines += b"transfer-encoding: chunked\r\n"
         # It waits for the content that nearly always follows at once: one system call and one segment for both.
-        self._head = b"".join((STATUS_LINES[status], self._door.date, lines, b"\r\n"))
+        self._head = b"".join((STATUS_LINES[status], self._door.common, lines, b"\r\n"))
         self._outlet.loop.call_soon(self.flush)
 
     def _continue(self, content: bytes, *, more: bool) -> None:

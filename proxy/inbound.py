@@ -52,7 +52,7 @@ class Inbound(asyncio.Protocol):
         if self._key is None or len(self._door.connections) > self._limits.connections:
             self._patience.phase = ENDED
             self._door.report("too_many_connections")
-            self._outlet.write(refusal_bytes(Overloaded(), self._door.date))
+            self._outlet.write(refusal_bytes(Overloaded(), self._door.common))
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -212,7 +212,7 @@ class Inbound(asyncio.Protocol):
         if phase is BODY and exchange is not None:
             exchange.leave()
         if phase is not BODY or exchange is None or not exchange.started:
-            self._outlet.write(refusal_bytes(refusal, self._door.date))
+            self._outlet.write(refusal_bytes(refusal, self._door.common))
         self._linger()
 
     def _break_off(self, exchange: Exchange) -> None:
@@ -220,7 +220,7 @@ class Inbound(asyncio.Protocol):
         if exchange.started:
             exchange.cut()
         else:
-            self._outlet.write(refusal_bytes(Defect(), self._door.date))
+            self._outlet.write(refusal_bytes(Defect(), self._door.common))
             exchange.gone = True
             self._close()
 

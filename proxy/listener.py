@@ -25,6 +25,7 @@ class Listener:
 
     *report* is told in a word of everything that ends before *app* could see it: `malformed_request`,
     `head_too_large`, `target_too_long`, `content_too_large`, `request_timeout`, `slow_reader`, `too_many_connections`.
+    *always* are fields of every answer, also of those.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Listener:
         limits: ListenerLimits | None = None,
         trusted: Sequence[Network] = (),
         lifespan: Literal["on", "off"] = "off",
+        always: Sequence[tuple[bytes, bytes]] = (),
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._always = b"".join([b"%b: %b\r\n" % field for field in always])
         self._app = app
         # Of uvicorn only the lifespan is used, and its configuration for that.
         self._config = Config(
@@ -116,7 +119,8 @@ class Listener:
         """One timer for all deadlines of all connections, and for the Date that answers carry."""
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(self._door.limits.sweep, self._sweep)
-        self._door.date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
+        date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
+        self._door.common = date + self._always
         now = loop.time()
         for connection in tuple(self._door.connections):
             connection.inspect(now)

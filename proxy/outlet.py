@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import orjson
 
+from proxy.answers import PROTECTIVE
 from proxy.errors import CLOSE, Refusal
 
 HIGH_WATER = 64 * 1024  # bytes held for one who does not take them, either way; uvicorn's figure
@@ -77,15 +78,15 @@ class Outlet:
         return False
 
 
-def refusal_bytes(refusal: Refusal, date: bytes) -> bytes:
-    """A whole answer that closes its connection; *date* is the line of that field."""
+def refusal_bytes(refusal: Refusal, common: bytes) -> bytes:
+    """A whole answer that closes its connection; *common* are the lines that every answer has."""
     body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
     fields = [
+        *PROTECTIVE,
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
         *(field for field in refusal.headers if field != CLOSE),
         CLOSE,
     ]
     head = b"".join(b"%b: %b\r\n" % field for field in fields)
-    return b"".join((STATUS_LINES[refusal.status], date, head, b"\r\n", body))
+    return b"".join((STATUS_LINES[refusal.status], common, head, b"\r\n", body))

@@ -49,6 +49,14 @@ class Server(Section):
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_connections_per_address: int = Field(default=100, ge=1)
     drain_seconds: float = Field(default=5.0, ge=0, le=300)
+    hsts_seconds: int = Field(default=0, ge=0, le=2 * 366 * 86_400)
+
+    @field_validator("hsts_seconds")
+    @classmethod
+    def _behind_tls(cls, seconds: int, info: ValidationInfo) -> int:
+        if seconds and not str(info.data.get("public_origin", "https:")).startswith("https:"):
+            raise ValueError("Strict-Transport-Security is for a public_origin with https (RFC 6797 section 7.2)")
+        return seconds
 
 
 class Admin(Section):

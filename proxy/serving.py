@@ -38,6 +38,7 @@ class Service:
             limits=replace(ListenerLimits(), per_address=server.max_connections_per_address),
             trusted=server.trusted_proxies,
             lifespan="on",
+            always=_transport_security(server.hsts_seconds),
             report=self._application.refused_early,
         )
         self._admin = Listener(self._application.metrics)
@@ -67,6 +68,11 @@ class Service:
         await self._admin.stop(0)
         self._journal.write({"event": "stopped"})
         self._journal.close()
+
+
+def _transport_security(seconds: int) -> list[tuple[bytes, bytes]]:
+    """RFC 6797. Whether it holds for subdomains too is for whoever owns them to say."""
+    return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
 
 
 def _told(address: tuple[str, int]) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from proxy.answers import refused
+from proxy.answers import PROTECTIVE, refused
 from proxy.errors import MethodNotAllowed, NotFound, Refusal
 from proxy.headers import Fields
 from proxy.jsontext import Json
@@ -80,6 +80,8 @@ def create_metrics(exposition: Callable[[], bytes]) -> Starlette:
     """The admin listener's only page, in the Prometheus text format."""
 
     async def metrics(_: Request) -> Response:
-        return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        response = Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        response.raw_headers.extend(PROTECTIVE)
+        return response
 
     return Starlette(routes=[Route("/metrics", metrics, methods=["GET"])])

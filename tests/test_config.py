@@ -48,6 +48,7 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
         {"server": {"public_origin": "https://a.test", "trusted_proxies": ["10.0.0.1/8x"]}},
         "server.trusted_proxies[0]",
     ),
+    "hsts-without-tls": ({"server": {"public_origin": "http://127.0.0.1", "hsts_seconds": 60}}, "server.hsts_seconds"),
     "cookie-name": ({"cookie": {"name": "session"}}, "cookie.name"),
     "cookie-prefix-in-lower-case": ({"cookie": {"name": "__host-session"}}, "cookie.name"),
     "cookie-name-not-meant": ({"cookie": {"name": "session", "insecure_name": False}}, "cookie.name"),

@@ -62,7 +62,7 @@ class Rig:
         self.completed: list[Exchange] = []
         self.exchange = Exchange(
             self.outlet,
-            Door(ListenerLimits(), [], lambda _: None, date=DATE),
+            Door(ListenerLimits(), [], lambda _: None, common=DATE),
             method,
             keep_alive=keep_alive,
             expects=expects,

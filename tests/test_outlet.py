@@ -7,6 +7,7 @@ import orjson
 import pytest
 from raw_http import PATIENCE, replies
 
+from proxy.answers import PROTECTIVE
 from proxy.errors import BadRequest, OutcomeUnknown, Overloaded, RateLimited, Refusal
 from proxy.guards import malformed
 from proxy.outlet import HIGH_WATER, STATUS_LINES, Outlet, refusal_bytes
@@ -154,7 +155,7 @@ def test_a_refusal_is_a_whole_answer_and_the_last(refusal: Refusal) -> None:
         b"date": b"today",
         b"content-type": b"application/json",
         b"content-length": b"%d" % len(reply.body),
-        b"cache-control": b"no-store",
+        **dict(PROTECTIVE),
         b"connection": b"close",
         **{name.lower(): value for name, value in refusal.headers},
     }
