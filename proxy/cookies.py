@@ -33,8 +33,8 @@ class SessionCookie:
         """*fields* as they are, or where no Authorization is among them, the session cookie as one.
 
         An Authorization of any kind decides alone: what is wrong with it never falls back to the cookie. Raises
-        Unauthenticated (several cookies of the name, or no token in it), Forbidden and UnsupportedMediaType (as
-        `same_origin` does), HeadTooLarge.
+        Forbidden (as `same_origin`), UnsupportedMediaType where more than a read is not declared as JSON,
+        Unauthenticated where the name comes twice or holds no token, and HeadTooLarge.
         """
         if first(fields, b"authorization") is not None:
             return fields
@@ -42,6 +42,8 @@ class SessionCookie:
         if not found:
             return fields
         same_origin(method, fields, self.origins)
+        if method not in _READS:
+            _declared_as_json(fields)
         if len(found) > 1:
             raise Unauthenticated(reason="several session cookies")
         if _TOKEN.fullmatch(found[0]) is None:
@@ -62,18 +64,19 @@ def same_origin(method: str, fields: Fields, origins: Collection[bytes]) -> None
     """Whether a page of ours made the browser send this: Sec-Fetch-Site says so, or else Origin, and neither denies it.
 
     A read with neither passes: browsers before 2023 send none with a page's own GET; it changes nothing, and its answer
-    opens to no other origin. Raises Forbidden, and UnsupportedMediaType for all but a read that is not declared as
-    JSON, which no form can be (OWASP CSRF Prevention Cheat Sheet; W3C Fetch Metadata).
+    opens to no other origin. Raises Forbidden (OWASP CSRF Prevention Cheat Sheet; W3C Fetch Metadata).
     """
     site, origin = first(fields, b"sec-fetch-site"), first(fields, b"origin")
     if site not in (None, _SAME_ORIGIN):
         raise _cross_site("Sec-Fetch-Site is not same-origin")
     if origin is not None and origin not in origins:
         raise _cross_site("Origin is not ours")
-    if method in _READS:
-        return
-    if site is None and origin is None:
+    if site is None and origin is None and method not in _READS:
         raise _cross_site("neither Sec-Fetch-Site nor Origin")
+
+
+def _declared_as_json(fields: Fields) -> None:
+    """Which no form can be, even where there is no body. Raises UnsupportedMediaType."""
     if not first(fields, b"content-type"):
         raise UnsupportedMediaType()
     json_content_type(fields)

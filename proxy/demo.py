@@ -19,6 +19,7 @@ from proxy.parts import Parts, vet
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 from proxy.serving import Service, stop_signal
+from proxy.signin import SignIn, cookie_name
 from proxy.welcome import welcome
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
@@ -75,7 +76,7 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
         planned = plan(origin=origin, upstream=upstream, fal_key=fal_key)
-        service = Service(planned.parts, log=log)
+        service = Service(planned.parts, log=log, around=lambda app: SignIn(app, origin=origin, tokens=planned.tokens))
         await service.start(sock=listening)
         print(_for_scripts(planned, upstream) if as_json else _for_people(planned, upstream), flush=True)
         await stopping.wait()
@@ -121,6 +122,7 @@ def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxi
         "sessions": [
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],
+        "cookie": {"name": cookie_name(origin), "insecure_name": origin.startswith("http:")},
         "endpoints": [{"id": ENDPOINT}],
     }
     environ = {

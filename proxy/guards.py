@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv6Address
 
 from starlette.types import Scope
@@ -36,7 +36,7 @@ _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rb"(%b(?:\.%b)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?" % (_LABEL, _LABEL))
 
 
-def guard(scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset()) -> None:
+def guard(scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset(), methods: Sequence[str] = METHODS) -> None:
     """Raises BadRequest, which ends the connection, or MethodNotAllowed.
 
     *allowed_hosts* are names in lower case without a port; none of them means any. The Host decides nothing else.
@@ -54,8 +54,8 @@ def guard(scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset()) -> No
     host = _host(found.get(b"host", b""))
     if host is None or (allowed_hosts and host not in allowed_hosts):
         raise malformed("One valid Host header is needed, naming this service")
-    if scope["method"] not in METHODS:
-        raise MethodNotAllowed(METHODS)
+    if scope["method"] not in methods:
+        raise MethodNotAllowed(methods)
 
 
 def check_request_line(version: str, target: bytes) -> None:

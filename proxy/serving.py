@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import orjson
 import uvloop
+from starlette.types import ASGIApp
 
 from proxy.assembly import Application
 from proxy.door import ListenerLimits
@@ -26,15 +27,18 @@ _GRACE_OVER_DEADLINE = 2.0
 
 
 class Service:
-    """The public and the admin listener of one application. *log* is the descriptor of the journal."""
+    """The public and the admin listener of one application. *log* is the descriptor of the journal.
 
-    def __init__(self, parts: Parts, *, log: int) -> None:
+    *around* may put another application in front of the public one.
+    """
+
+    def __init__(self, parts: Parts, *, log: int, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> None:
         server = parts.config.server
         self._config = parts.config
         self._journal = Journal(log, secrets=[parts.fal_key, parts.fal_key.rpartition(":")[2]])
         self._application = Application(parts, self._journal)
         self._public = Listener(
-            self._application.public,
+            around(self._application.public),
             limits=replace(ListenerLimits(), per_address=server.max_connections_per_address),
             trusted=server.trusted_proxies,
             lifespan="on",

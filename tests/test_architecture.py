@@ -58,7 +58,7 @@ ROWS: list[set[str]] = [
         "redis_windows",
     },
     {"cookies", "cors", "dial", "inbound", "keys", "pool", "site", "validation"},
-    {"identity", "listener", "minting", "schema", "upstream"},
+    {"identity", "listener", "minting", "schema", "signin", "upstream"},
     {"budgets", "outcomes", "ownership", "values"},
     {"endings", "ledger", "ledger_keys", "policy", "sections"},
     {"config", "description", "redis_ledger", "relay", "replays", "spending", "sqlite_ledger"},

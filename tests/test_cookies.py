@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.cookies import MAX_COOKIES, SessionCookie, same_origin
 from proxy.errors import Forbidden, HeadTooLarge, Refusal, Unauthenticated, UnsupportedMediaType
@@ -13,6 +16,7 @@ HERE, ALSO_HERE = b"https://gate.example.com", b"https://www.example.com"
 COOKIE = SessionCookie(NAME, frozenset({HERE, ALSO_HERE}))
 TOKEN = b"eyJh.eyJz.c2ln"
 SESSION = NAME + b"=" + TOKEN
+BEARER = ((b"authorization", b"Bearer " + TOKEN),)
 SAME = (b"sec-fetch-site", b"same-origin")
 JSON = (b"content-type", b"application/json")
 
@@ -116,21 +120,22 @@ CONTENT = {
 @pytest.mark.parametrize("content", CONTENT)
 def test_what_no_form_can_send(method: str, content: bytes) -> None:
     """All but reads are declared as JSON, with a body or without."""
-    fields = [SAME, (b"content-type", content)]
+    fields = [SAME, (b"cookie", SESSION), (b"content-type", content)]
     if CONTENT[content]:
-        same_origin(method, fields, COOKIE.origins)
+        assert COOKIE.as_authorization(method, fields) == BEARER
         return
     with pytest.raises(UnsupportedMediaType):
-        same_origin(method, fields, COOKIE.origins)
+        COOKIE.as_authorization(method, fields)
 
 
 def test_nothing_declared() -> None:
     """An empty cancel, too, says what its body is not; who sent it is looked at first."""
     with pytest.raises(UnsupportedMediaType):
-        same_origin("PUT", [SAME], COOKIE.origins)
+        COOKIE.as_authorization("PUT", [SAME, (b"cookie", SESSION)])
     with pytest.raises(Forbidden):
-        same_origin("PUT", [site(b"cross-site")], COOKIE.origins)
-    same_origin("GET", [SAME], COOKIE.origins)
+        COOKIE.as_authorization("PUT", [site(b"cross-site"), (b"cookie", SESSION)])
+
+    assert COOKIE.as_authorization("GET", [SAME, (b"cookie", SESSION)]) == BEARER
 
 
 # --- which cookie is the session --------------------------------------------------------------------------------------
@@ -219,3 +224,24 @@ def test_who_sent_it_is_looked_at_before_what_it_says() -> None:
             COOKIE.as_authorization("GET", [site(b"cross-site"), (b"cookie", cookie)])
         with pytest.raises(Forbidden):
             COOKIE.as_authorization("POST", [JSON, (b"cookie", cookie)])
+
+
+@settings(deadline=None)
+@given(
+    method=st.sampled_from(["GET", "POST", "PUT"]),
+    fields=st.lists(
+        st.tuples(
+            st.sampled_from([b"cookie", b"origin", b"sec-fetch-site", b"content-type", b"authorization"]),
+            st.binary(max_size=40) | st.sampled_from([SESSION, HERE, b"same-origin", b"application/json"]),
+        ),
+        max_size=5,
+    ),
+)
+def test_no_bytes_break_it(method: str, fields: Fields) -> None:
+    """Whatever comes is left as it is, refused, or a token that stands in the one cookie of the name."""
+    with suppress(Refusal):
+        seen = COOKIE.as_authorization(method, fields)
+        if seen is not fields:
+            assert b"authorization" not in dict(fields)
+            assert sum(value.count(NAME) for name, value in fields if name == b"cookie") == 1
+            assert [value for _, value in seen] == [b"Bearer " + TOKEN]

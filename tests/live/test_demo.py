@@ -18,6 +18,7 @@ import httpx2
 from PIL import Image, ImageChops
 from rig import CLIENTS, PATIENCE, program, until
 
+from proxy.demo import ENDPOINT
 from proxy.welcome import PICTURE
 
 COMMAND = [str(Path(sys.executable).with_name("fal-proxy")), "demo", "--port", "0"]
@@ -122,6 +123,32 @@ def test_javascript_as_pasted() -> None:
     *states, last = done.stdout.split("\n")[:-1]
     assert states[-1] == "COMPLETED"
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/files/\S+ [0-9a-f-]{36}\.[\w-]{24}", last)
+
+
+def test_a_user_signs_in_with_a_cookie() -> None:
+    """The page's way: pick a user, get a cookie, call with it from the same origin; nobody else's page can."""
+    with demo("--json") as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        ours = {"origin": url, "sec-fetch-site": "same-origin"}
+        evil = {"origin": "https://evil.test", "sec-fetch-site": "cross-site"}
+        submit, job = f"/api/fal/queue/{ENDPOINT}", {"image_url": PICTURE, "prompt": "a"}
+        with httpx2.Client(base_url=url, trust_env=False) as browser:
+            users = browser.get("/demo/users").json()
+            before = browser.get("/api/fal/usage", headers=ours)
+            forged = browser.post("/demo/session", json={"user": "alice"}, headers=evil)
+            signed = browser.post("/demo/session", json={"user": "alice"}, headers=ours)
+            submitted = browser.post(submit, json=job, headers=ours)
+            crossed = browser.post(submit, json=job, headers=evil)
+            polled = browser.get(submitted.json()["status_url"], headers={"sec-fetch-site": "same-origin"})
+            left = browser.delete("/demo/session", headers=ours)
+            after = browser.get("/api/fal/usage", headers=ours)
+
+    assert users == {"users": ["alice", "bob"]}
+    assert [a.status_code for a in (before, forged, signed, submitted, crossed)] == [401, 403, 204, 200, 403]
+    assert polled.status_code in (200, 202)
+    assert (left.status_code, after.status_code) == (204, 401)
+    assert re.fullmatch(r"fal-session=[\w.-]+; Path=/; HttpOnly; SameSite=Strict", signed.headers["set-cookie"])
 
 
 def test_interrupted() -> None:
