@@ -16,8 +16,6 @@ from proxy.addresses import client_address
 from proxy.answers import JobAnswers
 from proxy.bodies import BodyBudget
 from proxy.breaker import Breaker, BreakerSettings
-from proxy.config import Config
-from proxy.cookies import SessionCookie
 from proxy.cors import Cors
 from proxy.description import describe
 from proxy.errors import StoreAway
@@ -63,7 +61,7 @@ class Application:
         self._lost_settlements = 0
         self._parts = parts
         self._authenticator = Authenticator(parts.issuers, clock=time.time)
-        self._cookie = cookie_of(parts.config)
+        self._cookie = parts.cookie
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._policy = Policy(parts.policies)
         self._public_url = f"{server.public_origin}{server.prefix}"
@@ -210,13 +208,6 @@ class Application:
             await asyncio.sleep(SWEEP_EVERY)
             with suppress(StoreAway):
                 await self._spending.sweep()
-
-
-def cookie_of(config: Config) -> SessionCookie | None:
-    if config.cookie is None:
-        return None
-    origins = (config.server.public_origin, *config.cookie.origins)
-    return SessionCookie(config.cookie.name.encode("ascii"), frozenset(origin.encode("ascii") for origin in origins))
 
 
 def upstreams_of(parts: Parts) -> dict[Surface, relay.Upstream]:

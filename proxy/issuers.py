@@ -1,4 +1,4 @@
-"""Who may vouch for callers: issuers and their keys, made from the [[sessions]] of a configuration."""
+"""Who may vouch for callers: issuers and their keys, made from the [[sessions]] of a configuration, and its [cookie]."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.config import Config, secret
+from proxy.cookies import SessionCookie
 from proxy.identity import Issuer
 from proxy.keys import VerificationKey, hmac_key, public_key
 from proxy.sections import Session
@@ -28,6 +29,13 @@ def issuer_of(config: Config, session: Session, known: Issuer | None) -> Issuer:
         scope_claim=session.scope_claim,
     )
     return issuer if known is None else _merged(known, issuer)
+
+
+def cookie_of(config: Config) -> SessionCookie | None:
+    if config.cookie is None:
+        return None
+    origins = (config.server.public_origin, *config.cookie.origins)
+    return SessionCookie(config.cookie.name.encode("ascii"), frozenset(origin.encode("ascii") for origin in origins))
 
 
 def _verification_key(config: Config, session: Session) -> VerificationKey:

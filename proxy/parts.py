@@ -13,10 +13,11 @@ from typing import TypeVar
 from proxy.allowances import budget_of, rule_of, terms_of
 from proxy.budgets import Budget, InFlight
 from proxy.config import Config, secret
+from proxy.cookies import SessionCookie
 from proxy.errors import ConfigError, Problem
 from proxy.handles import Handles
 from proxy.identity import Issuer
-from proxy.issuers import issuer_of
+from proxy.issuers import cookie_of, issuer_of
 from proxy.limits import Rule, parse_rate
 from proxy.ownership import Listing
 from proxy.policy import EndpointPolicy, Rules
@@ -42,6 +43,7 @@ class Parts:
     fal_key: str = field(repr=False)
     handles: Handles
     issuers: tuple[Issuer, ...]
+    cookie: SessionCookie | None
     listings: tuple[Listing, ...]
     policies: tuple[EndpointPolicy, ...]
     rules: tuple[Rule, ...]
@@ -68,6 +70,7 @@ def vet(config: Config) -> Parts:
         fal_key=fal_key,
         handles=handles,
         issuers=tuple(issuers),
+        cookie=cookie_of(config),
         listings=tuple(listings),
         policies=tuple(policies),
         rules=tuple(rules),
