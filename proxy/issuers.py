@@ -1,4 +1,4 @@
-"""Who may vouch for callers: issuers and their keys, made from the [[sessions]] of a configuration, and its [cookie]."""
+"""Who may vouch for callers: issuers and their keys, made from [[sessions]] and [cookie] of a configuration."""
 
 from __future__ import annotations
 

@@ -63,6 +63,7 @@ def vet(config: Config) -> Parts:
     issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
     rules, store, tls = bench.rules(), bench.store(), bench.tls()
     budgets, in_flight, prices = bench.budgets(), bench.in_flight(), bench.prices(policies)
+    bench.holds()
     if bench.problems or fal_key is None or handles is None:
         raise ConfigError(bench.problems)
     return Parts(
@@ -176,6 +177,15 @@ class _Workbench:
                 if price is not None:
                     prices[endpoint.id] = price
         return prices
+
+    def holds(self) -> None:
+        """What is held for a submit and let go before its deadline could be taken by another."""
+        ledger, submit = self._config.ledger, self._config.fal.submit_seconds
+        held = {"ledger.reservation_seconds": ledger.reservation_seconds}
+        held |= {f"in_flight[{i}].lease_seconds": section.lease_seconds for i, section in self._config.in_flight}
+        for key, seconds in held.items():
+            if seconds <= submit:
+                self.problems.append(Problem(key, f"must be more than fal.submit_seconds, which is {submit:g}"))
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal

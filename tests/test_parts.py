@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -140,3 +141,25 @@ def test_a_redis_store_is_made_from_its_url(tmp_path: Path) -> None:
 
     assert vetted(tmp_path, environ, store={"kind": "redis"}).store is not None
     assert "password" not in problems(tmp_path, bad, store={"kind": "redis"})["store.url_env"]
+
+
+@pytest.mark.parametrize(
+    ("submit_seconds", "wrong"),
+    [
+        (59.0, set()),
+        (60.0, {"ledger.reservation_seconds"}),
+        (90.0, {"ledger.reservation_seconds", "in_flight[1].lease_seconds"}),
+    ],
+)
+def test_what_is_held_for_a_submit_outlasts_it(tmp_path: Path, submit_seconds: float, wrong: set[str]) -> None:
+    """A reservation or a seat that is let go while its submit is under way would be there for a second one."""
+    rule = {"per": "user", "limit": 1}
+    sections: dict[str, Any] = {
+        "fal": {"submit_seconds": submit_seconds},
+        "ledger": {"reservation_seconds": 60},
+        "in_flight": [{"name": "long", **rule}, {"name": "short", "lease_seconds": 90, **rule}],
+    }
+    if wrong:
+        assert set(problems(tmp_path, **sections)) == wrong
+    else:
+        assert len(vetted(tmp_path, **sections).in_flight) == 2
