@@ -105,7 +105,10 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one budget means for one request: sum over *counted* buckets of *account*, plus the price, <= *limit*."""
+    """What one budget means for one request: sum over *counted* buckets of *account*, plus the price, <= *limit*.
+
+    *endpoint* is there where the budget counts each endpoint for itself.
+    """
 
     budget: str
     account: str
@@ -116,6 +119,7 @@ class Charge:
     ttl: float
     enforce: bool
     when_away: WhenAway = "deny"
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge
         ttl=span.ttl,
         enforce=budget.mode == "enforce",
         when_away=budget.when_away,
+        endpoint=endpoint if budget.per == "endpoint" else None,
     )
 
 

@@ -51,13 +51,17 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one allowance stands; of seats *used* is the jobs in flight and *reserved* is 0."""
+    """How one allowance stands; of seats *used* is the jobs in flight and *reserved* is 0.
+
+    *endpoint* is not the ledger's to know: whoever asked says it where there is one.
+    """
 
     name: str
     limit: int
     used: int
     reserved: int
     renews_at: float | None
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,9 @@ class Spending:
         now = self._clock()
         drawn = {c.account: c for endpoint in endpoints for c in charges(self._budgets, caller, endpoint, now)}
         held = {s.account: s for endpoint in endpoints for s in seats(self._in_flight, caller, endpoint)}
-        return await self._ledger.standings(tuple(drawn.values()), tuple(held.values()), now=now)
+        told = await self._ledger.standings(tuple(drawn.values()), tuple(held.values()), now=now)
+        named = [replace(s, endpoint=c.endpoint) for s, c in zip(told, drawn.values(), strict=False)]
+        return (*named, *told[len(named) :])
 
     async def aclose(self) -> None:
         for ledger in self._ledgers:

@@ -22,7 +22,10 @@ _AMOUNTS = ("used", "reserved", "refunded", "unsettled", "overrun")
 
 
 def usage_of(standings: Iterable[Standing]) -> Json:
-    """`{"budgets": [{name, limit, used, reserved, left, renews_at}], "in_flight": [{name, limit, used, left}]}`."""
+    """`{"budgets": [{name, limit, used, reserved, left, renews_at}], "in_flight": [{name, limit, used, left}]}`.
+
+    A budget that counts each endpoint for itself stands there once for each, with its `endpoint`.
+    """
     budgets: list[Json] = []
     in_flight: list[Json] = []
     for standing in standings:
@@ -34,6 +37,7 @@ def usage_of(standings: Iterable[Standing]) -> Json:
         budgets.append(
             {
                 "name": standing.name,
+                **({} if standing.endpoint is None else {"endpoint": standing.endpoint}),
                 "limit": standing.limit / MICRO,
                 "used": standing.used / MICRO,
                 "reserved": standing.reserved / MICRO,

@@ -9,6 +9,7 @@ import pytest
 from gatekit import APP, ENDPOINT, INPUT, JOB, QUEUED, Gate, Step, gate, said
 
 from proxy.errors import ConnectFailed, ExchangeBroken
+from proxy.schema import SHIPPED
 from proxy.upstream import UpstreamResponse
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
@@ -210,3 +211,22 @@ async def test_a_payload_without_a_price_is_a_422(tmp_path: Path, caplog: pytest
     assert "unpriceable words" not in json.dumps(answer["detail"])
     assert caplog.records == []
     assert g.upstream.asked == []
+
+
+async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
+    """One line an endpoint, told apart by it; what is shared by all of them stands there once, without."""
+    other = "fal-ai/hyper-sdxl"
+    schema = tmp_path / "schema.json"
+    schema.write_bytes((SHIPPED / f"{ENDPOINT}.json").read_bytes())
+    endpoints = [*PRICED, {"id": other, "price": "1", "schema_file": str(schema)}]
+    each = {"name": "each", "per": "endpoint", "window": "day", "limit": 5}
+    with paid(tmp_path, endpoints=endpoints, budgets=[each, DAILY]) as g:
+        await submit(g, num_images=2)
+        async with g.client() as client:
+            told = (await client.get("/api/fal/usage")).json()["budgets"]
+
+    assert [(one["name"], one.get("endpoint"), one["left"]) for one in told] == [
+        ("each", ENDPOINT, 3.0),
+        ("daily", None, 1.0),
+        ("each", other, 5.0),
+    ]
