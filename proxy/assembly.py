@@ -110,6 +110,13 @@ class Application:
         """Counts what the listener turned away before there was a request to log."""
         self._telemetry.refused_early(error_type)
 
+    async def warnings(self) -> tuple[str, ...]:
+        """What the operator should see to outside of the configuration. Takes no longer than a call of the store."""
+        try:
+            return await self._ledger.warnings()
+        except StoreAway as error:
+            return (f"the ledger's server did not say how it keeps what it is told: {error.reason}",)
+
     def _gateway(self) -> Gateway:
         parts, fal = self._parts, self._parts.config.fal
         return Gateway(

