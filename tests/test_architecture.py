@@ -27,7 +27,6 @@ ROWS: list[set[str]] = [
         "tls",
         "welcome",
         "windows",
-        "workers",
     },
     {
         "answers",
@@ -43,6 +42,7 @@ ROWS: list[set[str]] = [
         "targets",
         "telemetry",
         "wire",
+        "workers",
     },
     {"arrival", "outlet", "patience"},
     {
