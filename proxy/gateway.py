@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.types import Receive
 
@@ -111,7 +111,9 @@ class Gateway:
             payload = self._policy.admit(grant, body)
             attempt = await self._replays.claim(headers.first(request.headers, b"idempotency-key"), grant, payload)
             if attempt.answer is not None:
-                return attempt.answer
+                # A replay costs no allowance, but it is a request like any other: keys must not open the windows.
+                quota = await self._spending.count(grant, request.address)
+                return replace(attempt.answer, headers=(*attempt.answer.headers, *quota.headers))
             async with attempt:
                 ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
                 record.would_deny = ", ".join(ticket.observed) or None

@@ -58,6 +58,26 @@ async def test_keys_are_each_callers_own(tmp_path: Path) -> None:
     assert len({str(answer[1]["request_id"]) for answer in answers}) == 4
 
 
+async def test_a_replay_is_counted_as_a_request(tmp_path: Path) -> None:
+    """In the submit's short window, and in nothing else; beyond it the answer is still kept, for later."""
+    limit = {"name": "submits", "per": "user", "actions": ["submit"], "rate": "3/hour"}
+    priced = {"id": ENDPOINT, "price": "1"}
+    daily = {"name": "daily", "per": "user", "window": "day", "limit": 9}
+    with gate(tmp_path, queued(1), limits=[limit], endpoints=[priced], budgets=[daily]) as g:
+        async with g.client() as client:
+            key = {"idempotency-key": "k"}
+            answers = [await client.post(SUBMIT, json=INPUT, headers=key) for _ in range(4)]
+            left = (await client.get("/api/fal/usage")).json()["budgets"][0]["left"]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit"].partition(";t")[0] for answer in answers[:3]] == [
+        '"submits";r=2',
+        '"submits";r=1',
+        '"submits";r=0',
+    ]
+    assert (len(g.upstream.asked), left) == (1, 8.0)
+
+
 async def test_another_body_under_a_key_is_refused(tmp_path: Path) -> None:
     """A 422 that names the header."""
     with gate(tmp_path) as g:
