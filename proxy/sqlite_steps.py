@@ -154,16 +154,6 @@ STEPS = (
         DELETE FROM day WHERE day < NEW.args ->> 'oldest' AND reserved = 0;
     END
     """,
-    """
-    CREATE TEMP TRIGGER report INSTEAD OF INSERT ON step WHEN NEW.does = 'report' BEGIN
-        INSERT INTO answer SELECT NEW.id, json_group_array(json_array(
-            day, caller, endpoint, submits, used, reserved, refunded, unsettled, overrun
-        )) FROM (
-            SELECT * FROM day WHERE day BETWEEN NEW.args ->> 'since' AND NEW.args ->> 'until'
-            ORDER BY day, caller, endpoint
-        );
-    END
-    """,
     # Says [state] or ["stored", answer].
     """
     CREATE TEMP TRIGGER claim INSTEAD OF INSERT ON step WHEN NEW.does = 'claim' BEGIN

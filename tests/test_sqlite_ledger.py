@@ -16,7 +16,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,12 @@ from proxy.sqlite_ledger import DAYS_KEPT, GRACE, SqliteLedger
 
 PATIENT = 5.0  # where a busy machine must not decide the test
 TABLES = ("ticket", "hold", "bucket", "seat", "claim", "day")
+LINES = 200_000  # of a report that takes far longer than a step may
+MANY_LINES = f"""
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LINES})
+    INSERT INTO day (day, caller, endpoint, submits, used, reserved, refunded, unsettled, overrun)
+    SELECT '{TODAY}', printf('%064d', i), 'fal-ai/x', 1, 1, 0, 0, 0, 0 FROM n
+"""
 BOTH = pytest.mark.parametrize("kind", ["memory", "file"])
 
 
@@ -461,3 +467,35 @@ async def victim(path: str, _: str) -> None:
 if __name__ == "__main__":
     _, role, *arguments = sys.argv
     asyncio.run({"rival": rival, "victim": victim}[role](*arguments))
+
+
+async def test_a_long_report_takes_its_time(path: Path) -> None:
+    """Many times as long as a step may take."""
+    async with opened(path) as ledger:
+        await ledger.ping()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(MANY_LINES)
+        db.commit()
+    async with opened(path, timeout=0.1) as ledger:
+        assert len(await ledger.report(since=TODAY, until=TODAY)) == LINES
+
+
+async def test_a_report_waits_for_nobody(path: Path) -> None:
+    """Nor can anybody wait for it: it takes no lock that another's transaction would have to share."""
+    async with opened(path, timeout=0.1) as ledger:
+        await accepted(ledger, "job", entry(10, charge()))
+        with locked(path):
+            lines = await ledger.report(since=TODAY, until=TODAY)
+
+    assert [line.reserved for line in lines] == [10]
+
+
+async def test_a_report_of_a_closed_ledger_or_a_broken_file(path: Path) -> None:
+    """StoreAway, as from everything else."""
+    async with opened(":memory:") as memory, opened(path) as file:
+        pass
+    with path.open("wb") as ledger:
+        ledger.write(b"no database" * 1000)
+    for closed in (memory, file):
+        with pytest.raises(StoreAway):
+            await closed.report(since=TODAY, until=TODAY)
