@@ -91,15 +91,17 @@ class Gateway:
         return await self._read(request, grant, record)
 
     def _identify(self, request: Request) -> Caller:
+        fields = request.headers
+        if self._cookie is not None:
+            fields = self._cookie.as_authorization(request.method, fields)
         try:
-            fields = request.headers
-            if self._cookie is not None:
-                fields = self._cookie.as_authorization(request.method, fields)
             return self._authenticator.identify(
                 fields, before_verifying=lambda: self._failed_logins.check(request.address)
             )
         except Unauthenticated:
-            self._failed_logins.record(request.address)
+            # Without a session nothing was guessed: any page can make its visitors' browsers send such requests.
+            if headers.first(fields, b"authorization") is not None:
+                self._failed_logins.record(request.address)
             raise
 
     async def _submit(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:

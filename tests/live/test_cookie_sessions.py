@@ -433,6 +433,21 @@ def test_a_loopback_name_takes_a_flag(tmp_path_factory: pytest.TempPathFactory) 
     assert (ours.status, other.status) == (200, 403)
 
 
+def test_another_page_cannot_lock_its_visitors_out(gates: Gates) -> None:
+    """However many requests it makes a browser send, with cookies or without: a fresh session is still looked at."""
+    source = next(ADDRESSES)
+    status = f"/api/fal/queue/{APP}/requests/{gates.bad.job()}/status".encode()
+    for fields in [(CROSS,), (SESSION, CROSS), (f"Cookie: {NAME}=bad; {NAME}=bad".encode(), CROSS)] * 15:
+        ask(gates.bad.address, message("GET", status, *fields), source=source)
+    bad = message("GET", status, b"Authorization: Bearer a.b.c")
+    fresh = message("GET", status, f"Authorization: Bearer {token('carol', lifetime=601)}".encode())
+    (before,) = replies(ask(gates.bad.address, fresh, source=source))
+    for _ in range(31):
+        (refused,) = replies(ask(gates.bad.address, bad, source=source))
+
+    assert (before.status, refused.status) == (404, 429)
+
+
 def test_without_a_configured_cookie_none_counts(rig: Rig) -> None:
     """The default: a cookie is one more field that nobody reads."""
     gateway = rig.gateway(rig.upstream(Peer.gone).url)
