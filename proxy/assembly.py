@@ -167,7 +167,8 @@ class Application:
 
     def _describe(self, fields: Fields) -> Json:
         self._reader(fields)
-        return describe(self._parts.listings, self._policy, public_url=self._public_url)
+        cookie = None if self._cookie is None else self._cookie.name.decode("ascii")
+        return describe(self._parts.listings, self._policy, public_url=self._public_url, cookie=cookie)
 
     async def _usage(self, fields: Fields) -> Json:
         """What this caller has left, through all that is listed. Raises as `identify` does, and StoreAway."""

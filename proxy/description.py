@@ -17,8 +17,14 @@ _FOLLOW_UPS = {
 }
 
 
-def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str) -> Json:
-    """OpenAPI 3.1: the paths of path mode below *public_url*; their schemas stand by themselves, without references."""
+def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str, cookie: str | None = None) -> Json:
+    """OpenAPI 3.1: the paths of path mode below *public_url*; their schemas stand by themselves, without references.
+
+    *cookie* is the name of the one that may bring a session too.
+    """
+    schemes: dict[str, Json] = {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    if cookie is not None:
+        schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": cookie}
     paths: dict[str, Json] = {}
     for listing in listings:
         if Action.SUBMIT in listing.actions:
@@ -30,8 +36,8 @@ def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str) ->
         "openapi": "3.1.0",
         "info": {"title": "fal-auth-proxy", "version": __version__},
         "servers": [{"url": public_url}],
-        "security": [{"session": []}],
-        "components": {"securitySchemes": {"session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}},
+        "security": [{name: []} for name in schemes],
+        "components": {"securitySchemes": schemes},
         "paths": paths,
     }
 

@@ -148,3 +148,20 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
 
     assert 'fal_proxy_requests_total{action="submit",status="200"} 1.0' in told
     assert 'fal_proxy_refusals_total{error_type="head_too_large"} 1.0' in told
+
+
+@pytest.mark.parametrize(
+    ("sections", "schemes"),
+    [({}, ["session"]), ({"cookie": {"name": "__Host-session"}}, ["session", "cookie"])],
+    ids=["tokens", "cookies-too"],
+)
+async def test_the_description_says_how_to_bring_a_session(
+    tmp_path: Path, sections: dict[str, object], schemes: list[str]
+) -> None:
+    """By token, and by the cookie where one is configured."""
+    with gate(tmp_path, **sections) as g:
+        async with g.client() as alice:
+            told = (await alice.get("/api/fal/openapi.json")).json()
+
+    assert told["security"] == [{scheme: []} for scheme in schemes]
+    assert list(told["components"]["securitySchemes"]) == schemes
