@@ -30,6 +30,7 @@ from proxy.sections import (
     Server,
     Session,
     Store,
+    StreamsSection,
 )
 
 _ModelT = TypeVar("_ModelT", bound=Section)
@@ -46,6 +47,7 @@ class Config:
     server: Server
     admin: Admin
     fal: Fal
+    streams: StreamsSection
     store: Store
     handles: HandleSecrets
     sessions: tuple[tuple[int, Session], ...]
@@ -88,6 +90,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         server=table("server", Server, placeholder),
         admin=table("admin", Admin, Admin()),
         fal=table("fal", Fal, Fal()),
+        streams=table("streams", StreamsSection, StreamsSection()),
         store=table("store", Store, Store()),
         handles=table("handles", HandleSecrets, HandleSecrets()),
         sessions=tables("sessions", Session),
