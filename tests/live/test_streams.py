@@ -9,7 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 from gatekit import APP, AUDIENCE, ENDPOINT, FAL_KEY, INPUT, ISSUER, JOB, token
-from rig import Rig, message, until
+from live.test_demo import demo
+from rig import JSON, PATIENCE, Rig, ask, message, until
 from scripted import Peer
 from stream_rig import (
     LAST_CHUNK,
@@ -361,3 +362,27 @@ def test_strangers_get_no_stream(rig: Rig) -> None:
 
     assert len(bodies) == 1
     assert upstream.accepted == 0
+
+
+def test_a_stop_ends_streams_well() -> None:
+    """On SIGTERM: last words, the last chunk, and the process ends at once although the job runs on."""
+    with demo("--json") as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        host, port = told["url"].removeprefix("http://").split(":")
+        bearer = f"Authorization: Bearer {told['tokens']['alice']}".encode()
+        path = f"/api/fal/queue/{ENDPOINT}".encode()
+        submit = message("POST", path, bearer, JSON, body=json.dumps(INPUT).encode())
+        job = json.loads(ask((host, int(port)), submit).rpartition(b"\r\n\r\n")[2])
+        stream = job["status_url"].removeprefix(told["url"]).encode() + b"/stream"
+        with Caller((host, int(port)), message("GET", stream, bearer)) as caller:
+            caller.hear(b"IN_QUEUE")
+            started = time.monotonic()
+            process.terminate()
+            answer = caller.rest()
+            process.wait(PATIENCE)
+            took = time.monotonic() - started
+
+    assert answer.endswith(b": ended, service-stops\n\n\r\n" + LAST_CHUNK)
+    assert process.returncode == 0
+    assert took < 3
