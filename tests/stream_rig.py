@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -142,9 +141,12 @@ def stream_request(job: str, subject: str = "alice", mode: str = "path", query: 
     return message("GET", f"/api/fal/queue/{path}".encode(), bearer(subject))
 
 
-def run_request(rest: str = "", subject: str = "alice", fields: Iterable[bytes] = (), **more: object) -> bytes:
+def run_request(rest: str = "", subject: str = "alice", mode: str = "path", **more: object) -> bytes:
     body = json.dumps({**INPUT, **more}).encode()
-    return message("POST", f"/api/fal/run/{ENDPOINT}{rest}".encode(), bearer(subject), JSON, *fields, body=body)
+    if mode == "header":
+        url = f"x-fal-target-url: https://fal.run/{ENDPOINT}{rest}".encode()
+        return message("POST", b"/api/fal/proxy", bearer(subject), JSON, url, body=body)
+    return message("POST", f"/api/fal/run/{ENDPOINT}{rest}".encode(), bearer(subject), JSON, body=body)
 
 
 def content(answer: bytes) -> bytes:
