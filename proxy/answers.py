@@ -107,6 +107,11 @@ class JobAnswers:
         _parse(said)
         return Answer(status, said, (*headers, _job(handle)))
 
+    def ran(self, status: int, said: bytes, *, headers: Fields) -> Answer:
+        """As a result, but under our own request id: fal has no job that the id it gives a run would lead to."""
+        _parse(said)
+        return Answer(status, said, tuple(headers))
+
     def _addresses(self, app: str, handle: str) -> dict[str, str]:
         job = f"{self._queue}/{app}/requests/{handle}"
         return {

@@ -22,6 +22,7 @@ from proxy.errors import StoreAway
 from proxy.front import Front
 from proxy.gateway import Gateway
 from proxy.headers import Fields
+from proxy.hosts import bounds_of, stream_upstreams_of, upstreams_of
 from proxy.identity import Authenticator, Caller
 from proxy.journal import Journal
 from proxy.jsontext import Json
@@ -37,9 +38,9 @@ from proxy.replays import Replays
 from proxy.site import create_metrics, create_site
 from proxy.spending import Spending
 from proxy.sqlite_ledger import SqliteLedger
+from proxy.streams import Streams
 from proxy.targets import Surface
 from proxy.telemetry import Telemetry
-from proxy.upstream import Origin, Upstream
 from proxy.usage import usage_of
 from proxy.windows import MemoryWindows, Windows
 
@@ -66,6 +67,8 @@ class Application:
         self._policy = Policy(parts.policies)
         self._public_url = f"{server.public_origin}{server.prefix}"
         self._upstreams = upstreams_of(parts) if upstream is None else dict.fromkeys(Surface, upstream)
+        self._stream_upstreams = stream_upstreams_of(parts) if upstream is None else self._upstreams
+        self._streams = Streams(bounds_of(parts), clock=time.time)
         self._telemetry = self._make_telemetry(journal)
         self._ledger = ledger_of(parts)
         self._spending = self._make_spending()
@@ -91,13 +94,14 @@ class Application:
         telemetry.gauge(
             "upstream_active",
             "Exchanges with fal under way.",
-            lambda: sum(upstream.active for upstream in self._upstreams.values()),
+            lambda: sum(upstream.active for upstream in self._clients()),
         )
         telemetry.gauge(
             "upstream_idle",
             "Connections to fal kept open.",
-            lambda: sum(upstream.idle for upstream in self._upstreams.values()),
+            lambda: sum(upstream.idle for upstream in self._clients()),
         )
+        telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("upstream_breaker_open", "1 while fal is not asked.", lambda: self._breaker.is_open)
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
@@ -117,6 +121,13 @@ class Application:
         except StoreAway as error:
             return (f"the ledger's server did not say how it keeps what it is told: {error.reason}",)
 
+    def end_streams(self, grace: float) -> None:
+        """Those that were paid for have *grace* seconds to come to their end."""
+        self._streams.drain(grace)
+
+    def _clients(self) -> tuple[relay.Upstream, ...]:
+        return (*self._upstreams.values(), *self._stream_upstreams.values())
+
     def _gateway(self) -> Gateway:
         parts, fal = self._parts, self._parts.config.fal
         return Gateway(
@@ -131,9 +142,11 @@ class Application:
                 self._upstreams,
                 parts.fal_key,
                 breaker=self._breaker,
-                deadlines=Deadlines(submit=fal.submit_seconds, poll=fal.poll_seconds),
+                deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
+                streams=self._stream_upstreams,
             ),
             answers=JobAnswers(self._public_url),
+            streams=self._streams,
             max_body=parts.config.server.max_body_bytes,
             body_budget=BodyBudget(BODY_BUDGET),
         )
@@ -205,7 +218,7 @@ class Application:
         sweeping = asyncio.create_task(self._sweep())
         yield
         sweeping.cancel()
-        for upstream in self._upstreams.values():
+        for upstream in self._clients():
             await upstream.aclose()
         await self._spending.aclose()
         if self._parts.store is not None:
@@ -216,23 +229,6 @@ class Application:
             await asyncio.sleep(SWEEP_EVERY)
             with suppress(StoreAway):
                 await self._spending.sweep()
-
-
-def upstreams_of(parts: Parts) -> dict[Surface, relay.Upstream]:
-    """A client with a pool of its own for each of fal's hosts."""
-    fal = parts.config.fal
-    origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin, Surface.STORAGE: fal.rest_origin}
-    return {surface: _upstream(Origin.parse(origin), parts) for surface, origin in origins.items()}
-
-
-def _upstream(origin: Origin, parts: Parts) -> Upstream:
-    fal = parts.config.fal
-    return Upstream(
-        origin,
-        tls=parts.tls if origin.scheme == "https" else None,
-        max_connections=fal.max_connections,
-        connect_timeout=fal.connect_seconds,
-    )
 
 
 def ledger_of(parts: Parts) -> Ledger:

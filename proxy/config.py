@@ -31,6 +31,7 @@ from proxy.sections import (
     Server,
     Session,
     Store,
+    StreamsSection,
 )
 
 _ModelT = TypeVar("_ModelT", bound=Section)
@@ -47,6 +48,7 @@ class Config:
     server: Server
     admin: Admin
     fal: Fal
+    streams: StreamsSection
     store: Store
     handles: HandleSecrets
     sessions: tuple[tuple[int, Session], ...]
@@ -90,6 +92,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         server=table("server", Server, placeholder),
         admin=table("admin", Admin, Admin()),
         fal=table("fal", Fal, Fal()),
+        streams=table("streams", StreamsSection, StreamsSection()),
         store=table("store", Store, Store()),
         handles=table("handles", HandleSecrets, HandleSecrets()),
         sessions=tables("sessions", Session),

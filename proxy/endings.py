@@ -26,7 +26,7 @@ def ending_of(action: Action, relayed: Relayed) -> Ending | None:
     with 200 where the job was still in the queue (fal docs, queue).
     """
     match action:
-        case Action.STATUS if relayed.status == 200:
+        case Action.STATUS | Action.STATUS_STREAM if relayed.status == 200:  # an event comes as a status of 200
             return _completed(relayed)
         case Action.RESULT if relayed.outcome is Outcome.ACCEPTED:
             return Ending(units=relayed.units)

@@ -28,6 +28,7 @@
         ├── RateLimited           429   a short window or the jobs in flight; Retry-After
         ├── HeadTooLarge          431
         ├── Defect                500   a fault of ours, logged where it happened
+        ├── RunFailed             500   the model, or fal around it, failed a run for certain; clients do not replay it
         ├── UpstreamFailed        502   a GET that failed upstream; safe to replay
         ├── Unavailable           503   certainly not done; safe to replay; Retry-After
         │   ├── NotSent           503   no byte of the request left for fal
@@ -280,6 +281,12 @@ class Defect(Refusal):
     status = 500
     error_type = "internal_error"
     detail = "Internal error"
+
+
+class RunFailed(Refusal):
+    status = 500
+    error_type = "run_failed"
+    detail = "The run failed"
 
 
 class UpstreamFailed(Refusal):

@@ -13,6 +13,7 @@ from proxy.errors import ClientGone, Refusal
 from proxy.exchange import EXCHANGE
 from proxy.gateway import Gateway, Request
 from proxy.guards import guard
+from proxy.streamed import Streamed
 from proxy.telemetry import AccessRecord, Telemetry
 
 # The routes below the prefix that are the gateway's; all else, and all outside the prefix, is the site's.
@@ -55,7 +56,7 @@ class Front:
     async def _respond(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> None:
         try:
             guard(scope, allowed_hosts=self._allowed_hosts)
-            answer = self._cors.preflight(scope["method"], scope["headers"])
+            answer: Answer | Streamed | None = self._cors.preflight(scope["method"], scope["headers"])
             if answer is None:
                 answer = await self._answer(scope, receive, send, record)
         except Refusal as refusal:
@@ -69,9 +70,15 @@ class Front:
             answer = _INTERNAL
         if answer is not None:
             record.status = answer.status
-            await _send(answer, record, self._cors.fields(scope["headers"]), scope, send)
+            cors = self._cors.fields(scope["headers"])
+            if isinstance(answer, Streamed):
+                await _stream(answer, record, cors, receive, send)
+            else:
+                await _send(answer, record, cors, scope, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> Answer | None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, record: AccessRecord
+    ) -> Answer | Streamed | None:
         """The gateway's answer, or None where the site has answered by itself."""
         path: bytes = scope["raw_path"]
         if path.startswith(self._prefix):
@@ -107,6 +114,12 @@ async def _send(answer: Answer, record: AccessRecord, cors: headers.Fields, scop
     fields = answer.wire_headers(request_id, cors)
     await send({"type": "http.response.start", "status": answer.status, "headers": fields})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _stream(answer: Streamed, record: AccessRecord, cors: headers.Fields, receive: Receive, send: Send) -> None:
+    """To return before the end of an answer is to have its connection cut."""
+    if await answer.deliver(receive, send, record, cors):
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _closes(answer: Answer) -> bool:

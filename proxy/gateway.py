@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 
 from starlette.types import Receive
@@ -21,9 +21,13 @@ from proxy.policy import Payload, Policy
 from proxy.presence import Presence
 from proxy.relay import Relay
 from proxy.replays import Replays
-from proxy.spending import Spending, Ticket
+from proxy.runs import Runs, unrepeatable
+from proxy.spending import Spending, Ticket, would_deny
+from proxy.streamed import Streamed
+from proxy.streams import Place, Streams
 from proxy.targets import Action, resolve
 from proxy.telemetry import AccessRecord
+from proxy.watch import Watch
 
 _UNNEEDED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
@@ -61,6 +65,7 @@ class Gateway:
         spending: Spending,
         relay: Relay,
         answers: JobAnswers,
+        streams: Streams,
         max_body: int,
         body_budget: BodyBudget,
     ) -> None:
@@ -73,10 +78,13 @@ class Gateway:
         self._spending = spending
         self._relay = relay
         self._answers = answers
+        self._streams = streams
+        self._watch = Watch(relay, answers, spending)
+        self._runs = Runs(relay, answers, spending)
         self._max_body = max_body
         self._body_budget = body_budget
 
-    async def handle(self, request: Request, record: AccessRecord) -> Answer:
+    async def handle(self, request: Request, record: AccessRecord) -> Answer | Streamed:
         """Raises a Refusal wherever the line ends early, and ClientGone. *record* takes down what was learned."""
         target = resolve(
             request.method, request.route, request.query, headers.first(request.headers, b"x-fal-target-url")
@@ -88,6 +96,10 @@ class Gateway:
         record.endpoint = target.endpoint
         if target.action is Action.SUBMIT:
             return await self._submit(request, grant, record)
+        if target.action in (Action.RUN, Action.RUN_STREAM):
+            return await self._run(request, grant, record)
+        if target.action is Action.STATUS_STREAM:
+            return await self._follow(request, grant, record)
         return await self._read(request, grant, record)
 
     def _identify(self, request: Request) -> Caller:
@@ -137,7 +149,7 @@ class Gateway:
             raise
         record.outcome = relayed.outcome
         await self._spending.settle(ticket, relayed.outcome, None if job is None else job.name)
-        fields = (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed))
+        fields = (*relayed.headers, *ticket.fields)
         if job is None:
             return Answer(relayed.status, relayed.body, fields)
         return self._answers.submitted(relayed.body, app=grant.target.app, handle=job.handle, headers=fields)
@@ -149,10 +161,44 @@ class Gateway:
         except (UpstreamFailed, ValueError) as error:
             raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
 
-    async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+    async def _run(self, request: Request, grant: Grant, record: AccessRecord) -> Answer | Streamed:
+        """As a submit, with the answer itself at the end in place of a job, and no key to ask for it again."""
+        chosen = headers.options(grant.target.action, request.headers)
+        json_content_type(request.headers)
+        unrepeatable(request.headers)
+        with self._body_budget.hold() as hold:
+            body = await read_body(request.receive, request.headers, limit=self._max_body, hold=hold)
+            payload = self._policy.admit(grant, body)
+            async with AsyncExitStack() as held:
+                streamed = grant.target.action is Action.RUN_STREAM
+                place = held.enter_context(self._place(grant, paid=True)) if streamed else None
+                ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+                record.would_deny = ", ".join(ticket.observed) or None
+                if place is None:
+                    return await self._runs.run(grant, payload, chosen, ticket, record)
+                return await self._runs.stream(grant, payload, chosen, ticket, place, held, record)
+
+    async def _follow(self, request: Request, grant: Grant, record: AccessRecord) -> Answer | Streamed:
+        await self._nothing(request)
+        async with AsyncExitStack() as held:
+            place = held.enter_context(self._place(grant, paid=False))
+            quota = await self._spending.count(grant, request.address)
+            record.would_deny = ", ".join(quota.observed) or None
+            said = await self._watch.open(request.receive, grant, place, held, record)
+            fields = (*said.headers, *quota.headers, *would_deny(quota.observed))
+            return self._followed(grant, said, fields) if isinstance(said, Relayed) else replace(said, headers=fields)
+
+    def _place(self, grant: Grant, *, paid: bool) -> AbstractContextManager[Place]:
+        caller = grant.caller
+        return self._streams.place(caller.key, expires=self._authenticator.holds_until(caller), paid=paid)
+
+    async def _nothing(self, request: Request) -> None:
         # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.
         with self._body_budget.hold() as hold:
             await read_body(request.receive, request.headers, limit=_UNNEEDED_BODY, hold=hold)
+
+    async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        await self._nothing(request)
         quota = await self._spending.count(grant, request.address)
         record.would_deny = ", ".join(quota.observed) or None
         with record.upstream_clock():
@@ -170,8 +216,3 @@ class Gateway:
         if grant.target.action is Action.RESULT:
             return self._answers.result(relayed.status, relayed.body, handle=handle, headers=fields)
         return self._answers.followed(relayed.status, relayed.body, app=grant.target.app, handle=handle, headers=fields)
-
-
-def would_deny(observed: Sequence[str]) -> headers.Fields:
-    """The field that tells of allowances in observe mode."""
-    return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()

@@ -125,6 +125,10 @@ class Authenticator:
             self._remember(digest, session)
         return session.caller
 
+    def holds_until(self, caller: Caller) -> float:
+        """When *caller*'s session is over, its issuer's leeway included; seconds since the epoch."""
+        return caller.expires + self._issuers[caller.issuer].leeway
+
     def _verify(self, token: bytes, now: float) -> _Session:
         if b":" in token:
             raise Unauthenticated(reason="a fal key where a session token belongs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from proxy import headers
@@ -14,18 +14,22 @@ from proxy.errors import (
     OutcomeUnknown,
     RateLimited,
     Refusal,
+    RunFailed,
     TransportError,
     Unavailable,
     UpstreamFailed,
 )
+from proxy.sieve import Sieve
+from proxy.targets import Action
 from proxy.upstream import UpstreamResponse
 
 
 class Outcome(StrEnum):
-    """What became of a submit, as far as money goes; a read only ever is one of the first two."""
+    """What became of a submit or run, as far as money goes; a read only ever is one of the first two."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    FAILED = "failed"
     NOT_SENT = "not-sent"
     UNKNOWN = "unknown"
 
@@ -45,6 +49,13 @@ MAX_BODY = 16 * 1024 * 1024  # of an answer; four large pictures as data URIs st
 MAX_ERROR_BODY = 64 * 1024
 MAX_RETRY_AFTER = 300  # seconds; fal's word for it is not trusted beyond five minutes
 _JSON_TYPE = re.compile(rb"application/(?:[a-z.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
+EVENT_STREAM_TYPE = re.compile(rb"text/event-stream(?:\s*;[\t -~]*)?", re.IGNORECASE)
+# Media and data, but no page and no picture that can hold a script: a browser must not show one under our name.
+_RUN_STREAM_TYPE = re.compile(
+    rb"(?:text/event-stream|application/(?:[a-z.+-]+\+)?json|application/(?:octet-stream|x-ndjson|jsonl)"
+    rb"|audio/[a-z0-9.+-]+|video/[a-z0-9.+-]+|image/(?:png|jpeg|webp|gif|avif))(?:\s*;[\t -~]*)?",
+    re.IGNORECASE,
+)
 # The Python client replays 408 and 409 up to ten times; a definite refusal must not look like one.
 _REFUSED_AS = {408: 400, 409: 400}
 
@@ -68,6 +79,31 @@ class Judge:
             raise Unavailable(retry_after=retry_after(response), reason="fal refused the submit with 503")
         # A gateway in between may have lost the real answer of a job that runs.
         raise OutcomeUnknown(reason=f"fal answered {status} to a submit")
+
+    def run(self, response: UpstreamResponse) -> Relayed:
+        """As a submit, but a refusal is the model's own failure, and so is a 5xx that fal itself gives the type of.
+
+        Raises RunFailed for that one, and OutcomeUnknown for any other 5xx: a run is sent once.
+        """
+        named = headers.first(headers.from_fal(response.headers), b"x-fal-error-type") is not None
+        if (
+            response.status >= 500
+            and response.status != 503
+            and named
+            and self._is_presentable(response, MAX_ERROR_BODY)
+        ):
+            raise RunFailed(reason=f"fal answered {response.status} to a run")
+        relayed = self.submit(response)
+        if relayed.outcome is Outcome.ACCEPTED or response.status == 404:  # no such model: nothing ran
+            return relayed
+        return replace(relayed, outcome=Outcome.FAILED)
+
+    def withholds(self, content: bytes) -> bool:
+        """Whether *content* holds what no answer may."""
+        return any(canary in content for canary in self._canaries)
+
+    def sieve(self) -> Sieve:
+        return Sieve(self._canaries)
 
     def read(self, response: UpstreamResponse) -> Relayed:
         """Status, result and cancel. Raises UpstreamFailed where the caller may simply ask again."""
@@ -97,14 +133,21 @@ class Judge:
         return _relayed(Outcome.REFUSED, status, response)
 
     def _is_presentable(self, response: UpstreamResponse, cap: int) -> bool:
-        kind = headers.first(response.headers, b"content-type") or b""
-        encoding = headers.first(response.headers, b"content-encoding") or b"identity"
         return (
-            _JSON_TYPE.fullmatch(kind) is not None
-            and encoding.lower() == b"identity"
-            and len(response.body) <= cap
-            and not any(canary in response.body for canary in self._canaries)
+            _is_plain(response.headers, _JSON_TYPE) and len(response.body) <= cap and not self.withholds(response.body)
         )
+
+
+def may_stream(action: Action, status: int, fields: headers.Fields) -> bool:
+    """Whether it is an answer that goes on as it comes; any other one is read whole and judged."""
+    kinds = _RUN_STREAM_TYPE if action is Action.RUN_STREAM else EVENT_STREAM_TYPE
+    return 200 <= status < 300 and _is_plain(fields, kinds)
+
+
+def _is_plain(fields: headers.Fields, kinds: re.Pattern[bytes]) -> bool:
+    encoding = headers.first(fields, b"content-encoding") or b"identity"
+    kind = headers.first(fields, b"content-type") or b""
+    return encoding.lower() == b"identity" and kinds.fullmatch(kind) is not None
 
 
 KEY_REFUSED = "fal refused our key"
@@ -124,8 +167,10 @@ def read_broke(error: TransportError) -> Refusal:
 
 
 def outcome_of(refusal: Refusal) -> Outcome:
-    """What a refusal of a submit says of the money."""
+    """What a refusal of a submit or run says of the money."""
     match refusal:
+        case RunFailed():
+            return Outcome.FAILED
         case OutcomeUnknown():
             return Outcome.UNKNOWN
         case NotSent():

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from proxy import headers
 from proxy.breaker import Breaker
-from proxy.errors import DeadlineExceeded, NotSent, PoolExhausted, TransportError
-from proxy.outcomes import MAX_BODY, Judge, Relayed, read_broke, submit_broke
+from proxy.errors import (
+    DeadlineExceeded,
+    NotSent,
+    OutcomeUnknown,
+    PoolExhausted,
+    ResponseTooLarge,
+    TransportError,
+    UpstreamFailed,
+)
+from proxy.outcomes import MAX_BODY, Judge, Outcome, Relayed, may_stream, read_broke, submit_broke
 from proxy.ownership import Grant
 from proxy.policy import Payload
+from proxy.sieve import Sieve
+from proxy.streams import Source
 from proxy.targets import Action, Surface
 from proxy.upstream import UpstreamRequest, UpstreamResponse
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds for a whole exchange, the wait for a connection included."""
+    """Seconds for a whole exchange, the wait for a connection included; of a stream, up to its head."""
 
     submit: float = 30.0
     poll: float = 15.0
+    run: float = 120.0
 
 
 class Upstream(Protocol):
     async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse: ...
+
+    def stream(
+        self, request: UpstreamRequest, *, timeout_head: float, timeout_idle: float
+    ) -> AbstractAsyncContextManager[Source]: ...
 
     async def aclose(self) -> None: ...
 
@@ -40,22 +60,33 @@ class Upstream(Protocol):
 PATHS: Mapping[Action, tuple[bytes, str]] = {
     Action.SUBMIT: (b"POST", "/{endpoint}"),
     Action.STATUS: (b"GET", "/{app}/requests/{job}/status"),
+    Action.STATUS_STREAM: (b"GET", "/{app}/requests/{job}/status/stream"),
     Action.RESULT: (b"GET", "/{app}/requests/{job}"),
     Action.CANCEL: (b"PUT", "/{app}/requests/{job}/cancel"),
+    Action.RUN: (b"POST", "/{endpoint}"),
+    Action.RUN_STREAM: (b"POST", "/{endpoint}/stream"),
 }
 
 _RETRY_SHARE = 0.1  # of reads that may be repeated: an outage must not double the load on fal
 _MAX_SAVED_RETRIES = 10.0
+_LONGER_THAN_ANY_WAIT = 3600.0  # seconds; whoever reads a stream keeps the time of each wait
 
 
 class Relay:
-    """*upstreams* are the clients of fal's hosts."""
+    """*upstreams* are the clients of fal's hosts, *streams* those for answers that stay open (None: the same)."""
 
     def __init__(
-        self, upstreams: Mapping[Surface, Upstream], fal_key: str, *, breaker: Breaker, deadlines: Deadlines
+        self,
+        upstreams: Mapping[Surface, Upstream],
+        fal_key: str,
+        *,
+        breaker: Breaker,
+        deadlines: Deadlines,
+        streams: Mapping[Surface, Upstream] | None = None,
     ) -> None:
         key = fal_key.encode("ascii")
         self._upstreams = upstreams
+        self._streams = upstreams if streams is None else streams
         self._authorization = b"Key " + key
         self._judge = Judge(frozenset({key, key.rpartition(b":")[2]}))
         self._breaker = breaker
@@ -75,10 +106,61 @@ class Relay:
         """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2). Raises the refusals of `outcomes`."""
         request = self._request(grant, b"", ())
         try:
-            response = await self._exchange_repeatable(grant, request)
+            response = await self._repeatable(partial(self._exchange, grant, request, self._deadlines.poll))
         except TransportError as error:
             raise read_broke(error) from error
         return self._judge.read(response)
+
+    async def follow(self, grant: Grant, held: AsyncExitStack) -> Source | Relayed:
+        """fal's events about a job, open until *held* is closed; or its refusal. Raises as `read` does."""
+        request = self._request(grant, b"", ())
+        try:
+            said = await self._repeatable(partial(self._open_watched, grant, request, held))
+        except TransportError as error:
+            raise read_broke(error) from error
+        if not isinstance(said, UpstreamResponse):
+            return said
+        relayed = self._judge.read(said)
+        if relayed.outcome is Outcome.ACCEPTED:
+            raise UpstreamFailed(reason="fal answered a stream with something else")
+        return relayed
+
+    async def run(self, grant: Grant, payload: Payload, chosen: headers.Fields) -> Relayed:
+        """Raises as `submit` does, and RunFailed. Never sends twice.
+
+        The breaker has no say and learns nothing: a slow answer or a 5xx is most often the model's own.
+        """
+        request = self._request(grant, payload.raw, chosen)
+        upstream = self._upstreams[grant.target.surface]
+        try:
+            response = await upstream.fetch(request, timeout=self._deadlines.run, max_body=MAX_BODY)
+        except TransportError as error:
+            raise submit_broke(error) from error
+        return self._judge.run(response)
+
+    async def run_stream(
+        self, grant: Grant, payload: Payload, chosen: headers.Fields, held: AsyncExitStack
+    ) -> Source | Relayed:
+        """What a model answers as it comes, open until *held* is closed; or its refusal. Raises as `run` does."""
+        request = self._request(grant, payload.raw, chosen)
+        try:
+            said = await self._open(grant, request, self._deadlines.run, held)
+        except TransportError as error:
+            raise submit_broke(error) from error
+        if not isinstance(said, UpstreamResponse):
+            return said
+        relayed = self._judge.run(said)
+        if relayed.outcome is Outcome.ACCEPTED:
+            raise OutcomeUnknown(reason="fal answered a stream in a form that is not passed on")
+        return relayed
+
+    def withholds(self, content: bytes) -> bool:
+        """Whether *content* holds the key, so that it must not go out."""
+        return self._judge.withholds(content)
+
+    def sieve(self) -> Sieve:
+        """For content that goes on as it comes."""
+        return self._judge.sieve()
 
     def _request(self, grant: Grant, body: bytes, chosen: headers.Fields) -> UpstreamRequest:
         target = grant.target
@@ -102,12 +184,53 @@ class Relay:
         self._breaker.record(ok=response.status < 500)
         return response
 
-    async def _exchange_repeatable(self, grant: Grant, request: UpstreamRequest) -> UpstreamResponse:
+    async def _open_watched(
+        self, grant: Grant, request: UpstreamRequest, held: AsyncExitStack
+    ) -> Source | UpstreamResponse:
+        if not self._breaker.allows():
+            raise NotSent(reason="the upstream breaker is open")
+        try:
+            said = await self._open(grant, request, self._deadlines.poll, held)
+        except PoolExhausted:
+            raise
+        except TransportError:
+            self._breaker.record(ok=False)
+            raise
+        self._breaker.record(ok=said.status < 500)
+        return said
+
+    async def _open(
+        self, grant: Grant, request: UpstreamRequest, seconds: float, held: AsyncExitStack
+    ) -> Source | UpstreamResponse:
+        """An answer that may go on as it comes; any other one whole."""
+        upstream = self._streams[grant.target.surface]
+        source = await held.enter_async_context(
+            upstream.stream(request, timeout_head=seconds, timeout_idle=_LONGER_THAN_ANY_WAIT)
+        )
+        if may_stream(grant.target.action, source.status, source.headers):
+            return source
+        return await _whole(source, seconds)
+
+    async def _repeatable(self, once: Callable[[], Awaitable[T]]) -> T:
         self._saved_retries = min(self._saved_retries + _RETRY_SHARE, _MAX_SAVED_RETRIES)
         try:
-            return await self._exchange(grant, request, self._deadlines.poll)
+            return await once()
         except TransportError as error:
             if error.received or isinstance(error, PoolExhausted | DeadlineExceeded) or self._saved_retries < 1:
                 raise
         self._saved_retries -= 1
-        return await self._exchange(grant, request, self._deadlines.poll)
+        return await once()
+
+
+async def _whole(source: Source, seconds: float) -> UpstreamResponse:
+    """Raises TransportError."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in source:
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise ResponseTooLarge(f"more than {MAX_BODY} bytes of content", sent=True, received=True)
+    except TimeoutError as error:
+        raise DeadlineExceeded("no complete answer in time", sent=True, received=True) from error
+    return UpstreamResponse(source.status, source.headers, bytes(body))

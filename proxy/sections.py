@@ -20,13 +20,7 @@ from proxy.budgets import WhenAway
 from proxy.targets import Action, endpoint_id
 from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
 
-DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
-
-
-def _offered(action: Action) -> Action:
-    if action not in DEFAULT_ACTIONS:
-        raise ValueError("not offered in this version")
-    return action
+DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)
 
 
 class Section(BaseModel):
@@ -77,6 +71,20 @@ class Fal(Section):
     connect_seconds: Seconds = 5.0
     submit_seconds: Seconds = 30.0
     poll_seconds: Seconds = 15.0
+    run_seconds: Seconds = 120.0
+
+
+class StreamsSection(Section):
+    """Answers that stay open. A stream ends after *max_seconds*, with its session, or after *idle_seconds* of fal's.
+
+    *per_worker* streams take two descriptors each; a caller hears a comment every *heartbeat_seconds* of silence.
+    """
+
+    per_user: int = Field(default=10, ge=1, le=10_000)
+    per_worker: int = Field(default=500, ge=1, le=10_000)
+    max_seconds: float = Field(default=3600.0, ge=1, le=86_400)
+    heartbeat_seconds: float = Field(default=4.0, ge=0.1, le=5)
+    idle_seconds: float = Field(default=90.0, ge=1, le=3600)
 
 
 class Store(Section):
@@ -132,7 +140,7 @@ class Endpoint(Section):
     """One model endpoint that callers may use; whatever is not listed is refused."""
 
     id: Annotated[str, AfterValidator(endpoint_id)]
-    actions: tuple[Annotated[Action, AfterValidator(_offered)], ...] = DEFAULT_ACTIONS
+    actions: tuple[Action, ...] = DEFAULT_ACTIONS
     scope: str | None = None
     schema_file: Path | None = None
     force: dict[str, JsonValue] = Field(default_factory=dict)
@@ -200,7 +208,10 @@ class Limit(Section):
 DEFAULT_LIMITS = (
     Limit(name="submit-user", per="user", actions=(Action.SUBMIT,), rate="30/minute"),
     Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),
+    Limit(name="run-user", per="user", actions=(Action.RUN, Action.RUN_STREAM), rate="30/minute"),
+    Limit(name="run-address", per="address", actions=(Action.RUN, Action.RUN_STREAM), rate="120/minute"),
     Limit(name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", when_away="local"),
+    Limit(name="stream-user", per="user", actions=(Action.STATUS_STREAM,), rate="60/minute", when_away="local"),
     Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", when_away="local"),
 )
 
@@ -211,6 +222,7 @@ class Document(Section):
     server: Server
     admin: Admin = Admin()
     fal: Fal = Fal()
+    streams: StreamsSection = StreamsSection()
     store: Store = Store()
     handles: HandleSecrets = HandleSecrets()
     sessions: tuple[Session, ...] = ()

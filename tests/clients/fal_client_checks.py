@@ -1,7 +1,8 @@
 """fal's own Python client, unmodified, in path mode. `live/test_clients.py` runs this in a process of its own: the
 client reads its hosts when it is imported.
 
-FAL_QUEUE_RUN_HOST and SSL_CERT_FILE lead to the gateway. ALICE, BOB: session tokens. GATEWAY: the gateway's public URL.
+FAL_QUEUE_RUN_HOST, FAL_RUN_HOST and SSL_CERT_FILE lead to the gateway. ALICE, BOB: session tokens. GATEWAY: the
+gateway's public URL.
 """
 
 from __future__ import annotations
@@ -100,6 +101,42 @@ async def test_cancel(alice: fal_client.SyncClient) -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as cancelled:
         other.get()
     assert cancelled.value.status_code == 499
+
+
+def test_run(alice: fal_client.SyncClient) -> None:
+    """The model's answer in one call."""
+    output = alice.run(ENDPOINT, arguments=INPUT)
+
+    assert (output["images"][0]["width"], output["seed"], output["prompt"]) == (96, 7, INPUT["prompt"])
+
+
+def test_stream(alice: fal_client.SyncClient) -> None:
+    """What the model says as it goes, and its output at the end."""
+    *messages, output = alice.stream(ENDPOINT, arguments=INPUT)
+
+    assert len([event["message"] for event in messages]) > 1
+    assert (output["images"][0]["width"], output["seed"]) == (96, 7)
+
+
+async def test_run_and_stream_awaited() -> None:
+    """The same through the asynchronous client."""
+    alice = fal_client.AsyncClient(key=ALICE)
+    output = await alice.run(ENDPOINT, arguments=INPUT)
+    events = [event async for event in alice.stream(ENDPOINT, arguments=INPUT)]
+    seen: list[fal_client.Status] = []
+    subscribed = await alice.subscribe(ENDPOINT, arguments=INPUT, with_logs=True, on_queue_update=seen.append)
+
+    assert output["seed"] == events[-1]["seed"] == subscribed["seed"] == 7
+    assert isinstance(seen[-1], fal_client.Completed)
+
+
+def test_a_bad_run(alice: fal_client.SyncClient) -> None:
+    """A 422 whose detail names the wrong field."""
+    with pytest.raises(fal_client.FalClientHTTPError) as refused:
+        alice.run(ENDPOINT, arguments={**INPUT, "format": "gif"})
+
+    assert (refused.value.status_code, refused.value.error_type) == (422, "validation_error")
+    assert [error["loc"] for error in refused.value.response.json()["detail"]] == [["body", "format"]]
 
 
 def test_a_bad_payload(alice: fal_client.SyncClient) -> None:

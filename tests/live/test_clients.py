@@ -10,6 +10,13 @@ from pathlib import Path
 
 from rig import CLIENTS, Rig, client_environ, javascript, tls_front
 from scripted import certificates
+from stream_rig import ALL_ACTIONS
+
+from proxy.demo import SandboxAddresses
+
+
+def origins(sandbox: SandboxAddresses) -> dict[str, str]:
+    return {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
 
 
 def test_javascript(rig: Rig) -> None:
@@ -20,11 +27,20 @@ def test_javascript(rig: Rig) -> None:
     javascript("queue.test.mjs", GATEWAY=gateway.url, CONTROL=sandbox.control)
 
 
+def test_javascript_streams(rig: Rig) -> None:
+    """Its streams and runs: every test of `streams.test.mjs` passes."""
+    sandbox = rig.sandbox()
+    gateway = rig.gateway(sandbox.queue, fal=origins(sandbox), endpoints=[ALL_ACTIONS])
+
+    javascript("streams.test.mjs", GATEWAY=gateway.url, CONTROL=sandbox.control)
+
+
 def test_python(rig: Rig, tmp_path: Path) -> None:
     """`fal_client` in path mode, which insists on https: every test of `fal_client_checks.py` passes."""
     listening = socket.create_server(("127.0.0.1", 0))
     host = f"localhost:{listening.getsockname()[1]}"
-    gateway = rig.gateway(rig.sandbox().queue, origin=f"https://{host}")
+    sandbox = rig.sandbox()
+    gateway = rig.gateway(sandbox.queue, origin=f"https://{host}", fal=origins(sandbox), endpoints=[ALL_ACTIONS])
     certified = certificates(tmp_path / "tls")
     rig.enter(tls_front(listening, certified.server, gateway.address))
     environ = client_environ(

@@ -18,6 +18,17 @@ from gatekit import ENDPOINT, INPUT
 from raw_http import replies
 from rig import JSON, Rig, ask, bearer, javascript, message, program, until
 from scripted import Peer
+from stream_rig import (
+    ALL_ACTIONS,
+    LAST_CHUNK,
+    WITHIN,
+    Caller,
+    Feed,
+    head,
+    run_request,
+    status_event,
+    stream_request,
+)
 
 from proxy.sections import Fal
 
@@ -86,11 +97,13 @@ def port() -> int:
 
 def test_one_origin(rig: Rig, tmp_path: Path, port: int) -> None:
     """The page is at /, and every test of the stock JavaScript client passes through nginx."""
-    sandbox = rig.sandbox()
-    gateway = rig.gateway(sandbox.queue, origin=f"http://127.0.0.1:{port}", server=LOOPBACK)
+    sandbox, origin = rig.sandbox(), f"http://127.0.0.1:{port}"
+    here = {"queue_origin": sandbox.queue, "run_origin": sandbox.run}
+    gateway = rig.gateway(sandbox.queue, origin=origin, server=LOOPBACK, fal=here, endpoints=[ALL_ACTIONS])
     with nginx(tmp_path, gateway.address, port):
-        page = httpx2.get(f"http://127.0.0.1:{port}/", trust_env=False)
-        javascript("queue.test.mjs", GATEWAY=gateway.url, CONTROL=sandbox.control)
+        page = httpx2.get(f"{origin}/", trust_env=False)
+        for script in ("queue.test.mjs", "streams.test.mjs"):
+            javascript(script, GATEWAY=gateway.url, CONTROL=sandbox.control)
 
     assert page.headers["content-type"] == "text/html"
     assert page.content == (SHIPPED / "html/index.html").read_bytes()
@@ -155,10 +168,66 @@ def test_addresses_are_the_clients(rig: Rig, tmp_path: Path, port: int) -> None:
 CLAIMS = (b"1.2.3.4", b"127.0.0.6", b"127.0.0.1", b"::1", b"unknown", b"1.2.3.4, 127.0.0.1", b"127.0.0.6:80", b"\xff")
 
 
+@pytest.mark.parametrize("mode", ["path", "header"])
+def test_events_come_as_they_are_sent(rig: Rig, tmp_path: Path, port: int, mode: str) -> None:
+    """Each event of a status stream is with the caller within 100 ms, the first one as the last."""
+    feed, late = Feed(), []
+    gateway = rig.gateway(rig.upstream(feed).url, server=LOOPBACK)
+    raw = stream_request(gateway.job(), mode=mode)
+    with nginx(tmp_path, gateway.address, port) as address, Caller(address, raw) as caller:
+        until(lambda: feed.open)
+        for number in range(10):
+            sent = rig.run(feed.give(status_event(logs=[{"message": f"line {number}."}])))
+            late.append(caller.hear(f"line {number}.".encode()) - sent)
+        rig.run(feed.give(status_event("COMPLETED")))
+        answer = caller.rest()
+
+    assert max(late) < 0.1, late
+    assert answer.endswith(LAST_CHUNK)
+
+
+@pytest.mark.parametrize("mode", ["path", "header"])
+def test_callers_leave(rig: Rig, tmp_path: Path, port: int, mode: str) -> None:
+    """fal's connection is closed within a second: ten of ten, half of them before fal has said a word."""
+    took = []
+    feed = Feed()
+    gateway = rig.gateway(rig.upstream(feed).url, server=LOOPBACK)
+    with nginx(tmp_path, gateway.address, port) as address:
+        for number in range(1, 11):
+            feed.first = head() if number % 2 else b""
+            with Caller(address, stream_request(gateway.job(), mode=mode)) as caller:
+                until(lambda: len(feed.asked) == number and feed.open)  # noqa: B023 called at once
+                if number % 2:
+                    rig.run(feed.give(status_event()))
+                    caller.hear(b"IN_PROGRESS")
+                gone = caller.leave()
+            until(lambda: len(feed.left) == number, 5 * WITHIN)  # noqa: B023 called at once
+            took.append(feed.left[-1] - gone)
+
+    assert max(took) < WITHIN, took
+
+
+def test_pieces_of_a_run_come_as_they_are_sent(rig: Rig, tmp_path: Path, port: int) -> None:
+    """A run stream too, by path and by header, also where it is no events."""
+    for first, kind in ((head(), "path"), (head(b"application/octet-stream"), "header")):
+        feed, late = Feed(first), []
+        gateway = rig.gateway(rig.upstream(feed).url, server=LOOPBACK, endpoints=[ALL_ACTIONS])
+        raw = run_request("/stream", mode=kind)
+        with nginx(tmp_path, gateway.address, port) as address, Caller(address, raw) as caller:
+            until(lambda: feed.open)  # noqa: B023 called at once
+            for number in range(5):
+                sent = rig.run(feed.give(b"data: piece %d\n\n" % number))
+                late.append(caller.hear(b"piece %d" % number) - sent)
+            rig.run(feed.end())
+            assert caller.rest().endswith(LAST_CHUNK)
+        assert max(late) < 0.1, late
+
+
 def test_nginx_does_not_answer_in_our_place(tmp_path: Path) -> None:
     """Stock clients replay nginx's own 502 and 504: it must wait longer than the gateway does, and never try twice."""
     conf = (SHIPPED / "app.conf").read_text(encoding="utf-8")
+    longest = max(Fal().submit_seconds, Fal().run_seconds)
 
-    assert min(int(seconds) for seconds in re.findall(r"proxy_read_timeout (\d+)s", conf)) > Fal().submit_seconds
+    assert min(int(seconds) for seconds in re.findall(r"proxy_read_timeout (\d+)s", conf)) > longest
     assert conf.count("proxy_next_upstream off;") == conf.count("proxy_pass ")
     assert conf.count('proxy_set_header Upgrade "";') == conf.count("proxy_pass ")
