@@ -116,6 +116,7 @@ class Application:
             failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
             ownership=Ownership(parts.listings, parts.handles),
             policy=self._policy,
+            issues=parts.openings.issues,
             replays=Replays(self._ledger, parts.keeping, clock=time.time, away=self._settlement_lost),
             spending=self._spending,
             relay=Relay(

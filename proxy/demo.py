@@ -121,7 +121,8 @@ def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxi
         "sessions": [
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],
-        "endpoints": [{"id": ENDPOINT}],
+        "endpoints": [{"id": ENDPOINT, "files": {"hosts": ["*", "uploads"]}}],
+        "uploads": {},
     }
     environ = {
         "FAL_KEY": fal_key,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -18,12 +18,15 @@ from proxy.outcomes import Outcome, Relayed, outcome_of
 from proxy.ownership import Grant, Ownership
 from proxy.policy import Payload, Policy
 from proxy.presence import Presence
+from proxy.realtime import Realtime
 from proxy.relay import Relay
 from proxy.replays import Replays
 from proxy.spending import Spending, Ticket
 from proxy.targets import Action, resolve
 from proxy.telemetry import AccessRecord
+from proxy.uploads import Uploads
 
+_SMALL_BODY = 16 * 1024  # bytes: two names, or a list of apps
 _UNNEEDED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
 
@@ -55,6 +58,7 @@ class Gateway:
         failed_logins: FailedLogins,
         ownership: Ownership,
         policy: Policy,
+        issues: Mapping[Action, Uploads | Realtime],
         replays: Replays,
         spending: Spending,
         relay: Relay,
@@ -66,6 +70,7 @@ class Gateway:
         self._failed_logins = failed_logins
         self._ownership = ownership
         self._policy = policy
+        self._issues = issues
         self._replays = replays
         self._spending = spending
         self._relay = relay
@@ -85,6 +90,8 @@ class Gateway:
         record.endpoint = target.endpoint
         if target.action is Action.SUBMIT:
             return await self._submit(request, grant, record)
+        if target.action in self._issues:
+            return await self._issue(request, grant, record)
         return await self._read(request, grant, record)
 
     def _identify(self, request: Request) -> Caller:
@@ -138,6 +145,28 @@ class Gateway:
             return Job(f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
         except (UpstreamFailed, ValueError) as error:
             raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
+
+    async def _issue(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        """An upload slot or a realtime token: no job hangs on it, so what fails is paid back and may be repeated."""
+        issue = self._issues[grant.target.action]
+        chosen = issue.chosen(request.headers)
+        json_content_type(request.headers)
+        with self._body_budget.hold() as hold:
+            body = await read_body(request.receive, request.headers, limit=_SMALL_BODY, hold=hold)
+            payload = issue.admit(grant, body)
+        ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+        record.would_deny = ", ".join(ticket.observed) or None
+        try:
+            with record.upstream_clock():
+                relayed = await self._relay.issue(grant, payload, chosen)
+            said = issue.checked(relayed.body) if relayed.outcome is Outcome.ACCEPTED else relayed.body
+        except Refusal as refusal:
+            record.outcome = outcome_of(refusal)
+            await self._spending.settle(ticket, outcome_of(refusal))
+            raise
+        record.outcome = relayed.outcome
+        await self._spending.conclude(ticket, grant.target.endpoint, relayed.outcome)
+        return Answer(relayed.status, said, (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed)))
 
     async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
         # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.

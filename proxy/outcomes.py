@@ -22,7 +22,7 @@ from proxy.upstream import UpstreamResponse
 
 
 class Outcome(StrEnum):
-    """What became of a submit, as far as money goes; a read only ever is one of the first two."""
+    """What became of a submit, as far as money goes; all else only ever is one of the first two."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -78,6 +78,15 @@ class Judge:
             return self._refused(response, status)
         if not 200 <= status < 300 or not self._is_presentable(response, MAX_BODY):
             raise UpstreamFailed(reason=f"fal answered a read with {status}, or not with plain JSON")
+        return _relayed(Outcome.ACCEPTED, status, response)
+
+    def issued(self, response: UpstreamResponse) -> Relayed:
+        """An upload slot or a token. It is nobody's until it is here, so every failure may be asked again."""
+        status = response.status
+        if 400 <= status < 500 and status != 404:
+            return self._refused(response, _REFUSED_AS.get(status, status))
+        if not 200 <= status < 300 or not self._is_presentable(response, MAX_ERROR_BODY):
+            raise UpstreamFailed(reason=f"fal answered a REST request with {status}, or not with plain JSON")
         return _relayed(Outcome.ACCEPTED, status, response)
 
     def _refused(self, response: UpstreamResponse, status: int) -> Relayed:

@@ -42,6 +42,8 @@ PATHS: Mapping[Action, tuple[bytes, str]] = {
     Action.STATUS: (b"GET", "/{app}/requests/{job}/status"),
     Action.RESULT: (b"GET", "/{app}/requests/{job}"),
     Action.CANCEL: (b"PUT", "/{app}/requests/{job}/cancel"),
+    Action.UPLOAD: (b"POST", "{path}"),
+    Action.TOKEN: (b"POST", "{path}"),
 }
 
 _RETRY_SHARE = 0.1  # of reads that may be repeated: an outage must not double the load on fal
@@ -80,10 +82,19 @@ class Relay:
             raise read_broke(error) from error
         return self._judge.read(response)
 
+    async def issue(self, grant: Grant, payload: Payload, chosen: headers.Fields) -> Relayed:
+        """An upload slot or a token: fal is asked once. Raises the refusals of `outcomes`."""
+        request = self._request(grant, payload.raw, chosen)
+        try:
+            response = await self._exchange(grant, request, self._deadlines.poll)
+        except TransportError as error:
+            raise read_broke(error) from error
+        return self._judge.issued(response)
+
     def _request(self, grant: Grant, body: bytes, chosen: headers.Fields) -> UpstreamRequest:
         target = grant.target
         method, template = PATHS[target.action]
-        path = template.format(endpoint=target.endpoint, app=target.app, job=grant.upstream_id)
+        path = template.format(endpoint=target.endpoint, app=target.app, job=grant.upstream_id, path=target.path)
         if target.query:
             path = f"{path}?{target.query}"
         fields = headers.to_fal(target.action, self._authorization, chosen)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue
+from pydantic import AfterValidator, Field, IPvAnyNetwork, JsonValue
 
 from proxy.budgets import WhenAway
+from proxy.file_sections import Files, RealtimeSection, UploadsSection
 from proxy.limits import parse_rate
+from proxy.section import Section, Units
 from proxy.targets import Action, endpoint_id
 from proxy.upstream import Origin
 
@@ -41,7 +43,6 @@ Number = Annotated[JsonValue, AfterValidator(_number)]
 OriginText = Annotated[str, AfterValidator(_origin)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
-Units = Annotated[float, Field(ge=0, le=1e9)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Mode = Literal["enforce", "observe"]
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL)
@@ -51,12 +52,6 @@ def _offered(action: Action) -> Action:
     if action not in DEFAULT_ACTIONS:
         raise ValueError("not offered in this version")
     return action
-
-
-class Section(BaseModel):
-    """A table of the file. An unknown key is an error: a misspelt limit must not be a missing one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Server(Section):
@@ -135,6 +130,7 @@ class Endpoint(Section):
     default: dict[str, JsonValue] = Field(default_factory=dict)
     cap: dict[str, Number] = Field(default_factory=dict)
     forbid: tuple[str, ...] = ()
+    files: Files = Files()
     price: str | None = None
 
 
@@ -198,6 +194,8 @@ DEFAULT_LIMITS = (
     Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),
     Limit(name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", when_away="local"),
     Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", when_away="local"),
+    Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
+    Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
 )
 
 
@@ -211,6 +209,8 @@ class Document(Section):
     handles: HandleSecrets = HandleSecrets()
     sessions: tuple[Session, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    uploads: UploadsSection | None = None
+    realtime: RealtimeSection | None = None
     limits: tuple[Limit, ...] = DEFAULT_LIMITS
     ledger: LedgerSection = LedgerSection()
     budgets: tuple[BudgetSection, ...] = ()

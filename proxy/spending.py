@@ -106,6 +106,17 @@ class Spending:
         except StoreAway:
             self._away()
 
+    async def conclude(self, ticket: Ticket, endpoint: str, outcome: Outcome) -> None:
+        """As `settle`, for what is over with its answer and never was a job: if accepted, its price is spent."""
+        job = f"{endpoint}/{ticket.id}"
+        await self.settle(ticket, outcome, job)
+        if ticket.ledger is None or outcome is not Outcome.ACCEPTED:
+            return
+        try:
+            await ticket.ledger.settle(job, amount=None, now=self._clock())
+        except StoreAway:
+            self._away()
+
     async def end(self, job: str, ending: Ending) -> None:
         """A job was seen at its end."""
         if not self._budgets and not self._in_flight:

@@ -19,7 +19,10 @@ ROWS: list[set[str]] = [
         "addresses",
         "breaker",
         "errors",
+        "file_names",
+        "hosts",
         "journal",
+        "section",
         "sqlite_schema",
         "sqlite_steps",
         "store_topologies",
@@ -58,12 +61,13 @@ ROWS: list[set[str]] = [
         "prices",
         "redis_windows",
     },
-    {"cors", "dial", "keys", "listener", "pool", "site", "validation"},
-    {"identity", "minting", "schema", "upstream"},
+    {"cors", "dial", "keys", "lifecycle", "listener", "pool", "site", "validation"},
+    {"identity", "inputs", "minting", "schema", "upstream"},
     {"budgets", "outcomes", "ownership"},
-    {"endings", "ledger", "ledger_keys", "policy", "sections"},
-    {"config", "description", "redis_ledger", "relay", "replays", "spending", "sqlite_ledger"},
-    {"allowances", "gateway", "issuers", "usage"},
+    {"endings", "file_sections", "ledger", "ledger_keys", "policy"},
+    {"description", "realtime", "redis_ledger", "relay", "replays", "sections", "spending", "sqlite_ledger", "uploads"},
+    {"allowances", "config", "gateway", "usage"},
+    {"issuers", "openings"},
     {"front", "parts"},
     {"assembly"},
     {"serving"},
@@ -74,6 +78,7 @@ ROWS: list[set[str]] = [
 LEVEL = {module: level for level, row in enumerate(ROWS) for module in row}
 STAGES = {"targets", "identity", "ownership", "policy", "limits", "relay", "outcomes", "answers", "gateway"}
 PURE = {"errors", "jsontext", "breaker", "targets", "handles", "addresses", "guards", "jws", "headers", "identity"}
+PURE |= {"hosts", "inputs", "file_names", "lifecycle", "uploads", "realtime"}
 PURE |= {
     "arrival",
     "patience",

@@ -1,0 +1,15 @@
+"""What every table of the configuration file is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Units = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class Section(BaseModel):
+    """A table of the file. An unknown key is an error: a misspelt limit must not be a missing one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
