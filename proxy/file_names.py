@@ -53,7 +53,7 @@ def file_name(name: str, content_type: str) -> str:
     if not dot or extension.lower() not in known:
         stem = f"{stem}{dot}{extension}"
         extension = known[0]
-    stem = _UNUSUAL.sub("_", stem).strip(" _")[:_MAX_STEM].rstrip()
+    stem = _UNUSUAL.sub("_", stem).strip(" _")[:_MAX_STEM].rstrip(" _")
     return f"{stem or 'file'}.{extension.lower()}"
 
 

@@ -12,8 +12,9 @@ _MAX_HOST = 253
 
 # The last label begins with a letter, so no spelling of an IPv4 address is a name (WHATWG, "ends in a number").
 _NAME = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
-# Behind it only a path, query or fragment: no port, no user. WHATWG URL drops tabs and newlines, so none may stand.
-_REST = r"(?:[/?#][^\s\x00-\x1f\x7f-\x9f]*)?"
+# Behind it a slash or nothing: no port, no user, and no `#@` or `\@`, where parsers differ on which side the host is.
+# WHATWG URL drops tabs and newlines, so none may stand anywhere.
+_REST = r"(?:/[^\s\x00-\x1f\x7f-\x9f]*)?"
 _URL = re.compile(rf"[hH][tT][tT][pP][sS]://(?P<host>{_NAME}){_REST}")
 _LOCAL_REST = re.compile(r"/[!-~]*")
 _PATTERN = re.compile(rf"(?:\*\.)?{_NAME}")

@@ -65,7 +65,7 @@ class Inputs:
         """At most 50, each naming its field; none repeats what the caller wrote."""
         found: list[FieldError] = []
         waiting: list[tuple[tuple[str | int, ...], _Kind, Json]] = [((), _Kind.OTHER, payload)]
-        while waiting and len(found) < MAX_VIOLATIONS:
+        while waiting:
             path, inherited, node = waiting.pop()
             for step, item in _items(node):
                 kind = inherited
@@ -73,9 +73,11 @@ class Inputs:
                     kind = self._kinds.get(step) or self._kind(step)
                 if isinstance(item, str):
                     found += self._judged(kind, path, step, item)
+                    if len(found) == MAX_VIOLATIONS:
+                        return found
                 elif isinstance(item, list | dict):
                     waiting.append(((*path, step), kind, item))
-        return found[:MAX_VIOLATIONS]
+        return found
 
     def _judged(self, kind: _Kind, path: tuple[str | int, ...], step: str | int, value: str) -> Iterable[FieldError]:
         # An empty string names nothing, and models have it for a default.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import httpx2
-from gatekit import ENDPOINT, FAL_KEY
+from gatekit import ENDPOINT, ENVIRON, FAL_KEY
 from rig import Gateway, Rig, javascript
 
 from proxy.demo import SandboxAddresses
@@ -15,16 +15,13 @@ UPLOADS = {"content_types": ["image/png", "application/zip"], "lifetime_seconds"
 
 
 def opened(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
-    return rig.gateway(
-        sandbox.queue,
-        **{
-            "fal": {"run_origin": sandbox.run, "rest_origin": sandbox.rest},
-            "endpoints": [{"id": ENDPOINT, "files": {"hosts": ["*", "uploads"]}}],
-            "uploads": UPLOADS,
-            "realtime": {"apps": [APP], "max_seconds": 60},
-            **sections,
-        },
-    )
+    settings: dict[str, object] = {
+        "endpoints": [{"id": ENDPOINT, "files": {"hosts": ["*", "uploads"]}}],
+        "realtime": {"apps": [APP], "max_seconds": 60},
+        **sections,
+    }
+    origins = {"run_origin": sandbox.run, "rest_origin": sandbox.rest}
+    return rig.gateway(sandbox.queue, origin=None, environ=ENVIRON, fal=origins, uploads=UPLOADS, **settings)
 
 
 def test_javascript_uploads(rig: Rig) -> None:
