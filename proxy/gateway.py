@@ -10,7 +10,7 @@ from starlette.types import Receive
 from proxy import headers
 from proxy.answers import Answer, JobAnswers, job_named
 from proxy.bodies import BodyBudget, json_content_type, read_body
-from proxy.endings import ending_of
+from proxy.endings import Ending, ending_of
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.identity import Authenticator, Caller
 from proxy.limits import FailedLogins
@@ -165,7 +165,10 @@ class Gateway:
             await self._spending.settle(ticket, outcome_of(refusal))
             raise
         record.outcome = relayed.outcome
-        await self._spending.conclude(ticket, grant.target.endpoint, relayed.outcome)
+        if relayed.outcome is Outcome.ACCEPTED:
+            await self._spending.conclude(ticket, Ending())
+        else:
+            await self._spending.settle(ticket, relayed.outcome)
         return Answer(relayed.status, said, (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed)))
 
     async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:

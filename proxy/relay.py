@@ -9,7 +9,7 @@ from typing import Protocol
 from proxy import headers
 from proxy.breaker import Breaker
 from proxy.errors import DeadlineExceeded, NotSent, PoolExhausted, TransportError
-from proxy.outcomes import MAX_BODY, Judge, Relayed, read_broke, submit_broke
+from proxy.outcomes import MAX_BODY, MAX_ERROR_BODY, Judge, Relayed, read_broke, submit_broke
 from proxy.ownership import Grant
 from proxy.policy import Payload
 from proxy.targets import Action, Surface
@@ -83,10 +83,14 @@ class Relay:
         return self._judge.read(response)
 
     async def issue(self, grant: Grant, payload: Payload, chosen: headers.Fields) -> Relayed:
-        """An upload slot or a token: fal is asked once. Raises the refusals of `outcomes`."""
+        """An upload slot or a token: fal is asked once. Raises the refusals of `outcomes`.
+
+        The breaker has no say and learns nothing: uploads that fail must not keep anybody from the queue.
+        """
         request = self._request(grant, payload.raw, chosen)
+        upstream = self._upstreams[grant.target.surface]
         try:
-            response = await self._exchange(grant, request, self._deadlines.poll)
+            response = await upstream.fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
         except TransportError as error:
             raise read_broke(error) from error
         return self._judge.issued(response)

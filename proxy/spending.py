@@ -106,14 +106,20 @@ class Spending:
         except StoreAway:
             self._away()
 
-    async def conclude(self, ticket: Ticket, endpoint: str, outcome: Outcome) -> None:
-        """As `settle`, for what is over with its answer and never was a job: if accepted, its price is spent."""
-        job = f"{endpoint}/{ticket.id}"
-        await self.settle(ticket, outcome, job)
-        if ticket.ledger is None or outcome is not Outcome.ACCEPTED:
+    async def conclude(self, ticket: Ticket, ending: Ending) -> None:
+        """A run has ended with its answer, or just so: nobody will hear of it later. Twice: no effect.
+
+        Between its own two steps, and from an ACCEPTED that was settled under `run_of` on, only a sweep ends it: spent.
+        """
+        if ticket.ledger is None:
             return
+        job, units = run_of(ticket), ending.units
+        free = ending.cancelled or (ending.failed and self._terms.refund_failed)
+        billed = not ending.failed and self._terms.by == "billable" and units is not None
+        amount = 0 if free else micros((units or 0) * self._terms.unit_price) if billed else None
         try:
-            await ticket.ledger.settle(job, amount=None, now=self._clock())
+            await ticket.ledger.accept(ticket.id, job, now=self._clock())
+            await ticket.ledger.settle(job, amount=amount, now=self._clock())
         except StoreAway:
             self._away()
 
@@ -184,6 +190,11 @@ class Spending:
             await ledger.release(job, now=now)  # the result will tell fal's units, or else the sweep settles
         else:
             await ledger.settle(job, amount=micros(ending.units * self._terms.unit_price), now=now)
+
+
+def run_of(ticket: Ticket) -> str:
+    """What a run is called in the ledger: no job's name has a colon."""
+    return f"run:{ticket.id}"
 
 
 def _behaviours(entry: Entry) -> set[WhenAway]:
