@@ -13,7 +13,7 @@ from proxy.errors import Forbidden
 
 # What fal's clients send on every call, and what they read from every answer.
 _ALLOW_HEADERS = (
-    b"accept, authorization, content-type, idempotency-key, x-fal-target-url, "
+    b"accept, authorization, content-type, idempotency-key, x-fal-target-url, x-fal-object-lifecycle, "
     b"x-fal-queue-priority, x-fal-request-timeout, x-fal-request-start-timeout, x-fal-runner-hint, x-fal-no-retry"
 )
 _EXPOSE_HEADERS = (

@@ -72,22 +72,23 @@ class Inputs:
                 if isinstance(step, str):
                     kind = self._kinds.get(step) or self._kind(step)
                 if isinstance(item, str):
-                    found += self._judged(kind, path, step, item)
+                    if kind is _Kind.OTHER or (fault := self._fault(kind, item)) is None:
+                        continue
+                    found.append(field_error([*path, step], *fault))
                     if len(found) == MAX_VIOLATIONS:
                         return found
                 elif isinstance(item, list | dict):
                     waiting.append(((*path, step), kind, item))
         return found
 
-    def _judged(self, kind: _Kind, path: tuple[str | int, ...], step: str | int, value: str) -> Iterable[FieldError]:
+    def _fault(self, kind: _Kind, value: str) -> tuple[str, str] | None:
+        """fal's error type and message for what is wrong with *value*."""
         # An empty string names nothing, and models have it for a default.
-        if kind is _Kind.OTHER or not value or (kind is _Kind.PERHAPS and not _could_be_url(value)):
-            return ()
-        fault = self._data_fault(value) if value[:5].lower() == "data:" else self._url_fault(value)
-        return () if fault is None else (field_error([*path, step], *fault),)
-
-    def _url_fault(self, url: str) -> tuple[str, str] | None:
-        fault = self._rules.hosts.fault(url)
+        if not value or (kind is _Kind.PERHAPS and not _could_be_url(value)):
+            return None
+        if value[:5].lower() == "data:":
+            return self._data_fault(value)
+        fault = self._rules.hosts.fault(value)
         return None if fault is None else ("url_not_accepted", fault)
 
     def _data_fault(self, uri: str) -> tuple[str, str] | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx2
-from gatekit import ENDPOINT, ENVIRON, FAL_KEY
+import pytest
+from gatekit import ENDPOINT, ENVIRON, FAL_KEY, INPUT
 from rig import Gateway, Rig, javascript
 
-from proxy.demo import SandboxAddresses
+from proxy.demo import SandboxAddresses, plan
+from proxy.errors import ValidationFailed
+from proxy.targets import Action
 
 APP = "fal-ai/fast-turbo-diffusion"
 INITIATE = "storage/upload/initiate"
@@ -50,6 +55,19 @@ def test_an_uploaded_file_feeds_a_job(rig: Rig) -> None:
 
     assert announced.keys() == {"upload_url", "file_url"}
     assert (put.status_code, submitted.status_code) == (200, 200)
+
+
+def test_the_demo_takes_uploads(rig: Rig) -> None:
+    """In the demo a picture can be uploaded and is fetched from the sandbox, and no other loopback address is."""
+    sandbox = rig.sandbox()
+    parts = plan(origin="http://127.0.0.1:8080", upstream=sandbox, fal_key=FAL_KEY).parts
+    (policy,) = parts.policies
+
+    assert Action.UPLOAD in parts.openings.issues
+    assert policy.admit(json.dumps({**INPUT, "image_url": f"{sandbox.rest}/files/a.png"}).encode())
+    for url in (f"{sandbox.control}/journal", f"{sandbox.queue}/x", "http://127.0.0.1:8080/metrics"):
+        with pytest.raises(ValidationFailed):
+            policy.admit(json.dumps({**INPUT, "image_url": url}).encode())
 
 
 def test_a_token_reaches_its_caller_and_no_log(rig: Rig) -> None:
