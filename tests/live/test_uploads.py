@@ -64,7 +64,7 @@ def test_the_demo_takes_uploads(rig: Rig) -> None:
     (policy,) = parts.policies
 
     assert Action.UPLOAD in parts.openings.issues
-    assert policy.admit(json.dumps({**INPUT, "image_url": f"{sandbox.rest}/files/a.png"}).encode())
+    assert policy.admit(json.dumps({**INPUT, "image_url": f"{sandbox.rest}/files/a.png"}).encode()).raw
     for url in (f"{sandbox.control}/journal", f"{sandbox.queue}/x", "http://127.0.0.1:8080/metrics"):
         with pytest.raises(ValidationFailed):
             policy.admit(json.dumps({**INPUT, "image_url": url}).encode())
