@@ -22,7 +22,7 @@ from proxy.realtime import Realtime
 from proxy.relay import Relay
 from proxy.replays import Replays
 from proxy.spending import Spending, Ticket
-from proxy.targets import Action, resolve
+from proxy.targets import Action, Surface, resolve
 from proxy.telemetry import AccessRecord
 from proxy.uploads import Uploads
 
@@ -90,7 +90,7 @@ class Gateway:
         record.endpoint = target.endpoint
         if target.action is Action.SUBMIT:
             return await self._submit(request, grant, record)
-        if target.action in self._issues:
+        if target.surface is Surface.STORAGE:
             return await self._issue(request, grant, record)
         return await self._read(request, grant, record)
 

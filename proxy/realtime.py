@@ -28,7 +28,7 @@ class Realtime:
     """*apps* are endpoint ids; *max_seconds* is the longest life of a token, and of one that asks for none."""
 
     def __init__(self, apps: Iterable[str], *, max_seconds: int) -> None:
-        listed = tuple(apps)
+        listed = tuple(dict.fromkeys(apps))
         # The older mint names an app by its alias alone, the newer one by the path of its realtime endpoint.
         aliases = tuple(dict.fromkeys(app_of(app).rpartition("/")[2] for app in listed))
         paths = tuple(f"{app}/realtime" for app in listed)

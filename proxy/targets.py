@@ -135,9 +135,8 @@ def _resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) 
         if query:
             raise BadRequest("The proxy URL takes no query of its own", error_type="bad_query")
         return resolve_url(method, target_url)
-    is_rest = route == b"/tokens" or route.startswith(_REST_ROUTES)
     parts = _ROUTE.fullmatch(route)
-    if parts is None and not is_rest:
+    if parts is None and route != b"/tokens" and not route.startswith(_REST_ROUTES):
         raise NotFound
     if target_url is not None:
         raise BadRequest("x-fal-target-url belongs to the proxy URL only", error_type="malformed_target")

@@ -63,7 +63,7 @@ def _schema(content_types: Iterable[str]) -> dict[str, Json]:
     return {
         "type": "object",
         "properties": {
-            "content_type": {"enum": list(content_types)},
+            "content_type": {"enum": list(dict.fromkeys(content_types))},
             "file_name": {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
         },
         "required": ["content_type", "file_name"],
