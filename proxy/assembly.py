@@ -19,10 +19,10 @@ from proxy.breaker import Breaker, BreakerSettings
 from proxy.cors import Cors
 from proxy.description import describe
 from proxy.errors import StoreAway
+from proxy.fal_clients import bounds_of, stream_upstreams_of, upstreams_of
 from proxy.front import Front
 from proxy.gateway import Gateway
 from proxy.headers import Fields
-from proxy.hosts import bounds_of, stream_upstreams_of, upstreams_of
 from proxy.identity import Authenticator, Caller
 from proxy.journal import Journal
 from proxy.jsontext import Json
@@ -136,6 +136,7 @@ class Application:
             failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
             ownership=Ownership(parts.listings, parts.handles),
             policy=self._policy,
+            issues=parts.openings.issues,
             replays=Replays(self._ledger, parts.keeping, clock=time.time, away=self._settlement_lost),
             spending=self._spending,
             relay=Relay(

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from proxy.identity import Caller
 from proxy.prices import Micros
+from proxy.targets import WITHOUT_ENDPOINT
 
 SLICES = 24  # parts of a rolling window; what is spent is forgotten up to one part late, never early
 Mode = Literal["enforce", "observe"]
@@ -75,7 +76,8 @@ class Budget:
     """So much in a window for each user, value of a claim, endpoint, or for all together.
 
     Where *tiers* are given, the limit is that of the caller's value of *tier_claim*, and *limit* for any other value;
-    None there means nothing at all. Without *endpoints* every endpoint draws on it.
+    None there means nothing at all. Without *endpoints* every endpoint draws on it, but neither uploads nor
+    realtime tokens, which are none.
     """
 
     name: str
@@ -136,11 +138,7 @@ class Seat:
 
 def charges(budgets: Iterable[Budget], caller: Caller, endpoint: str, now: float) -> tuple[Charge, ...]:
     """*now* in unix seconds: calendar windows follow the wall clock."""
-    return tuple(
-        _charge(budget, caller, endpoint, now)
-        for budget in budgets
-        if not budget.endpoints or endpoint in budget.endpoints
-    )
+    return tuple(_charge(budget, caller, endpoint, now) for budget in budgets if _covers(budget, endpoint))
 
 
 def seats(in_flight: Iterable[InFlight], caller: Caller, endpoint: str) -> tuple[Seat, ...]:
@@ -154,8 +152,15 @@ def seats(in_flight: Iterable[InFlight], caller: Caller, endpoint: str) -> tuple
             when_away=rule.when_away,
         )
         for rule in in_flight
-        if not rule.endpoints or endpoint in rule.endpoints
+        if _covers(rule, endpoint)
     )
+
+
+def _covers(rule: Budget | InFlight, endpoint: str) -> bool:
+    return endpoint in rule.endpoints if rule.endpoints else endpoint not in _NAMED_ONLY
+
+
+_NAMED_ONLY = frozenset(WITHOUT_ENDPOINT.values())
 
 
 def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge:

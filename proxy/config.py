@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.errors import ConfigError, Problem
+from proxy.file_sections import RealtimeSection, UploadsSection
+from proxy.section import Section
 from proxy.sections import (
     DEFAULT_LIMITS,
     Admin,
@@ -27,7 +29,6 @@ from proxy.sections import (
     InFlightSection,
     LedgerSection,
     Limit,
-    Section,
     Server,
     Session,
     Store,
@@ -54,6 +55,8 @@ class Config:
     sessions: tuple[tuple[int, Session], ...]
     cookie: CookieSection | None
     endpoints: tuple[tuple[int, Endpoint], ...]
+    uploads: UploadsSection | None
+    realtime: RealtimeSection | None
     limits: tuple[tuple[int, Limit], ...]
     ledger: LedgerSection
     budgets: tuple[tuple[int, BudgetSection], ...]
@@ -80,6 +83,9 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
     def table(name: str, model: type[_ModelT], fallback: _ModelT) -> _ModelT:
         return _validated(name, model, document.get(name, {}), problems) or fallback
 
+    def optional(name: str, model: type[_ModelT]) -> _ModelT | None:
+        return _validated(name, model, document[name], problems) if name in document else None
+
     def tables(name: str, model: type[_ModelT]) -> tuple[tuple[int, _ModelT], ...]:
         items = document.get(name, [])
         if not isinstance(items, list):
@@ -98,6 +104,8 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         sessions=tables("sessions", Session),
         cookie=_validated("cookie", CookieSection, document["cookie"], problems) if "cookie" in document else None,
         endpoints=tables("endpoints", Endpoint),
+        uploads=optional("uploads", UploadsSection),
+        realtime=optional("realtime", RealtimeSection),
         limits=tables("limits", Limit) if "limits" in document else tuple(enumerate(DEFAULT_LIMITS)),
         ledger=table("ledger", LedgerSection, LedgerSection()),
         budgets=tables("budgets", BudgetSection),

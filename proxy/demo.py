@@ -123,7 +123,8 @@ def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxi
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],
         "cookie": {"name": cookie_name(origin), "insecure_name": origin.startswith("http:")},
-        "endpoints": [{"id": ENDPOINT}],
+        "endpoints": [{"id": ENDPOINT, "files": {"hosts": ["*", "uploads"]}}],
+        "uploads": {},
     }
     environ = {
         "FAL_KEY": fal_key,

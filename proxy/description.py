@@ -8,7 +8,7 @@ from proxy import __version__
 from proxy.jsontext import Json
 from proxy.ownership import Listing
 from proxy.policy import Policy
-from proxy.targets import ACTIONS, Action, app_of
+from proxy.targets import ACTIONS, REST, Action, app_of
 
 _FOLLOW_UPS = {
     Action.STATUS: "/status",
@@ -32,6 +32,9 @@ def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str, co
         for action in sorted(listing.actions & _FOLLOW_UPS.keys()):
             path = f"/queue/{app_of(listing.endpoint)}/requests/{{request_id}}{_FOLLOW_UPS[action]}"
             paths[path] = {_method(action): _follow_up(listing, policy, action)}
+        for action, path in REST.values():
+            if action in listing.actions:
+                paths[path] = {"post": {"operationId": path, "responses": {"200": _ISSUED[action], **_REFUSALS}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "fal-auth-proxy", "version": __version__},
@@ -86,4 +89,9 @@ _REFUSALS: dict[str, Json] = {
             }
         },
     }
+}
+
+_ISSUED: dict[Action, Json] = {
+    Action.UPLOAD: {"description": "The presigned upload_url to PUT the file to, and its file_url"},
+    Action.TOKEN: {"description": "A realtime token for fal"},
 }

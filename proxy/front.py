@@ -17,7 +17,7 @@ from proxy.streamed import Streamed
 from proxy.telemetry import AccessRecord, Telemetry
 
 # The routes below the prefix that are the gateway's; all else, and all outside the prefix, is the site's.
-_GATEWAY_ROUTES = (b"/proxy", b"/queue/", b"/run/", b"/storage/")
+_GATEWAY_ROUTES = (b"/proxy", b"/queue/", b"/run/", b"/storage/", b"/tokens")
 _CLIENT_GONE = 499  # nginx's name for it; never on the wire, the caller has left
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ from proxy import headers
 from proxy.answers import Answer, JobAnswers, job_named
 from proxy.bodies import BodyBudget, json_content_type, read_body
 from proxy.cookies import SessionCookie
-from proxy.endings import ending_of
+from proxy.endings import Ending, ending_of
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.identity import Authenticator, Caller
 from proxy.limits import FailedLogins
@@ -19,16 +20,19 @@ from proxy.outcomes import Outcome, Relayed, outcome_of
 from proxy.ownership import Grant, Ownership
 from proxy.policy import Payload, Policy
 from proxy.presence import Presence
+from proxy.realtime import Realtime
 from proxy.relay import Relay
 from proxy.replays import Replays
 from proxy.runs import Runs, unrepeatable
 from proxy.spending import Spending, Ticket, would_deny
 from proxy.streamed import Streamed
 from proxy.streams import Place, Streams
-from proxy.targets import Action, resolve
+from proxy.targets import Action, Surface, resolve
 from proxy.telemetry import AccessRecord
+from proxy.uploads import Uploads
 from proxy.watch import Watch
 
+_SMALL_BODY = 16 * 1024  # bytes: two names, or a list of apps
 _UNNEEDED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
 
@@ -61,6 +65,7 @@ class Gateway:
         failed_logins: FailedLogins,
         ownership: Ownership,
         policy: Policy,
+        issues: Mapping[Action, Uploads | Realtime],
         replays: Replays,
         spending: Spending,
         relay: Relay,
@@ -74,6 +79,7 @@ class Gateway:
         self._failed_logins = failed_logins
         self._ownership = ownership
         self._policy = policy
+        self._issues = issues
         self._replays = replays
         self._spending = spending
         self._relay = relay
@@ -100,6 +106,8 @@ class Gateway:
             return await self._run(request, grant, record)
         if target.action is Action.STATUS_STREAM:
             return await self._follow(request, grant, record)
+        if target.surface is Surface.STORAGE:
+            return await self._issue(request, grant, record)
         return await self._read(request, grant, record)
 
     def _identify(self, request: Request) -> Caller:
@@ -191,6 +199,31 @@ class Gateway:
     def _place(self, grant: Grant, *, paid: bool) -> AbstractContextManager[Place]:
         caller = grant.caller
         return self._streams.place(caller.key, expires=self._authenticator.holds_until(caller), paid=paid)
+
+    async def _issue(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        """An upload slot or a realtime token: no job hangs on it, so what fails is paid back and may be repeated."""
+        issue = self._issues[grant.target.action]
+        chosen = issue.chosen(request.headers)
+        json_content_type(request.headers)
+        with self._body_budget.hold() as hold:
+            body = await read_body(request.receive, request.headers, limit=_SMALL_BODY, hold=hold)
+            payload = issue.admit(grant, body)
+        ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+        record.would_deny = ", ".join(ticket.observed) or None
+        try:
+            with record.upstream_clock():
+                relayed = await self._relay.issue(grant, payload, chosen)
+            said = issue.checked(relayed.body) if relayed.outcome is Outcome.ACCEPTED else relayed.body
+        except Refusal as refusal:
+            record.outcome = outcome_of(refusal)
+            await self._spending.settle(ticket, outcome_of(refusal))
+            raise
+        record.outcome = relayed.outcome
+        if relayed.outcome is Outcome.ACCEPTED:
+            await self._spending.conclude(ticket, Ending())
+        else:
+            await self._spending.settle(ticket, relayed.outcome)
+        return Answer(relayed.status, said, (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed)))
 
     async def _nothing(self, request: Request) -> None:
         # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.

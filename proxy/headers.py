@@ -30,6 +30,8 @@ RESPONSE: Mapping[bytes, re.Pattern[bytes]] = {
 }
 
 _STARTERS = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
+# What has a JSON body for fal. Of an upload's fields only the lifecycle may go on, and `uploads` writes that anew.
+_SENDERS = _STARTERS | {Action.UPLOAD, Action.TOKEN}
 _STREAMS = frozenset({Action.STATUS_STREAM, Action.RUN_STREAM})
 _AGENT = (b"user-agent", f"fal-auth-proxy/{__version__}".encode())
 _JSON = (b"content-type", b"application/json")
@@ -59,7 +61,7 @@ def options(action: Action, caller_fields: Iterable[tuple[bytes, bytes]]) -> Fie
 def to_fal(action: Action, authorization: bytes, chosen: Fields) -> tuple[tuple[bytes, bytes], ...]:
     """Every field of the upstream request but Host and Content-Length, which belong to the connection."""
     accept = _ACCEPT_EVENTS if action in _STREAMS else _ACCEPT_JSON
-    content = (_JSON,) if action in _STARTERS else ()
+    content = (_JSON,) if action in _SENDERS else ()
     return (b"authorization", authorization), _AGENT, accept, _IDENTITY, *content, *chosen
 
 

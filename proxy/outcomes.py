@@ -116,6 +116,15 @@ class Judge:
             raise UpstreamFailed(reason=f"fal answered a read with {status}, or not with plain JSON")
         return _relayed(Outcome.ACCEPTED, status, response)
 
+    def issued(self, response: UpstreamResponse) -> Relayed:
+        """An upload slot or a token. It is nobody's until it is here, so every failure may be asked again."""
+        status = response.status
+        if 400 <= status < 500 and status != 404:
+            return self._refused(response, _REFUSED_AS.get(status, status))
+        if not 200 <= status < 300 or not self._is_presentable(response, MAX_ERROR_BODY):
+            raise UpstreamFailed(reason=f"fal answered a REST request with {status}, or not with plain JSON")
+        return _relayed(Outcome.ACCEPTED, status, response)
+
     def _refused(self, response: UpstreamResponse, status: int) -> Relayed:
         """A 4xx is the model's or fal's own word to the caller, kept where it is fit to be shown."""
         if status == 429:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy.errors import Forbidden
 from proxy.handles import Handles
 from proxy.identity import Caller
-from proxy.targets import Action, Target, app_of
+from proxy.targets import WITHOUT_ENDPOINT, Action, Target, app_of
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One endpoint the operator opened: its full id, what may be asked of it, and the scope that takes, if any."""
+    """One endpoint the operator opened: its full id, what may be asked of it, and the scope that takes, if any.
+
+    Uploads and realtime tokens are opened by a listing of the name that stands for them (`targets.WITHOUT_ENDPOINT`).
+    """
 
     endpoint: str
     actions: frozenset[Action]
@@ -37,14 +40,15 @@ class Ownership:
         self._apps: dict[str, list[Listing]] = {}
         for listing in listings:
             self._listings[listing.endpoint] = [listing]
-            self._apps.setdefault(app_of(listing.endpoint), []).append(listing)
+            if listing.endpoint not in WITHOUT_ENDPOINT.values():
+                self._apps.setdefault(app_of(listing.endpoint), []).append(listing)
 
     def authorize(self, caller: Caller, target: Target) -> Grant:
         """Raises Forbidden (endpoint, action or scope not granted) and JobNotFound."""
         by_app = target.handle is not None and target.endpoint == target.app
         listings = (self._apps if by_app else self._listings).get(target.endpoint)
         if listings is None:
-            raise Forbidden("This endpoint is not offered here", error_type="endpoint_not_listed")
+            raise _not_offered(target.action)
         scopes = [listing.scope for listing in listings if target.action in listing.actions]
         if not scopes:
             raise Forbidden("This action is not offered here", error_type="action_not_listed")
@@ -60,3 +64,15 @@ class Ownership:
         if target.handle is None:
             return None
         return self._handles.open(target.handle, owner=caller.key, app=target.app)
+
+
+def _not_offered(action: Action) -> Forbidden:
+    if action in WITHOUT_ENDPOINT:
+        return Forbidden(_CLOSED[action], error_type="action_not_listed")
+    return Forbidden("This endpoint is not offered here", error_type="endpoint_not_listed")
+
+
+_CLOSED: Mapping[Action, str] = {
+    Action.UPLOAD: "Uploads are not enabled here",
+    Action.TOKEN: "Realtime tokens are not enabled here",
+}

@@ -19,6 +19,7 @@ from proxy.handles import Handles
 from proxy.identity import Issuer
 from proxy.issuers import cookie_of, issuer_of
 from proxy.limits import Rule, parse_rate
+from proxy.openings import Openings, file_rules_of, openings_of
 from proxy.ownership import Listing
 from proxy.policy import EndpointPolicy, Rules
 from proxy.prices import Price
@@ -54,6 +55,7 @@ class Parts:
     prices: Mapping[str, Price]
     terms: Terms
     keeping: Keeping
+    openings: Openings
 
 
 def vet(config: Config) -> Parts:
@@ -62,7 +64,8 @@ def vet(config: Config) -> Parts:
     fal_key, handles = bench.fal_key(), bench.handles()
     issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
     rules, store, tls = bench.rules(), bench.store(), bench.tls()
-    budgets, in_flight, prices = bench.budgets(), bench.in_flight(), bench.prices(policies)
+    openings = openings_of(config)
+    budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
     bench.holds()
     if bench.problems or fal_key is None or handles is None:
         raise ConfigError(bench.problems)
@@ -72,16 +75,17 @@ def vet(config: Config) -> Parts:
         handles=handles,
         issuers=tuple(issuers),
         cookie=cookie_of(config),
-        listings=tuple(listings),
+        listings=(*listings, *openings.listings),
         policies=tuple(policies),
         rules=tuple(rules),
         store=store,
         tls=tls,
         budgets=tuple(budgets),
         in_flight=tuple(in_flight),
-        prices=prices,
+        prices={**prices, **openings.prices},
         terms=terms_of(config.ledger),
         keeping=Keeping(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
+        openings=openings,
     )
 
 
@@ -148,8 +152,8 @@ class _Workbench:
             lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
         )
 
-    def budgets(self) -> Iterable[Budget]:
-        listed = self._listed()
+    def budgets(self, openings: Openings) -> Iterable[Budget]:
+        listed = self._listed() | openings.prices.keys()
         made = [self._made(f"budgets[{i}]", partial(budget_of, section, listed)) for i, section in self._config.budgets]
         return [budget for budget in made if budget is not None]
 
@@ -213,7 +217,7 @@ class _Workbench:
             raise ValueError(f"no schema is shipped for {endpoint.id}; name one with schema_file")
         cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
         rules = Rules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
-        return EndpointPolicy(endpoint.id, load(path), rules)
+        return EndpointPolicy(endpoint.id, load(path), rules, file_rules_of(self._config, endpoint.files))
 
 
 def _fal_key(text: str) -> str:

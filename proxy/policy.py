@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from proxy.caps import Uncappable, capped
 from proxy.errors import BadRequest, ConfigError, FieldError, MalformedJson, Problem, ValidationFailed
 from proxy.explanations import field_error
+from proxy.inputs import FileRules, Inputs
 from proxy.jsontext import Json, dump, parse
 from proxy.ownership import Grant
 from proxy.schema import Schema
@@ -51,23 +52,28 @@ class Payload:
 class EndpointPolicy:
     """*effective* is the input schema as callers meet it, rules included: the one they are validated against."""
 
-    def __init__(self, endpoint: str, schema: Schema, rules: Rules | None = None) -> None:
+    def __init__(
+        self, endpoint: str, schema: Schema, rules: Rules | None = None, files: FileRules | None = None
+    ) -> None:
         """Raises ConfigError with every rule that does not go with *schema*, keyed `<endpoint>.<rule>.<field>`."""
         self.endpoint = endpoint
         self.output = schema.output
         self._rules = rules or Rules()
         self.effective = _effective(endpoint, schema, self._rules)
         self._validator = Validator(self.effective)
+        self._inputs = Inputs(files or FileRules(), self.effective)
+        if faults := self._inputs.violations({**self._rules.default, **self._rules.force}):
+            raise ConfigError([Problem(f"{endpoint}.files", f"{_place(fault)}: {fault['msg']}") for fault in faults])
 
     def admit(self, body: bytes) -> Payload:
         """Raises BadRequest where *body* is not strict JSON, ValidationFailed with all else that is wrong with it.
 
         An empty body counts as `{}`: fal's JavaScript client sends one for a call without input.
         """
-        value = _parsed(body)
+        value = parsed(body)
         errors: list[FieldError] = []
         if isinstance(value, dict):
-            errors = self._apply(value)
+            errors = self._apply(value) + self._inputs.violations(value)
         errors += self._validator.violations(value)
         if errors or not isinstance(value, dict):
             raise ValidationFailed(errors[:MAX_VIOLATIONS])
@@ -103,13 +109,18 @@ class Policy:
 _FORBIDDEN = ("extra_forbidden", "This field is not accepted here")
 
 
-def _parsed(body: bytes) -> Json:
+def parsed(body: bytes) -> Json:
+    """The value of a request's body, `{}` for none. Raises BadRequest where it is not strict JSON."""
     if not body:
         return {}
     try:
         return parse(body)
     except MalformedJson as exc:
         raise BadRequest(f"Malformed JSON: {exc}", error_type="malformed_json") from exc
+
+
+def _place(fault: FieldError) -> str:
+    return ".".join(str(step) for step in fault["loc"][1:])
 
 
 class _Unfit(Exception):

@@ -87,8 +87,9 @@ class Price:
 _NO_PRICE = (ValueError, TypeError, KeyError, RuntimeError, ZeroDivisionError, OverflowError)
 
 
-# The binding logs what a function raised, with what the caller wrote in it.
-logging.getLogger("cel").disabled = True
+# The binding logs what a function raised, with what the caller wrote in it. A logger that is only disabled comes back
+# to life wherever logging is configured anew.
+logging.getLogger("cel").addFilter(lambda record: False)
 
 
 def number(value: float | str) -> float:

@@ -20,7 +20,7 @@ from proxy.errors import (
     TransportError,
     UpstreamFailed,
 )
-from proxy.outcomes import MAX_BODY, Judge, Outcome, Relayed, may_stream, read_broke, submit_broke
+from proxy.outcomes import MAX_BODY, MAX_ERROR_BODY, Judge, Outcome, Relayed, may_stream, read_broke, submit_broke
 from proxy.ownership import Grant
 from proxy.policy import Payload
 from proxy.sieve import Sieve
@@ -65,6 +65,8 @@ PATHS: Mapping[Action, tuple[bytes, str]] = {
     Action.CANCEL: (b"PUT", "/{app}/requests/{job}/cancel"),
     Action.RUN: (b"POST", "/{endpoint}"),
     Action.RUN_STREAM: (b"POST", "/{endpoint}/stream"),
+    Action.UPLOAD: (b"POST", "{path}"),
+    Action.TOKEN: (b"POST", "{path}"),
 }
 
 _RETRY_SHARE = 0.1  # of reads that may be repeated: an outage must not double the load on fal
@@ -154,6 +156,19 @@ class Relay:
             raise OutcomeUnknown(reason="fal answered a stream in a form that is not passed on")
         return relayed
 
+    async def issue(self, grant: Grant, payload: Payload, chosen: headers.Fields) -> Relayed:
+        """An upload slot or a token: fal is asked once. Raises the refusals of `outcomes`.
+
+        The breaker has no say and learns nothing: uploads that fail must not keep anybody from the queue.
+        """
+        request = self._request(grant, payload.raw, chosen)
+        upstream = self._upstreams[grant.target.surface]
+        try:
+            response = await upstream.fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
+        except TransportError as error:
+            raise read_broke(error) from error
+        return self._judge.issued(response)
+
     def withholds(self, content: bytes) -> bool:
         """Whether *content* holds the key, so that it must not go out."""
         return self._judge.withholds(content)
@@ -165,7 +180,7 @@ class Relay:
     def _request(self, grant: Grant, body: bytes, chosen: headers.Fields) -> UpstreamRequest:
         target = grant.target
         method, template = PATHS[target.action]
-        path = template.format(endpoint=target.endpoint, app=target.app, job=grant.upstream_id)
+        path = template.format(endpoint=target.endpoint, app=target.app, job=grant.upstream_id, path=target.path)
         if target.query:
             path = f"{path}?{target.query}"
         fields = headers.to_fal(target.action, self._authorization, chosen)

@@ -5,28 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    IPvAnyNetwork,
-    JsonValue,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, IPvAnyNetwork, JsonValue, ValidationInfo, field_validator
 
 from proxy.budgets import WhenAway
+from proxy.file_sections import Files, RealtimeSection, UploadsSection
+from proxy.section import Section
 from proxy.targets import Action, endpoint_id
 from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
 
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)
-
-
-class Section(BaseModel):
-    """A table of the file. An unknown key is an error: a misspelt limit must not be a missing one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Server(Section):
@@ -147,6 +134,7 @@ class Endpoint(Section):
     default: dict[str, JsonValue] = Field(default_factory=dict)
     cap: dict[str, Number] = Field(default_factory=dict)
     forbid: tuple[str, ...] = ()
+    files: Files = Files()
     price: str | None = None
 
 
@@ -213,6 +201,8 @@ DEFAULT_LIMITS = (
     Limit(name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", when_away="local"),
     Limit(name="stream-user", per="user", actions=(Action.STATUS_STREAM,), rate="60/minute", when_away="local"),
     Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", when_away="local"),
+    Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
+    Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
 )
 
 
@@ -228,6 +218,8 @@ class Document(Section):
     sessions: tuple[Session, ...] = ()
     cookie: CookieSection | None = None
     endpoints: tuple[Endpoint, ...] = ()
+    uploads: UploadsSection | None = None
+    realtime: RealtimeSection | None = None
     limits: tuple[Limit, ...] = DEFAULT_LIMITS
     ledger: LedgerSection = LedgerSection()
     budgets: tuple[BudgetSection, ...] = ()

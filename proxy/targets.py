@@ -21,10 +21,15 @@ class Action(StrEnum):
     CANCEL = "cancel"
     RUN = "run"
     RUN_STREAM = "run-stream"
+    UPLOAD = "upload"
+    TOKEN = "token"  # noqa: S105 the name of an action
 
 
 class Surface(StrEnum):
-    """One of fal's hosts. In path mode the value is the first path segment after the prefix."""
+    """One of fal's hosts. In path mode the value is the first path segment after the prefix.
+
+    STORAGE is rest.fal.ai, which mints tokens too: in path mode its paths follow the prefix as they are.
+    """
 
     QUEUE = "queue"
     RUN = "run"
@@ -35,7 +40,8 @@ class Surface(StrEnum):
 class Target:
     """*endpoint* is the id as called, *app* its `[namespace/]owner/alias`, *handle* the job id as sent, unchecked.
 
-    *query* is rebuilt from the allow-list, never the caller's string.
+    *query* is rebuilt from the allow-list, never the caller's string. What belongs to no endpoint has UPLOADS or
+    REALTIME in both places, and in *path* the one of `REST` it names.
     """
 
     action: Action
@@ -44,7 +50,12 @@ class Target:
     handle: str | None = None
     query: str = ""
     surface: Surface = Surface.QUEUE
+    path: str = ""
 
+
+# Stand where an endpoint id would: in budgets, in usage and in the log. No endpoint is named so, each has a slash.
+UPLOADS, REALTIME = "uploads", "realtime"
+WITHOUT_ENDPOINT: Mapping[Action, str] = {Action.UPLOAD: UPLOADS, Action.TOKEN: REALTIME}
 
 SURFACES: Mapping[bytes, Surface] = {
     b"queue.fal.run": Surface.QUEUE,
@@ -65,6 +76,15 @@ ACTIONS: Mapping[tuple[Surface, bytes], tuple[str, Action]] = {
     (Surface.RUN, b"/stream"): ("POST", Action.RUN_STREAM),
 }
 
+# All that is offered of fal's REST host; each is a POST. The JavaScript client mints at `/tokens/`.
+REST: Mapping[bytes, tuple[Action, str]] = {
+    b"/storage/upload/initiate": (Action.UPLOAD, "/storage/upload/initiate"),
+    b"/storage/upload/initiate-multipart": (Action.UPLOAD, "/storage/upload/initiate-multipart"),
+    b"/tokens": (Action.TOKEN, "/tokens/"),
+    b"/tokens/": (Action.TOKEN, "/tokens/"),
+    b"/tokens/realtime": (Action.TOKEN, "/tokens/realtime"),
+}
+
 _FLAG = {b"1": "1", b"true": "1", b"0": "0", b"false": "0"}
 _LENGTH = {b"%d" % length: str(length) for length in range(1, 10_001)}
 
@@ -73,6 +93,7 @@ QUERIES: Mapping[Action, Mapping[bytes, Mapping[bytes, str]]] = {
     Action.SUBMIT: {b"fal_max_queue_length": _LENGTH},
     Action.STATUS: {b"logs": _FLAG},
     Action.STATUS_STREAM: {b"logs": _FLAG},
+    Action.UPLOAD: {b"storage_type": {b"fal-cdn-v3": "fal-cdn-v3", b"gcs": "gcs"}},
 }
 
 NAMESPACES = frozenset({"workflows", "comfy"})
@@ -90,7 +111,8 @@ _PATHS: Mapping[Surface, re.Pattern[bytes]] = {
 _URL = re.compile(
     rb"https://(?P<host>%b)(?P<path>/[^?#]*)(?:\?(?P<query>[^#]*))?" % b"|".join(map(re.escape, SURFACES))
 )
-_ROUTE = re.compile(rb"/(?P<surface>%b)(?P<path>/.*)" % "|".join(Surface).encode("ascii"), re.DOTALL)
+_ROUTE = re.compile(rb"/(?P<surface>queue|run)(?P<path>/.*)", re.DOTALL)
+_REST_ROUTES = (b"/storage/", b"/tokens/")
 _MAX_ENDPOINT = 512
 MEMORABLE = 512  # bytes; what a request is resolved from, where the outcome is to be remembered
 
@@ -113,10 +135,13 @@ def _resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) 
         if query:
             raise BadRequest("The proxy URL takes no query of its own", error_type="bad_query")
         return resolve_url(method, target_url)
-    if (parts := _ROUTE.fullmatch(route)) is None:
+    parts = _ROUTE.fullmatch(route)
+    if parts is None and route != b"/tokens" and not route.startswith(_REST_ROUTES):
         raise NotFound
     if target_url is not None:
         raise BadRequest("x-fal-target-url belongs to the proxy URL only", error_type="malformed_target")
+    if parts is None:
+        return resolve_path(method, Surface.STORAGE, route, query)
     return resolve_path(method, Surface(parts["surface"].decode("ascii")), parts["path"], query)
 
 
@@ -136,10 +161,10 @@ def resolve_url(method: str, url: bytes) -> Target:
 def resolve_path(method: str, surface: Surface, path: bytes, query: bytes) -> Target:
     """The target of *path* (raw, starting with a slash) on one of fal's hosts.
 
-    Raises BadRequest on anything outside the grammar, MethodNotAllowed, and Forbidden for a host nothing is offered on.
+    Raises BadRequest on anything outside the grammar, MethodNotAllowed, and Forbidden for what is not offered of REST.
     """
-    if surface not in _PATHS:
-        raise Forbidden("Uploads are not enabled here", error_type="action_not_listed")
+    if surface is Surface.STORAGE:
+        return _rest_target(method, path, query)
     parts = _PATHS[surface].fullmatch(path)
     if parts is None or len(parts["endpoint"]) > _MAX_ENDPOINT:
         raise BadRequest("The target path is not one of fal's", error_type="malformed_target")
@@ -157,6 +182,16 @@ def resolve_path(method: str, surface: Surface, path: bytes, query: bytes) -> Ta
         query=_query(action, query),
         surface=surface,
     )
+
+
+def _rest_target(method: str, path: bytes, query: bytes) -> Target:
+    if path not in REST:
+        raise Forbidden("This is not offered here", error_type="action_not_listed")
+    action, fixed = REST[path]
+    if method != "POST":
+        raise MethodNotAllowed(["POST"])
+    name = WITHOUT_ENDPOINT[action]
+    return Target(action, name, name, query=_query(action, query), surface=Surface.STORAGE, path=fixed)
 
 
 def app_of(endpoint: str) -> str:

@@ -19,7 +19,10 @@ ROWS: list[set[str]] = [
         "addresses",
         "breaker",
         "errors",
+        "file_names",
+        "hosts",
         "journal",
+        "section",
         "sqlite_schema",
         "sqlite_steps",
         "store_topologies",
@@ -61,14 +64,15 @@ ROWS: list[set[str]] = [
         "redis_windows",
         "streamed",
     },
-    {"cookies", "cors", "dial", "inbound", "keys", "pool", "site", "validation"},
-    {"identity", "listener", "minting", "schema", "signin", "upstream"},
+    {"cookies", "cors", "dial", "inbound", "keys", "lifecycle", "pool", "site", "validation"},
+    {"identity", "inputs", "listener", "minting", "schema", "signin", "upstream"},
     {"budgets", "outcomes", "ownership", "values"},
-    {"endings", "ledger", "ledger_keys", "policy", "sections"},
-    {"config", "description", "redis_ledger", "relay", "replays", "spending", "sqlite_ledger"},
-    {"allowances", "issuers", "runs", "usage", "watch"},
-    {"gateway", "parts"},
-    {"front", "hosts"},
+    {"endings", "file_sections", "ledger", "ledger_keys", "policy"},
+    {"description", "realtime", "redis_ledger", "relay", "replays", "sections", "spending", "sqlite_ledger", "uploads"},
+    {"allowances", "config", "runs", "usage", "watch"},
+    {"gateway", "issuers", "openings"},
+    {"front", "parts"},
+    {"fal_clients"},
     {"assembly"},
     {"serving"},
     {"demo"},
@@ -78,6 +82,7 @@ ROWS: list[set[str]] = [
 LEVEL = {module: level for level, row in enumerate(ROWS) for module in row}
 STAGES = {"targets", "identity", "ownership", "policy", "limits", "relay", "outcomes", "answers", "gateway"}
 PURE = {"errors", "jsontext", "breaker", "targets", "handles", "addresses", "guards", "jws", "headers", "identity"}
+PURE |= {"hosts", "inputs", "file_names", "lifecycle", "uploads", "realtime"}
 PURE |= {
     "arrival",
     "patience",

@@ -121,3 +121,14 @@ def test_seats_are_for_a_user_or_for_all() -> None:
 
     assert alice[0].account != bob[0].account
     assert alice[1] == bob[1]
+
+
+@pytest.mark.parametrize("name", ["uploads", "realtime"])
+def test_what_has_no_endpoint_must_be_named(name: str) -> None:
+    """A budget or seats for all endpoints leave uploads and tokens alone; one that names them draws on both."""
+    everything = Budget("all", "user", DAY, 1)
+    named = Budget("named", "user", DAY, 1, endpoints=frozenset({ENDPOINT, name}))
+
+    assert [charge.budget for charge in charges([everything, named], caller(), name, 0.0)] == ["named"]
+    assert [charge.budget for charge in charges([everything, named], caller(), ENDPOINT, 0.0)] == ["all", "named"]
+    assert seats([InFlight("jobs", "user", 1, 60)], caller(), name) == ()

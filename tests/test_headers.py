@@ -132,3 +132,10 @@ def test_the_first_field_of_a_name_is_found() -> None:
     """Lookup gives the first value, or None."""
     assert headers.first([(b"a", b"1"), (b"b", b"2"), (b"b", b"3")], b"b") == b"2"
     assert headers.first([], b"b") is None
+
+
+@pytest.mark.parametrize("action", [Action.UPLOAD, Action.TOKEN])
+def test_uploads_and_tokens_take_no_options(action: Action) -> None:
+    """Not one field of the caller's goes on with them; what they carry is JSON."""
+    assert headers.options(action, GOOD) == ()
+    assert (b"content-type", b"application/json") in headers.to_fal(action, b"Key x", ())

@@ -168,3 +168,30 @@ def test_every_transport_error_has_an_outcome(kind: type[TransportError]) -> Non
 def test_a_refusal_tells_what_became_of_the_money(refusal: Refusal, outcome: Outcome) -> None:
     """The ledger settles by this."""
     assert outcome_of(refusal) is outcome
+
+
+def test_what_was_issued_is_accepted() -> None:
+    """Any success with plain JSON is one."""
+    assert JUDGE.issued(said(201)).outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize("status", [100, 301, 404, 500, 502, 503, 504])
+def test_nothing_issued_may_be_asked_for_again(status: int) -> None:
+    """Nobody has what did not come, so the answer is one that clients repeat; a 404 is no word about a job."""
+    with pytest.raises(UpstreamFailed):
+        JUDGE.issued(said(status))
+
+
+@pytest.mark.parametrize("body", [KEY, b"x" * (MAX_ERROR_BODY + 1)], ids=["key", "huge"])
+def test_an_issue_that_cannot_be_shown_is_none(body: bytes) -> None:
+    """The key is never passed on, nor more than two addresses or a token can take."""
+    with pytest.raises(UpstreamFailed):
+        JUDGE.issued(said(200, body))
+
+
+@pytest.mark.parametrize(("status", "shown"), [(400, 400), (408, 400), (409, 400), (422, 422)])
+def test_fals_refusal_to_issue_is_shown(status: int, shown: int) -> None:
+    """As for submits, without the statuses that the Python client repeats ten times."""
+    relayed = JUDGE.issued(said(status))
+
+    assert (relayed.outcome, relayed.status) == (Outcome.REFUSED, shown)

@@ -6,7 +6,7 @@ from proxy.errors import Forbidden, JobNotFound
 from proxy.handles import Handles
 from proxy.identity import Caller
 from proxy.ownership import Grant, Listing, Ownership
-from proxy.targets import Action, Target
+from proxy.targets import WITHOUT_ENDPOINT, Action, Surface, Target
 
 SDXL, APP = "fal-ai/hyper-sdxl/image-to-image", "fal-ai/hyper-sdxl"
 READS = frozenset({Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL})
@@ -100,3 +100,16 @@ def test_a_submitted_job_is_sealed_to_its_caller() -> None:
     grant = gate.authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
 
     assert handle_of() == gate.seal(grant, "job-1")
+
+
+@pytest.mark.parametrize("action", [Action.UPLOAD, Action.TOKEN])
+def test_what_has_no_endpoint_is_opened_by_its_name(action: Action) -> None:
+    """Uploads and tokens are listed like endpoints, with a scope of their own; a model's listing opens neither."""
+    name = WITHOUT_ENDPOINT[action]
+    target = Target(action, name, name, surface=Surface.STORAGE, path="/x")
+    opened = ownership(Listing(SDXL, READS), Listing(name, frozenset({action}), scope="more"))
+
+    assert opened.authorize(caller("alice", "more"), target).upstream_id is None
+    for gate, who in ((opened, caller()), (ownership(), caller("alice", "more"))):
+        with pytest.raises(Forbidden):
+            gate.authorize(who, target)

@@ -157,3 +157,18 @@ async def test_fals_5xx_counts_against_it() -> None:
         await relay.read(grant_of(Action.STATUS))
 
     assert len(upstream.asked) == 3
+
+
+async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
+    """Uploads that fail keep nobody from the queue; a repeated one is the client's to ask for."""
+    relay, upstream = relay_over(BROKEN, minimum=2)
+    owned = Ownership([Listing("uploads", frozenset({Action.UPLOAD}))], HANDLES)
+    path = "/storage/upload/initiate"
+    grant = owned.authorize(ALICE, Target(Action.UPLOAD, "uploads", "uploads", surface=Surface.STORAGE, path=path))
+    for _ in range(5):
+        with pytest.raises(UpstreamFailed):
+            await relay.issue(grant, PAYLOAD, ())
+    upstream.script[:] = [said(QUEUED)]
+
+    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+    assert [asked.path.decode() for asked in upstream.asked] == [path] * 5 + [f"/{ENDPOINT}"]

@@ -7,7 +7,7 @@ from hostile_targets import GOOD, PATH_ROWS, URL_ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import BadRequest, Forbidden, NotFound, Refusal
+from proxy.errors import BadRequest, NotFound, Refusal
 from proxy.targets import Action, Surface, Target, endpoint_id, resolve, resolve_path, resolve_url
 
 SDXL = "fal-ai/hyper-sdxl/image-to-image"
@@ -117,11 +117,76 @@ def test_the_run_host_has_runs_and_streams(method: str, path: bytes, action: Act
     assert (action, endpoint) == (target.action, target.endpoint)
 
 
+INITIATE, MULTIPART = "/storage/upload/initiate", "/storage/upload/initiate-multipart"
+REST_ROWS: list[tuple[bytes, bytes, Action, str, str]] = [
+    (b"/storage/upload/initiate", b"", Action.UPLOAD, INITIATE, ""),
+    (
+        b"/storage/upload/initiate",
+        b"storage_type=fal-cdn-v3",
+        Action.UPLOAD,
+        INITIATE,
+        "storage_type=fal-cdn-v3",
+    ),
+    (b"/storage/upload/initiate", b"storage_type=gcs", Action.UPLOAD, INITIATE, "storage_type=gcs"),
+    (
+        b"/storage/upload/initiate-multipart",
+        b"storage_type=fal-cdn-v3",
+        Action.UPLOAD,
+        MULTIPART,
+        "storage_type=fal-cdn-v3",
+    ),
+    (b"/tokens", b"", Action.TOKEN, "/tokens/", ""),
+    (b"/tokens/", b"", Action.TOKEN, "/tokens/", ""),
+    (b"/tokens/realtime", b"", Action.TOKEN, "/tokens/realtime", ""),
+]
+
+
 @pytest.mark.parametrize("host", [b"rest.fal.ai", b"rest.alpha.fal.ai"])
-def test_the_storage_host_is_known_but_closed(host: bytes) -> None:
-    """fal's own REST host is no foreign target, but nothing on it is offered."""
-    with pytest.raises(Forbidden):
-        resolve_url("POST", b"https://" + host + b"/storage/upload/initiate")
+@pytest.mark.parametrize(("path", "query", "action", "fixed", "rebuilt"), REST_ROWS)
+def test_the_rest_host_has_uploads_and_tokens(
+    host: bytes, path: bytes, query: bytes, action: Action, fixed: str, rebuilt: str
+) -> None:
+    """Both of its names in header mode and its paths in path mode give one target, made of constants."""
+    name = {Action.UPLOAD: "uploads", Action.TOKEN: "realtime"}[action]
+    target = Target(action, name, name, query=rebuilt, surface=Surface.STORAGE, path=fixed)
+
+    assert target == resolve("POST", b"/proxy", b"", b"https://" + host + path + (b"?" + query if query else b""))
+    assert target == resolve("POST", path, query, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "status"),
+    [
+        ("GET", b"/storage/upload/initiate", b"", 405),
+        ("PUT", b"/tokens/", b"", 405),
+        ("POST", b"/storage/upload/initiate", b"storage_type=s3", 400),
+        ("POST", b"/storage/upload/initiate", b"storage_type=gcs&storage_type=gcs", 400),
+        ("POST", b"/storage/upload/initiate", b"storage_type=fal%2dcdn-v3", 400),
+        ("POST", b"/storage/upload/initiate", b"x=1", 400),
+        ("POST", b"/tokens/", b"storage_type=gcs", 400),
+        ("POST", b"/tokens/realtime", b"duration=9", 400),
+        ("POST", b"/storage/upload/initiate/", b"", 403),
+        ("POST", b"/storage/upload/complete-multipart", b"", 403),
+        ("POST", b"/storage/upload/../../tokens/", b"", 403),
+        ("POST", b"/storage/upload/%69nitiate", b"", 403),
+        ("POST", b"/storage//upload/initiate", b"", 403),
+        ("POST", b"/Storage/upload/initiate", b"", 403),
+        ("POST", b"/storage/auth/token", b"", 403),
+        ("POST", b"/storage/", b"", 403),
+        ("POST", b"/tokens/realtime/", b"", 403),
+        ("POST", b"/tokens/other", b"", 403),
+        ("POST", b"/users/current", b"", 403),
+        ("POST", b"/", b"", 403),
+    ],
+)
+def test_nothing_else_of_the_rest_host(method: str, path: bytes, query: bytes, status: int) -> None:
+    """Each path is matched whole: no spelling of it, and nothing beside it."""
+    with pytest.raises(Refusal) as refused:
+        resolve(method, b"/proxy", b"", b"https://rest.fal.ai" + path + (b"?" + query if query else b""))
+
+    assert refused.value.status == status
+    with pytest.raises(Refusal):
+        resolve(method, path, query, None)
 
 
 def test_modes_cannot_be_mixed() -> None:
@@ -142,7 +207,9 @@ def test_the_proxy_url_takes_no_query() -> None:
         resolve("POST", b"/proxy", b"token=abc", GOOD)
 
 
-@pytest.mark.parametrize("route", [b"", b"/", b"/queue", b"/other/fal-ai/x", b"/proxy/x", b"/QUEUE/fal-ai/x"])
+@pytest.mark.parametrize(
+    "route", [b"", b"/", b"/queue", b"/other/fal-ai/x", b"/proxy/x", b"/QUEUE/fal-ai/x", b"/tokensx", b"/storage"]
+)
 def test_other_routes_are_not_found(route: bytes) -> None:
     """Outside the two modes there is nothing."""
     with pytest.raises(NotFound):
