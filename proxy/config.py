@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.errors import ConfigError, Problem
+from proxy.section import Section
 from proxy.sections import (
     DEFAULT_LIMITS,
     Admin,
@@ -26,11 +27,11 @@ from proxy.sections import (
     InFlightSection,
     LedgerSection,
     Limit,
-    Section,
     Server,
     Session,
     Store,
 )
+from proxy.webhook_section import WebhooksSection
 
 _ModelT = TypeVar("_ModelT", bound=Section)
 
@@ -54,6 +55,7 @@ class Config:
     ledger: LedgerSection
     budgets: tuple[tuple[int, BudgetSection], ...]
     in_flight: tuple[tuple[int, InFlightSection], ...]
+    webhooks: WebhooksSection
     environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
@@ -96,6 +98,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         ledger=table("ledger", LedgerSection, LedgerSection()),
         budgets=tables("budgets", BudgetSection),
         in_flight=tables("in_flight", InFlightSection),
+        webhooks=table("webhooks", WebhooksSection, WebhooksSection()),
         environ=environ,
         base=base,
         problems=tuple(problems),

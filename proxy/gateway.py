@@ -10,6 +10,7 @@ from starlette.types import Receive
 from proxy import headers
 from proxy.answers import Answer, JobAnswers, job_named
 from proxy.bodies import BodyBudget, json_content_type, read_body
+from proxy.callback_urls import CallbackUrls
 from proxy.endings import ending_of
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.identity import Authenticator, Caller
@@ -41,8 +42,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job just accepted: *name* for the ledger, *handle* for its caller."""
+    """A job just accepted: *upstream_id* is fal's for it, *name* for the ledger, *handle* for its caller."""
 
+    upstream_id: str
     name: str
     handle: str
 
@@ -61,7 +63,10 @@ class Gateway:
         answers: JobAnswers,
         max_body: int,
         body_budget: BodyBudget,
+        webhook_hosts: frozenset[str] = frozenset(),
+        callback_urls: CallbackUrls | None = None,
     ) -> None:
+        """Callers may name a webhook on *webhook_hosts*; with *callback_urls* fal is given one of ours."""
         self._authenticator = authenticator
         self._failed_logins = failed_logins
         self._ownership = ownership
@@ -72,11 +77,17 @@ class Gateway:
         self._answers = answers
         self._max_body = max_body
         self._body_budget = body_budget
+        self._webhook_hosts = webhook_hosts
+        self._callback_urls = callback_urls
 
     async def handle(self, request: Request, record: AccessRecord) -> Answer:
         """Raises a Refusal wherever the line ends early, and ClientGone. *record* takes down what was learned."""
         target = resolve(
-            request.method, request.route, request.query, headers.first(request.headers, b"x-fal-target-url")
+            request.method,
+            request.route,
+            request.query,
+            headers.first(request.headers, b"x-fal-target-url"),
+            webhook_hosts=self._webhook_hosts,
         )
         record.action = target.action
         caller = self._identify(request)
@@ -117,9 +128,10 @@ class Gateway:
         self, grant: Grant, payload: Payload, chosen: headers.Fields, ticket: Ticket, record: AccessRecord
     ) -> Answer:
         """Relay and settle. Whatever else than a refusal ends this leaves the reservation to be swept as spent."""
+        callback = "" if self._callback_urls is None else self._callback_urls.query(ticket.id, grant)
         try:
             with record.upstream_clock():
-                relayed = await self._relay.submit(grant, payload, chosen)
+                relayed = await self._relay.submit(grant, payload, chosen, callback)
             job = None if relayed.outcome is not Outcome.ACCEPTED else self._job(grant, relayed)
         except Refusal as refusal:
             record.outcome = outcome_of(refusal)
@@ -127,6 +139,8 @@ class Gateway:
             raise
         record.outcome = relayed.outcome
         await self._spending.settle(ticket, relayed.outcome, None if job is None else job.name)
+        if self._callback_urls is not None and job is not None:
+            await self._callback_urls.bind(ticket.id, job.upstream_id)
         fields = (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed))
         if job is None:
             return Answer(relayed.status, relayed.body, fields)
@@ -135,7 +149,7 @@ class Gateway:
     def _job(self, grant: Grant, relayed: Relayed) -> Job:
         try:
             upstream_id = job_named(relayed.body)
-            return Job(f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
+            return Job(upstream_id, f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
         except (UpstreamFailed, ValueError) as error:
             raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, JsonValue
+from pydantic import AfterValidator, Field, IPvAnyNetwork, JsonValue
 
 from proxy.budgets import WhenAway
 from proxy.limits import parse_rate
+from proxy.section import Section
 from proxy.targets import Action, endpoint_id
 from proxy.upstream import Origin
+from proxy.webhook_section import WebhooksSection
 
 
 def _origin(text: str) -> str:
@@ -51,12 +53,6 @@ def _offered(action: Action) -> Action:
     if action not in DEFAULT_ACTIONS:
         raise ValueError("not offered in this version")
     return action
-
-
-class Section(BaseModel):
-    """A table of the file. An unknown key is an error: a misspelt limit must not be a missing one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Server(Section):
@@ -215,3 +211,4 @@ class Document(Section):
     ledger: LedgerSection = LedgerSection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
+    webhooks: WebhooksSection = WebhooksSection()

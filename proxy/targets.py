@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from proxy import webhook_urls
 from proxy.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, TargetNotFal
 
 
@@ -92,48 +93,58 @@ _URL = re.compile(
 )
 _ROUTE = re.compile(rb"/(?P<surface>%b)(?P<path>/.*)" % "|".join(Surface).encode("ascii"), re.DOTALL)
 _MAX_ENDPOINT = 512
+NO_HOSTS: frozenset[str] = frozenset()
 MEMORABLE = 512  # bytes; what a request is resolved from, where the outcome is to be remembered
 
 
-def resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) -> Target:
-    """The target of either mode. *route* is the raw path after the configured prefix.
+def resolve(
+    method: str, route: bytes, query: bytes, target_url: bytes | None, *, webhook_hosts: frozenset[str] = NO_HOSTS
+) -> Target:
+    """The target of either mode. *route* is the raw path after the configured prefix; *webhook_hosts* are those that
+    `fal_webhook` may name.
 
     Raises NotFound outside both modes' routes, BadRequest where both modes are mixed or the header is missing, else
     what `resolve_url` and `resolve_path` raise.
     """
     # A client asks for the same job again and again. What is refused raises each time and takes no room.
     short = len(route) + len(query) + len(target_url or b"") <= MEMORABLE
-    return (_remembered if short else _resolve)(method, route, query, target_url)
+    return (_remembered if short else _resolve)(method, route, query, target_url, webhook_hosts)
 
 
-def _resolve(method: str, route: bytes, query: bytes, target_url: bytes | None) -> Target:
+def _resolve(
+    method: str, route: bytes, query: bytes, target_url: bytes | None, webhook_hosts: frozenset[str]
+) -> Target:
     if route in (b"/proxy", b"/proxy/"):
         if target_url is None:
             raise BadRequest("The x-fal-target-url header is missing", error_type="target_missing")
         if query:
             raise BadRequest("The proxy URL takes no query of its own", error_type="bad_query")
-        return resolve_url(method, target_url)
+        return resolve_url(method, target_url, webhook_hosts=webhook_hosts)
     if (parts := _ROUTE.fullmatch(route)) is None:
         raise NotFound
     if target_url is not None:
         raise BadRequest("x-fal-target-url belongs to the proxy URL only", error_type="malformed_target")
-    return resolve_path(method, Surface(parts["surface"].decode("ascii")), parts["path"], query)
+    surface = Surface(parts["surface"].decode("ascii"))
+    return resolve_path(method, surface, parts["path"], query, webhook_hosts=webhook_hosts)
 
 
 _remembered = lru_cache(maxsize=4096)(_resolve)
 
 
-def resolve_url(method: str, url: bytes) -> Target:
+def resolve_url(method: str, url: bytes, *, webhook_hosts: frozenset[str] = NO_HOSTS) -> Target:
     """The target of header mode: *url* is the raw value of `x-fal-target-url`.
 
     Raises TargetNotFal where it is not literally one of fal's https URLs, else what `resolve_path` raises.
     """
     if (parts := _URL.fullmatch(url)) is None:
         raise TargetNotFal
-    return resolve_path(method, SURFACES[parts["host"]], parts["path"], parts["query"] or b"")
+    surface = SURFACES[parts["host"]]
+    return resolve_path(method, surface, parts["path"], parts["query"] or b"", webhook_hosts=webhook_hosts)
 
 
-def resolve_path(method: str, surface: Surface, path: bytes, query: bytes) -> Target:
+def resolve_path(
+    method: str, surface: Surface, path: bytes, query: bytes, *, webhook_hosts: frozenset[str] = NO_HOSTS
+) -> Target:
     """The target of *path* (raw, starting with a slash) on one of fal's hosts.
 
     Raises BadRequest on anything outside the grammar, MethodNotAllowed, and Forbidden for a host nothing is offered on.
@@ -154,7 +165,7 @@ def resolve_path(method: str, surface: Surface, path: bytes, query: bytes) -> Ta
         endpoint=endpoint,
         app=app_of(endpoint),
         handle=None if job is None else job.decode("latin-1"),
-        query=_query(action, query),
+        query=_query(action, query, webhook_hosts),
         surface=surface,
     )
 
@@ -180,18 +191,28 @@ def endpoint_id(text: str) -> str:
     return text
 
 
-def _query(action: Action, raw: bytes) -> str:
+def _query(action: Action, raw: bytes, webhook_hosts: frozenset[str]) -> str:
     if not raw:
         return ""
     allowed = QUERIES.get(action, {})
     seen: dict[bytes, str] = {}
     for pair in raw.split(b"&"):
         name, _, value = pair.partition(b"=")
-        if name == b"fal_webhook":
-            raise BadRequest("fal_webhook is not accepted here", error_type="webhook_refused")
-        if name not in allowed or value not in allowed[name]:
-            raise BadRequest("The query has a parameter or value that is not accepted here", error_type="bad_query")
         if name in seen:
             raise BadRequest("A query parameter is given twice", error_type="bad_query")
+        if name == b"fal_webhook":
+            seen[name] = f"fal_webhook={_webhook(action, value, webhook_hosts)}"
+            continue
+        if name not in allowed or value not in allowed[name]:
+            raise BadRequest("The query has a parameter or value that is not accepted here", error_type="bad_query")
         seen[name] = f"{name.decode('ascii')}={allowed[name][value]}"
     return "&".join(seen.values())
+
+
+def _webhook(action: Action, value: bytes, hosts: frozenset[str]) -> str:
+    if action is not Action.SUBMIT or not hosts:
+        raise BadRequest("fal_webhook is not accepted here", error_type="webhook_refused")
+    try:
+        return webhook_urls.rebuilt(value, hosts)
+    except ValueError as error:
+        raise BadRequest(f"fal_webhook is refused: {error}", error_type="webhook_refused") from error
