@@ -120,6 +120,8 @@ class Callbacks:
         event = self._read(context, signed, body, record)
         if not await self._claims.bind(context.ticket, signed.request_id):
             raise _refusal(record, "job", "the callback URL is another job's")
+        if self._trust.user_id is None:
+            record.reason = f"fal's account is {signed.user_id}"  # for the operator to configure
         return event
 
     def _announced(self, request: Request, record: AccessRecord) -> tuple[Context, Signed]:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from gatekit import ENDPOINT, ENVIRON, INPUT
+from gatekit import APP, ENDPOINT, ENVIRON, INPUT, ISSUER
 from rig import PATIENCE, Gateway, Rig
 from sandbox_rig import bound, origin
 from starlette.applications import Starlette
@@ -27,6 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from proxy.door import ListenerLimits
+from proxy.identity import caller_key
 from proxy.listener import Listener
 
 SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's").digest()).decode()
@@ -193,6 +194,10 @@ class Hooked:
             answer = client.post(f"queue/{ENDPOINT}", json=INPUT)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["request_id"]).split(".")[0]
+
+    def handle(self, job: str, subject: str = "alice") -> str:
+        """Ours of *job*."""
+        return self.gateway.parts.handles.seal(job, owner=caller_key(ISSUER, subject), app=APP)
 
     def call(
         self, url: str, headers: Mapping[str, str], body: bytes, *, method: str = "POST", source: str = "192.0.2.1"

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gatekit import APP, ENDPOINT, INPUT, ISSUER
+from gatekit import ENDPOINT, INPUT, ISSUER
 from rig import QUICK, Gateway, Rig, until
 from sandbox_rig import picture_input
 from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening
-
-from proxy.identity import caller_key
 
 JOBS = 60
 
@@ -68,7 +66,7 @@ def test_what_the_app_is_told(rig: Rig, tmp_path: Path) -> None:
     (delivery,) = hooks.app.deliveries
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert delivery.message == {
-        "request_id": hooks.gateway.parts.handles.seal(job, owner=caller_key(ISSUER, "alice"), app=APP),
+        "request_id": hooks.handle(job),
         "upstream_request_id": job,
         "endpoint": ENDPOINT,
         "issuer": ISSUER,
@@ -78,5 +76,6 @@ def test_what_the_app_is_told(rig: Rig, tmp_path: Path) -> None:
         "payload": {"seed": 2**63},
         "payload_error": "y",
     }
+    until(lambda: '"fal\'s account is fal-user-1"' in hooks.gateway.journal())
     assert delivery.headers["content-type"] == "application/json"
     assert not {name for name in delivery.headers if "fal" in name or name in ("authorization", "cookie")}
