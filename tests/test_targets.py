@@ -124,6 +124,18 @@ def test_the_storage_host_is_known_but_closed(host: bytes) -> None:
         resolve_url("POST", b"https://" + host + b"/storage/upload/initiate")
 
 
+def test_what_one_list_of_hosts_lets_pass_another_does_not() -> None:
+    """Targets are remembered, each under the list it was resolved with."""
+    url = b"https://queue.fal.run/a/b?fal_webhook=https%3A%2F%2Fapp.example.com%2F"
+    listed = frozenset({"app.example.com"})
+
+    for _ in range(2):
+        assert resolve("POST", b"/proxy", b"", url, webhook_hosts=listed).query.startswith("fal_webhook=https%3A")
+        for hosts in (frozenset[str](), frozenset({"other.example.com"})):
+            with pytest.raises(BadRequest, match="fal_webhook"):
+                resolve("POST", b"/proxy", b"", url, webhook_hosts=hosts)
+
+
 def test_modes_cannot_be_mixed() -> None:
     """A target URL beside a path target is refused: two parts of a request must not name two jobs."""
     with pytest.raises(BadRequest):

@@ -3,11 +3,13 @@ signatures written again from their texts."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -149,13 +151,18 @@ class Delivery:
 
 @dataclass
 class App:
-    """The operator's app: answers the n-th delivery with *plan(n)*; 0 hangs until who delivers gives up."""
+    """The operator's app: answers the n-th delivery with *plan(n)*, once it is *ready*; 0 hangs until who delivers
+    gives up."""
 
     plan: Callable[[int], int] = lambda _: 204
     url: str = ""
     deliveries: list[Delivery] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
     under_way: int = 0
     most_at_once: int = 0
+
+    def __post_init__(self) -> None:
+        self.ready.set()
 
     def app(self, here: str) -> ASGIApp:
         self.url = f"{here}/hooks/fal"
@@ -167,6 +174,7 @@ class App:
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         try:
+            await asyncio.to_thread(self.ready.wait, PATIENCE)
             if status == 0:
                 await request.receive()  # until the other side leaves
             # A redirect must not be followed: it would come back here and be counted.

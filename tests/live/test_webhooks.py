@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) ->
     assert len({(d.headers["webhook-id"], d.message["request_id"]) for d in app.deliveries}) == JOBS
     assert {d.message["status"] for d in app.deliveries} == {"OK", "ERROR"}
     assert (budget["used"], budget["reserved"]) == (JOBS / 2, 0)
+
+
+def test_a_stop_in_the_middle_of_a_delivery(rig: Rig, tmp_path: Path) -> None:
+    """The gateway is told to stop while the app takes its time: fal still gets its answer, and it is the app's."""
+    app = App()
+    app.ready.clear()
+    hooks = hooked(rig, tmp_path, app=app, try_seconds=9.0, tries=1)
+    job = hooks.submit()
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(hooks.call, hooks.fal.callbacks[job], *hooks.fal.said(job))
+        until(lambda: app.under_way)
+        stopped = pool.submit(lambda: rig.run(hooks.gateway.service.stop(drain=0)))
+        until(lambda: '"event":"stopping"' in hooks.gateway.journal())
+        app.ready.set()
+        stopped.result(20)
+
+    assert (answer.result().status_code, app.acknowledged()) == (200, [hooks.handle(job)])
 
 
 def test_what_the_app_is_told(rig: Rig, tmp_path: Path) -> None:
