@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from proxy import jsontext
@@ -36,6 +36,9 @@ _ACKNOWLEDGED = Answer(200, b'{"status":"ok"}')
 # What of fal's message the app gets as it is; ids are ours to write, and of attempts inside fal nobody need know.
 _FORWARDED = ("status", "error", "payload", "payload_error")
 _FAILED = {"OK": False, "ERROR": True}
+# By address, as failed logins. Never what fal itself may bring us on behalf of another account of its own, who would
+# shut out all of fal that way; it is refused before it costs anything.
+_COUNTED = frozenset({"refused-signature", "refused-replay"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Trust:
     keys: Jwks[VerificationKey]
     user_id: str | None
     keep: float
-    canaries: frozenset[bytes]
+    canaries: frozenset[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +102,21 @@ class Callbacks:
         if request.method != "POST":
             raise MethodNotAllowed(["POST"])
         json_content_type(request.headers)
-        self._failed.check(request.address)
         with self._body_budget.hold() as hold:
             try:
                 event = await self._believed(request, hold, record)
                 await self._spending.called_back(event.context.ticket, event.job, Ending(failed=event.failed))
                 record.outcome = await self._told(event, record)
             except Forbidden:
-                self._failed.record(request.address)
+                if record.outcome in _COUNTED:
+                    self._failed.record(request.address)
                 raise
         return _ACKNOWLEDGED
 
     async def _believed(self, request: Request, hold: Hold, record: AccessRecord) -> Event:
         context, signed = self._announced(request, record)
         record.endpoint, record.caller = context.endpoint, context.owner
+        self._failed.check(request.address)
         body = await read_body(request.receive, request.headers, limit=self._max_body, hold=hold)
         keys = self._trust.keys
         if not signed.is_by(await keys.keys(), body) and not signed.is_by(await keys.renewed(), body):

@@ -24,16 +24,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """*tries* of *seconds* each; the pause between them doubles from *pause*, all in seconds."""
+    """*tries* of *seconds* each; the pause between them doubles from *pause*. *wait* for the first. All in seconds."""
 
     tries: int = 3
     seconds: float = 3.0
     pause: float = 0.25
+    wait: float = 2.0
 
     @property
     def whole(self) -> float:
         """The longest that one delivery can take."""
-        return self.tries * self.seconds + self.pause * (2.0 ** (self.tries - 1) - 1)
+        return self.wait + self.tries * self.seconds + self.pause * (2.0 ** (self.tries - 1) - 1)
 
 
 class Deliveries:
@@ -52,7 +53,7 @@ class Deliveries:
         self._url = url
         self._signature = signature
         self._schedule = schedule
-        self._left = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
         self._clock = clock
         # No connection is kept: one that the app has just closed would lose a delivery, and time.
         self._client = httpx2.AsyncClient(
@@ -65,13 +66,15 @@ class Deliveries:
 
     async def deliver(self, message_id: str, body: bytes) -> Verdict:
         """Raises Overloaded, and Unavailable where the app did not take it."""
-        if not self._left:
-            raise Overloaded(reason="as many deliveries are under way as there may be")
-        self._left -= 1
+        try:
+            async with asyncio.timeout(self._schedule.wait):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Overloaded(reason="as many deliveries are under way as there may be") from error
         try:
             return await self._deliver(message_id, body)
         finally:
-            self._left += 1
+            self._slots.release()
 
     async def _deliver(self, message_id: str, body: bytes) -> Verdict:
         said = ""

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import trustme
+from rig import tls_front
 from sandbox_rig import bound, origin, until
 from webhook_rig import SECRET, App, listening
 
@@ -19,9 +22,11 @@ BODY = b'{"request_id":"job-1"}'
 
 
 @asynccontextmanager
-async def deliveries(url: str, *, concurrency: int = 4, schedule: Schedule = SCHEDULE) -> AsyncIterator[Deliveries]:
+async def deliveries(
+    url: str, *, concurrency: int = 4, schedule: Schedule = SCHEDULE, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Deliveries]:
     made = Deliveries(
-        url, AppSignature([SECRET]), schedule, concurrency=concurrency, tls=tls_context(), clock=time.time
+        url, AppSignature([SECRET]), schedule, concurrency=concurrency, tls=tls or tls_context(), clock=time.time
     )
     yield made
     await made.aclose()
@@ -79,9 +84,9 @@ async def test_nobody_there() -> None:
 
 
 async def test_only_so_many_at_once() -> None:
-    """One more is turned away at once; afterwards, also after one that was cancelled, there is room again."""
+    """One more waits a little and is turned away; afterwards, also after cancelled ones, there is room again."""
     app = App(lambda number: 0 if number < 3 else 204)
-    patient = Schedule(tries=1, seconds=30.0)
+    patient = Schedule(tries=1, seconds=30.0, wait=0.05)
     async with listening(app.app), deliveries(app.url, concurrency=3, schedule=patient) as sender:
         under_way = [asyncio.create_task(sender.deliver(f"msg_{n}", BODY)) for n in range(3)]
         await until(lambda: app.under_way == 3)
@@ -94,6 +99,42 @@ async def test_only_so_many_at_once() -> None:
 
     assert verdicts == [Verdict.DELIVERED] * 4
     assert app.most_at_once <= 4
+
+
+async def test_a_burst_waits_for_its_turn() -> None:
+    """More than there may be at once, but soon over: all are delivered, never too many at a time."""
+    app = App()
+    async with listening(app.app), deliveries(app.url, concurrency=2) as sender:
+        verdicts = await asyncio.gather(*(sender.deliver(f"msg_{n}", BODY) for n in range(30)))
+
+    assert verdicts == [Verdict.DELIVERED] * 30
+    assert app.most_at_once <= 2
+
+
+async def test_the_app_behind_tls() -> None:
+    """Delivered to whom the given authority vouches for, and to nobody else: not a byte of the message leaves."""
+    authority, stranger = trustme.CA(), trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    trusting, wary = tls_context(), tls_context()
+    authority.configure_trust(trusting)
+    stranger.configure_trust(wary)
+    app = App()
+    (front,) = bound()
+    url = f"https://127.0.0.1:{front.getsockname()[1]}/hooks/fal"
+    async with listening(app.app) as behind:
+        port = int(behind.rpartition(":")[2])
+        async with (
+            tls_front(front, server, ("127.0.0.1", port)),
+            deliveries(url, tls=trusting) as sender,
+            deliveries(url, tls=wary) as careful,
+        ):
+            with pytest.raises(Unavailable, match="ConnectError"):
+                await careful.deliver("msg_1", BODY)
+            refused = len(app.deliveries)
+            verdict = await sender.deliver("msg_1", BODY)
+
+    assert (refused, verdict, len(app.deliveries)) == (0, Verdict.DELIVERED, 1)
 
 
 async def test_an_endless_answer_is_not_read() -> None:
@@ -121,5 +162,5 @@ async def test_an_endless_answer_is_not_read() -> None:
 
 def test_how_long_one_can_take() -> None:
     """All tries and all pauses between them: what has to fit into fal's patience."""
-    assert Schedule(tries=3, seconds=3.0, pause=0.25).whole == 9.75
-    assert Schedule(tries=1, seconds=5.0, pause=0.25).whole == 5.0
+    assert Schedule(tries=3, seconds=3.0, pause=0.25).whole == 11.75
+    assert Schedule(tries=1, seconds=5.0, pause=0.25, wait=1.0).whole == 6.0

@@ -199,7 +199,7 @@ class Hooked:
     def submit(self, subject: str = "alice") -> str:
         """fal's id of a new job."""
         with self.gateway.client(subject) as client:
-            answer = client.post(f"queue/{ENDPOINT}", json=INPUT)
+            answer = patiently(lambda: client.post(f"queue/{ENDPOINT}", json=INPUT))
         assert answer.status_code == 200, answer.text
         return str(answer.json()["request_id"]).split(".")[0]
 
@@ -211,6 +211,11 @@ class Hooked:
         self, url: str, headers: Mapping[str, str], body: bytes, *, method: str = "POST", source: str = "192.0.2.1"
     ) -> httpx2.Response:
         """As if from *source*."""
+        return patiently(lambda: self.call_once(url, headers, body, method=method, source=source))
+
+    def call_once(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, method: str = "POST", source: str = "192.0.2.1"
+    ) -> httpx2.Response:
         with httpx2.Client(timeout=PATIENCE, trust_env=False) as client:
             return client.request(method, url, headers={**headers, "x-forwarded-for": source}, content=body)
 
@@ -221,8 +226,17 @@ class Hooked:
 
     def usage(self, subject: str = "alice") -> dict[str, list[dict[str, float]]]:
         with self.gateway.client(subject) as client:
-            told: dict[str, list[dict[str, float]]] = client.get("usage").json()
+            told: dict[str, list[dict[str, float]]] = patiently(lambda: client.get("usage")).json()
         return told
+
+
+def patiently(ask: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """Asks again where the store took longer than the gateway waits for it (0.1 s), as on a busy machine it may; that
+    changes nothing that asking again would not."""
+    give_up = time.monotonic() + PATIENCE
+    while b"store_unavailable" in (answer := ask()).content and time.monotonic() < give_up:
+        pass
+    return answer
 
 
 def hooked(rig: Rig, home: Path, *, app: App | None = None, fal: Fal | None = None, **webhooks: object) -> Hooked:

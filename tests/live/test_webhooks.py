@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gatekit import ENDPOINT, INPUT, ISSUER
 from rig import QUICK, Gateway, Rig, until
 from sandbox_rig import picture_input
-from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening
+from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening, patiently
 
 JOBS = 60
 
@@ -40,7 +41,9 @@ def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) ->
     )
     with gateway.client() as client:
         bodies: list[Mapping[str, object]] = [picture_input(), INPUT]  # the second's picture cannot be had
-        answers = [client.post(f"queue/{ENDPOINT}", json=bodies[number % 2]) for number in range(JOBS)]
+        answers = [
+            patiently(partial(client.post, f"queue/{ENDPOINT}", json=bodies[number % 2])) for number in range(JOBS)
+        ]
         jobs = {str(answer.json()["request_id"]) for answer in answers}
         until(lambda: outcomes(gateway)["delivered"] == JOBS, 60)
         until(lambda: client.get("usage").json()["in_flight"][0]["used"] == 0)

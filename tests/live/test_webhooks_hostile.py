@@ -189,7 +189,7 @@ def test_a_replay_changes_nothing(hooks: Hooked) -> None:
 
 
 def test_a_prober_is_not_looked_at_for_long(hooks: Hooked) -> None:
-    """After 30 refused calls from one address a further one is 429, a good one too; other addresses are not touched."""
+    """After 30 bad signatures from one address a further call is 429, a good one too; others go on."""
     job = hooks.submit()
     bad = (hooks.fal.callbacks[job], *hooks.fal.said(job, key=STRANGER))
 
@@ -199,6 +199,25 @@ def test_a_prober_is_not_looked_at_for_long(hooks: Hooked) -> None:
 
     assert statuses == [403] * 30 + [429]
     assert (here.status_code, elsewhere.status_code) == (429, 200)
+
+
+def test_strangers_cannot_shut_fal_out(hooks: Hooked) -> None:
+    """Anybody with an account can make fal call us with a URL of their own making, from fal's address: refused each
+    time, and the real call from there passes."""
+    job = hooks.submit()
+    made_up = [
+        url(last_changed),
+        said(account="fal-user-2"),
+        said(at=1),
+        headers(lambda f: f.pop("x-fal-webhook-signature")),
+        url(lambda u: u + "/x"),
+    ]
+    for case in made_up * 9:
+        assert hooks.call(*case(hooks, job, hooks.fal.callbacks[job]), source="203.0.113.80").status_code == 403
+
+    good = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job), source="203.0.113.80")
+
+    assert good.status_code == 200
 
 
 def test_an_ok_settles_and_an_error_pays_back(hooks: Hooked) -> None:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gatekit import ENDPOINT, INPUT
 from money_rig import Valkey
 from rig import Gateway, Rig
 from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, Fal, Hooked, listening
@@ -79,13 +78,11 @@ def test_without_the_store_fal_is_asked_to_come_again(two: tuple[Hooked, Gateway
     """503, the app hears nothing; with the store back the next call is delivered."""
     hooks, second, valkey = two
     hooks.app.plan = lambda _: 204
-    with hooks.gateway.client() as client:
-        assert client.post(f"queue/{ENDPOINT}", json=INPUT).status_code == 200
-    (job,) = hooks.fal.callbacks
+    job = hooks.submit()
     call = (at(second, hooks.fal.callbacks[job]), *hooks.fal.said(job))
 
     rig.run(valkey.pause())
-    away = hooks.call(*call)
+    away = hooks.call_once(*call)
     rig.run(valkey.resume())
     heard = len(hooks.app.deliveries)
     statuses = [hooks.call(call[0], *hooks.fal.said(job, at=time.time() + n)).status_code for n in range(1, 4)]
