@@ -34,6 +34,10 @@ def said(**more: object) -> Case:
     return lambda hooks, job, url: (url, *hooks.fal.said(job, **more))  # type: ignore[arg-type]
 
 
+def off_by(seconds: float) -> Case:
+    return lambda hooks, job, url: (url, *hooks.fal.said(job, at=time.time() + seconds))
+
+
 def headers(change: Callable[[dict[str, str]], object]) -> Case:
     def call(hooks: Hooked, job: str, url: str) -> Call:
         fields, body = hooks.fal.said(job)
@@ -96,8 +100,8 @@ CASES: dict[str, tuple[Case, int]] = {
     "timestamp-huge": (headers(lambda f: f.update({"x-fal-webhook-timestamp": "9" * 4000})), 403),
     "request-id-changed": (headers(lambda f: f.update({"x-fal-webhook-request-id": "job-9"})), 403),
     "request-id-odd": (headers(lambda f: f.update({"x-fal-webhook-request-id": "a/../b"})), 403),
-    "stale": (said(at=time.time() - 302), 403),
-    "from-the-future": (said(at=time.time() + 400), 403),
+    "stale": (off_by(-302), 403),
+    "from-the-future": (off_by(310), 403),
     "another-account": (said(account="fal-user-2"), 403),
     "unknown-job": (lambda hooks, job, url: (url, *hooks.fal.said("job-never-made")), 403),
     "another-job-of-ours": (another_job_of_ours, 403),
