@@ -24,6 +24,7 @@ Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
 | `FAL_KEY` | your fal key, `id:secret` |
 | as in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
 | `FAL_PROXY_HANDLE_SECRETS` | comma-separated secrets of job handles, 32 bytes or more: the first seals, all open |
+| `FAL_PROXY_WEBHOOK_SECRETS` | comma-separated `whsec_...` secrets, where `webhooks.mode` is "ours": all sign |
 | `FAL_PROXY_REDIS_URL` | `redis://`, `rediss://` or `unix://`, where `store.kind` or `ledger.kind` is "redis" |
 
 To rotate the handle secret put the new one in front; drop the old one when its jobs are no longer read.

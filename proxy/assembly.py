@@ -42,6 +42,7 @@ from proxy.streams import Streams
 from proxy.targets import Surface
 from proxy.telemetry import Telemetry
 from proxy.usage import usage_of
+from proxy.webhook_assembly import WebhookLine, webhook_line
 from proxy.windows import MemoryWindows, Windows
 
 SWEEP_EVERY = 10.0  # seconds between looks for reservations past their time
@@ -72,6 +73,8 @@ class Application:
         self._telemetry = self._make_telemetry(journal)
         self._ledger = ledger_of(parts)
         self._spending = self._make_spending()
+        self._body_budget = BodyBudget(BODY_BUDGET)
+        self._webhooks = self._webhook_line(journal)
         self.public: ASGIApp = Front(
             gateway=self._gateway(),
             site=create_site(
@@ -86,6 +89,7 @@ class Application:
             address_of=self._address_of,
             cors=Cors(server.cors_origins),
             telemetry=self._telemetry,
+            callbacks=None if self._webhooks is None else self._webhooks.callbacks,
         )
         self.metrics: ASGIApp = create_metrics(self._telemetry.exposition)
 
@@ -149,7 +153,19 @@ class Application:
             answers=JobAnswers(self._public_url),
             streams=self._streams,
             max_body=parts.config.server.max_body_bytes,
-            body_budget=BodyBudget(BODY_BUDGET),
+            body_budget=self._body_budget,
+            webhook_hosts=frozenset(parts.config.webhooks.hosts),
+            callback_urls=None if self._webhooks is None else self._webhooks.urls,
+        )
+
+    def _webhook_line(self, journal: Journal) -> WebhookLine | None:
+        return webhook_line(
+            self._parts,
+            ledger=self._ledger,
+            spending=self._spending,
+            body_budget=self._body_budget,
+            journal=journal,
+            away=self._settlement_lost,
         )
 
     def _make_spending(self) -> Spending:
@@ -221,6 +237,8 @@ class Application:
         sweeping.cancel()
         for upstream in self._clients():
             await upstream.aclose()
+        if self._webhooks is not None:
+            await self._webhooks.deliveries.aclose()
         await self._spending.aclose()
         if self._parts.store is not None:
             await self._parts.store.aclose()

@@ -34,6 +34,7 @@ from proxy.sections import (
     Store,
     StreamsSection,
 )
+from proxy.webhook_section import WebhooksSection
 
 _ModelT = TypeVar("_ModelT", bound=Section)
 
@@ -61,6 +62,7 @@ class Config:
     ledger: LedgerSection
     budgets: tuple[tuple[int, BudgetSection], ...]
     in_flight: tuple[tuple[int, InFlightSection], ...]
+    webhooks: WebhooksSection
     environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
@@ -110,6 +112,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         ledger=table("ledger", LedgerSection, LedgerSection()),
         budgets=tables("budgets", BudgetSection),
         in_flight=tables("in_flight", InFlightSection),
+        webhooks=table("webhooks", WebhooksSection, WebhooksSection()),
         environ=environ,
         base=base,
         problems=tuple(problems),

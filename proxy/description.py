@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy import __version__
+from proxy.endpoint_ids import app_of
 from proxy.jsontext import Json
 from proxy.ownership import Listing
 from proxy.policy import Policy
-from proxy.targets import ACTIONS, REST, Action, app_of
+from proxy.targets import ACTIONS, REST, Action
 
 _FOLLOW_UPS = {
     Action.STATUS: "/status",

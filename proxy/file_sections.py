@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from proxy.endpoint_ids import endpoint_id
 from proxy.file_names import EXTENSIONS
 from proxy.hosts import host_pattern
 from proxy.inputs import MAX_BYTES, PICTURES
 from proxy.lifecycle import MAX_SECONDS
 from proxy.section import Section
-from proxy.targets import endpoint_id
 from proxy.values import Units
 
 UPLOADED = "uploads"  # among the hosts of input files: wherever uploads go

@@ -8,6 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy import headers
 from proxy.answers import PROTECTIVE, Answer, refused
+from proxy.callback_urls import ROUTE as CALLBACK_ROUTE
+from proxy.callbacks import Callbacks
 from proxy.cors import Cors
 from proxy.errors import ClientGone, Refusal
 from proxy.exchange import EXCHANGE
@@ -34,8 +36,10 @@ class Front:
         address_of: Callable[[Scope], str],
         cors: Cors,
         telemetry: Telemetry,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self._gateway = gateway
+        self._callbacks = callbacks
         self._site = site
         self._prefix = prefix.encode("ascii")
         self._allowed_hosts = allowed_hosts
@@ -84,19 +88,21 @@ class Front:
         if path.startswith(self._prefix):
             route = path[len(self._prefix) :]
             if route.startswith(_GATEWAY_ROUTES):
-                return await self._gateway.handle(
-                    Request(
-                        method=scope["method"],
-                        route=route,
-                        query=scope["query_string"],
-                        headers=scope["headers"],
-                        address=self._address_of(scope),
-                        receive=receive,
-                    ),
-                    record,
-                )
+                return await self._gateway.handle(self._request(scope, route, receive), record)
+            if self._callbacks is not None and route.startswith(CALLBACK_ROUTE):
+                return await self._callbacks.handle(self._request(scope, route, receive), record)
         await self._site(scope, receive, _protected(send, record, self._cors.fields(scope["headers"])))
         return None
+
+    def _request(self, scope: Scope, route: bytes, receive: Receive) -> Request:
+        return Request(
+            method=scope["method"],
+            route=route,
+            query=scope["query_string"],
+            headers=scope["headers"],
+            address=self._address_of(scope),
+            receive=receive,
+        )
 
 
 _INTERNAL = Answer(500, b'{"detail":"Internal error","message":"Internal error","error_type":"internal_error"}')

@@ -11,10 +11,12 @@ from starlette.types import Receive
 from proxy import headers
 from proxy.answers import Answer, JobAnswers, job_named
 from proxy.bodies import BodyBudget, json_content_type, read_body
+from proxy.callback_urls import CallbackUrls
 from proxy.cookies import SessionCookie
-from proxy.endings import Ending, ending_of
+from proxy.endings import ending_of
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.identity import Authenticator, Caller
+from proxy.issuing import Issuing
 from proxy.limits import FailedLogins
 from proxy.outcomes import Outcome, Relayed, outcome_of
 from proxy.ownership import Grant, Ownership
@@ -50,8 +52,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job just accepted: *name* for the ledger, *handle* for its caller."""
+    """A job just accepted: *upstream_id* is fal's for it, *name* for the ledger, *handle* for its caller."""
 
+    upstream_id: str
     name: str
     handle: str
 
@@ -73,7 +76,10 @@ class Gateway:
         streams: Streams,
         max_body: int,
         body_budget: BodyBudget,
+        webhook_hosts: frozenset[str] = frozenset(),
+        callback_urls: CallbackUrls | None = None,
     ) -> None:
+        """Callers may name a webhook on *webhook_hosts*; with *callback_urls* fal is given one of ours."""
         self._authenticator = authenticator
         self._cookie = cookie
         self._failed_logins = failed_logins
@@ -87,13 +93,20 @@ class Gateway:
         self._streams = streams
         self._watch = Watch(relay, answers, spending)
         self._runs = Runs(relay, answers, spending)
+        self._issuing = Issuing(relay, spending)
         self._max_body = max_body
         self._body_budget = body_budget
+        self._webhook_hosts = webhook_hosts
+        self._callback_urls = callback_urls
 
     async def handle(self, request: Request, record: AccessRecord) -> Answer | Streamed:
         """Raises a Refusal wherever the line ends early, and ClientGone. *record* takes down what was learned."""
         target = resolve(
-            request.method, request.route, request.query, headers.first(request.headers, b"x-fal-target-url")
+            request.method,
+            request.route,
+            request.query,
+            headers.first(request.headers, b"x-fal-target-url"),
+            webhook_hosts=self._webhook_hosts,
         )
         record.action = target.action
         caller = self._identify(request)
@@ -147,9 +160,10 @@ class Gateway:
         self, grant: Grant, payload: Payload, chosen: headers.Fields, ticket: Ticket, record: AccessRecord
     ) -> Answer:
         """Relay and settle. Whatever else than a refusal ends this leaves the reservation to be swept as spent."""
+        callback = "" if self._callback_urls is None else self._callback_urls.query(ticket.id, grant)
         try:
             with record.upstream_clock():
-                relayed = await self._relay.submit(grant, payload, chosen)
+                relayed = await self._relay.submit(grant, payload, chosen, callback)
             job = None if relayed.outcome is not Outcome.ACCEPTED else self._job(grant, relayed)
         except Refusal as refusal:
             record.outcome = outcome_of(refusal)
@@ -157,6 +171,8 @@ class Gateway:
             raise
         record.outcome = relayed.outcome
         await self._spending.settle(ticket, relayed.outcome, None if job is None else job.name)
+        if self._callback_urls is not None and job is not None:
+            await self._callback_urls.bind(ticket.id, job.upstream_id)
         fields = (*relayed.headers, *ticket.fields)
         if job is None:
             return Answer(relayed.status, relayed.body, fields)
@@ -165,7 +181,7 @@ class Gateway:
     def _job(self, grant: Grant, relayed: Relayed) -> Job:
         try:
             upstream_id = job_named(relayed.body)
-            return Job(f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
+            return Job(upstream_id, f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
         except (UpstreamFailed, ValueError) as error:
             raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
 
@@ -201,7 +217,6 @@ class Gateway:
         return self._streams.place(caller.key, expires=self._authenticator.holds_until(caller), paid=paid)
 
     async def _issue(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
-        """An upload slot or a realtime token: no job hangs on it, so what fails is paid back and may be repeated."""
         issue = self._issues[grant.target.action]
         chosen = issue.chosen(request.headers)
         json_content_type(request.headers)
@@ -210,20 +225,7 @@ class Gateway:
             payload = issue.admit(grant, body)
         ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
         record.would_deny = ", ".join(ticket.observed) or None
-        try:
-            with record.upstream_clock():
-                relayed = await self._relay.issue(grant, payload, chosen)
-            said = issue.checked(relayed.body) if relayed.outcome is Outcome.ACCEPTED else relayed.body
-        except Refusal as refusal:
-            record.outcome = outcome_of(refusal)
-            await self._spending.settle(ticket, outcome_of(refusal))
-            raise
-        record.outcome = relayed.outcome
-        if relayed.outcome is Outcome.ACCEPTED:
-            await self._spending.conclude(ticket, Ending())
-        else:
-            await self._spending.settle(ticket, relayed.outcome)
-        return Answer(relayed.status, said, (*relayed.headers, *ticket.quota.headers, *would_deny(ticket.observed)))
+        return await self._issuing.issue(grant, payload, chosen, ticket, record, issue.checked)
 
     async def _nothing(self, request: Request) -> None:
         # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.

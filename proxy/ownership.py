@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from proxy.endpoint_ids import app_of
 from proxy.errors import Forbidden
 from proxy.handles import Handles
 from proxy.identity import Caller
-from proxy.targets import WITHOUT_ENDPOINT, Action, Target, app_of
+from proxy.targets import WITHOUT_ENDPOINT, Action, Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from proxy.allowances import budget_of, rule_of, terms_of
 from proxy.budgets import Budget, InFlight
+from proxy.callback_seals import Seals
 from proxy.config import Config, secret
 from proxy.cookies import SessionCookie
 from proxy.errors import ConfigError, Problem
@@ -29,6 +31,7 @@ from proxy.sections import Endpoint, Limit
 from proxy.spending import Terms
 from proxy.store import RedisStore
 from proxy.upstream import Origin, tls_context
+from proxy.webhooks import OurWebhooks, webhooks_of
 
 T = TypeVar("T")
 
@@ -56,6 +59,7 @@ class Parts:
     terms: Terms
     keeping: Keeping
     openings: Openings
+    webhooks: OurWebhooks | None
 
 
 def vet(config: Config) -> Parts:
@@ -67,6 +71,7 @@ def vet(config: Config) -> Parts:
     openings = openings_of(config)
     budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
     bench.holds()
+    webhooks = bench.webhooks()
     if bench.problems or fal_key is None or handles is None:
         raise ConfigError(bench.problems)
     return Parts(
@@ -86,6 +91,7 @@ def vet(config: Config) -> Parts:
         terms=terms_of(config.ledger),
         keeping=Keeping(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
         openings=openings,
+        webhooks=webhooks,
     )
 
 
@@ -100,10 +106,7 @@ class _Workbench:
         return self._made("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
 
     def handles(self) -> Handles | None:
-        name = self._config.handles.secrets_env
-        return self._made(
-            "handles.secrets_env", lambda: Handles([part.encode() for part in secret(self._config, name).split(",")])
-        )
+        return self._made("handles.secrets_env", lambda: Handles(self._handle_secrets()))
 
     def issuers(self) -> Iterable[Issuer]:
         """Several [[sessions]] of one issuer are several keys of it."""
@@ -197,6 +200,15 @@ class _Workbench:
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._made("fal.ca_file", lambda: tls_context(file))
+
+    def webhooks(self) -> OurWebhooks | None:
+        """Callbacks are sealed with the secrets of handles, which are missed where `handles` is made."""
+        with suppress(ValueError):
+            return webhooks_of(self._config, Seals(self._handle_secrets()), self.problems)
+        return None
+
+    def _handle_secrets(self) -> list[bytes]:
+        return [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
 
     def _listed(self) -> frozenset[str]:
         return frozenset(endpoint.id for _, endpoint in self._config.endpoints)

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 import orjson
 
 from proxy import headers
+from proxy.endpoint_ids import app_of
 from proxy.errors import UpstreamFailed, ValidationFailed
 from proxy.jsontext import Json, dump
 from proxy.ownership import Grant
 from proxy.policy import Payload, parsed
-from proxy.targets import REALTIME, app_of
+from proxy.targets import REALTIME
 from proxy.validation import Validator
 
 # Both generations of fal's mint (fal clients; fal docs, real-time): how long, and where the token is in the answer.

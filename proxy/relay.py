@@ -95,9 +95,12 @@ class Relay:
         self._deadlines = deadlines
         self._saved_retries = 1.0
 
-    async def submit(self, grant: Grant, payload: Payload, chosen: headers.Fields) -> Relayed:
-        """Raises the refusals of `outcomes`. Never sends twice, whatever happens."""
-        request = self._request(grant, payload.raw, chosen)
+    async def submit(self, grant: Grant, payload: Payload, chosen: headers.Fields, callback: str = "") -> Relayed:
+        """*callback* is our own parameter beside those of the target. Never sends twice, whatever happens.
+
+        Raises the refusals of `outcomes`.
+        """
+        request = self._request(grant, payload.raw, chosen, callback)
         try:
             response = await self._exchange(grant, request, self._deadlines.submit)
         except TransportError as error:
@@ -177,12 +180,12 @@ class Relay:
         """For content that goes on as it comes."""
         return self._judge.sieve()
 
-    def _request(self, grant: Grant, body: bytes, chosen: headers.Fields) -> UpstreamRequest:
+    def _request(self, grant: Grant, body: bytes, chosen: headers.Fields, callback: str = "") -> UpstreamRequest:
         target = grant.target
         method, template = PATHS[target.action]
         path = template.format(endpoint=target.endpoint, app=target.app, job=grant.upstream_id, path=target.path)
-        if target.query:
-            path = f"{path}?{target.query}"
+        if query := "&".join(filter(None, (target.query, callback))):
+            path = f"{path}?{query}"
         fields = headers.to_fal(target.action, self._authorization, chosen)
         return UpstreamRequest(method, path.encode("ascii"), fields, body)
 

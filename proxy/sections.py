@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, IPvAnyNetwork, JsonValue, ValidationInfo, field_validator
 
 from proxy.budgets import WhenAway
+from proxy.endpoint_ids import endpoint_id
 from proxy.file_sections import Files, RealtimeSection, UploadsSection
 from proxy.section import Section
-from proxy.targets import Action, endpoint_id
+from proxy.targets import Action
 from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
+from proxy.webhook_section import WebhooksSection
 
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)
 
@@ -224,3 +226,4 @@ class Document(Section):
     ledger: LedgerSection = LedgerSection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
+    webhooks: WebhooksSection = WebhooksSection()

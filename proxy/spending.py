@@ -138,6 +138,17 @@ class Spending:
             except StoreAway:
                 self._away()
 
+    async def called_back(self, ticket: str, job: str, ending: Ending) -> None:
+        """As `end`, told by fal itself: perhaps sooner than its answer to the submit, or where that never came.
+
+        Raises StoreAway, so that fal tells it again.
+        """
+        if not self._budgets and not self._in_flight:
+            return
+        for ledger in self._ledgers:
+            await ledger.accept(ticket, job, now=self._clock())
+            await self._end_in(ledger, job, ending)
+
     async def standings(self, caller: Caller, endpoints: tuple[str, ...]) -> tuple[Standing, ...]:
         """Each allowance the caller draws on through *endpoints*, once. Raises StoreAway."""
         now = self._clock()

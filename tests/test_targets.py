@@ -7,8 +7,9 @@ from hostile_targets import GOOD, PATH_ROWS, URL_ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.endpoint_ids import endpoint_id
 from proxy.errors import BadRequest, NotFound, Refusal
-from proxy.targets import Action, Surface, Target, endpoint_id, resolve, resolve_path, resolve_url
+from proxy.targets import Action, Surface, Target, resolve, resolve_path, resolve_url
 
 SDXL = "fal-ai/hyper-sdxl/image-to-image"
 APP = "fal-ai/hyper-sdxl"
@@ -187,6 +188,18 @@ def test_nothing_else_of_the_rest_host(method: str, path: bytes, query: bytes, s
     assert refused.value.status == status
     with pytest.raises(Refusal):
         resolve(method, path, query, None)
+
+
+def test_what_one_list_of_hosts_lets_pass_another_does_not() -> None:
+    """Targets are remembered, each under the list it was resolved with."""
+    url = b"https://queue.fal.run/a/b?fal_webhook=https%3A%2F%2Fapp.example.com%2F"
+    listed = frozenset({"app.example.com"})
+
+    for _ in range(2):
+        assert resolve("POST", b"/proxy", b"", url, webhook_hosts=listed).query.startswith("fal_webhook=https%3A")
+        for hosts in (frozenset[str](), frozenset({"other.example.com"})):
+            with pytest.raises(BadRequest, match="fal_webhook"):
+                resolve("POST", b"/proxy", b"", url, webhook_hosts=hosts)
 
 
 def test_modes_cannot_be_mixed() -> None:

@@ -1,0 +1,102 @@
+"""Webhooks of our own over real sockets: fal's call verified, the job settled, the app told, whatever fails between."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from gatekit import ENDPOINT, INPUT, ISSUER
+from rig import QUICK, Gateway, Rig, until
+from sandbox_rig import picture_input
+from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening, patiently
+
+JOBS = 60
+
+
+def outcomes(gateway: Gateway) -> Counter[object]:
+    """What became of fal's calls so far."""
+    return Counter(line["outcome"] for line in gateway.requests() if line["action"] == "webhook")
+
+
+def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) -> None:
+    """60 jobs of the sandbox, 30 % of the deliveries to the app fail in one way or another: each job is acknowledged
+    exactly once, under one webhook-id, signed as Standard Webhooks asks, and its reservation and seat are settled."""
+    dice = random.Random(5)
+    app = App(lambda _: dice.choice([500, 503, 302, 0]) if dice.random() < 0.3 else 204)
+    rig.enter(listening(app.app))
+    sandbox = rig.sandbox(replace(QUICK, webhook_attempts=20, webhook_backoff=0.1, webhook_backoff_max=0.5))
+    gateway = rig.gateway(
+        sandbox.queue,
+        environ=WEBHOOK_ENVIRON,
+        fal={"rest_origin": sandbox.rest, "run_origin": sandbox.run},
+        endpoints=[PRICED],
+        budgets=[BUDGET],
+        in_flight=[SEATS],
+        webhooks={"mode": "ours", "url": app.url, "try_seconds": 0.3, "tries": 2},
+    )
+    with gateway.client() as client:
+        bodies: list[Mapping[str, object]] = [picture_input(), INPUT]  # the second's picture cannot be had
+        answers = [
+            patiently(partial(client.post, f"queue/{ENDPOINT}", json=bodies[number % 2])) for number in range(JOBS)
+        ]
+        jobs = {str(answer.json()["request_id"]) for answer in answers}
+        until(lambda: outcomes(gateway)["delivered"] == JOBS, 60)
+        until(lambda: client.get("usage").json()["in_flight"][0]["used"] == 0)
+        (budget,) = client.get("usage").json()["budgets"]
+
+    assert outcomes(gateway).keys() == {"delivered", "undelivered"}
+    assert Counter(app.acknowledged()) == dict.fromkeys(jobs, 1)
+    assert len(jobs) == JOBS
+    assert len(app.deliveries) > JOBS * 1.2
+    assert all(delivery.is_signed() for delivery in app.deliveries)
+    assert len({(d.headers["webhook-id"], d.message["request_id"]) for d in app.deliveries}) == JOBS
+    assert {d.message["status"] for d in app.deliveries} == {"OK", "ERROR"}
+    assert (budget["used"], budget["reserved"]) == (JOBS / 2, 0)
+
+
+def test_a_stop_in_the_middle_of_a_delivery(rig: Rig, tmp_path: Path) -> None:
+    """The gateway is told to stop while the app takes its time: fal still gets its answer, and it is the app's."""
+    app = App()
+    app.ready.clear()
+    hooks = hooked(rig, tmp_path, app=app, try_seconds=9.0, tries=1)
+    job = hooks.submit()
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(hooks.call, hooks.fal.callbacks[job], *hooks.fal.said(job))
+        until(lambda: app.under_way)
+        stopped = pool.submit(lambda: rig.run(hooks.gateway.service.stop(drain=0)))
+        until(lambda: '"event":"stopping"' in hooks.gateway.journal())
+        app.ready.set()
+        stopped.result(20)
+
+    assert (answer.result().status_code, app.acknowledged()) == (200, [hooks.handle(job)])
+
+
+def test_what_the_app_is_told(rig: Rig, tmp_path: Path) -> None:
+    """Our handle, fal's id, the caller, and fal's word as it was; nothing of fal's own headers or attempts."""
+    hooks = hooked(rig, tmp_path)
+    job = hooks.submit()
+    headers, body = hooks.fal.said(job, error="x", payload_error="y", secret_of_fal=1)
+
+    answer = hooks.call(hooks.fal.callbacks[job], headers, body)
+
+    (delivery,) = hooks.app.deliveries
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert delivery.message == {
+        "request_id": hooks.handle(job),
+        "upstream_request_id": job,
+        "endpoint": ENDPOINT,
+        "issuer": ISSUER,
+        "subject": "alice",
+        "status": "OK",
+        "error": "x",
+        "payload": {"seed": 2**63},
+        "payload_error": "y",
+    }
+    until(lambda: '"fal\'s account is fal-user-1"' in hooks.gateway.journal())
+    assert delivery.headers["content-type"] == "application/json"
+    assert not {name for name in delivery.headers if "fal" in name or name in ("authorization", "cookie")}
