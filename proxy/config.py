@@ -29,6 +29,7 @@ from proxy.sections import (
     InFlightSection,
     LedgerSection,
     Limit,
+    Playground,
     Server,
     Session,
     Store,
@@ -61,6 +62,7 @@ class Config:
     ledger: LedgerSection
     budgets: tuple[tuple[int, BudgetSection], ...]
     in_flight: tuple[tuple[int, InFlightSection], ...]
+    playground: Playground
     environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
@@ -110,6 +112,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         ledger=table("ledger", LedgerSection, LedgerSection()),
         budgets=tables("budgets", BudgetSection),
         in_flight=tables("in_flight", InFlightSection),
+        playground=table("playground", Playground, Playground()),
         environ=environ,
         base=base,
         problems=tuple(problems),

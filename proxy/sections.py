@@ -13,6 +13,7 @@ from proxy.section import Section
 from proxy.targets import Action, endpoint_id
 from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
 
+FAL_MEDIA = ("https://v3.fal.media", "https://v3b.fal.media", "https://fal.media")
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)
 
 
@@ -206,6 +207,17 @@ DEFAULT_LIMITS = (
 )
 
 
+class Playground(Section):
+    """The page at `/` that shows what a caller can do; on in `fal-proxy demo`. It shows pictures of *picture_hosts*,
+    and sends uploads to, and saves results from, *upload_hosts*. *sandbox* says on it that no model runs here.
+    """
+
+    enabled: bool = False
+    picture_hosts: tuple[OriginText, ...] = FAL_MEDIA
+    upload_hosts: tuple[OriginText, ...] = FAL_MEDIA
+    sandbox: bool = False
+
+
 class Document(Section):
     """The whole file; its JSON Schema is shipped as docs/config.schema.json."""
 
@@ -224,3 +236,4 @@ class Document(Section):
     ledger: LedgerSection = LedgerSection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
+    playground: Playground = Playground()

@@ -70,7 +70,7 @@ ROWS: list[set[str]] = [
     {"endings", "file_sections", "ledger", "ledger_keys", "policy"},
     {"description", "realtime", "redis_ledger", "relay", "replays", "sections", "spending", "sqlite_ledger", "uploads"},
     {"allowances", "config", "runs", "usage", "watch"},
-    {"gateway", "issuers", "openings"},
+    {"gateway", "issuers", "openings", "showcase"},
     {"front", "parts"},
     {"fal_clients"},
     {"assembly"},
