@@ -1,158 +1,132 @@
 // The page put together: signed out or in, one endpoint's form, one job at a time.
-import { LANGUAGES, coloured } from "./code.js";
 import { announce, byId, el } from "./dom.js";
+import { entranceOf } from "./entrance.js";
 import { formOf } from "./form.js";
 import { historyOf } from "./history.js";
+import { listingOf } from "./listing.js";
 import { asDataUri } from "./picture.js";
 import { stageOf } from "./result.js";
 import { jobOf } from "./run.js";
 import { endpointsOf, uploadsOf } from "./schema.js";
-import { callerOf, demoUsers, openDemoSession, surroundings } from "./session.js";
+import { callerOf, surroundings } from "./session.js";
 import { drawStanding } from "./standing.js";
 import { fieldErrors, tell } from "./told.js";
 
-const state = { config: null, caller: null, endpoints: [], endpoint: null, uploads: false, form: null, job: null, standing: null, language: 0 };
+let config = null;
+let caller = null;
+let endpoints = [];
+let endpoint = null;
+let uploads = false;
+let form = null;
+let job = null;
+let windowLeft = null; // the tightest request window, as the last submit's answer told it
 let kept = null; // what was set when a session ended
-
-const stage = stageOf({ on: { reuseSeed, useAsInput }, savable: (url) => hosted(url, state.config.upload_hosts) });
-const past = historyOf(byId("past"), byId("history"), { onpick: (entry) => stage.show(entry) });
 
 const hosted = (url, hosts) => url.startsWith("data:") || hosts.includes(new URL(url, location.href).origin);
 
+const stage = stageOf({ on: { reuseSeed, useAsInput }, savable: (url) => hosted(url, config.upload_hosts) });
+const past = historyOf(byId("past"), byId("history"), { onpick: (entry) => stage.show(entry) });
+const entrance = entranceOf({ onenter: enter });
+const listing = listingOf(
+  () => form && { origin: location.origin, prefix: config.prefix, endpoint: endpoint.id, input: form.read(), uploads, cookie: !caller?.token },
+);
+
 async function start() {
-  state.config = await surroundings();
-  byId("sandbox-badge").hidden = !state.config.sandbox;
-  byId("journey-end").textContent = state.config.sandbox ? "Sandbox" : "fal";
-  byId("foot-version").textContent = `fal-auth-proxy ${state.config.version}`;
-  if (state.config.user !== null) await enter(null);
-  else await leave();
+  config = await surroundings();
+  byId("sandbox-badge").hidden = !config.sandbox;
+  byId("journey-end").textContent = config.sandbox ? "Sandbox" : "fal";
+  byId("foot-version").textContent = `fal-auth-proxy ${config.version}`;
+  if (config.user !== null) await enter(config, null);
+  else await entrance.open(config);
 }
 
-// ---- signing in and out ------------------------------------------------------------------------------------------
-
-async function leave({ focus = false } = {}) {
-  state.caller = null;
-  byId("workshop").hidden = true;
-  byId("who").hidden = true;
-  byId("entrance").hidden = false;
-  byId("sign-in-error").textContent = "";
-  const users = state.config.sandbox ? await demoUsers() : [];
-  byId("demo-users").hidden = users.length === 0;
-  byId("with-token").open = users.length === 0;
-  byId("users").replaceChildren(
-    ...users.map((user) =>
-      el("button", { type: "button", class: "user", onclick: () => signInAs(user) }, el("span", { class: "avatar", "aria-hidden": "true", text: user[0].toUpperCase() }), el("span", { text: `Continue as ${user}` })),
-    ),
-  );
-  if (focus) byId("entrance-title").focus();
-}
-
-async function signInAs(user) {
-  try {
-    await openDemoSession(user);
-    state.config = await surroundings();
-    await enter(null);
-  } catch (error) {
-    byId("sign-in-error").textContent = error.message;
-  }
-}
-
-byId("token-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const token = byId("token").value.trim();
-  const said = byId("token-error");
-  said.textContent = "";
-  const config = /^[\w-]+\.[\w-]+\.[\w-]+$/.test(token) ? await surroundings(token) : { user: null };
-  if (config.user === null) {
-    said.textContent = "The gate does not know this token: it may be cut, expired, or of another issuer.";
-    byId("token").setAttribute("aria-invalid", "true");
-    byId("token").focus();
-    return;
-  }
-  byId("token").removeAttribute("aria-invalid");
-  byId("token").value = "";
-  state.config = config;
-  await enter(token);
-});
-
-byId("sign-out").addEventListener("click", async () => {
-  await state.caller.signOut();
-  kept = null;
-  past.clear();
-  await leave({ focus: true });
-  announce("Signed out");
-});
-
-async function enter(token) {
-  state.caller = callerOf(state.config, token);
-  const openapi = await state.caller.get("/openapi.json");
-  state.endpoints = endpointsOf(openapi);
-  state.uploads = uploadsOf(openapi);
-  byId("entrance").hidden = true;
+async function enter(told, token) {
+  config = told;
+  caller = callerOf(config, token);
+  const openapi = await caller.get("/openapi.json");
+  endpoints = endpointsOf(openapi);
+  uploads = uploadsOf(openapi);
+  entrance.close();
   byId("workshop").hidden = false;
   byId("who").hidden = false;
-  byId("who-name").textContent = state.caller.user;
-  byId("who-initial").textContent = state.caller.user[0].toUpperCase();
+  byId("who-name").textContent = caller.user;
+  byId("who-initial").textContent = caller.user[0].toUpperCase();
   drawEndpoints();
-  choose(state.endpoints.find((each) => each.id === state.endpoint?.id) ?? state.endpoints[0]);
-  if (kept) state.form.write(kept);
+  choose(endpoints.find((each) => each.id === endpoint?.id) ?? endpoints[0]);
+  if (kept) form.write(kept);
+  kept = null;
   byId("main").focus({ preventScroll: true });
-  announce(`Signed in as ${state.caller.user}`);
+  announce(`Signed in as ${caller.user}`);
   await refreshStanding();
 }
+
+async function leave() {
+  caller = null;
+  windowLeft = null;
+  byId("workshop").hidden = true;
+  byId("who").hidden = true;
+  await entrance.open(config, { focus: true });
+}
+
+byId("sign-out").addEventListener("click", async () => {
+  await caller.signOut();
+  past.clear();
+  stage.forget();
+  await leave();
+  announce("Signed out");
+});
 
 // ---- the form ----------------------------------------------------------------------------------------------------
 
 function drawEndpoints() {
-  const only = state.endpoints.length === 1;
   const select = el(
     "select",
-    { id: "endpoint-choice", onchange: () => choose(state.endpoints.find((each) => each.id === select.value)) },
-    ...state.endpoints.map(({ id }) => el("option", { value: id, text: id })),
+    { id: "endpoint-choice", onchange: () => choose(endpoints.find((each) => each.id === select.value)) },
+    ...endpoints.map(({ id }) => el("option", { value: id, text: id })),
   );
-  byId("endpoint").replaceChildren(
-    ...(only ? [el("span", { class: "label", text: "Endpoint" }), el("code", { text: state.endpoints[0].id })] : [el("label", { class: "label", for: "endpoint-choice", text: "Endpoint" }), select]),
-  );
+  const only = [el("span", { class: "label", text: "Endpoint" }), el("code", { text: endpoints[0]?.id ?? "none" })];
+  const several = [el("label", { class: "label", for: select.id, text: "Endpoint" }), select];
+  byId("endpoint").replaceChildren(...(endpoints.length > 1 ? several : only));
 }
 
-function choose(endpoint) {
-  if (!endpoint) {
+function choose(next) {
+  byId("run").disabled = !next;
+  if (!next) {
     byId("fields").replaceChildren(el("p", { class: "notice", text: "No endpoint is open for you here." }));
-    byId("run").disabled = true;
     return;
   }
-  state.endpoint = endpoint;
-  state.form = formOf(endpoint.schema, byId("fields"));
+  endpoint = next;
+  form = formOf(endpoint.schema, byId("fields"));
   stage.idle(null);
-  drawCode();
+  listing.draw();
 }
 
 byId("reset").addEventListener("click", () => {
-  choose(state.endpoint);
+  choose(endpoint);
   announce("Every field is at its default");
 });
 
-byId("form").addEventListener("input", drawCode);
+byId("form").addEventListener("input", listing.draw);
 byId("form").addEventListener("change", () => {
-  drawCode();
-  if (!state.job && byId("facts").hidden) stage.idle(state.form?.picture()?.preview() ?? null);
+  listing.draw();
+  if (form && !running) stage.preview(form.picture()?.preview() ?? null);
 });
 
 document.addEventListener("paste", (event) => {
   const picture = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
-  if (!picture || !state.caller || !state.form?.picture()) return;
+  if (!picture || !caller || !form?.picture()) return;
   event.preventDefault();
-  state.form.picture().take(picture);
+  form.picture().take(picture);
 });
 
 function reuseSeed(seed) {
-  if (state.form.set("seed", seed)) announce(`Seed ${seed} is set`);
+  if (form.set("seed", seed)) announce(`Seed ${seed} is set`);
 }
 
 function useAsInput(url) {
-  const picture = state.form.picture();
+  const picture = form.picture();
   if (!picture) return;
-  picture.write(url, hosted(url, state.config.picture_hosts) ? url : null);
+  picture.write(url, hosted(url, config.picture_hosts) ? url : null);
   announce("The result is now the input");
 }
 
@@ -163,69 +137,85 @@ byId("form").addEventListener("submit", (event) => {
   run();
 });
 byId("form").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-    event.preventDefault();
-    run();
-  }
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  run();
 });
 byId("cancel").addEventListener("click", async () => {
   byId("cancel").disabled = true;
   announce("Cancelling");
   try {
-    await state.job.cancel();
+    await job?.cancel();
   } catch (error) {
     announce(`It could not be cancelled: ${error.message}`);
     byId("cancel").disabled = false;
   }
 });
 
+let running = false;
+
 async function run() {
-  if (state.job || !state.caller) return;
-  state.form.clear();
-  const values = state.form.read();
+  if (running || !caller || !endpoint) return;
+  form.clear();
+  const values = form.read();
   const wrong = Object.entries(values).filter(([, value]) => Number.isNaN(value));
-  if (wrong.length) return blame(wrong.map(([name]) => ({ loc: [name], message: "This is not a number" })), "Something is not a number");
-  const preview = state.form.picture()?.preview() ?? null;
-  // The form may let go of its picture before the comparison does.
-  const before = preview?.startsWith("blob:") ? URL.createObjectURL(values[state.form.picture().field.name]) : preview;
-  const times = { begun: performance.now() };
+  if (wrong.length) {
+    blame(wrong.map(([name]) => ({ loc: [name], message: "This is not a number" })));
+    return;
+  }
   working(true);
-  stage.begin(before);
-  stage.step("gate", "checking");
+  const preview = previewOf(values);
+  const times = { begun: performance.now() };
+  stage.begin(preview);
   announce("Sent to the gate");
   try {
-    const input = state.uploads ? values : await inlined(values);
-    state.job = jobOf({ caller: state.caller, endpoint: state.endpoint.id, input, streams: state.endpoint.streams, say: (news) => hear(news, times) });
-    const { data, requestId } = await state.job.result;
-    const now = performance.now();
-    const took = { total: now - times.begun, queue: (times.running ?? now) - (times.queued ?? times.begun), run: now - (times.running ?? now) };
-    const entry = { endpoint: state.endpoint.id, input: values, result: data, requestId, preview: before, took };
+    const input = uploads ? values : await inlined(values);
+    job = jobOf({ caller, endpoint: endpoint.id, input, streams: endpoint.streams, say: (news) => hear(news, times) });
+    const { data, requestId } = await job.result;
+    const took = taken(times, performance.now());
+    const entry = { endpoint: endpoint.id, input: values, result: data, requestId, preview, took };
     stage.show(entry);
     if (data.images?.length) past.add(entry);
     announce(`Done in ${(took.total / 1000).toFixed(1)} seconds`);
   } catch (error) {
     refused(error);
   } finally {
-    state.job = null;
+    job = null;
     working(false);
   }
-  await refreshStanding();
+  if (caller) await refreshStanding();
 }
+
+/** An address of its own for the picture that goes in: the form may let go of it before the comparison does. */
+function previewOf(values) {
+  const picture = form.picture();
+  const value = picture && values[picture.field.name];
+  return value instanceof File ? URL.createObjectURL(value) : (picture?.preview() ?? null);
+}
+
+const taken = ({ begun, queued = begun, running: ran }, now) => ({
+  total: now - begun,
+  gate: queued - begun,
+  queue: (ran ?? now) - queued,
+  run: now - (ran ?? now),
+});
 
 /** Files as data URIs, small enough for a request to hold them. */
 async function inlined(values) {
-  const limit = Math.floor(state.config.max_body_bytes * 0.9);
+  const limit = Math.floor(config.max_body_bytes * 0.9);
   const entries = Object.entries(values).map(async ([name, value]) => [name, value instanceof File ? await asDataUri(value, limit) : value]);
   return Object.fromEntries(await Promise.all(entries));
 }
 
 function working(yes) {
+  running = yes;
   byId("run").hidden = yes;
   byId("cancel").hidden = !yes;
   byId("cancel").disabled = false;
   byId("form").setAttribute("aria-busy", String(yes));
+  const lost = [document.body, byId("cancel"), null].includes(document.activeElement);
   if (yes) byId("cancel").focus({ preventScroll: true });
-  else if (document.activeElement === document.body || document.activeElement === byId("cancel")) byId("run").focus({ preventScroll: true });
+  else if (lost) byId("run").focus({ preventScroll: true });
 }
 
 function hear(news, times) {
@@ -238,91 +228,51 @@ function hear(news, times) {
   }
   if (news.phase === "queued") {
     times.queued ??= now;
+    stage.passed("gate", "passed");
     const ahead = news.position ? `${news.position} ahead` : "next";
     stage.step("queue", ahead);
-    if (times.told !== ahead) announce(`In the queue, ${ahead}`);
-    times.told = ahead;
+    if (times.said !== ahead) announce(`In the queue, ${ahead}`);
+    times.said = ahead;
   }
   if (news.phase === "running") {
     if (!times.running) announce("Running");
     times.running ??= now;
-    stage.step("run");
+    stage.step("run", `${((now - times.running) / 1000).toFixed(1)} s`);
   }
   if (news.phase === "logs") stage.logs(news.logs);
-  if (news.phase === "standing") state.standing = news.standing;
+  if (news.phase === "standing") windowLeft = news.standing;
 }
 
 function refused(error) {
   const fields = fieldErrors(error);
-  if (fields.length) return blame(fields, fields.length === 1 ? "One field needs another look" : `${fields.length} fields need another look`);
-  if (error.status === 401) kept = state.form.read();
+  if (fields.length) {
+    blame(fields);
+    return;
+  }
+  if (error.status === 401) kept = form.read();
   const told = tell(error);
-  stage.refuse(told, { again: told.wait ? run : null, onSignIn: () => leave({ focus: true }) });
-  return byId("trouble").focus({ preventScroll: false });
+  stage.refuse(told, { again: told.wait ? run : null, onSignIn: leave });
+  byId("trouble").focus();
 }
 
 /** Shows each error beside its field, and goes to the first one. */
-function blame(errors, title) {
-  const found = errors.map(({ loc, message }) => ({ ...state.form.blame(loc, message), message, loc }));
+function blame(errors) {
+  const found = errors.map(({ loc, message }) => ({ ...form.blame(loc, message), message, loc }));
   const links = found.map(({ target, label, message, loc }) => ({ text: `${label ?? loc.join(".")}: ${message}`, go: () => target?.focus() }));
+  const title = errors.length === 1 ? "One field needs another look" : `${errors.length} fields need another look`;
   stage.refuse({ title, todo: "Nothing was sent to the model, and nothing was taken." }, { links });
   (found.find(({ target }) => target)?.target ?? byId("trouble")).focus();
 }
 
-// ---- what is left, and the code ------------------------------------------------------------------------------------
-
 async function refreshStanding() {
   try {
-    drawStanding(byId("standing"), await state.caller.get("/usage"), state.standing);
+    drawStanding(byId("standing"), await caller.get("/usage"), windowLeft);
   } catch (error) {
-    if (error.status !== 401) throw error;
-    await leave({ focus: true });
+    if (error.status === 401) await leave();
+    else announce("What is left could not be read");
   }
 }
 
-function drawCode() {
-  if (!state.form) return;
-  const { origin } = location;
-  const given = { origin, prefix: state.config.prefix, endpoint: state.endpoint.id, input: state.form.read(), uploads: state.uploads, cookie: !state.caller?.token };
-  byId("code").replaceChildren(...coloured(LANGUAGES[state.language].write(given)));
-}
-
-function drawLanguages() {
-  const tabs = LANGUAGES.map(({ id, name }, place) =>
-    el("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": "code-panel", "aria-selected": String(place === state.language), tabindex: place === state.language ? "0" : "-1", text: name, onclick: () => speak(place) }),
-  );
-  byId("languages").replaceChildren(...tabs);
-  byId("code-panel").setAttribute("aria-labelledby", `tab-${LANGUAGES[state.language].id}`);
-}
-
-function speak(place) {
-  state.language = place;
-  drawLanguages();
-  byId(`tab-${LANGUAGES[place].id}`).focus();
-  drawCode();
-}
-
-byId("languages").addEventListener("keydown", (event) => {
-  const last = LANGUAGES.length - 1;
-  const to = { ArrowRight: state.language === last ? 0 : state.language + 1, ArrowLeft: state.language === 0 ? last : state.language - 1, Home: 0, End: last }[event.key];
-  if (to === undefined) return;
-  event.preventDefault();
-  speak(to);
-});
-
-byId("copy").addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText(byId("code").textContent);
-    byId("copy").textContent = "Copied";
-    announce("The code is on the clipboard");
-  } catch {
-    getSelection().selectAllChildren(byId("code"));
-    announce("The code is selected; copy it from there");
-  }
-  setTimeout(() => (byId("copy").textContent = "Copy"), 1600);
-});
-
-drawLanguages();
 start().catch((error) => {
   byId("entrance").hidden = false;
   byId("sign-in-error").textContent = `The page could not start: ${error.message}`;

@@ -16,6 +16,7 @@ export function stageOf({ on, savable }) {
   line.replaceChildren(...Object.values(steps));
   let ticking = null;
   let logged = 0;
+  let last = null; // the entry on show, to come back to after a refusal
 
   function step(name, said = "") {
     const place = STEPS.indexOf(name);
@@ -33,20 +34,37 @@ export function stageOf({ on, savable }) {
     clearInterval(ticking);
   }
 
+  function idle(preview) {
+    line.hidden = true;
+    canvas.className = "canvas empty";
+    canvas.replaceChildren(
+      ...(preview
+        ? [el("img", { class: "waiting", src: preview, alt: "The picture that goes in" })]
+        : [el("div", { class: "empty-mark" }, icon("picture", 36)), el("p", { text: "Choose a picture, say what it shall become, and run it." })]),
+    );
+  }
+
   return {
     idle(preview) {
-      line.hidden = true;
-      canvas.className = "canvas empty";
-      canvas.replaceChildren(
-        ...(preview
-          ? [el("img", { class: "waiting", src: preview, alt: "The picture that goes in" })]
-          : [el("div", { class: "empty-mark" }, icon("picture", 36)), el("p", { text: "Choose a picture, say what it shall become, and run it." })]),
-      );
+      last = null;
+      facts.hidden = true;
+      logs.hidden = true;
+      clearTrouble();
+      idle(preview);
+    },
+
+    /** The picture that will go in, where no result is on show. */
+    preview(src) {
+      if (!last) idle(src);
+    },
+
+    forget() {
+      this.idle(null);
     },
 
     begin(preview) {
       clearTrouble();
-      this.idle(preview);
+      idle(preview);
       facts.hidden = true;
       logs.hidden = true;
       logged = 0;
@@ -55,9 +73,16 @@ export function stageOf({ on, savable }) {
       line.hidden = false;
       line.className = "line going";
       for (const each of STEPS) steps[each].querySelector(".told").textContent = "";
+      step("gate", "checking");
+      const away = canvas.getBoundingClientRect();
+      if (away.top < 0 || away.top > innerHeight / 2) canvas.scrollIntoView({ block: "center" });
     },
 
     step,
+
+    passed(name, said) {
+      steps[name].querySelector(".told").textContent = said;
+    },
 
     logs(entries) {
       // Entries are a sliding window (fal's API): only what was not there yet is added.
@@ -71,11 +96,13 @@ export function stageOf({ on, savable }) {
 
     show(entry) {
       clearTrouble();
+      last = entry;
       const { result, took, preview } = entry;
       const images = result.images ?? [];
       line.hidden = false;
       line.className = "line ended";
       step("done", seconds(took.total));
+      steps.gate.querySelector(".told").textContent = seconds(took.gate);
       steps.queue.querySelector(".told").textContent = seconds(took.queue);
       steps.run.querySelector(".told").textContent = seconds(took.run);
       const pick = (place) => {
@@ -99,9 +126,10 @@ export function stageOf({ on, savable }) {
 
     /** *links*: `[{text, go}]` to the fields that are to be mended. *again* runs the same once more. */
     refuse({ title, text, todo, wait, calm, signIn }, { links = [], again, onSignIn } = {}) {
+      if (last) this.show(last);
       clearTrouble();
       canvas.classList.remove("busy");
-      line.hidden = true;
+      if (!last) line.hidden = true;
       trouble.hidden = false;
       trouble.className = calm ? "trouble calm" : "trouble";
       const retry = again && el("button", { type: "button", class: "quiet outlined", text: "Run again", onclick: again });
@@ -139,7 +167,7 @@ export function stageOf({ on, savable }) {
         {},
         ...(result.seed === undefined ? [] : fact("Seed", el("code", { id: "seed-shown", text: String(result.seed) }))),
         ...(image.width ? fact("Size", `${image.width} × ${image.height}`) : []),
-        ...fact("Job", el("code", { class: "handle", title: requestId, text: `${requestId.slice(0, 8)}…${requestId.slice(-6)}` })),
+        ...fact("Job", el("code", { class: "job-id", title: requestId, text: `${requestId.slice(0, 8)}…${requestId.slice(-6)}` })),
       ),
       el(
         "div",
