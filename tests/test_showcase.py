@@ -62,7 +62,7 @@ async def test_off_by_default(tmp_path: Path) -> None:
 
 
 async def test_every_file(tmp_path: Path) -> None:
-    """Its bytes, its type, a policy of its own, and a way to ask whether it changed; HEAD says the same without body."""
+    """Its bytes, its type, the page's policy, a 304 where nothing changed; HEAD says the same without the body."""
     with gate(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
             for path, (name, media_type, kept) in FILES.items():

@@ -1,7 +1,7 @@
 // The form of one endpoint: made from its schema, read as a request's input, blamed field by field.
 import { controlOf, readAll, same, touch, writeAll } from "./fields.js";
 import { el } from "./dom.js";
-import { layout } from "./schema.js";
+import { layout, spoken } from "./schema.js";
 
 /** Fills *holder* with the fields of *schema*. */
 export function formOf(schema, holder) {
@@ -48,7 +48,8 @@ export function formOf(schema, holder) {
       const control = controls.find((each) => each.field.name === loc[0]);
       if (!control) return null;
       if (hidden.includes(control)) more.open = true;
-      return { target: control.blame(loc.slice(1), message), label: control.field.label };
+      const steps = loc.slice(1).map((step) => (typeof step === "number" ? String(step + 1) : spoken(step)));
+      return { target: control.blame(loc.slice(1), message), label: [control.field.label, ...steps].join(" › ") };
     },
   };
 }

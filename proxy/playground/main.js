@@ -163,6 +163,7 @@ async function run() {
     blame(wrong.map(([name]) => ({ loc: [name], message: "This is not a number" })));
     return;
   }
+  let ended = false;
   working(true);
   const preview = previewOf(values);
   const times = { begun: performance.now() };
@@ -178,12 +179,13 @@ async function run() {
     if (data.images?.length) past.add(entry);
     announce(`Done in ${(took.total / 1000).toFixed(1)} seconds`);
   } catch (error) {
+    ended = error.status === 401;
     refused(error);
   } finally {
     job = null;
     working(false);
   }
-  if (caller) await refreshStanding();
+  if (!ended) await refreshStanding();
 }
 
 /** An address of its own for the picture that goes in: the form may let go of it before the comparison does. */

@@ -40,7 +40,8 @@ function spent(body, now) {
   const budget = body.budget;
   if (!budget) return { title: "Your allowance is spent", text: body.detail };
   const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run takes more.`;
-  const renews = budget.renews_at ? ` It is full again ${until(budget.renews_at, now)}.` : "";
+  // Without a time there is none: the run costs more than all of the budget.
+  const renews = budget.renews_at ? ` It is full again ${until(budget.renews_at, now)}.` : " That is more than the whole of it, so waiting will not help.";
   return {
     title: "Your allowance does not cover this",
     text: left + renews,
