@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gatekit import ENDPOINT
+from gatekit import ENDPOINT, ENVIRON
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from rig import PATIENCE, Gateway, Rig, program
 
@@ -126,7 +126,12 @@ class Visit:
 
     def screenshot(self, name: str, *, whole: bool = False) -> None:
         ARTIFACTS.mkdir(exist_ok=True)
-        self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=whole, animations="disabled")
+        size = self.page.viewport_size
+        assert size is not None
+        if whole:  # a window as tall as the page: what sticks to its edges stands where it belongs
+            self.page.set_viewport_size({**size, "height": self.page.evaluate("document.documentElement.scrollHeight")})
+        self.page.screenshot(path=ARTIFACTS / f"{name}.png", animations="disabled")
+        self.page.set_viewport_size(size)
 
 
 @contextmanager
@@ -151,9 +156,7 @@ def visit(browser: Browser, url: str, *, size: str = "wide", theme: Theme = "lig
 
 def playground(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
     """A gateway with the page switched on, in front of *sandbox*."""
-    settings = {
-        "fal": {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest},
-        "playground": {"enabled": True, "picture_hosts": [sandbox.rest], "upload_hosts": [sandbox.rest]},
-        **sections,
-    }
-    return rig.gateway(sandbox.queue, **settings)
+    fal = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
+    page = {"enabled": True, "picture_hosts": [sandbox.rest], "upload_hosts": [sandbox.rest]}
+    settings: dict[str, object] = {"fal": fal, "playground": page, **sections}
+    return rig.gateway(sandbox.queue, origin=None, environ=ENVIRON, **settings)

@@ -108,8 +108,9 @@ function text(value, depth, style) {
   if (Array.isArray(value)) return `[${value.map((item) => text(item, depth, style)).join(", ")}]`;
   if (value && typeof value === "object") {
     const members = Object.entries(value).map(([name, item]) => `${style.key(name)}: ${text(item, depth + 1, style)}`);
+    if (!members.length) return "{}";
     if (members.length <= 2 && depth > 1) return `{ ${members.join(", ")} }`;
-    return members.length ? `{\n${inner}${members.join(`,\n${inner}`)}\n${outer}}` : "{}";
+    return `{\n${inner}${members.join(`,\n${inner}`)}\n${outer}}`;
   }
   return style.word(Number.isNaN(value) ? null : value);
 }

@@ -47,7 +47,7 @@ export function frame(field, { group = false } = {}) {
     },
     icon("info", 16),
   );
-  const preset = field.default !== undefined && !["", "[]"].includes(shown(field.default)) && field.kind !== "fixed";
+  const preset = field.default !== undefined && !['""', "[]"].includes(shown(field.default)) && field.kind !== "fixed";
   const note = field.required ? "required" : preset ? `default ${shown(field.default)}` : "";
   const head = el("div", { class: "field-head" }, label, more, el("span", { class: "note", text: note }));
   const node = el("div", { class: `field field-${field.kind}`, "data-name": field.name }, head, hint, error);
@@ -210,7 +210,7 @@ function sizeControl(field) {
   const follow = () => (row.hidden = !isCustom());
   control.group.addEventListener("change", follow);
   const { read, write, blame } = control;
-  control.read = () => (isCustom() ? readAll(sides) : read());
+  control.read = () => (isCustom() ? readAll(sides, { keep: () => true }) : read());
   control.write = (value) => {
     const preset = typeof value === "string" || value === undefined;
     write(preset ? value ?? field.default : custom.description);

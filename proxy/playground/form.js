@@ -49,7 +49,7 @@ export function formOf(schema, holder) {
       if (!control) return null;
       if (hidden.includes(control)) more.open = true;
       const steps = loc.slice(1).map((step) => (typeof step === "number" ? String(step + 1) : spoken(step)));
-      return { target: control.blame(loc.slice(1), message), label: [control.field.label, ...steps].join(" › ") };
+      return { target: control.blame(loc.slice(1), message), label: [control.field.label, ...steps].join(", ") };
     },
   };
 }

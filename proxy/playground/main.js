@@ -199,7 +199,7 @@ const taken = ({ begun, queued = begun, running: ran }, now) => ({
   total: now - begun,
   gate: queued - begun,
   queue: (ran ?? now) - queued,
-  run: now - (ran ?? now),
+  run: ran === undefined ? null : now - ran, // a short one may end between two looks at it
 });
 
 /** Files as data URIs, small enough for a request to hold them. */

@@ -104,7 +104,7 @@ export function stageOf({ on, savable }) {
       step("done", seconds(took.total));
       steps.gate.querySelector(".told").textContent = seconds(took.gate);
       steps.queue.querySelector(".told").textContent = seconds(took.queue);
-      steps.run.querySelector(".told").textContent = seconds(took.run);
+      steps.run.querySelector(".told").textContent = took.run === null ? "" : seconds(took.run);
       const pick = (place) => {
         const image = images[place];
         const alt = `Result${images.length > 1 ? ` ${place + 1} of ${images.length}` : ""}: ${entry.input.prompt ?? entry.endpoint}`;

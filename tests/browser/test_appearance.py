@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from browser_rig import AXE, SIZES, Theme, Visit, playground, visit
@@ -15,7 +14,7 @@ THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 @pytest.fixture
-def gateway(rig: Rig) -> Iterator[Gateway]:
+def gateway(rig: Rig) -> Gateway:
     """With every kind of thing to show: a budget, seats, a window, and two endpoints to choose from."""
     endpoints = [
         {
@@ -26,7 +25,7 @@ def gateway(rig: Rig) -> Iterator[Gateway]:
         },
         {"id": "acme/upscale", "price": "1.0", "schema_file": str(_schema(rig))},
     ]
-    yield playground(
+    return playground(
         rig,
         rig.sandbox(),
         endpoints=endpoints,

@@ -11,7 +11,8 @@ FOCUSED = "document.activeElement"
 # What is focused, by its accessible name as the browser computes it, near enough.
 NAME = """() => {
   const node = document.activeElement;
-  const by = (node.getAttribute('aria-labelledby') ?? '').split(' ').map((id) => document.getElementById(id)?.textContent);
+  const ids = (node.getAttribute('aria-labelledby') ?? '').split(' ');
+  const by = ids.map((id) => document.getElementById(id)?.textContent);
   return (node.getAttribute('aria-label') ?? (by.join(' ').trim() || null) ?? node.labels?.[0]?.textContent
     ?? node.textContent).trim();
 }"""
@@ -24,7 +25,8 @@ def tab_to(page: Page, name: str, *, back: bool = False) -> None:
         assert page.evaluate(f"{FOCUSED} !== document.body"), f"the focus left the page before {name}"
         shown = page.evaluate(
             f"""() => {{
-              const node = {FOCUSED}.matches('input:is([type=file], [type=radio])') ? {FOCUSED}.nextElementSibling : {FOCUSED};
+              const own = {FOCUSED};
+              const node = own.matches('input:is([type=file], [type=radio])') ? own.nextElementSibling : own;
               const style = getComputedStyle(node.matches('.split') ? node.nextElementSibling.firstChild : node);
               return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
             }}"""

@@ -1,4 +1,4 @@
-"""What the page is for, in a real browser: a picture goes in, another one comes out, and everything about it is told."""
+"""What the page is for, in a real browser: a picture goes in, another one comes out, and all about it is told."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_fields(browser: Browser, rig: Rig) -> None:
         expect(alice.field("width").locator(".error")).to_have_text("Input should be greater than 0")
         expect(alice.field("path").locator(".error")).to_be_visible()
         alice.screenshot("fields")
-        page.get_by_role("button", name="Embeddings › 1 › Path: Field required").click()
+        page.get_by_role("button", name="Embeddings, 1, Path: Field required").click()
         expect(page.get_by_label("Path", exact=True)).to_be_focused()
         described = page.get_by_label("Path", exact=True).get_attribute("aria-describedby") or ""
         assert page.locator(f"#{described.split()[1]}").text_content() == "Field required"
@@ -226,7 +226,7 @@ def test_an_ended_session(browser: Browser, rig: Rig) -> None:
         alice.sign_in_with(token(lifetime=-25))  # within the leeway for some more seconds
         alice.fill(prompt="kept")
         with page.expect_request(lambda request: request.url.endswith("/usage")):
-            until_expired(page.context.request, alice.url, token(lifetime=-25))
+            until_expired(alice.url, token(lifetime=-25))
             alice.run()
             expect(alice.trouble()).to_contain_text("Your session has ended")
             alice.trouble().get_by_role("button", name="Sign in").click()
@@ -238,7 +238,7 @@ def test_an_ended_session(browser: Browser, rig: Rig) -> None:
         assert set(alice.refusals) == {401}
 
 
-def until_expired(_: object, url: str, session: str) -> None:
+def until_expired(url: str, session: str) -> None:
     headers = {"authorization": f"Bearer {session}"}
     until(lambda: httpx2.get(f"{url}/api/fal/usage", headers=headers, trust_env=False).status_code == 401)
 
