@@ -204,3 +204,44 @@ def test_only_what_differs_is_sent(browser: Browser, demo: Told) -> None:
         "embeddings": [{"path": "https://example.com/embedding.safetensors"}],
     }
     assert picture.startswith(("data:image/jpeg;base64,", "http://127.0.0.1"))
+
+
+def test_the_session_cookie(browser: Browser, demo: Told) -> None:
+    """A demo user signs in with a cookie: no script sees it, no call has another credential, a reload keeps it."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.screenshot("entrance")
+        alice.sign_in_as("alice")
+        expect(page.locator("#who-name")).to_have_text("alice")
+        page.reload()
+        expect(page.locator("#workshop")).to_be_visible()
+        expect(page.locator("#who-name")).to_have_text("alice")
+        alice.fill()
+        alice.run()
+        alice.result()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("button", name="Continue as bob")).to_be_visible()
+        (kept,) = [*page.context.cookies(), None]
+        assert kept is None
+        page.reload()
+        expect(page.get_by_role("button", name="Continue as bob")).to_be_visible()
+        assert not [r.url for r in alice.requests if "authorization" in r.headers]
+        assert page.evaluate("document.cookie") == ""
+        alice.check()
+
+
+def test_another_user(browser: Browser, demo: Told) -> None:
+    """Who signs in after somebody sees nothing of theirs: no picture, no setting, an allowance of their own."""
+    with visit(browser, demo.url) as someone:
+        page = someone.page
+        someone.sign_in_as("alice")
+        someone.fill(prompt="alice's own")
+        someone.run()
+        someone.result()
+        page.get_by_role("button", name="Sign out").click()
+        someone.sign_in_as("bob")
+        expect(page.locator("#who-name")).to_have_text("bob")
+        expect(page.locator("#history button")).to_have_count(0)
+        expect(page.locator(".compare")).to_have_count(0)
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
+        someone.check()
