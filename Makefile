@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CLIENTS := tests/clients/node_modules/.package-lock.json
+NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser vendor)
 
 .PHONY: install run test check lint types clean
 .DELETE_ON_ERROR:
@@ -12,7 +12,7 @@ install: $(VENV)/.runtime
 run: install
 	@exec $(BIN)/fal-proxy demo
 
-test: $(VENV)/.dev $(CLIENTS) system-packages check
+test: $(VENV)/.dev $(NPM) system-packages check
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
@@ -44,9 +44,14 @@ $(VENV)/.dev: lock/dev.txt $(VENV)/.runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r lock/dev.txt
 	@touch $@
 
-$(CLIENTS): tests/clients/package-lock.json
-	cd tests/clients && npm ci --silent
+$(NPM): %/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --silent --ignore-scripts
 	@touch $@
+
+# What the playground ships of other people's work, made anew; a test compares the bytes.
+.PHONY: playground-client
+playground-client: vendor/node_modules/.package-lock.json
+	node vendor/build.mjs proxy/playground/vendor
 
 # The lock files carry hashes and no addresses.
 .PHONY: lock
@@ -71,4 +76,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf $(VENV) bench/.venv bench/contenders/node_modules tests/clients/node_modules .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) bench/.venv bench/contenders/node_modules artifacts $(dir $(NPM)) .coverage* .mypy_cache .pytest_cache .ruff_cache

@@ -35,6 +35,7 @@ from proxy.redis_ledger import RedisLedger
 from proxy.redis_windows import RedisWindows
 from proxy.relay import Deadlines, Relay
 from proxy.replays import Replays
+from proxy.showcase import showcase
 from proxy.site import create_metrics, create_site
 from proxy.spending import Spending
 from proxy.sqlite_ledger import SqliteLedger
@@ -83,6 +84,7 @@ class Application:
                 describe=self._describe,
                 usage=self._usage,
                 lifespan=self._lifespan,
+                pages=showcase(parts.config, self._reader),
             ),
             prefix=server.prefix,
             allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),

@@ -29,6 +29,7 @@ from proxy.sections import (
     InFlightSection,
     LedgerSection,
     Limit,
+    Playground,
     Server,
     Session,
     Store,
@@ -63,6 +64,7 @@ class Config:
     budgets: tuple[tuple[int, BudgetSection], ...]
     in_flight: tuple[tuple[int, InFlightSection], ...]
     webhooks: WebhooksSection
+    playground: Playground
     environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
@@ -113,6 +115,7 @@ def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Pa
         budgets=tables("budgets", BudgetSection),
         in_flight=tables("in_flight", InFlightSection),
         webhooks=table("webhooks", WebhooksSection, WebhooksSection()),
+        playground=table("playground", Playground, Playground()),
         environ=environ,
         base=base,
         problems=tuple(problems),

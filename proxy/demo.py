@@ -25,6 +25,9 @@ from proxy.welcome import welcome
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
 ISSUER, AUDIENCE = "https://demo.fal-proxy.test", "fal-proxy-demo"
 USERS = ("alice", "bob")
+# Credits: one is a picture of 1024 x 1024 made in one step.
+PRICE = "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)"
+ALLOWANCE, JOBS = 200.0, 4
 TOKEN_LIFETIME = 12 * 3600.0  # seconds; a working day at the sandbox
 
 
@@ -123,8 +126,16 @@ def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxi
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],
         "cookie": {"name": cookie_name(origin), "insecure_name": origin.startswith("http:")},
-        "endpoints": [{"id": ENDPOINT, "files": {"hosts": ["*", "uploads"]}}],
+        "endpoints": [{"id": ENDPOINT, "price": PRICE, "files": {"hosts": ["*", "uploads"]}}],
         "uploads": {},
+        "budgets": [{"name": "today", "per": "user", "window": "day", "limit": ALLOWANCE}],
+        "in_flight": [{"name": "jobs", "per": "user", "limit": JOBS}],
+        "playground": {
+            "enabled": True,
+            "sandbox": True,
+            "picture_hosts": [upstream.rest],
+            "upload_hosts": [upstream.rest],
+        },
     }
     environ = {
         "FAL_KEY": fal_key,

@@ -15,6 +15,7 @@ from proxy.targets import Action
 from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
 from proxy.webhook_section import WebhooksSection
 
+FAL_MEDIA = ("https://v3.fal.media", "https://v3b.fal.media", "https://fal.media")
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)
 
 
@@ -208,6 +209,17 @@ DEFAULT_LIMITS = (
 )
 
 
+class Playground(Section):
+    """The page at `/` that shows what a caller can do; on in `fal-proxy demo`. It shows pictures of *picture_hosts*,
+    and sends uploads to, and saves results from, *upload_hosts*. *sandbox* says on it that no model runs here.
+    """
+
+    enabled: bool = False
+    picture_hosts: tuple[OriginText, ...] = FAL_MEDIA
+    upload_hosts: tuple[OriginText, ...] = FAL_MEDIA
+    sandbox: bool = False
+
+
 class Document(Section):
     """The whole file; its JSON Schema is shipped as docs/config.schema.json."""
 
@@ -227,3 +239,4 @@ class Document(Section):
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
     webhooks: WebhooksSection = WebhooksSection()
+    playground: Playground = Playground()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 import orjson
@@ -26,8 +26,15 @@ Usage = Callable[[Fields], Awaitable[Json]]
 
 
 def create_site(
-    *, prefix: str, readiness: Readiness, describe: Describe, usage: Usage, lifespan: Lifespan
+    *,
+    prefix: str,
+    readiness: Readiness,
+    describe: Describe,
+    usage: Usage,
+    lifespan: Lifespan,
+    pages: Iterable[Route] = (),
 ) -> Starlette:
+    """*pages* are further routes, where the playground is on."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
@@ -48,6 +55,7 @@ def create_site(
             Route("/readyz", readyz, methods=["GET"]),
             Route(f"{prefix}/openapi.json", openapi, methods=["GET"]),
             Route(f"{prefix}/usage", used, methods=["GET"]),
+            *pages,
         ],
         exception_handlers={HTTPException: _http_exception, Refusal: _refusal},
         lifespan=lifespan,

@@ -103,7 +103,7 @@ class Rig:
     """
 
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self.home = home
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rig")
         self._held = ExitStack()
@@ -150,9 +150,9 @@ class Rig:
             **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream),
             **_table(sections, "fal"),
         }
-        parts = vet(read(document(**settings), environ, base=self._home))
+        parts = vet(read(document(**settings), environ, base=self.home))
         self._logs += 1
-        log = self._home / f"journal-{self._logs}"
+        log = self.home / f"journal-{self._logs}"
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._held.callback(os.close, descriptor)
         service = Service(parts, log=descriptor)

@@ -85,7 +85,7 @@ ROWS: list[set[str]] = [
         "uploads",
     },
     {"allowances", "callback_urls", "config", "issuing", "runs", "usage", "watch"},
-    {"gateway", "issuers", "openings", "webhooks"},
+    {"gateway", "issuers", "openings", "showcase", "webhooks"},
     {"callbacks", "parts"},
     {"front", "webhook_assembly"},
     {"fal_clients"},

@@ -5,49 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 from base64 import b64decode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import httpx2
+from demo_rig import CANARY, COMMAND, demo, interrupt
 from PIL import Image, ImageChops
-from rig import CLIENTS, PATIENCE, program, until
+from rig import CLIENTS, program, until
 
 from proxy.demo import ENDPOINT
 from proxy.welcome import PICTURE
-
-COMMAND = [str(Path(sys.executable).with_name("fal-proxy")), "demo", "--port", "0"]
-CANARY = "canary-id:canary-secret-of-the-environment"
-
-
-@contextmanager
-def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A running demo in a process group of its own, stopped as Ctrl-C does."""
-    environ = {**os.environ, "FAL_KEY": CANARY}
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environ,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                interrupt(process)
-
-
-def interrupt(process: subprocess.Popen[str]) -> None:
-    """Ctrl-C, once: a second one would end it at once and not in good order."""
-    process.send_signal(signal.SIGINT)
-    process.wait(PATIENCE)
 
 
 def said_to_a_person(process: subprocess.Popen[str]) -> str:

@@ -1,0 +1,57 @@
+// Making elements. Text only ever goes in as text.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element; *props* are attributes (true: empty, false or null: none), listeners (`onclick`) and `text`. */
+export function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name === "text") node.textContent = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+export function svg(size, ...shapes) {
+  const node = document.createElementNS(SVG, "svg");
+  node.setAttribute("viewBox", "0 0 24 24");
+  node.setAttribute("width", size);
+  node.setAttribute("height", size);
+  node.setAttribute("aria-hidden", "true");
+  for (const [tag, attributes] of shapes) {
+    const shape = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, value);
+    node.append(shape);
+  }
+  return node;
+}
+
+const PATHS = {
+  picture: "M4 5h16v14H4zM4 16l4.5-4.5 4 4 2.5-2.5 5 5M15.5 9.5h.01",
+  info: "M12 11v5M12 8h.01",
+  close: "M6 6l12 12M18 6L6 18",
+  download: "M12 4v11M7.5 10.5L12 15l4.5-4.5M5 20h14",
+  again: "M5 12a7 7 0 1 0 2.2-5.1M5 4v4h4",
+  plus: "M12 5v14M5 12h14",
+  dice: "M5 5h14v14H5zM9 9h.01M15 15h.01M15 9h.01M9 15h.01M12 12h.01",
+  arrows: "M8 8l-4 4 4 4M16 8l4 4-4 4",
+  input: "M4 12h11M11 8l4 4-4 4M20 4v16",
+};
+
+export const icon = (name, size = 18) =>
+  svg(size, ...(name === "info" ? [["circle", { cx: 12, cy: 12, r: 8.5 }]] : []), ["path", { d: PATHS[name] }]);
+
+/** Says *text* to a screen reader without moving the focus. */
+export function announce(text) {
+  byId("announcer").textContent = text;
+}
+
+let made = 0;
+export const newId = (stem) => `${stem}-${++made}`;
+
+export const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(1)} s`;

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser_rig import chromium
+from demo_rig import Told, told_demo
+from playwright.sync_api import Browser
+from rig import Rig
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Told]:
+    """One `fal-proxy demo` for a module; each test takes a user or a browser of its own."""
+    with told_demo() as told:
+        yield told
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Rig(tmp_path) as running:
+        yield running

@@ -1,0 +1,165 @@
+"""Each state of the page in both themes, wide and at 360 pixels: nothing to scroll sideways, and axe finds no fault."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from browser_rig import AXE, SIZES, Theme, Visit, playground, visit
+from gatekit import ENDPOINT, token
+from playwright.sync_api import Browser, expect
+from rig import Gateway, Rig
+
+THEMES: tuple[Theme, ...] = ("light", "dark")
+
+
+@pytest.fixture
+def gateway(rig: Rig) -> Gateway:
+    """With every kind of thing to show: a budget, seats, a window, and two endpoints to choose from."""
+    endpoints = [
+        {
+            "id": ENDPOINT,
+            "price": "input.num_images",
+            "force": {"enable_safety_checker": True},
+            "forbid": ["sync_mode"],
+        },
+        {"id": "acme/upscale", "price": "1.0", "schema_file": str(_schema(rig))},
+    ]
+    return playground(
+        rig,
+        rig.sandbox(),
+        endpoints=endpoints,
+        budgets=[{"name": "today", "per": "user", "window": "day", "limit": 40}],
+        in_flight=[{"name": "jobs", "per": "user", "limit": 4}],
+        limits=[{"name": "submits", "per": "user", "actions": ["submit"], "rate": "30/minute"}],
+    )
+
+
+def _schema(rig: Rig) -> object:
+    """A schema with what the image model's has not: a mask, a plain object, a list of texts, many choices."""
+    path = rig.home / "upscale.json"
+    many = [f"style_{number}" for number in range(9)]
+    path.write_text(
+        json.dumps(
+            {
+                "type": "object",
+                "required": ["image_url", "scale"],
+                "properties": {
+                    "image_url": {"type": "string"},
+                    "mask_url": {"type": "string", "description": "White where it may change."},
+                    "scale": {"type": "integer", "enum": [2, 4], "default": 2},
+                    "style": {"type": "string", "enum": many, "default": "style_3"},
+                    "tags": {"type": "array", "items": {"type": "string"}},
+                    "window": {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}},
+                    "notes": {},
+                },
+            }
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+def judged(visiting: Visit, name: str) -> None:
+    """No sideways scroll, nothing serious from axe; a screenshot of the whole page is kept."""
+    visiting.screenshot(name, whole=True)
+    width, inner = visiting.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner, f"{name}: {width} pixels wide in {inner}"
+    # Evaluated by the debugger, which the page's policy does not bind; the page itself could not load it.
+    visiting.page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
+    report = visiting.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    found = [
+        (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"]])
+        for violation in report["violations"]
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert found == [], name
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_every_state(browser: Browser, gateway: Gateway, size: str, theme: Theme) -> None:
+    """Entrance, empty form, all of the form open, a result, errors at fields, and a plain refusal."""
+    look = f"{size}-{theme}"
+    with visit(browser, gateway.parts.config.server.public_origin, size=size, theme=theme) as alice:
+        page = alice.page
+        judged(alice, f"{look}-1-entrance")
+        alice.sign_in_with(token())
+        judged(alice, f"{look}-2-form")
+
+        page.get_by_text("Advanced").click()
+        page.get_by_role("button", name="Add embedding").click()
+        alice.choose("image_size", "Custom")
+        page.get_by_role("button", name="About Strength").click()
+        judged(alice, f"{look}-3-open")
+        page.get_by_role("button", name="Remove this embedding").click()
+        alice.choose("image_size", "Landscape 4:3")
+
+        alice.fill()
+        alice.field("num_images").get_by_role("spinbutton").fill("2")
+        alice.run()
+        alice.result()
+        page.locator("#logs summary").click()
+        judged(alice, f"{look}-4-result")
+
+        alice.field("strength").get_by_role("spinbutton").fill("7")
+        page.get_by_label("Prompt", exact=True).fill("")
+        alice.run()
+        expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
+        judged(alice, f"{look}-5-fields")
+
+        alice.field("strength").get_by_role("spinbutton").fill("1")
+        page.get_by_label("Prompt", exact=True).fill("dunes")
+        alice.field("num_images").get_by_role("spinbutton").fill("8")
+        for _ in range(5):
+            alice.run()
+            expect(page.locator("#form")).to_have_attribute("aria-busy", "false", timeout=20_000)
+        expect(alice.trouble()).to_contain_text("does not cover this")
+        judged(alice, f"{look}-6-spent")
+        alice.check(402, 422)
+
+
+def test_another_endpoint(browser: Browser, gateway: Gateway) -> None:
+    """The form is the chosen endpoint's own: forbidden fields absent, forced ones told, every kind of field usable."""
+    with visit(browser, gateway.parts.config.server.public_origin) as alice:
+        page = alice.page
+        alice.sign_in_with(token())
+        page.get_by_text("Advanced").click()
+        expect(alice.field("sync_mode")).to_have_count(0)
+        expect(alice.field("enable_safety_checker")).to_contain_text("set by the operator")
+
+        page.get_by_label("Endpoint").select_option("acme/upscale")
+        expect(alice.field("prompt")).to_have_count(0)
+        page.get_by_label("Image url, as an address").fill("https://example.com/cat.png")
+        alice.choose("scale", "4")
+        page.get_by_label("Style", exact=True).select_option(label="Style 5")
+        page.get_by_text("Advanced").click()
+        page.get_by_label("Tags", exact=True).fill("one\ntwo")
+        page.get_by_label("X", exact=True).fill("3")
+        page.get_by_label("Notes", exact=True).fill('{"any": [1]}')
+        judged(alice, "another-endpoint")
+        alice.run()
+        shown = page.locator(".raw")
+        expect(shown).to_be_visible(timeout=10_000)
+        alice.check()
+
+        assert json.loads(shown.text_content() or "")["input"] == {
+            "image_url": "https://example.com/cat.png",
+            "scale": 4,
+            "style": "style_5",
+            "tags": ["one", "two"],
+            "window": {"x": 3},
+            "notes": {"any": [1]},
+        }
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_text_twice_as_large(browser: Browser, gateway: Gateway, size: str) -> None:
+    """WCAG 1.4.4 and 1.4.10: at 200 % nothing is cut off sideways either."""
+    with visit(browser, gateway.parts.config.server.public_origin, size=size) as alice:
+        width, height = SIZES[size]
+        alice.sign_in_with(token())
+        alice.page.set_viewport_size({"width": max(320, width // 2), "height": height // 2})
+        across, inner = alice.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+
+        assert across <= inner

@@ -1,0 +1,247 @@
+"""What the page is for, in a real browser: a picture goes in, another one comes out, and all about it is told."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import httpx2
+import pytest
+from browser_rig import PROMPT, Visit, playground, visit
+from demo_rig import Told
+from gatekit import ENDPOINT, token
+from playwright.sync_api import Browser, expect
+from rig import Rig
+
+from proxy.sandbox.settings import SandboxSettings
+
+STATUS = re.compile(r"https://queue\.fal\.run/fal-ai/hyper-sdxl/requests/[^/]+/status\?logs=1")
+STREAM = re.compile(r"https://queue\.fal\.run/fal-ai/hyper-sdxl/requests/[^/]+/status/stream\?logs=1")
+CANCEL = re.compile(r"https://queue\.fal\.run/fal-ai/hyper-sdxl/requests/[^/]+/cancel")
+
+
+def left(visiting: Visit) -> float:
+    """Credits left, as the page shows them."""
+    shown = visiting.page.locator("#standing dd .left").first
+    expect(shown).to_contain_text("credits")
+    text = shown.text_content() or ""
+    return float(text.split(" of ")[0])
+
+
+def picture_at(url: str | None) -> bytes:
+    assert url is not None
+    return httpx2.get(url, trust_env=False).content
+
+
+def test_a_picture(browser: Browser, demo: Told) -> None:
+    """Sign in, choose, run: queue, log, comparison, seed, time, history and what it took from the allowance."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.screenshot("entrance")
+        alice.sign_in_with(demo.tokens["alice"])
+        before = left(alice)
+        alice.fill()
+        alice.run()
+        expect(page.locator("#line .now b")).to_have_text("Running", timeout=10_000)
+        alice.screenshot("running")
+        picture = alice.result()
+        expect(page.locator("#announcer")).to_contain_text("Done in")
+        expect(page.locator("#line li.past")).to_have_count(3)
+        expect(page.locator("#history button")).to_have_count(1)
+        expect(page.locator("#log-lines")).to_contain_text("Step 1 of 1")
+        expect(page.locator("#standing")).to_contain_text(f"{before - 1.048576:.2f}")
+        expect(page.locator("#standing")).to_contain_text(re.compile(r"\d+ of 30 left"))
+        assert picture.get_attribute("alt") == f"Result: {PROMPT}"
+        assert page.locator("#seed-shown").text_content()
+        alice.screenshot("done", whole=True)
+        alice.check()
+        assert len(alice.submitted()) == 1
+
+
+def test_the_seed_again(browser: Browser, demo: Told) -> None:
+    """One button puts it into the form, and the next run gives the same bytes."""
+    with visit(browser, demo.url) as alice:
+        alice.sign_in_with(demo.tokens["alice"])
+        alice.fill()
+        alice.run()
+        first = picture_at(alice.result().get_attribute("src"))
+        seed = alice.page.locator("#seed-shown").text_content()
+        alice.page.get_by_role("button", name="Reuse seed").click()
+        expect(alice.page.get_by_label("Seed", exact=True)).to_have_value(seed or "none")
+        alice.run()
+        expect(alice.page.locator("#history button")).to_have_count(2, timeout=10_000)
+        second = picture_at(alice.result().get_attribute("src"))
+        alice.check()
+
+    assert first == second
+
+
+def test_an_earlier_picture_again(browser: Browser, demo: Told) -> None:
+    """A thumbnail brings its result back, and says that it is the one on show."""
+    with visit(browser, demo.url) as bob:
+        bob.sign_in_with(demo.tokens["bob"])
+        bob.fill()
+        sources = []
+        for seed, count in (("1", 1), ("2", 2)):
+            bob.page.get_by_label("Seed", exact=True).fill(seed)
+            bob.run()
+            expect(bob.page.locator("#history button")).to_have_count(count, timeout=10_000)
+            sources.append(bob.result().get_attribute("src"))
+        bob.page.locator("#history button").nth(1).click()
+        assert bob.result().get_attribute("src") == sources[0]
+        expect(bob.page.locator("#history button").nth(1)).to_have_attribute("aria-pressed", "true")
+        expect(bob.page.locator("#seed-shown")).to_have_text("1")
+        bob.check()
+
+
+def test_several_pictures(browser: Browser, demo: Told) -> None:
+    """Each picture of a run can be looked at; before and after can be compared with the pointer."""
+    with visit(browser, demo.url) as bob:
+        page = bob.page
+        bob.sign_in_with(demo.tokens["bob"])
+        bob.fill()
+        page.get_by_label("Number of Images", exact=True).fill("3")
+        bob.choose("image_size", "Square 512")
+        bob.run()
+        first = bob.result().get_attribute("src")
+        page.get_by_role("button", name="Picture 3").click()
+        assert bob.result().get_attribute("src") != first
+        frame = page.locator(".compare").bounding_box()
+        assert frame is not None
+        page.mouse.click(frame["x"] + frame["width"] / 4, frame["y"] + frame["height"] / 2)
+        expect(page.get_by_role("slider", name="Before and after")).to_have_value("25")
+        bob.check()
+
+
+def test_download(browser: Browser, demo: Told) -> None:
+    """The saved file is the picture, under a name that says what it is."""
+    with visit(browser, demo.url) as bob:
+        bob.sign_in_with(demo.tokens["bob"])
+        bob.fill()
+        bob.run()
+        shown = picture_at(bob.result().get_attribute("src"))
+        with bob.page.expect_download() as saved:
+            bob.page.get_by_role("button", name="Download").click()
+        bob.check()
+
+        assert re.fullmatch(r"a-lighthouse-by-the-sea-\d+\.jpeg", saved.value.suggested_filename)
+        assert saved.value.path().read_bytes() == shown
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["polling", "streaming"])
+def test_how_it_follows_a_job(browser: Browser, rig: Rig, streams: bool) -> None:
+    """Where status streams are open the page follows by one, else it polls; the picture is there either way."""
+    actions = ["submit", "status", "result", "cancel", *(["status-stream"] if streams else [])]
+    gateway = playground(rig, rig.sandbox(), endpoints=[{"id": ENDPOINT, "actions": actions}])
+    origin = gateway.parts.config.server.public_origin
+    with visit(browser, origin) as alice:
+        alice.sign_in_with(token())
+        alice.fill()
+        alice.run()
+        alice.result()
+        expect(alice.page.locator("#log-lines")).to_contain_text("Encoding")
+        alice.check()
+
+        assert bool(alice.calls(STREAM)) is streams
+        assert bool(alice.calls(STATUS)) is not streams
+
+
+def test_cancel(browser: Browser, rig: Rig) -> None:
+    """A running job is cancelled at the source, the page says so, and nothing is spent."""
+    slow = SandboxSettings(keys=frozenset({"canary-id:canary-secret-5f1c"}), queue_seconds=0.1, run_seconds=15)
+    sandbox = rig.sandbox(slow)
+    gateway = playground(
+        rig,
+        sandbox,
+        endpoints=[{"id": ENDPOINT, "price": "input.num_images"}],
+        budgets=[{"name": "today", "per": "user", "window": "day", "limit": 5}],
+    )
+    with visit(browser, gateway.parts.config.server.public_origin) as alice:
+        alice.sign_in_with(token())
+        assert left(alice) == 5
+        alice.fill()
+        alice.run()
+        expect(alice.page.locator("#line .now b")).to_have_text("Running", timeout=10_000)
+        alice.page.get_by_role("button", name="Cancel").click()
+        expect(alice.trouble()).to_contain_text("Cancelled")
+        expect(alice.page.get_by_role("button", name="Run", exact=True)).to_be_visible()
+        expect(alice.page.locator("#standing")).to_contain_text("5 of 5 credits")
+        alice.screenshot("cancelled")
+        assert len(alice.calls(CANCEL)) == 1
+        assert alice.said == []
+    counts = httpx2.get(f"{sandbox.control}/counts", trust_env=False).json()
+
+    assert counts["submits"]["total"] == 1
+    assert counts["cancels"] == 1
+
+
+def test_only_what_differs_is_sent(browser: Browser, demo: Told) -> None:
+    """Fields at their defaults stay out of the request; those that were set are in it, in their schema's types."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_with(demo.tokens["alice"])
+        alice.fill(prompt="dunes")
+        alice.choose("image_size", "Custom")
+        page.get_by_label("Width", exact=True).fill("96")
+        page.get_by_label("Height", exact=True).fill("64")
+        alice.choose("num_inference_steps", "2")
+        page.get_by_label("Seed", exact=True).fill("7")
+        page.get_by_text("Advanced").click()
+        page.get_by_role("switch", name="Enable Safety Checker").uncheck()
+        page.get_by_role("button", name="Add embedding").click()
+        page.get_by_label("Path", exact=True).fill("https://example.com/embedding.safetensors")
+        alice.run()
+        alice.result()
+        body = json.loads(alice.submitted()[0].post_data or "")
+        picture = body.pop("image_url")
+
+    assert body == {
+        "prompt": "dunes",
+        "image_size": {"width": 96, "height": 64},
+        "num_inference_steps": "2",
+        "seed": 7,
+        "enable_safety_checker": False,
+        "embeddings": [{"path": "https://example.com/embedding.safetensors"}],
+    }
+    assert picture.startswith(("data:image/jpeg;base64,", "http://127.0.0.1"))
+
+
+def test_the_session_cookie(browser: Browser, demo: Told) -> None:
+    """A demo user signs in with a cookie: no script sees it, no call has another credential, a reload keeps it."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.screenshot("entrance")
+        alice.sign_in_as("alice")
+        expect(page.locator("#who-name")).to_have_text("alice")
+        page.reload()
+        expect(page.locator("#workshop")).to_be_visible()
+        expect(page.locator("#who-name")).to_have_text("alice")
+        alice.fill()
+        alice.run()
+        alice.result()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("button", name="Continue as bob")).to_be_visible()
+        (kept,) = [*page.context.cookies(), None]
+        assert kept is None
+        page.reload()
+        expect(page.get_by_role("button", name="Continue as bob")).to_be_visible()
+        assert not [r.url for r in alice.requests if "authorization" in r.headers]
+        assert page.evaluate("document.cookie") == ""
+        alice.check()
+
+
+def test_another_user(browser: Browser, demo: Told) -> None:
+    """Who signs in after somebody sees nothing of theirs: no picture, no setting, an allowance of their own."""
+    with visit(browser, demo.url) as someone:
+        page = someone.page
+        someone.sign_in_as("alice")
+        someone.fill(prompt="alice's own")
+        someone.run()
+        someone.result()
+        page.get_by_role("button", name="Sign out").click()
+        someone.sign_in_as("bob")
+        expect(page.locator("#who-name")).to_have_text("bob")
+        expect(page.locator("#history button")).to_have_count(0)
+        expect(page.locator(".compare")).to_have_count(0)
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
+        someone.check()

@@ -1,0 +1,1 @@
+export { ApiError, ValidationError, createFalClient } from "@fal-ai/client";
