@@ -88,7 +88,7 @@ http {{
 
 @asynccontextmanager
 async def ours(base: str, ca: Authority) -> AsyncIterator[Send]:
-    from proxy.upstream import Origin, Upstream, UpstreamRequest, tls_context
+    from proxy.upstream import FieldLines, Origin, Upstream, UpstreamRequest, tls_context
 
     origin = Origin.parse(base)
     tls = tls_context(ca.file) if origin.scheme == "https" else None
@@ -96,7 +96,7 @@ async def ours(base: str, ca: Authority) -> AsyncIterator[Send]:
     fields = tuple((name.encode(), value.encode()) for name, value in FIELDS.items())
 
     async def send(method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        request = UpstreamRequest(method.encode(), path.encode(), fields, body)
+        request = UpstreamRequest(method.encode(), path.encode(), FieldLines(fields), body)
         response = await client.fetch(request, timeout=30.0, max_body=1 << 20)
         return response.status, response.body
 

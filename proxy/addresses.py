@@ -34,11 +34,9 @@ def client_address(
     It is *peer* where the peer is not trusted, or the list has a malformed entry on the way. A *peer* that is no
     address (a Unix socket) is given back as it is. Where all are trusted, it is the left-most.
     """
-    nearest = _parse(peer)
-    if nearest is None:
-        return peer
-    if not trusted or not _within(nearest, trusted):
-        return _text(nearest)
+    nearest = _parse(peer) if trusted else None
+    if nearest is None or not _within(nearest, trusted):
+        return _text(peer)
     client = nearest
     for hop in reversed(b",".join(value for name, value in fields if name == header).rsplit(b",", _MAX_HOPS)):
         address = _hop(hop)
@@ -74,8 +72,9 @@ def _hop(text: bytes) -> Address | None:
 
 
 @lru_cache(maxsize=8192)
-def _text(address: Address) -> str:
-    return str(address)
+def _text(peer: str) -> str:
+    address = _parse(peer)
+    return peer if address is None else str(address)
 
 
 @lru_cache(maxsize=8192)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -27,8 +27,7 @@ _JSON = (b"content-type", b"application/json")
 _PROTECTIVE_LINES = b"".join([b"%b: %b\r\n" % field for field in (_JSON, *PROTECTIVE)])
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole response; *headers* lack only what `wire_headers` adds to every one."""
 
     status: int
@@ -98,9 +97,11 @@ class JobAnswers:
         Raises UpstreamFailed where *said* is not a JSON object.
         """
         told = _object(said)
-        ours = self._addresses(app, handle)
-        body = {name: ours.get(name, value) for name, value in told.items() if name != "gateway_request_id"}
-        return Answer(status, orjson.dumps(body), (*headers, _job(handle)))
+        told.pop("gateway_request_id", None)
+        for name, ours in self._addresses(app, handle).items():
+            if name in told:
+                told[name] = ours
+        return Answer(status, orjson.dumps(told), (*headers, _job(handle)))
 
     def result(self, status: int, said: bytes, *, handle: str, headers: Fields) -> Answer:
         """The model's own bytes, untouched; they only have to be JSON. Raises UpstreamFailed where they are not."""

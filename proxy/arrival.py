@@ -8,7 +8,7 @@ from typing import Protocol
 import httptools
 
 from proxy.door import ListenerLimits
-from proxy.errors import HeadTooLarge, Refusal, TargetTooLong
+from proxy.errors import HeadTooLarge, TargetTooLong
 from proxy.guards import NO_UPGRADE, check_request_line, malformed
 
 
@@ -35,10 +35,11 @@ class Arrival:
         self._taker = taker
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
-        # What follows a request that closes its connection comes as a message of its own, and is refused as one.
+        # What follows a request that closes its connection is no error of the parser: it is counted, and not heard.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._surplus = 0  # bytes read of this request that are not content
         self._in_head = True
+        self._read = 0  # bytes of the last read
         self.fields: list[tuple[bytes, bytes]] = []
 
     @property
@@ -56,11 +57,12 @@ class Arrival:
     def take(self, data: bytes) -> None:
         """Raises BadRequest, TargetTooLong, HeadTooLarge and what the taker raises."""
         self._surplus += len(data)
+        self._read = len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            cause = error.__context__
-            raise (cause if isinstance(cause, Refusal) else malformed("Not HTTP/1.1")) from error
+            # What a callback raised, a refusal or a fault of ours, is the context of the parser's own error.
+            raise error.__context__ or malformed("Not HTTP/1.1") from error
         if self._surplus > (self._limits.head if self._in_head else self._limits.framing):
             raise HeadTooLarge
 
@@ -72,7 +74,8 @@ class Arrival:
 
     def on_message_begin(self) -> None:
         self._taker.begin()
-        self._in_head = True
+        if not self._surplus:
+            self._surplus = self._read  # in one read with the end of the last: no less than this, perhaps less of it
         self.url = b""
         self.fields = []
 
@@ -114,7 +117,8 @@ class Arrival:
         self._taker.body(content)
 
     def on_message_complete(self) -> None:
-        if self._chunked and self._surplus > self._limits.framing:
+        # Without this read, which may hold the beginning of the next request.
+        if self._chunked and self._surplus - self._read > self._limits.framing:
             raise HeadTooLarge
         self._surplus = 0
         self._in_head = True

@@ -26,19 +26,17 @@ from proxy.headers import Fields
 from proxy.identity import Authenticator, Caller
 from proxy.journal import Journal
 from proxy.jsontext import Json
-from proxy.ledger import Ledger
+from proxy.ledgers import ledger_of, local_of
 from proxy.limits import FailedLogins, RateLimiter
 from proxy.ownership import Ownership
 from proxy.parts import Parts
 from proxy.policy import Policy
-from proxy.redis_ledger import RedisLedger
 from proxy.redis_windows import RedisWindows
 from proxy.relay import Deadlines, Relay
 from proxy.replays import Replays
 from proxy.showcase import showcase
 from proxy.site import create_metrics, create_site
 from proxy.spending import Spending
-from proxy.sqlite_ledger import SqliteLedger
 from proxy.streams import Streams
 from proxy.targets import Surface
 from proxy.telemetry import Telemetry
@@ -67,6 +65,8 @@ class Application:
         self._cookie = parts.cookie
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._policy = Policy(parts.policies)
+        self._trusted = server.trusted_proxies
+        self._forwarded_header = server.forwarded_header.encode("ascii")
         self._public_url = f"{server.public_origin}{server.prefix}"
         self._upstreams = upstreams_of(parts) if upstream is None else dict.fromkeys(Surface, upstream)
         self._stream_upstreams = stream_upstreams_of(parts) if upstream is None else self._upstreams
@@ -178,7 +178,7 @@ class Application:
         return Spending(
             RateLimiter(parts.rules, windows, time.monotonic),
             self._ledger,
-            local=_local(parts, self._ledger),
+            local=local_of(parts, self._ledger),
             budgets=parts.budgets,
             in_flight=parts.in_flight,
             prices=parts.prices,
@@ -191,11 +191,8 @@ class Application:
         self._lost_settlements += 1
 
     def _address_of(self, scope: Scope) -> str:
-        server = self._parts.config.server
         peer = scope["client"][0] if scope["client"] else ""
-        return client_address(
-            peer, scope["headers"], trusted=server.trusted_proxies, header=server.forwarded_header.encode("ascii")
-        )
+        return client_address(peer, scope["headers"], trusted=self._trusted, header=self._forwarded_header)
 
     def _describe(self, fields: Fields) -> Json:
         self._reader(fields)
@@ -250,14 +247,3 @@ class Application:
             await asyncio.sleep(SWEEP_EVERY)
             with suppress(StoreAway):
                 await self._spending.sweep()
-
-
-def ledger_of(parts: Parts) -> Ledger:
-    if parts.config.ledger.kind == "redis" and parts.store is not None:
-        return RedisLedger(parts.store)
-    return SqliteLedger(parts.config.ledger.path)
-
-
-def _local(parts: Parts, ledger: Ledger) -> Ledger:
-    """Where to count what is to be counted in this process while the store is away: a ledger of its own."""
-    return SqliteLedger(":memory:") if parts.config.ledger.kind == "redis" else ledger

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from starlette.types import Receive
 
 from proxy.errors import CLOSE, BadRequest, ClientGone, ContentTooLarge, Overloaded, UnsupportedMediaType
 
-Fields = Sequence[tuple[bytes, bytes]]
+Fields = Mapping[bytes, bytes]  # by name
 
 _CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
 
@@ -45,15 +45,20 @@ class BodyBudget:
             self.left += hold.size
 
 
-async def read_body(receive: Receive, fields: Fields, *, limit: int, hold: Hold) -> bytes:
-    """The whole body, at most *limit* bytes.
+def announces_body(named: Fields) -> bool:
+    """RFC 9112 section 6.3: a request without either field has no body, and is whole with its head."""
+    return b"transfer-encoding" in named or b"content-length" in named
+
+
+async def read_body(receive: Receive, named: Fields, *, limit: int, hold: Hold) -> bytes:
+    """The whole body, at most *limit* bytes; *named* are the fields by name.
 
     Raises UnsupportedMediaType (a content coding), ContentTooLarge, Overloaded, and ClientGone when the caller left
     before its end: a part of a body is never to be acted on.
     """
-    if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in fields):
+    if named.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise UnsupportedMediaType()
-    if _declared(fields) > limit:
+    if _declared(named) > limit:
         raise _too_large()
     body = bytearray()
     while True:
@@ -72,30 +77,20 @@ async def read_body(receive: Receive, fields: Fields, *, limit: int, hold: Hold)
             return bytes(body)
 
 
-def json_content_type(fields: Fields) -> None:
+def json_content_type(named: Fields) -> None:
     """Raises UnsupportedMediaType for a body that is not declared as JSON in UTF-8 (RFC 8259 section 8.1)."""
-    kinds = [value for name, value in fields if name == b"content-type"]
-    if not any(kinds) and not _announces_body(fields):
+    kind = named.get(b"content-type", b"")
+    if kind == b"application/json" or (not kind and b"transfer-encoding" not in named and not _declared(named)):
         return
-    if len(kinds) != 1:
-        raise UnsupportedMediaType()
-    kind, *parameters = (part.strip(b" \t").lower() for part in kinds[0].split(b";"))
+    kind, *parameters = (part.strip(b" \t").lower() for part in kind.split(b";"))
     if kind != b"application/json" or not _CHARSETS.issuperset(parameters):
         raise UnsupportedMediaType()
 
 
-def _announces_body(fields: Fields) -> bool:
-    """RFC 9112 section 6.3: a request without either field has no body."""
-    return any(name == b"transfer-encoding" for name, _ in fields) or _declared(fields) > 0
-
-
-def _declared(fields: Fields) -> int:
+def _declared(named: Fields) -> int:
     """The Content-Length, 0 where there is none. Raises BadRequest."""
-    lengths = [value for name, value in fields if name == b"content-length"]
-    if not lengths:
-        return 0
-    digits = lengths[0].strip(b" \t")
-    if len(lengths) > 1 or not digits.isdigit() or len(digits) > 18:
+    digits = named.get(b"content-length", b"0").strip(b" \t")
+    if not digits.isdigit() or len(digits) > 18:
         raise BadRequest("Content-Length must be one number", headers=[CLOSE])
     return int(digits)
 

@@ -44,6 +44,9 @@ class Breaker:
 
     def record(self, *, ok: bool) -> None:
         """The outcome of an allowed call. While open, one good probe closes it and forgets the past."""
+        if ok and self._next_probe is None:
+            self._calls += 1
+            return
         now = self._clock()
         if self._next_probe is not None:
             if ok:

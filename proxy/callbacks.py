@@ -21,12 +21,12 @@ from proxy.deliveries import Deliveries, Verdict
 from proxy.endings import Ending
 from proxy.errors import Forbidden, MalformedJson, MethodNotAllowed, Unavailable
 from proxy.fal_signature import Signed, signed_of
-from proxy.gateway import Request
 from proxy.handles import Handles
 from proxy.jsontext import Json
 from proxy.jwks import Jwks
 from proxy.keys import VerificationKey
 from proxy.limits import FailedLogins
+from proxy.request import Request
 from proxy.spending import Spending
 from proxy.telemetry import AccessRecord
 
@@ -101,7 +101,7 @@ class Callbacks:
         record.path = record.path.partition(ROUTE)[0] + ROUTE  # the rest opens something
         if request.method != "POST":
             raise MethodNotAllowed(["POST"])
-        json_content_type(request.headers)
+        json_content_type(request.named)
         with self._body_budget.hold() as hold:
             try:
                 event = await self._believed(request, hold, record)
@@ -117,7 +117,7 @@ class Callbacks:
         context, signed = self._announced(request, record)
         record.endpoint, record.caller = context.endpoint, context.owner
         self._failed.check(request.address)
-        body = await read_body(request.receive, request.headers, limit=self._max_body, hold=hold)
+        body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
         keys = self._trust.keys
         if not signed.is_by(await keys.keys(), body) and not signed.is_by(await keys.renewed(), body):
             raise _refusal(record, "signature", "no key of fal's fits the signature")

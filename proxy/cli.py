@@ -12,12 +12,12 @@ from pathlib import Path
 import click
 
 from proxy import __version__
-from proxy.assembly import ledger_of
 from proxy.config import load, secret
 from proxy.errors import ConfigError, FalProxyError, JobNotFound, Problem
 from proxy.handles import Handles, upstream_id_of
 from proxy.identity import caller_key
 from proxy.jsontext import Json
+from proxy.ledgers import ledger_of
 from proxy.minting import mint
 from proxy.parts import vet
 from proxy.serving import run, serve_workers

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from proxy.bodies import json_content_type
 from proxy.errors import Forbidden, HeadTooLarge, Unauthenticated, UnsupportedMediaType
-from proxy.headers import Fields, first
+from proxy.headers import Fields, by_name, first
 
 MAX_COOKIES = 16 * 1024  # bytes of all Cookie fields; browsers keep 4 KiB a cookie
 
@@ -79,7 +79,7 @@ def _declared_as_json(fields: Fields) -> None:
     """Which no form can be, even where there is no body. Raises UnsupportedMediaType."""
     if not first(fields, b"content-type"):
         raise UnsupportedMediaType()
-    json_content_type(fields)
+    json_content_type(by_name(fields))
 
 
 def _cross_site(reason: str) -> Forbidden:

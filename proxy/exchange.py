@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 
 from starlette.types import Message
 
@@ -20,18 +21,27 @@ _FIELD_LINES = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*\r
 _NO_CONTENT = frozenset({204, 304})
 
 
+class Framing(Enum):
+    """How the end of an answer's content is told (RFC 9112 section 6.3)."""
+
+    NONE = auto()  # there is none
+    LENGTH = auto()
+    CHUNKED = auto()
+    CLOSE = auto()  # by that of the connection
+
+
 class Exchange:
-    """*keep_alive* may be taken back until the answer begins. *gone*: the client has left.
+    """*keep_alive* may be taken back until the answer begins. *gone*: the client has left. *expects*: it waits for a 100
+    (Continue) before it sends the body (RFC 9110 section 10.1.1).
 
     *on_leave* is called once if the client leaves while it is set. *task* is the one that runs the application.
-    *on_complete* is called when all of the answer is handed to *outlet*.
+    *on_complete* is called when all of the answer is handed to *outlet*. One `receive` at a time.
     """
 
     __slots__ = (
-        "_chunked",
         "_content",
         "_door",
-        "_expects",
+        "_framing",
         "_head",
         "_held",
         "_left",
@@ -40,8 +50,10 @@ class Exchange:
         "_news",
         "_on_complete",
         "_outlet",
+        "_version",
         "_waiter",
         "complete",
+        "expects",
         "gone",
         "keep_alive",
         "on_leave",
@@ -50,22 +62,15 @@ class Exchange:
     )
 
     def __init__(
-        self,
-        outlet: Outlet,
-        door: Door,
-        method: str,
-        *,
-        keep_alive: bool,
-        expects: bool,
-        on_complete: Callable[[Exchange], None],
+        self, outlet: Outlet, door: Door, method: str, version: str, on_complete: Callable[[Exchange], None]
     ) -> None:
-        """*expects*: the client waits for a 100 (Continue) before it sends the body (RFC 9110 section 10.1.1)."""
         self._outlet = outlet
         self._door = door
-        self._on_complete = on_complete
         self._method = method
-        self.keep_alive = keep_alive
-        self._expects = expects
+        self._version = version
+        self._on_complete = on_complete
+        self.keep_alive = True
+        self.expects = False
         self.task: asyncio.Task[None] | None = None
         self.on_leave: Callable[[], None] | None = None
         self.gone = self.started = self.complete = False
@@ -75,8 +80,8 @@ class Exchange:
         self._news = False
         self._waiter: asyncio.Future[None] | None = None
         self._head = b""
-        self._chunked = False
-        self._left: int | None = 0  # bytes of content still to be sent; None where their number is not told
+        self._framing = Framing.NONE
+        self._left = 0  # bytes of content still to be sent, where their number was told
 
     # What the connection tells.
 
@@ -92,6 +97,12 @@ class Exchange:
         self._more = False
         self._tell()
 
+    def lose(self) -> None:
+        """The connection is gone, so nothing can be written any more."""
+        self._head = b""
+        if not self.complete:
+            self.leave()
+
     def leave(self) -> None:
         self.gone = True
         self._tell()
@@ -102,11 +113,12 @@ class Exchange:
     # What the application calls.
 
     async def receive(self) -> Message:
-        if self._expects and not self.gone:
-            self._expects = False
+        if self.expects and not self.gone:
+            self.expects = False
             self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._outlet.release()
-        if not (self._news or self.gone or self.complete):
+        if not (self.gone or self.complete):
+            self._outlet.release()
+        if not (self._news or self.gone):
             self._waiter = self._outlet.loop.create_future()
             await self._waiter
         if self.gone or self.complete:
@@ -138,7 +150,7 @@ class Exchange:
         if self._outlet.is_congested or self.started:
             return False
         self.started = True
-        self._expects = False
+        self.expects = False
         connection = b"" if self.keep_alive else b"connection: close\r\n"
         content = b"" if self._method == "HEAD" else content
         self._outlet.write(b"".join((STATUS_LINES[status], self._door.common, head, connection, b"\r\n", content)))
@@ -162,35 +174,39 @@ class Exchange:
 
     def _start(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
         lines = b"".join([b"%b: %b\r\n" % field for field in fields])
-        if _FIELD_LINES.fullmatch(lines) is None or lines.count(b"\n") != len(fields):
-            raise RuntimeError("a response field would break the head")
-        self.started = True
-        self._expects = False
         own = {name.lower(): value for name, value in fields}
+        length = own.get(b"content-length")
+        broken = _FIELD_LINES.fullmatch(lines) is None or lines.count(b"\n") != len(fields)
+        if broken or b"transfer-encoding" in own or (length is not None and not length.isdigit()):
+            raise RuntimeError("a response field would break the framing")
+        if self._method == "HEAD" or status in _NO_CONTENT:
+            self._framing = Framing.NONE
+        elif length is not None:
+            self._framing, self._left = Framing.LENGTH, int(length)
+        elif self._version == "1.0":  # it knows no chunks (RFC 9112 section 6.1); its connection closes anyhow
+            self._framing = Framing.CLOSE
+        else:
+            self._framing = Framing.CHUNKED
+            lines += b"transfer-encoding: chunked\r\n"
         if own.get(b"connection", b"").lower() == b"close":
             self.keep_alive = False
         elif not self.keep_alive:
             lines += b"connection: close\r\n"
-        if self._method == "HEAD" or status in _NO_CONTENT:
-            self._left = None
-        elif b"content-length" in own:
-            self._left = int(own[b"content-length"])
-        else:
-            self._chunked, self._left = True, None
-            lines += b"transfer-encoding: chunked\r\n"
         # It waits for the content that nearly always follows at once: one system call and one segment for both.
         self._head = b"".join((STATUS_LINES[status], self._door.common, lines, b"\r\n"))
+        self.started = True
+        self.expects = False
         self._outlet.loop.call_soon(self.flush)
 
     def _continue(self, content: bytes, *, more: bool) -> None:
-        if self._left is not None:
+        if self._framing is Framing.NONE:
+            content = b""
+        elif self._framing is Framing.LENGTH:
             self._left -= len(content)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the content is not as long as its Content-Length")
-        elif self._chunked:
+        elif self._framing is Framing.CHUNKED:
             content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + (b"" if more else b"0\r\n\r\n")
-        else:
-            content = b""
         data, self._head = self._head + content, b""
         if data:
             self._outlet.write(data)

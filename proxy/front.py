@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,10 +11,11 @@ from proxy.answers import PROTECTIVE, Answer, refused
 from proxy.callback_urls import ROUTE as CALLBACK_ROUTE
 from proxy.callbacks import Callbacks
 from proxy.cors import Cors
-from proxy.errors import ClientGone, Refusal
+from proxy.errors import CLOSE, ClientGone, Refusal
 from proxy.exchange import EXCHANGE
-from proxy.gateway import Gateway, Request
+from proxy.gateway import Gateway
 from proxy.guards import guard
+from proxy.request import Request
 from proxy.streamed import Streamed
 from proxy.telemetry import AccessRecord, Telemetry
 
@@ -59,10 +60,10 @@ class Front:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> None:
         try:
-            guard(scope, allowed_hosts=self._allowed_hosts)
+            named = guard(scope, allowed_hosts=self._allowed_hosts)
             answer: Answer | Streamed | None = self._cors.preflight(scope["method"], scope["headers"])
             if answer is None:
-                answer = await self._answer(scope, receive, send, record)
+                answer = await self._answer(scope, named, receive, send, record)
         except Refusal as refusal:
             record.refused(refusal)
             answer = refused(refusal)
@@ -81,27 +82,28 @@ class Front:
                 await _send(answer, record, cors, scope, send)
 
     async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, record: AccessRecord
+        self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive, send: Send, record: AccessRecord
     ) -> Answer | Streamed | None:
         """The gateway's answer, or None where the site has answered by itself."""
         path: bytes = scope["raw_path"]
         if path.startswith(self._prefix):
             route = path[len(self._prefix) :]
             if route.startswith(_GATEWAY_ROUTES):
-                return await self._gateway.handle(self._request(scope, route, receive), record)
+                return await self._gateway.handle(self._request(scope, named, route, receive), record)
             if self._callbacks is not None and route.startswith(CALLBACK_ROUTE):
-                return await self._callbacks.handle(self._request(scope, route, receive), record)
+                return await self._callbacks.handle(self._request(scope, named, route, receive), record)
         await self._site(scope, receive, _protected(send, record, self._cors.fields(scope["headers"])))
         return None
 
-    def _request(self, scope: Scope, route: bytes, receive: Receive) -> Request:
+    def _request(self, scope: Scope, named: Mapping[bytes, bytes], route: bytes, receive: Receive) -> Request:
         return Request(
-            method=scope["method"],
-            route=route,
-            query=scope["query_string"],
-            headers=scope["headers"],
-            address=self._address_of(scope),
-            receive=receive,
+            scope["method"],
+            route,
+            scope["query_string"],
+            scope["headers"],
+            named,
+            self._address_of(scope),
+            receive,
         )
 
 
@@ -113,7 +115,7 @@ async def _send(answer: Answer, record: AccessRecord, cors: headers.Fields, scop
     record.response_bytes = len(answer.body)
     request_id = record.request_id.encode("ascii")
     exchange = scope.get("extensions", {}).get(EXCHANGE)
-    if exchange is not None and not _closes(answer):
+    if exchange is not None and CLOSE not in answer.headers:
         head = answer.head(request_id, cors)
         if exchange.answer(answer.status, head, answer.body):
             return
@@ -126,10 +128,6 @@ async def _stream(answer: Streamed, record: AccessRecord, cors: headers.Fields, 
     """To return before the end of an answer is to have its connection cut."""
     if await answer.deliver(receive, send, record, cors):
         await send({"type": "http.response.body", "body": b""})
-
-
-def _closes(answer: Answer) -> bool:
-    return any(name == b"connection" for name, _ in answer.headers)
 
 
 def _protected(send: Send, record: AccessRecord, cors: headers.Fields) -> Send:

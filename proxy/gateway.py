@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
-from dataclasses import dataclass, replace
-
-from starlette.types import Receive
+from dataclasses import replace
+from typing import NamedTuple
 
 from proxy import headers
 from proxy.answers import Answer, JobAnswers, job_named
-from proxy.bodies import BodyBudget, json_content_type, read_body
+from proxy.bodies import BodyBudget, announces_body, json_content_type, read_body
 from proxy.callback_urls import CallbackUrls
 from proxy.cookies import SessionCookie
 from proxy.endings import ending_of
@@ -25,6 +24,7 @@ from proxy.presence import Presence
 from proxy.realtime import Realtime
 from proxy.relay import Relay
 from proxy.replays import Replays
+from proxy.request import Request
 from proxy.runs import Runs, unrepeatable
 from proxy.spending import Spending, Ticket, would_deny
 from proxy.streamed import Streamed
@@ -38,20 +38,7 @@ _SMALL_BODY = 16 * 1024  # bytes: two names, or a list of apps
 _UNNEEDED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request below the prefix: *route* is the raw path after it, *address* the client's, proxies accounted for."""
-
-    method: str
-    route: bytes
-    query: bytes
-    headers: headers.Fields
-    address: str
-    receive: Receive
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A job just accepted: *upstream_id* is fal's for it, *name* for the ledger, *handle* for its caller."""
 
     upstream_id: str
@@ -105,7 +92,7 @@ class Gateway:
             request.method,
             request.route,
             request.query,
-            headers.first(request.headers, b"x-fal-target-url"),
+            request.named.get(b"x-fal-target-url"),
             webhook_hosts=self._webhook_hosts,
         )
         record.action = target.action
@@ -140,15 +127,15 @@ class Gateway:
     async def _submit(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
         """From here on the caller's leaving changes nothing: a submit is finished, its outcome known."""
         chosen = headers.options(grant.target.action, request.headers)
-        json_content_type(request.headers)
+        json_content_type(request.named)
         with self._body_budget.hold() as hold:
-            body = await read_body(request.receive, request.headers, limit=self._max_body, hold=hold)
+            body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
             payload = self._policy.admit(grant, body)
-            attempt = await self._replays.claim(headers.first(request.headers, b"idempotency-key"), grant, payload)
+            attempt = await self._replays.claim(request.named.get(b"idempotency-key"), grant, payload)
             if attempt.answer is not None:
                 # A replay costs no allowance, but it is a request like any other: keys must not open the windows.
                 quota = await self._spending.count(grant, request.address)
-                return replace(attempt.answer, headers=(*attempt.answer.headers, *quota.headers))
+                return attempt.answer._replace(headers=(*attempt.answer.headers, *quota.headers))
             async with attempt:
                 ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
                 record.would_deny = ", ".join(ticket.observed) or None
@@ -188,10 +175,10 @@ class Gateway:
     async def _run(self, request: Request, grant: Grant, record: AccessRecord) -> Answer | Streamed:
         """As a submit, with the answer itself at the end in place of a job, and no key to ask for it again."""
         chosen = headers.options(grant.target.action, request.headers)
-        json_content_type(request.headers)
+        json_content_type(request.named)
         unrepeatable(request.headers)
         with self._body_budget.hold() as hold:
-            body = await read_body(request.receive, request.headers, limit=self._max_body, hold=hold)
+            body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
             payload = self._policy.admit(grant, body)
             async with AsyncExitStack() as held:
                 streamed = grant.target.action is Action.RUN_STREAM
@@ -219,9 +206,9 @@ class Gateway:
     async def _issue(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
         issue = self._issues[grant.target.action]
         chosen = issue.chosen(request.headers)
-        json_content_type(request.headers)
+        json_content_type(request.named)
         with self._body_budget.hold() as hold:
-            body = await read_body(request.receive, request.headers, limit=_SMALL_BODY, hold=hold)
+            body = await read_body(request.receive, request.named, limit=_SMALL_BODY, hold=hold)
             payload = issue.admit(grant, body)
         ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
         record.would_deny = ", ".join(ticket.observed) or None
@@ -229,8 +216,10 @@ class Gateway:
 
     async def _nothing(self, request: Request) -> None:
         # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.
+        if not announces_body(request.named):
+            return
         with self._body_budget.hold() as hold:
-            await read_body(request.receive, request.headers, limit=_UNNEEDED_BODY, hold=hold)
+            await read_body(request.receive, request.named, limit=_UNNEEDED_BODY, hold=hold)
 
     async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
         await self._nothing(request)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from starlette.types import Scope
@@ -23,6 +24,7 @@ _ONCE = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"content-type",
+        b"content-encoding",
         b"authorization",
         b"idempotency-key",
         b"x-fal-target-url",
@@ -36,8 +38,11 @@ _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rb"(%b(?:\.%b)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?" % (_LABEL, _LABEL))
 
 
-def guard(scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset(), methods: Sequence[str] = METHODS) -> None:
-    """Raises BadRequest, which ends the connection, or MethodNotAllowed.
+def guard(
+    scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset(), methods: Sequence[str] = METHODS
+) -> Mapping[bytes, bytes]:
+    """The fields by name; of those that decide something there is one. Raises BadRequest, which ends the connection,
+    or MethodNotAllowed.
 
     *allowed_hosts* are names in lower case without a port; none of them means any. The Host decides nothing else.
     """
@@ -56,6 +61,7 @@ def guard(scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset(), metho
         raise malformed("One valid Host header is needed, naming this service")
     if scope["method"] not in methods:
         raise MethodNotAllowed(methods)
+    return found
 
 
 def check_request_line(version: str, target: bytes) -> None:
@@ -70,16 +76,17 @@ def malformed(detail: str) -> BadRequest:
     return BadRequest(detail, error_type="malformed_request", headers=[CLOSE])
 
 
-def _decisive(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in fields:
-        if name in _ONCE:
-            if name in found:
+def _decisive(fields: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = [name for name, _ in fields]
+        for name in _ONCE.intersection(names):
+            if names.count(name) > 1:
                 raise malformed(f"The header {name.decode('ascii')} is given twice")
-            found[name] = value
     return found
 
 
+@lru_cache(maxsize=1024)
 def _host(value: bytes) -> bytes | None:
     match = _HOST.fullmatch(value)
     if match is None:

@@ -41,7 +41,7 @@ _ACCEPT_JSON = (b"accept", b"application/json")
 _ACCEPT_EVENTS = (b"accept", b"text/event-stream")
 
 
-def options(action: Action, caller_fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+def options(action: Action, caller_fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     """The caller's own fields that may go on to fal: only where a job or a run starts.
 
     Raises BadRequest naming the field that is given twice or has no meaning.
@@ -65,13 +65,22 @@ def to_fal(action: Action, authorization: bytes, chosen: Fields) -> tuple[tuple[
     return (b"authorization", authorization), _AGENT, accept, _IDENTITY, *content, *chosen
 
 
-def from_fal(fields: Fields) -> list[tuple[bytes, bytes]]:
+def from_fal(named: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     """The fields of fal's answer that go on to the caller."""
-    return [(name, value) for name, value in fields if name in RESPONSE and RESPONSE[name].fullmatch(value)]
+    if RESPONSE.keys().isdisjoint(named):
+        return ()
+    return tuple(
+        (name, named[name]) for name, form in RESPONSE.items() if name in named and form.fullmatch(named[name])
+    )
+
+
+def by_name(fields: Fields) -> dict[bytes, bytes]:
+    """The first field of each name."""
+    return dict(fields[::-1])
 
 
 def first(fields: Fields, name: bytes) -> bytes | None:
-    for field, value in fields:  # a generator would cost twice as much, and this is asked five times a request
+    for field, value in fields:
         if field == name:
             return value
     return None

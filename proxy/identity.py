@@ -149,14 +149,17 @@ class Authenticator:
 
 
 def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    values = [value for name, value in headers if name == b"authorization"]
-    if len(values) > 1:
-        raise BadRequest("The Authorization header is given twice", error_type="bad_header")
-    if not values:
+    given: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            if given is not None:
+                raise BadRequest("The Authorization header is given twice", error_type="bad_header")
+            given = value
+    if given is None:
         raise Unauthenticated(reason="no Authorization header")
-    if len(values[0]) > MAX_TOKEN:
+    if len(given) > MAX_TOKEN:
         raise Unauthenticated(reason="the Authorization header is too long")
-    scheme, _, token = values[0].partition(b" ")
+    scheme, _, token = given.partition(b" ")
     if scheme.lower() not in _SCHEMES:
         raise Unauthenticated(reason="the scheme is neither Bearer nor Key")
     return token

@@ -61,8 +61,8 @@ class Inbound(asyncio.Protocol):
             self._arrival.close()
         self._arrival = None
         self._outlet.relieve()
-        if self._exchange is not None and not self._exchange.complete:
-            self._exchange.leave()
+        if self._exchange is not None:
+            self._exchange.lose()
         self._exchange = None
         self._door.connections.discard(self)
         self._door.leave(self._key)
@@ -102,9 +102,9 @@ class Inbound(asyncio.Protocol):
         # After an early answer nobody can tell whether the body comes yet (RFC 9110 section 10.1.1); 1.0 has no 100.
         keep_alive = arrival.version == "1.1" and arrival.keeps_alive and not (expects or self._door.draining)
         expects = expects and arrival.version == "1.1"
-        exchange = self._exchange = Exchange(
-            self._outlet, self._door, method, keep_alive=keep_alive, expects=expects, on_complete=self._answered
-        )
+        exchange = Exchange(self._outlet, self._door, method, arrival.version, self._answered)
+        exchange.keep_alive, exchange.expects = keep_alive, expects
+        self._exchange = exchange
         self._patience.await_body(self._loop.time())
         self._unwanted = 0
         task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(arrival, method, exchange)))

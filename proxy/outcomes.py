@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from proxy import headers
 from proxy.errors import (
@@ -34,13 +34,12 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(NamedTuple):
     """fal's answer, fit to be shown to a caller once its ids are rewritten. *units* are fal's x-fal-billable-units."""
 
     outcome: Outcome
     status: int
-    headers: headers.Fields
+    headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     units: float | None = None
 
@@ -85,22 +84,26 @@ class Judge:
 
         Raises RunFailed for that one, and OutcomeUnknown for any other 5xx: a run is sent once.
         """
-        named = headers.first(headers.from_fal(response.headers), b"x-fal-error-type") is not None
+        named = headers.from_fal(headers.by_name(response.headers))
+        told = any(name == b"x-fal-error-type" for name, _ in named)
         if (
             response.status >= 500
             and response.status != 503
-            and named
+            and told
             and self._is_presentable(response, MAX_ERROR_BODY)
         ):
             raise RunFailed(reason=f"fal answered {response.status} to a run")
         relayed = self.submit(response)
         if relayed.outcome is Outcome.ACCEPTED or response.status == 404:  # no such model: nothing ran
             return relayed
-        return replace(relayed, outcome=Outcome.FAILED)
+        return relayed._replace(outcome=Outcome.FAILED)
 
     def withholds(self, content: bytes) -> bool:
         """Whether *content* holds what no answer may."""
-        return any(canary in content for canary in self._canaries)
+        for canary in self._canaries:  # noqa: SIM110 a generator would cost as much again
+            if canary in content:
+                return True
+        return False
 
     def sieve(self) -> Sieve:
         return Sieve(self._canaries)
@@ -154,9 +157,9 @@ def may_stream(action: Action, status: int, fields: headers.Fields) -> bool:
 
 
 def _is_plain(fields: headers.Fields, kinds: re.Pattern[bytes]) -> bool:
-    encoding = headers.first(fields, b"content-encoding") or b"identity"
-    kind = headers.first(fields, b"content-type") or b""
-    return encoding.lower() == b"identity" and kinds.fullmatch(kind) is not None
+    named = headers.by_name(fields)
+    encoding = named.get(b"content-encoding", b"identity")
+    return encoding.lower() == b"identity" and kinds.fullmatch(named.get(b"content-type", b"")) is not None
 
 
 KEY_REFUSED = "fal refused our key"
@@ -194,9 +197,10 @@ def retry_after(response: UpstreamResponse) -> int:
 
 
 def _relayed(outcome: Outcome, status: int, response: UpstreamResponse) -> Relayed:
-    return Relayed(outcome, status, headers.from_fal(response.headers), response.body, _units(response))
+    named = headers.by_name(response.headers)
+    units = named.get(b"x-fal-billable-units")
+    return Relayed(outcome, status, headers.from_fal(named), response.body, None if units is None else _units(units))
 
 
-def _units(response: UpstreamResponse) -> float | None:
-    raw = headers.first(response.headers, b"x-fal-billable-units") or b""
+def _units(raw: bytes) -> float | None:
     return float(raw) if re.fullmatch(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?", raw) else None

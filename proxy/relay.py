@@ -20,12 +20,13 @@ from proxy.errors import (
     TransportError,
     UpstreamFailed,
 )
+from proxy.outbound import Outbound
 from proxy.outcomes import MAX_BODY, MAX_ERROR_BODY, Judge, Outcome, Relayed, may_stream, read_broke, submit_broke
 from proxy.ownership import Grant
 from proxy.policy import Payload
 from proxy.sieve import Sieve
 from proxy.streams import Source
-from proxy.targets import Action, Surface
+from proxy.targets import Surface
 from proxy.upstream import UpstreamRequest, UpstreamResponse
 
 T = TypeVar("T")
@@ -56,19 +57,6 @@ class Upstream(Protocol):
     def idle(self) -> int: ...
 
 
-# Rebuilt from what was parsed; the caller's own string never gets here.
-PATHS: Mapping[Action, tuple[bytes, str]] = {
-    Action.SUBMIT: (b"POST", "/{endpoint}"),
-    Action.STATUS: (b"GET", "/{app}/requests/{job}/status"),
-    Action.STATUS_STREAM: (b"GET", "/{app}/requests/{job}/status/stream"),
-    Action.RESULT: (b"GET", "/{app}/requests/{job}"),
-    Action.CANCEL: (b"PUT", "/{app}/requests/{job}/cancel"),
-    Action.RUN: (b"POST", "/{endpoint}"),
-    Action.RUN_STREAM: (b"POST", "/{endpoint}/stream"),
-    Action.UPLOAD: (b"POST", "{path}"),
-    Action.TOKEN: (b"POST", "{path}"),
-}
-
 _RETRY_SHARE = 0.1  # of reads that may be repeated: an outage must not double the load on fal
 _MAX_SAVED_RETRIES = 10.0
 _LONGER_THAN_ANY_WAIT = 3600.0  # seconds; whoever reads a stream keeps the time of each wait
@@ -89,7 +77,7 @@ class Relay:
         key = fal_key.encode("ascii")
         self._upstreams = upstreams
         self._streams = upstreams if streams is None else streams
-        self._authorization = b"Key " + key
+        self._outbound = Outbound(b"Key " + key)
         self._judge = Judge(frozenset({key, key.rpartition(b":")[2]}))
         self._breaker = breaker
         self._deadlines = deadlines
@@ -100,7 +88,7 @@ class Relay:
 
         Raises the refusals of `outcomes`.
         """
-        request = self._request(grant, payload.raw, chosen, callback)
+        request = self._outbound.request(grant, payload.raw, chosen, callback)
         try:
             response = await self._exchange(grant, request, self._deadlines.submit)
         except TransportError as error:
@@ -109,7 +97,7 @@ class Relay:
 
     async def read(self, grant: Grant) -> Relayed:
         """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2). Raises the refusals of `outcomes`."""
-        request = self._request(grant, b"", ())
+        request = self._outbound.request(grant)
         try:
             response = await self._repeatable(partial(self._exchange, grant, request, self._deadlines.poll))
         except TransportError as error:
@@ -118,7 +106,7 @@ class Relay:
 
     async def follow(self, grant: Grant, held: AsyncExitStack) -> Source | Relayed:
         """fal's events about a job, open until *held* is closed; or its refusal. Raises as `read` does."""
-        request = self._request(grant, b"", ())
+        request = self._outbound.request(grant)
         try:
             said = await self._repeatable(partial(self._open_watched, grant, request, held))
         except TransportError as error:
@@ -135,7 +123,7 @@ class Relay:
 
         The breaker has no say and learns nothing: a slow answer or a 5xx is most often the model's own.
         """
-        request = self._request(grant, payload.raw, chosen)
+        request = self._outbound.request(grant, payload.raw, chosen)
         upstream = self._upstreams[grant.target.surface]
         try:
             response = await upstream.fetch(request, timeout=self._deadlines.run, max_body=MAX_BODY)
@@ -147,7 +135,7 @@ class Relay:
         self, grant: Grant, payload: Payload, chosen: headers.Fields, held: AsyncExitStack
     ) -> Source | Relayed:
         """What a model answers as it comes, open until *held* is closed; or its refusal. Raises as `run` does."""
-        request = self._request(grant, payload.raw, chosen)
+        request = self._outbound.request(grant, payload.raw, chosen)
         try:
             said = await self._open(grant, request, self._deadlines.run, held)
         except TransportError as error:
@@ -164,7 +152,7 @@ class Relay:
 
         The breaker has no say and learns nothing: uploads that fail must not keep anybody from the queue.
         """
-        request = self._request(grant, payload.raw, chosen)
+        request = self._outbound.request(grant, payload.raw, chosen)
         upstream = self._upstreams[grant.target.surface]
         try:
             response = await upstream.fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
@@ -179,15 +167,6 @@ class Relay:
     def sieve(self) -> Sieve:
         """For content that goes on as it comes."""
         return self._judge.sieve()
-
-    def _request(self, grant: Grant, body: bytes, chosen: headers.Fields, callback: str = "") -> UpstreamRequest:
-        target = grant.target
-        method, template = PATHS[target.action]
-        path = template.format(endpoint=target.endpoint, app=target.app, job=grant.upstream_id, path=target.path)
-        if query := "&".join(filter(None, (target.query, callback))):
-            path = f"{path}?{query}"
-        fields = headers.to_fal(target.action, self._authorization, chosen)
-        return UpstreamRequest(method, path.encode("ascii"), fields, body)
 
     async def _exchange(self, grant: Grant, request: UpstreamRequest, seconds: float) -> UpstreamResponse:
         if not self._breaker.allows():

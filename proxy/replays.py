@@ -46,7 +46,7 @@ class Attempt:
         self.answer = answer
         self._replays = replays
         self._key = key
-        self._owner = uuid4().hex
+        self._owner = "" if key is None else uuid4().hex
         self._kept: Answer | None = None
 
     @property

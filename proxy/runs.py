@@ -98,7 +98,7 @@ class Runs:
     def _streamed(self, source: Source, ticket: Ticket, place: Place, held: AsyncExitStack) -> Streamed:
         kind = headers.first(source.headers, b"content-type") or b""
         events = EVENT_STREAM_TYPE.fullmatch(kind) is not None
-        fields = ((b"content-type", kind), *headers.from_fal(source.headers), *ticket.fields)
+        fields = ((b"content-type", kind), *headers.from_fal(headers.by_name(source.headers)), *ticket.fields)
         content = _content(place, source, self._relay.sieve(), events=events)
         return Streamed(source.status, fields, content, place, held, _WHOLE | _TOLD if events else _WHOLE)
 

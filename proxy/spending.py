@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Literal
 
 from proxy.budgets import Budget, InFlight, WhenAway, charges, seats
 from proxy.endings import Ending
-from proxy.errors import BudgetExceeded, RateLimited, Refusal, StoreAway
+from proxy.errors import Refusal, StoreAway
 from proxy.identity import Caller
 from proxy.ledger import Entry, Ledger, Shortfall, Standing
 from proxy.limits import Quota, RateLimiter
 from proxy.outcomes import Outcome
 from proxy.ownership import Grant
 from proxy.policy import Payload
-from proxy.prices import MICRO, Price, micros
+from proxy.prices import Price, micros
+from proxy.shortfalls import refusal_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,9 @@ class Spending:
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, StoreAway, and ValidationFailed for a payload that
         has no price.
         """
+        if not self._budgets and not self._in_flight:
+            quota = await self.count(grant, address)
+            return Ticket(ticket, quota, None, quota.observed)
         entry = self._entry(grant, payload)
         quota = await self.count(grant, address)
         try:
@@ -195,7 +198,7 @@ class Spending:
         now = self._clock()
         said = await ledger.reserve(ticket, entry, now=now)
         if isinstance(said, Shortfall):
-            raise _refusal(said)
+            raise refusal_of(said)
         return tuple(shortfall.name for shortfall in said.observed)
 
     async def _end_in(self, ledger: Ledger, job: str, ending: Ending) -> None:
@@ -227,26 +230,6 @@ def _only_local(entry: Entry) -> Entry:
     )
 
 
-def _refusal(shortfall: Shortfall) -> Refusal:
-    if shortfall.kind == "in-flight":
-        return RateLimited(
-            f"{shortfall.limit} jobs are in flight already ({shortfall.name})",
-            retry_after=1,
-            error_type="too_many_jobs",
-        )
-    limit, left = shortfall.limit / MICRO, shortfall.left / MICRO
-    renews_at = None if shortfall.renews_at is None else rfc3339(shortfall.renews_at)
-    return BudgetExceeded(
-        f"The budget {shortfall.name} has {left:g} of {limit:g} left; it renews at {renews_at}",
-        facts={"budget": {"name": shortfall.name, "limit": limit, "left": left, "renews_at": renews_at}},
-    )
-
-
 def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
     """The field that tells of allowances in observe mode."""
     return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()
-
-
-def rfc3339(moment: float) -> str:
-    """Unix seconds as `2026-11-23T00:00:00Z`."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,8 +12,8 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from proxy.connection import Connection
 from proxy.dial import dial
@@ -28,10 +28,9 @@ _ORIGIN = re.compile(
 _PORTS = {"http": 80, "https": 443}
 
 _OWNED = rb"host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive"
-_HEAD = re.compile(
-    rb"(?:GET|POST|PUT|PATCH|DELETE) /[!\"$-~]* HTTP/1\.1\r\n"  # HEAD and CONNECT would frame their answers otherwise
-    rb"(?:(?!(?i:" + _OWNED + rb"):)[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*\r\n)*"
-)
+_FIELD_LINES = re.compile(rb"(?:(?!(?i:" + _OWNED + rb"):)[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*\r\n)*")
+_PATH = re.compile(rb"/[!\"$-~]*")
+_METHODS = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"})  # HEAD and CONNECT would frame answers otherwise
 _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
@@ -66,37 +65,55 @@ class Origin:
         return (host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}").encode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
-    """*path* in origin-form, query included; *headers* without those that belong to the connection.
+class FieldLines:
+    """Header fields without those that belong to the connection, as they go on the wire. The repr shows none.
 
-    Raises ValueError if any part could change the framing: whoever built it has already checked each part, this is the
-    last line of defence. The repr shows neither headers nor body: one holds the key, the other a prompt.
+    Raises ValueError if any could change the framing: whoever chose them has already checked each, this is the last
+    line of defence.
     """
 
-    method: bytes
-    path: bytes
-    headers: Fields = field(repr=False)
-    body: bytes = field(repr=False)
-    _lines: bytes = field(init=False, repr=False, compare=False)
+    __slots__ = ("fields", "text")
 
-    def __post_init__(self) -> None:
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in self.headers])
-        head = b"%b %b HTTP/1.1\r\n%b" % (self.method, self.path, lines)
-        # A line end inside a part would only make one line more of it, so the lines are counted.
-        if _HEAD.fullmatch(head) is None or head.count(b"\n") != len(self.headers) + 1:
+    def __init__(self, fields: Fields) -> None:
+        text = b"".join([b"%b: %b\r\n" % field for field in fields])
+        # A line end inside a field would only make one line more of it, so the lines are counted.
+        if _FIELD_LINES.fullmatch(text) is None or text.count(b"\n") != len(fields):
+            raise ValueError("not fields this client sends")
+        self.fields = fields
+        self.text = text
+
+
+class UpstreamRequest:
+    """*path* in origin-form, query included. Raises ValueError where one of the two is not to be sent.
+
+    The repr shows neither fields nor body: one holds the key, the other a prompt.
+    """
+
+    __slots__ = ("body", "lines", "method", "path")
+
+    def __init__(self, method: bytes, path: bytes, lines: FieldLines, body: bytes) -> None:
+        if method not in _METHODS or _PATH.fullmatch(path) is None:
             raise ValueError("not a request this client sends")
-        object.__setattr__(self, "_lines", lines)
+        self.method = method
+        self.path = path
+        self.lines = lines
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"UpstreamRequest({self.method!r}, {self.path!r})"
+
+    @property
+    def headers(self) -> Fields:
+        return self.lines.fields
 
     def message(self, authority: bytes) -> bytes:
         """All of it as it goes on the wire, so that it is handed over in one write."""
         length = b"content-length: %d\r\n" % len(self.body) if self.body or self.method in _WITH_CONTENT else b""
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self._lines, length)
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self.lines.text, length)
         return head + self.body
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
+class UpstreamResponse(NamedTuple):
     """*headers* as they came but with names in lower case; *body* decoded from chunks and from nothing else."""
 
     status: int

@@ -9,7 +9,7 @@ from typing import Literal
 from proxy.jsontext import Json
 from proxy.ledger import DayLine, Standing
 from proxy.prices import MICRO
-from proxy.spending import rfc3339
+from proxy.shortfalls import rfc3339
 
 By = Literal["user", "endpoint", "day"]
 

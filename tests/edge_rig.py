@@ -64,9 +64,9 @@ class Recorder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            guard(scope)
+            named = guard(scope)
             with BodyBudget().hold() as hold:
-                content = await read_body(receive, scope["headers"], limit=2_000_000, hold=hold)
+                content = await read_body(receive, named, limit=2_000_000, hold=hold)
         except ClientGone:
             self.cut += 1
         except Refusal as refusal:

@@ -32,7 +32,7 @@ class Script:
 
 async def read(receive: Receive, fields: Iterable[tuple[bytes, bytes]] = (), *, limit: int = 10) -> bytes:
     with BodyBudget().hold() as hold:
-        return await read_body(receive, list(fields), limit=limit, hold=hold)
+        return await read_body(receive, dict(fields), limit=limit, hold=hold)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ async def test_the_budget_is_for_all_bodies_together() -> None:
     """What does not fit is refused as overload; when a body goes there is room again."""
     budget = BodyBudget(10)
     with budget.hold() as first:
-        await read_body(Script(part(b"0123456", more=False)), [], limit=10, hold=first)
+        await read_body(Script(part(b"0123456", more=False)), {}, limit=10, hold=first)
         with pytest.raises(Overloaded), budget.hold() as second:
-            await read_body(Script(part(b"012"), part(b"3")), [], limit=10, hold=second)
+            await read_body(Script(part(b"012"), part(b"3")), {}, limit=10, hold=second)
         with budget.hold() as third:
-            await read_body(Script(part(b"012", more=False)), [], limit=10, hold=third)
+            await read_body(Script(part(b"012", more=False)), {}, limit=10, hold=third)
         left = budget.left
 
     assert (left, budget.left) == (3, 10)
@@ -144,7 +144,7 @@ async def test_the_budget_is_given_back_whatever_happens(last: Message, error: t
     """Not a byte leaks."""
     budget = BodyBudget(10)
     with pytest.raises(error), budget.hold() as hold:
-        await read_body(Script(part(b"abc"), last), [], limit=20, hold=hold)
+        await read_body(Script(part(b"abc"), last), {}, limit=20, hold=hold)
 
     assert budget.left == 10
 
@@ -163,7 +163,7 @@ async def test_the_budget_is_given_back_when_the_reader_is_cancelled() -> None:
 
     async def reading() -> None:
         with budget.hold() as hold:
-            await read_body(receive, [], limit=10, hold=hold)
+            await read_body(receive, {}, limit=10, hold=hold)
 
     task = asyncio.create_task(reading())
     await taken.wait()
@@ -183,7 +183,7 @@ async def test_a_declared_length_costs_the_budget_nothing() -> None:
         return GONE
 
     with pytest.raises(ClientGone), budget.hold() as hold:
-        await read_body(receive, [(b"content-length", b"10")], limit=10, hold=hold)
+        await read_body(receive, {b"content-length": b"10"}, limit=10, hold=hold)
 
 
 # What a body says it is.
@@ -229,11 +229,11 @@ NOT_JSON: dict[str, Fields] = {
 @pytest.mark.parametrize("name", JSON)
 def test_json_in_utf_8_is_taken(name: str) -> None:
     """In every spelling of it; where there is no body there is nothing to declare."""
-    json_content_type(JSON[name])
+    json_content_type(dict(JSON[name]))
 
 
 @pytest.mark.parametrize("name", NOT_JSON)
 def test_anything_else_is_refused(name: str) -> None:
     """Above all what a page may send across origins without asking (Fetch standard, CORS-safelisted types)."""
     with pytest.raises(UnsupportedMediaType):
-        json_content_type(NOT_JSON[name])
+        json_content_type(dict(NOT_JSON[name]))

@@ -55,6 +55,7 @@ class Rig:
         *,
         keep_alive: bool = True,
         expects: bool = False,
+        version: str = "1.1",
         on_complete: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.wire = Wire()
@@ -64,10 +65,10 @@ class Rig:
             self.outlet,
             Door(ListenerLimits(), [], lambda _: None, common=DATE),
             method,
-            keep_alive=keep_alive,
-            expects=expects,
-            on_complete=on_complete or self.completed.append,
+            version,
+            on_complete or self.completed.append,
         )
+        self.exchange.keep_alive, self.exchange.expects = keep_alive, expects
 
     @property
     def written(self) -> bytes:
@@ -515,14 +516,16 @@ async def test_nothing_is_sent_to_a_client_that_left(congested: bool) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"ab"], ids=["head-waits", "head-sent"])
 async def test_nothing_is_sent_after_a_cut(content: bytes) -> None:
-    """What was sent before goes out, the head too; then it is closed, and the answer never whole."""
+    """What was sent before goes out, the head too; then it is closed, and all is as if the client had left."""
     rig = Rig()
     rig.exchange.on_leave = lambda: pytest.fail("nobody left")
     await rig.send(start(SIZED), *([body(content, more=True)] if content else []))
     rig.exchange.cut()
-    assert rig.wire.told == ["close"]
+    assert (rig.wire.told, rig.written) == (["close"], HEAD_LINES + content)
     await rig.send(body(b"c"))
     await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        assert await rig.exchange.receive() == GONE
 
     assert rig.written == HEAD_LINES + content
     assert (rig.exchange.gone, rig.exchange.complete, rig.completed) == (True, False, [])
@@ -658,3 +661,26 @@ async def test_an_answer_is_no_leave() -> None:
     await rig.send(start(), body())
 
     assert (rig.exchange.gone, rig.exchange.complete) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("version", "sent"),
+    [("1.1", b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"), ("1.0", b"connection: close\r\n\r\na")],
+)
+async def test_chunks_are_for_those_who_know_them(version: str, sent: bytes) -> None:
+    """RFC 9112 section 6.1: to an HTTP/1.0 client the end of the connection is that of an answer without a length."""
+    rig = Rig(version=version, keep_alive=version == "1.1")
+    await rig.exchange.send({"type": "http.response.start", "status": 200, "headers": []})
+    await rig.exchange.send({"type": "http.response.body", "body": b"a"})
+
+    assert b"".join(rig.wire.writes).endswith(sent)
+
+
+async def test_a_lost_connection_is_not_written_to() -> None:
+    """A head that waited for its content goes nowhere."""
+    rig = Rig()
+    await rig.exchange.send({"type": "http.response.start", "status": 200, "headers": []})
+    rig.exchange.lose()
+    await asyncio.sleep(0)
+
+    assert rig.wire.writes == []

@@ -117,6 +117,12 @@ PACES: dict[str, list[tuple[float, int, bool, bool]]] = {
     "nothing-taken": [(0, 500, False, False), (9, 500, False, False), (10, 500, False, True)],
     "a-little-taken": [(0, 500, False, False), (5, 450, False, False), (10, 401, False, True)],
     "enough-taken": [(0, 500, False, False), (9, 400, False, False), (18, 300, False, False), (28, 300, False, True)],
+    "just-enough-taken": [
+        (0, 500, False, False),
+        (9, 400, False, False),
+        (10, 400, False, False),
+        (19, 400, False, True),
+    ],
     "the-rest-is-less": [(0, 50, False, False), (9, 1, False, False), (10, 1, False, True)],
     "emptied-between": [(0, 500, False, False), (9, 0, False, False), (10, 500, False, False), (20, 500, False, True)],
     "grown-between": [(0, 500, False, False), (9, 900, False, False), (18, 900, False, False), (19, 900, False, True)],

@@ -23,10 +23,10 @@ from proxy.errors import (
     ResponseTooLarge,
     TransportError,
 )
-from proxy.upstream import Origin, Upstream, UpstreamRequest, UpstreamResponse, UpstreamStream, tls_context
+from proxy.upstream import FieldLines, Origin, Upstream, UpstreamRequest, UpstreamResponse, UpstreamStream, tls_context
 
-GET = UpstreamRequest(b"GET", b"/", (), b"")
-SUBMIT = UpstreamRequest(b"POST", b"/fal-ai/x", ((b"authorization", b"Key k"),), b'{"a": 1}')
+GET = UpstreamRequest(b"GET", b"/", FieldLines(()), b"")
+SUBMIT = UpstreamRequest(b"POST", b"/fal-ai/x", FieldLines(((b"authorization", b"Key k"),)), b'{"a": 1}')
 
 
 @asynccontextmanager
@@ -143,7 +143,7 @@ def test_tls_goes_with_https(scheme: str) -> None:
 
 def test_a_request_as_it_is_sent() -> None:
     """Host first (RFC 9110 section 7.2), then what was given, then Content-Length; nothing else is added."""
-    request = UpstreamRequest(b"POST", b"/a/b?logs=1", ((b"authorization", b"Key k"), (b"x-a", b"")), b"{}")
+    request = UpstreamRequest(b"POST", b"/a/b?logs=1", FieldLines(((b"authorization", b"Key k"), (b"x-a", b""))), b"{}")
 
     assert request.message(b"h:1") == (
         b"POST /a/b?logs=1 HTTP/1.1\r\nhost: h:1\r\nauthorization: Key k\r\nx-a: \r\ncontent-length: 2\r\n\r\n{}"
@@ -163,7 +163,7 @@ def test_a_request_as_it_is_sent() -> None:
 )
 def test_the_length_of_a_request(method: bytes, body: bytes, length: bytes | None) -> None:
     """A method that is expected to carry content says so when it has none (RFC 9110 section 8.6)."""
-    message = UpstreamRequest(method, b"/", (), body).message(b"h")
+    message = UpstreamRequest(method, b"/", FieldLines(()), body).message(b"h")
 
     assert (b"content-length: " + length in message) if length else (b"content-length" not in message)
 
@@ -206,12 +206,12 @@ def test_a_request_that_could_change_the_framing(
 ) -> None:
     """No such request can exist."""
     with pytest.raises(ValueError, match="not"):
-        UpstreamRequest(method, path, headers, b"")
+        UpstreamRequest(method, path, FieldLines(headers), b"")
 
 
 def test_a_request_keeps_its_secrets() -> None:
     """Neither the key nor the prompt is in its repr."""
-    shown = repr(UpstreamRequest(b"POST", b"/p", ((b"authorization", b"Key canary-1"),), b"canary-2"))
+    shown = repr(UpstreamRequest(b"POST", b"/p", FieldLines(((b"authorization", b"Key canary-1"),)), b"canary-2"))
 
     assert "/p" in shown
     assert "canary" not in shown
@@ -402,7 +402,7 @@ async def test_over_tls(ours: Certificates, tmp_path: Path, version: ssl.TLSVers
     async with serve(script, tls=own.server) as server, client(server.url, tls=tls_context(own.ca_file)) as upstream:
         for size in (0, 5, 3_000_000):
             body = random.randbytes(size)
-            answer = await fetch(upstream, UpstreamRequest(b"POST", b"/", (), body), max_body=size)
+            answer = await fetch(upstream, UpstreamRequest(b"POST", b"/", FieldLines(()), body), max_body=size)
             assert answer.body == body
 
         assert spoken == ["http/1.1"]
@@ -422,7 +422,7 @@ async def test_a_large_request_nobody_reads_over_tls(ours: Certificates) -> None
         client(server.url, tls=tls_context(ours.ca_file)) as upstream,
     ):
         with pytest.raises(DeadlineExceeded) as caught:
-            await fetch(upstream, UpstreamRequest(b"POST", b"/", (), bytes(10_000_000)), timeout=0.3)
+            await fetch(upstream, UpstreamRequest(b"POST", b"/", FieldLines(()), bytes(10_000_000)), timeout=0.3)
 
         assert (caught.value.sent, caught.value.received) == (True, False)
         assert (upstream.active, upstream.idle) == (0, 0)
@@ -892,7 +892,7 @@ async def storm(upstream: Upstream, count: int, seed: random.Random) -> dict[str
     async def caller() -> None:
         loop = asyncio.get_running_loop()
         for number in numbers:
-            task = loop.create_task(fetch(upstream, UpstreamRequest(b"GET", b"/%d" % number, (), b"")))
+            task = loop.create_task(fetch(upstream, UpstreamRequest(b"GET", b"/%d" % number, FieldLines(()), b"")))
             if seed.random() < 0.5:
                 loop.call_later(seed.random() / 200, task.cancel)
             elif seed.random() < 0.2:
@@ -933,7 +933,7 @@ async def test_no_slot_is_ever_lost(ours: Certificates, secure: bool, count: int
 
 
 def fresh(count: int) -> list[UpstreamRequest]:
-    return [UpstreamRequest(b"GET", b"/fresh/%d" % number, (), b"") for number in range(count)]
+    return [UpstreamRequest(b"GET", b"/fresh/%d" % number, FieldLines(()), b"") for number in range(count)]
 
 
 @on_both_loops
@@ -945,7 +945,7 @@ async def test_nobody_gets_the_answer_of_another() -> None:
         async def user(name: bytes) -> None:
             for number in numbers:
                 canary = b"/%b/%d/%d" % (name, number, random.getrandbits(64))
-                assert (await fetch(upstream, UpstreamRequest(b"GET", canary, (), b""))).body == canary
+                assert (await fetch(upstream, UpstreamRequest(b"GET", canary, FieldLines(()), b""))).body == canary
 
         await asyncio.gather(*(user(name) for name in (b"alice", b"bob") for _ in range(16)))
 
