@@ -78,6 +78,11 @@ class Exchange:
         self._chunked = False
         self._left: int | None = 0  # bytes of content still to be sent; None where their number is not told
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """As uvicorn's cycles have it: for an application that breaks connections on purpose, as our sandbox does."""
+        return self._outlet.transport
+
     # What the connection tells.
 
     def feed(self, content: bytes) -> None:
