@@ -83,6 +83,11 @@ class Exchange:
         self._framing = Framing.NONE
         self._left = 0  # bytes of content still to be sent, where their number was told
 
+    @property
+    def transport(self) -> asyncio.Transport:
+        """As uvicorn's cycles have it: for an application that breaks connections on purpose, as our sandbox does."""
+        return self._outlet.transport
+
     # What the connection tells.
 
     def feed(self, content: bytes) -> None:

@@ -20,10 +20,10 @@ STATUS_LINES = {
 class Outlet:
     """What an exchange needs of its connection; `congest` and `relieve` are what the transport says of writing."""
 
-    __slots__ = ("_held", "_relief", "_transport", "_unsent", "loop", "write")
+    __slots__ = ("_held", "_relief", "_unsent", "loop", "transport", "write")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.transport = transport
         self._unsent = (0.0, 0)  # since when, how much
         self._held = False
         self._relief: asyncio.Future[None] | None = None
@@ -52,18 +52,18 @@ class Outlet:
         """Reads no more until `release`."""
         if not self._held:
             self._held = True
-            self._transport.pause_reading()
+            self.transport.pause_reading()
 
     def release(self) -> None:
         if self._held:
             self._held = False
-            self._transport.resume_reading()
+            self.transport.resume_reading()
 
     def cut(self) -> None:
-        if self._transport.get_write_buffer_size() > HIGH_WATER:
-            self._transport.abort()
+        if self.transport.get_write_buffer_size() > HIGH_WATER:
+            self.transport.abort()
         else:
-            self._transport.close()
+            self.transport.close()
 
     def is_stalled(self, now: float, *, window: float, least: float, may_grow: bool) -> bool:
         """Whether the client took less than *least* bytes of what waits for it in the last *window* seconds.
@@ -71,7 +71,7 @@ class Outlet:
         Only a buffer that nothing is added to can tell: a full one, or one with the rest of an answer.
         """
         since, before = self._unsent
-        left = self._transport.get_write_buffer_size()
+        left = self.transport.get_write_buffer_size()
         if left and not may_grow and before - least < left <= before:
             return now - since >= window
         self._unsent = (now, left)

@@ -19,16 +19,15 @@ class ConnectionCut(ConnectionError):
 class Connection:
     """The socket under a request, None in process.
 
-    ASGI has no word for cutting it. uvicorn's `send` is a method of the request's cycle, in both its parsers, and the
-    cycle's flow control holds the connection's transport; so this must see the server's own `send`, not a wrapped one.
+    ASGI has no word for cutting it. The `send` of our listener, and of uvicorn with either parser, is a method of what
+    carries the request, and that has the transport; so this must see the server's own `send`, not a wrapped one.
     """
 
     transport: asyncio.Transport | None
 
     @classmethod
     def of(cls, send: Send) -> Connection:
-        flow = getattr(getattr(send, "__self__", None), "flow", None)
-        return cls(getattr(flow, "_transport", None))
+        return cls(getattr(getattr(send, "__self__", None), "transport", None))
 
     def hang_up(self, last: bytes = b"") -> None:
         """Writes *last* as it is, and closes. Raises ConnectionCut where there is no socket."""
