@@ -174,7 +174,8 @@ class App:
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         try:
-            await asyncio.to_thread(self.ready.wait, PATIENCE)
+            if not self.ready.is_set():  # else no thread: the sandbox's pictures may have them all
+                await asyncio.to_thread(self.ready.wait, PATIENCE)
             if status == 0:
                 await request.receive()  # until the other side leaves
             # A redirect must not be followed: it would come back here and be counted.
