@@ -13,6 +13,7 @@ from proxy.hosts import host_pattern
 from proxy.inputs import MAX_BYTES, PICTURES
 from proxy.lifecycle import MAX_SECONDS
 from proxy.section import Section
+from proxy.targets import WITHOUT_ENDPOINT, Action
 from proxy.values import Units
 
 UPLOADED = "uploads"  # among the hosts of input files: wherever uploads go
@@ -38,6 +39,15 @@ def _upload_type(text: str) -> str:
     if text not in EXTENSIONS:
         raise ValueError(f"not one of {', '.join(EXTENSIONS)}")
     return text
+
+
+def _endpoint_action(action: Action) -> Action:
+    if action in WITHOUT_ENDPOINT:
+        raise ValueError("is no endpoint's; the tables [uploads] and [realtime] open uploads and tokens")
+    return action
+
+
+EndpointAction = Annotated[Action, AfterValidator(_endpoint_action)]
 
 
 class Files(Section):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, IPvAnyNetwork, JsonValue, Validation
 
 from proxy.budgets import WhenAway
 from proxy.endpoint_ids import endpoint_id
-from proxy.file_sections import Files, RealtimeSection, UploadsSection
+from proxy.file_sections import EndpointAction, Files, RealtimeSection, UploadsSection
 from proxy.section import Section
 from proxy.targets import Action
 from proxy.values import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
@@ -130,7 +130,7 @@ class Endpoint(Section):
     """One model endpoint that callers may use; whatever is not listed is refused."""
 
     id: Annotated[str, AfterValidator(endpoint_id)]
-    actions: tuple[Action, ...] = DEFAULT_ACTIONS
+    actions: tuple[EndpointAction, ...] = DEFAULT_ACTIONS
     scope: str | None = None
     schema_file: Path | None = None
     force: dict[str, JsonValue] = Field(default_factory=dict)

@@ -245,7 +245,7 @@ def problems(**sections: object) -> dict[str, str]:
         ({"realtime": {"apps": []}}, "realtime.apps", "at least 1"),
         ({"realtime": {"apps": ["fast-lcm"]}}, "realtime.apps[0]", "not an endpoint id"),
         ({"realtime": {"apps": [APP], "max_seconds": 86_400}}, "realtime.max_seconds", "less than or equal"),
-        ({"endpoints": [{"id": ENDPOINT, "actions": ["upload"]}]}, "endpoints[0].actions[0]", "not offered"),
+        ({"endpoints": [{"id": ENDPOINT, "actions": ["upload"]}]}, "endpoints[0].actions[0]", "is no endpoint's"),
         (
             {"budgets": [{"name": "x", "per": "user", "window": "day", "limit": 1, "endpoints": ["uploads"]}]},
             "budgets[0]",
