@@ -31,8 +31,8 @@ class Framing(Enum):
 
 
 class Exchange:
-    """*keep_alive* may be taken back until the answer begins. *gone*: the client has left. *expects*: it waits for a 100
-    (Continue) before it sends the body (RFC 9110 section 10.1.1).
+    """*keep_alive* may be taken back until the answer begins. *gone*: the client has left. *expects*: it waits for a
+    100 (Continue) before it sends the body (RFC 9110 section 10.1.1).
 
     *on_leave* is called once if the client leaves while it is set. *task* is the one that runs the application.
     *on_complete* is called when all of the answer is handed to *outlet*. One `receive` at a time.

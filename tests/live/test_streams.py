@@ -8,8 +8,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from demo_rig import demo
 from gatekit import APP, AUDIENCE, ENDPOINT, FAL_KEY, INPUT, ISSUER, JOB, token
-from live.test_demo import demo
 from rig import JSON, PATIENCE, Rig, ask, message, until
 from scripted import Peer
 from stream_rig import (
