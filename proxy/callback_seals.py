@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from proxy.endpoint_ids import app_of
-from proxy.identity import caller_key
 from proxy.jws import decode_base64url
+from proxy.subjects import caller_key
 
 _DOMAIN = b"fal-auth-proxy callback 1"
 _SALT = 16  # bytes; a key of its own for each seal, so its one nonce is never used twice

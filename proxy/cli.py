@@ -15,13 +15,13 @@ from proxy import __version__
 from proxy.config import load, secret
 from proxy.errors import ConfigError, FalProxyError, JobNotFound, Problem
 from proxy.handles import Handles, upstream_id_of
-from proxy.identity import caller_key
 from proxy.jsontext import Json
 from proxy.ledgers import ledger_of
 from proxy.minting import mint
 from proxy.parts import vet
 from proxy.serving import run, serve_workers
 from proxy.serving import serve as serve_parts
+from proxy.subjects import caller_key
 from proxy.usage import By, summed, table
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))

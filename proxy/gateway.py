@@ -111,16 +111,16 @@ class Gateway:
         return await self._read(request, grant, record)
 
     def _identify(self, request: Request) -> Caller:
-        fields = request.headers
-        if self._cookie is not None:
-            fields = self._cookie.as_authorization(request.method, fields)
+        given = request.named.get(b"authorization")
+        if given is None and self._cookie is not None:
+            given = headers.first(self._cookie.as_authorization(request.method, request.headers), b"authorization")
         try:
-            return self._authenticator.identify(
-                fields, before_verifying=lambda: self._failed_logins.check(request.address)
+            return self._authenticator.holder(
+                given, before_verifying=lambda: self._failed_logins.check(request.address)
             )
         except Unauthenticated:
             # Without a session nothing was guessed: any page can make its visitors' browsers send such requests.
-            if headers.first(fields, b"authorization") is not None:
+            if given is not None:
                 self._failed_logins.record(request.address)
             raise
 

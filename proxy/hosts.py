@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 MAX_URL = 8192  # characters; a presigned URL has some two thousand
@@ -73,6 +74,7 @@ class Hosts:
         return _LOCAL_REST.fullmatch(url, len(self.local)) is not None
 
 
+@lru_cache(maxsize=1024)
 def is_public(host: str) -> bool:
     """Whether *host*, a name in lower case with a dot in it, is one the public DNS may know."""
     above, _, last = host.rpartition(".")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +12,12 @@ from proxy.errors import BadRequest, Unauthenticated
 from proxy.jsontext import Json
 from proxy.jws import MAX_TOKEN, Jws, parse
 from proxy.keys import HMAC, VerificationKey
+from proxy.subjects import caller_key, subject_of
 
 MAX_LEEWAY = 120.0  # seconds; more is a longer session, not a clock that is off
 
 _MAX_DATE = 2**53
-_MAX_SUBJECT = 256  # characters
 _SCHEMES = frozenset({b"bearer", b"key"})  # RFC 6750; fal's own, which its clients send for `credentials`
-
-# Nothing to see, and yet no control or format character (Unicode's Default_Ignorable_Code_Point, and two blanks).
-_INVISIBLE = re.compile(
-    r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +100,16 @@ class Authenticator:
     def identify(
         self, headers: Sequence[tuple[bytes, bytes]], *, before_verifying: Callable[[], None] = lambda: None
     ) -> Caller:
-        """The caller of the one `authorization` field in *headers* (names in lower case, as ASGI gives them).
+        """As `holder`, of *headers* with names in lower case. Raises BadRequest, too, where there are several."""
+        return self.holder(_authorization(headers), before_verifying=before_verifying)
+
+    def holder(self, authorization: bytes | None, *, before_verifying: Callable[[], None]) -> Caller:
+        """The caller of that field's value.
 
         *before_verifying* is called where a token is not known yet, and may raise to spare its cryptography. Raises
-        BadRequest where there are several, Unauthenticated where there is none or its token does not hold.
+        Unauthenticated where there is none or its token does not hold.
         """
-        token = _token(headers)
+        token = _token(authorization)
         digest = sha256(token).digest()
         session = self._sessions.get(digest)
         now = self._clock()
@@ -148,13 +145,14 @@ class Authenticator:
         self._sessions[digest] = session
 
 
-def _token(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    given: bytes | None = None
-    for name, value in headers:
-        if name == b"authorization":
-            if given is not None:
-                raise BadRequest("The Authorization header is given twice", error_type="bad_header")
-            given = value
+def _authorization(headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    values = [value for name, value in headers if name == b"authorization"]
+    if len(values) > 1:
+        raise BadRequest("The Authorization header is given twice", error_type="bad_header")
+    return values[0] if values else None
+
+
+def _token(given: bytes | None) -> bytes:
     if given is None:
         raise Unauthenticated(reason="no Authorization header")
     if len(given) > MAX_TOKEN:
@@ -188,7 +186,7 @@ def _session(issuer: Issuer, claims: Mapping[str, Json], now: float) -> _Session
     audience = claims.get("aud")
     if issuer.audience not in (_strings(audience) or (audience,)):
         raise Unauthenticated(reason="aud does not name this service")
-    subject = _subject(claims)
+    subject = subject_of(claims)
     caller = Caller(
         issuer=issuer.issuer,
         subject=subject,
@@ -205,25 +203,6 @@ def _date(claims: Mapping[str, Json], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_DATE:
         raise Unauthenticated(reason=f"{name} is not a NumericDate")
     return float(value)
-
-
-def _subject(claims: Mapping[str, Json]) -> str:
-    subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT:
-        raise Unauthenticated(reason=f"sub is not a string of 1 to {_MAX_SUBJECT} characters")
-    # isprintable() refuses every control, format, surrogate and unassigned character, and every space but U+0020.
-    if not subject.isprintable() or subject != subject.strip() or _INVISIBLE.search(subject):
-        raise Unauthenticated(reason="sub has characters that cannot be seen")
-    if not unicodedata.is_normalized("NFC", subject):
-        raise Unauthenticated(reason="sub is not in normal form C")
-    return subject
-
-
-def caller_key(issuer: str, subject: str) -> str:
-    """The digest that names a caller in handles and store keys, in lower-case hexadecimal."""
-    # With its length before it, no issuer can end where another's subject begins.
-    name = issuer.encode()
-    return sha256(len(name).to_bytes(4, "big") + name + subject.encode()).hexdigest()
 
 
 def _scopes(value: Json) -> frozenset[str]:

@@ -109,7 +109,6 @@ class Inbound(asyncio.Protocol):
         self._unwanted = 0
         task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(arrival, method, exchange)))
         self._door.tasks.add(task)
-        task.add_done_callback(self._door.tasks.discard)
 
     def body(self, content: bytes) -> None:
         exchange = cast(Exchange, self._exchange)
@@ -154,6 +153,7 @@ class Inbound(asyncio.Protocol):
         try:
             await self._app(scope, exchange.receive, exchange.send)
         finally:
+            self._door.tasks.discard(exchange.task)
             exchange.on_leave = None
             if not (exchange.complete or exchange.gone):
                 self._break_off(exchange)

@@ -68,6 +68,8 @@ class Inputs:
         while waiting:
             path, inherited, node = waiting.pop()
             for step, item in _items(node):
+                if not isinstance(item, str | list | dict):
+                    continue
                 kind = inherited
                 if isinstance(step, str):
                     kind = self._kinds.get(step) or self._kind(step)
@@ -77,7 +79,7 @@ class Inputs:
                     found.append(field_error([*path, step], *fault))
                     if len(found) == MAX_VIOLATIONS:
                         return found
-                elif isinstance(item, list | dict):
+                elif item:
                     waiting.append(((*path, step), kind, item))
         return found
 

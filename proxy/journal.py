@@ -98,7 +98,10 @@ class Journal:
         return len(line) - len(_TIME) - sum(map(len, event)) - 4 * len(event) > MAX_VALUE
 
     def _holds_secret(self, line: bytes) -> bool:
-        return any(form in line for form in self._in_line)
+        for form in self._in_line:  # noqa: SIM110 a generator would cost as much again
+            if form in line:
+                return True
+        return False
 
     def _cleared(self, value: object) -> object:
         if type(value) in _NUMBERS:

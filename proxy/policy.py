@@ -80,7 +80,7 @@ class EndpointPolicy:
         return Payload(self.endpoint, value, dump(value))
 
     def _apply(self, value: dict[str, Json]) -> list[FieldError]:
-        forbidden = [name for name in value if name in self._rules.forbid]
+        forbidden = [name for name in value if name in self._rules.forbid] if self._rules.forbid else []
         for name in forbidden:
             del value[name]
         value.update(self._rules.force)

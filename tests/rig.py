@@ -31,10 +31,10 @@ from scripted import Script, ScriptedServer, serve
 
 from proxy.config import read
 from proxy.demo import SandboxAddresses, sandbox
-from proxy.identity import caller_key
 from proxy.parts import Parts, vet
 from proxy.sandbox.settings import SandboxSettings
 from proxy.serving import Service
+from proxy.subjects import caller_key
 
 T = TypeVar("T")
 

@@ -53,7 +53,7 @@ ROWS: list[set[str]] = [
         "wire",
         "workers",
     },
-    {"arrival", "outlet", "patience", "targets"},
+    {"arrival", "outlet", "patience", "subjects", "targets"},
     {
         "caps",
         "connection",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.callback_seals import Context, Seals
-from proxy.identity import caller_key
+from proxy.subjects import caller_key
 
 SECRET, OTHER = b"a secret of handles, thirty-two by", b"another secret of handles, 32 byte"
 CONTEXT = Context("https://app.example.com", "alice", "fal-ai/hyper-sdxl/image-to-image", "f" * 32, 1_800_000_000)

@@ -10,9 +10,10 @@ from proxy.callback_claims import CallbackClaims
 from proxy.callback_seals import Context, Seals
 from proxy.callback_urls import CallbackUrls
 from proxy.errors import StoreAway
-from proxy.identity import Caller, caller_key
+from proxy.identity import Caller
 from proxy.ownership import Grant, Ownership
 from proxy.sqlite_ledger import SqliteLedger
+from proxy.subjects import caller_key
 from proxy.targets import resolve
 
 SEALS = Seals([b"a secret of handles, thirty-two by"])

@@ -12,8 +12,9 @@ from proxy import __version__
 from proxy.cli import main
 from proxy.config import load
 from proxy.handles import Handles
-from proxy.identity import Authenticator, caller_key
+from proxy.identity import Authenticator
 from proxy.parts import vet
+from proxy.subjects import caller_key
 
 GOOD = f"""
 [server]

@@ -29,8 +29,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from proxy.door import ListenerLimits
-from proxy.identity import caller_key
 from proxy.listener import Listener
+from proxy.subjects import caller_key
 
 SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's").digest()).decode()
 OLD_SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's old one").digest()).decode()
