@@ -98,9 +98,8 @@ class JobAnswers:
         """
         told = _object(said)
         told.pop("gateway_request_id", None)
-        for name, ours in self._addresses(app, handle).items():
-            if name in told:
-                told[name] = ours
+        ours = self._addresses(app, handle)
+        told.update(ours if ours.keys() <= told.keys() else {name: ours[name] for name in ours.keys() & told.keys()})
         return Answer(status, orjson.dumps(told), (*headers, _job(handle)))
 
     def result(self, status: int, said: bytes, *, handle: str, headers: Fields) -> Answer:

@@ -45,8 +45,11 @@ class Journal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._fd = fd
+        secrets = tuple(secrets)
         self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_SECRET}
-        self._in_line = [_escape(form) for form in self._secret_forms]
+        # What holds a secret that holds another one holds that one, too.
+        telling = [one for one in secrets if not any(other != one and other in one for other in secrets)]
+        self._in_line = [_escape(form) for one in telling for form in set(_forms(one)) if len(form) >= MIN_SECRET]
         self._capacity = capacity
         self._clock = clock
         # No lock: each of these has one writer, and a thread that held one while it waits for the interpreter would

@@ -101,7 +101,8 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
     def _deliver(self) -> None:
         while not self._paused and not self.is_closing() and (self._incoming.pending or self._session.pending()):
             try:
-                content = self._session.read(_RECORD)
+                # No record is longer in clear than it came, so nothing like 16 KiB is set aside for a short one.
+                content = self._session.read(min(_RECORD, self._incoming.pending + self._session.pending()))
             except ssl.SSLWantReadError:
                 self._unfinished = True
                 break
