@@ -22,6 +22,7 @@ from proxy.identity import caller_key
 
 STREAMS, SECONDS = 300, 20.0
 PER_USER = 10
+FAL_PINGS = 15.0  # seconds (fal docs, status stream)
 WARM = 3.0  # seconds after which nothing is new any more
 SLACK = 2.0  # MB that the allocator may take without anything growing
 
@@ -48,7 +49,7 @@ class Held:
 
 
 async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) -> Held:
-    """*streams* at once for *seconds*: to every other one fal sends an event *every* so many, to the rest nothing."""
+    """*streams* at once for *seconds*: to every other one fal sends an event *every* so many, to the rest comments."""
     async with serve(_Ticking(every)) as upstream, _gateway(home, upstream.url.replace("localhost", HOST)) as gateway:
         before = await sample(gateway)
         async with AsyncExitStack() as stack:
@@ -80,7 +81,7 @@ async def sample(gateway: Gateway) -> Sample:
 
 
 class _Ticking:
-    """An upstream whose events say when they were sent."""
+    """An upstream that sends every other caller events that say when they were sent, the rest fal's own comments."""
 
     def __init__(self, every: float) -> None:
         self._every = every
@@ -93,9 +94,9 @@ class _Ticking:
         peer.send(head())
         gone = asyncio.ensure_future(peer.gone())
         while not gone.done():
-            if speaks:
-                peer.send(chunk(status_event(logs=[{"message": f"sent at {time.monotonic()}."}])))
-            await asyncio.wait([gone], timeout=self._every)
+            sent = status_event(logs=[{"message": f"sent at {time.monotonic()}."}]) if speaks else b": ping\n\n"
+            peer.send(chunk(sent))
+            await asyncio.wait([gone], timeout=self._every if speaks else FAL_PINGS)
 
 
 @dataclass
