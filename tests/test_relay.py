@@ -47,7 +47,7 @@ def grant_of(action: Action, query: str = "") -> Grant:
 async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
     """Method, rebuilt path, our Authorization and exactly the validated bytes."""
     relay, upstream = relay_over(said(QUEUED))
-    await relay.submit(grant_of(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, [(b"x-fal-no-retry", b"1")])
+    await relay.submit(grant_of(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, ((b"x-fal-no-retry", b"1"),))
     [asked] = upstream.asked
 
     assert (asked.method, asked.path) == (b"POST", f"/{ENDPOINT}?fal_max_queue_length=3".encode())
