@@ -108,6 +108,7 @@ class Application:
             lambda: sum(upstream.idle for upstream in self._clients()),
         )
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
+        telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
         telemetry.gauge("upstream_breaker_open", "1 while fal is not asked.", lambda: self._breaker.is_open)
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements

@@ -11,8 +11,14 @@ from proxy.ownership import Listing
 from proxy.policy import Policy
 from proxy.targets import ACTIONS, REST, Action
 
+_STARTS = {
+    Action.SUBMIT: "/queue/{endpoint}",
+    Action.RUN: "/run/{endpoint}",
+    Action.RUN_STREAM: "/run/{endpoint}/stream",
+}
 _FOLLOW_UPS = {
     Action.STATUS: "/status",
+    Action.STATUS_STREAM: "/status/stream",
     Action.RESULT: "",
     Action.CANCEL: "/cancel",
 }
@@ -28,8 +34,8 @@ def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str, co
         schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": cookie}
     paths: dict[str, Json] = {}
     for listing in listings:
-        if Action.SUBMIT in listing.actions:
-            paths[f"/queue/{listing.endpoint}"] = {"post": _submit(listing, policy)}
+        for action in sorted(listing.actions & _STARTS.keys()):
+            paths[_STARTS[action].format(endpoint=listing.endpoint)] = {"post": _start(listing, policy, action)}
         for action in sorted(listing.actions & _FOLLOW_UPS.keys()):
             path = f"/queue/{app_of(listing.endpoint)}/requests/{{request_id}}{_FOLLOW_UPS[action]}"
             paths[path] = {_method(action): _follow_up(listing, policy, action)}
@@ -46,22 +52,38 @@ def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str, co
     }
 
 
-def _submit(listing: Listing, policy: Policy) -> Json:
+def _start(listing: Listing, policy: Policy, action: Action) -> Json:
     return {
-        "operationId": f"submit {listing.endpoint}",
+        "operationId": f"{action.value} {listing.endpoint}",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": policy.effective(listing.endpoint)}},
         },
-        "responses": {"200": {"description": "The job's handle and its addresses"}, **_REFUSALS},
+        "responses": {"200": _started(listing, policy, action), **_REFUSALS},
     }
 
 
-def _follow_up(listing: Listing, policy: Policy, action: Action) -> Json:
-    answer: dict[str, Json] = {"description": action.value}
+def _started(listing: Listing, policy: Policy, action: Action) -> Json:
+    if action is Action.SUBMIT:
+        return {"description": "The job's handle and its addresses"}
+    if action is Action.RUN_STREAM:
+        return {"description": "What the model says as it goes", "content": _EVENTS}
+    return _output(listing, policy, "The model's answer")
+
+
+def _output(listing: Listing, policy: Policy, description: str) -> Json:
     schema = policy.output(listing.endpoint)
-    if action is Action.RESULT and schema is not None:
-        answer["content"] = {"application/json": {"schema": schema}}
+    if schema is None:
+        return {"description": description}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _follow_up(listing: Listing, policy: Policy, action: Action) -> Json:
+    answer: Json = {"description": action.value}
+    if action is Action.RESULT:
+        answer = _output(listing, policy, action.value)
+    elif action is Action.STATUS_STREAM:
+        answer = {"description": "An event for each change", "content": _EVENTS}
     return {
         "operationId": f"{action.value} {app_of(listing.endpoint)}",
         "parameters": [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}],
@@ -73,6 +95,7 @@ def _method(action: Action) -> str:
     return next(method.lower() for method, known in ACTIONS.values() if known is action)
 
 
+_EVENTS: Json = {"text/event-stream": {"schema": {"type": "string"}}}
 _REFUSALS: dict[str, Json] = {
     "4XX": {
         "description": "A refusal",

@@ -67,7 +67,8 @@ class Fal(Section):
 class StreamsSection(Section):
     """Answers that stay open. A stream ends after *max_seconds*, with its session, or after *idle_seconds* of fal's.
 
-    *per_worker* streams take two descriptors each; a caller hears a comment every *heartbeat_seconds* of silence.
+    Each takes two descriptors; *per_user* is counted in each worker, too. A caller hears a comment every
+    *heartbeat_seconds* of silence.
     """
 
     per_user: int = Field(default=10, ge=1, le=10_000)

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
 import orjson
 import uvloop
@@ -25,6 +26,7 @@ from proxy.workers import supervise
 
 # Over the deadline, so that no submit or run under way is cut by our own stopping.
 _GRACE_OVER_DEADLINE = 2.0
+_DESCRIPTORS = 8192
 
 
 class Service:
@@ -101,6 +103,7 @@ def _told(address: tuple[str, int]) -> str:
 
 async def serve(parts: Parts, *, log: int, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
     """Returns after SIGTERM or SIGINT. *admin_offset* is added to the admin port: each worker has its own metrics."""
+    _take_descriptors()
     service = Service(parts, log=log)
     stopping = stop_signal()
     await service.start(sock=sock, admin_offset=admin_offset)
@@ -128,6 +131,14 @@ def serve_workers(parts: Parts, count: int, *, log: int) -> None:
 def _report(log: int, index: int, code: int) -> None:
     line = orjson.dumps({"event": "worker_ended", "worker": index, "code": code})
     os.write(log, line + b"\n")
+
+
+def _take_descriptors() -> None:
+    """A stream takes two, and the usual soft limit of 1024 is there for select(2) alone (Go's os does the same)."""
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != RLIM_INFINITY and soft < wanted:
+        setrlimit(RLIMIT_NOFILE, (wanted, hard))
 
 
 def _spare_the_collector() -> None:

@@ -93,6 +93,8 @@ class Place:
 
     async def read(self, source: Source) -> bytes | None:
         """The next content; b"" when a heartbeat is due, None at the end."""
+        if self.ended is not None:
+            return None
         now = asyncio.get_running_loop().time()
         if self._waiting_since is None:
             self._waiting_since = now

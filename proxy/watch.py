@@ -44,11 +44,13 @@ class Watch:
     async def _events(self, grant: Grant, place: Place, source: Source) -> AsyncGenerator[bytes, None]:
         reader = EventReader()
         try:
-            while place.ended is None and (chunk := await place.read(source)) is not None:
+            while (chunk := await place.read(source)) is not None:
                 if not chunk:
                     yield HEARTBEAT
                 for data in reader.feed(chunk):
                     yield await self._retold(grant, place, data)
+                    if place.ended is not None:
+                        break
         except UpstreamFailed as error:
             place.end(Ended.UNFIT, error.reason)
         if place.ended not in (Ended.COMPLETED, Ended.FAL_ENDED):

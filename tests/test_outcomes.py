@@ -13,15 +13,18 @@ from proxy.errors import (
     OutcomeUnknown,
     RateLimited,
     Refusal,
+    RunFailed,
     TransportError,
     Unavailable,
     UpstreamFailed,
 )
-from proxy.outcomes import MAX_ERROR_BODY, Judge, Outcome, Relayed, outcome_of, read_broke, submit_broke
+from proxy.outcomes import MAX_ERROR_BODY, Judge, Outcome, Relayed, may_stream, outcome_of, read_broke, submit_broke
+from proxy.targets import Action
 from proxy.upstream import UpstreamResponse
 
 KEY = b"key-id:key-secret-canary"
 JUDGE = Judge(frozenset({KEY, b"key-secret-canary"}))
+EVENTS = (b"content-type", b"text/event-stream")
 JSON = (b"content-type", b"application/json")
 TRANSPORT = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TransportError)]
 
@@ -195,3 +198,68 @@ def test_fals_refusal_to_issue_is_shown(status: int, shown: int) -> None:
     relayed = JUDGE.issued(said(status))
 
     assert (relayed.outcome, relayed.status) == (Outcome.REFUSED, shown)
+
+
+TYPED = (b"x-fal-error-type", b"runner_server_error")
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        (said(200), Outcome.ACCEPTED),
+        (said(422), Outcome.FAILED),
+        (said(400), Outcome.FAILED),
+        (said(404), Outcome.REFUSED),
+    ],
+)
+def test_a_run_that_answers(response: UpstreamResponse, outcome: Outcome) -> None:
+    """A 4xx is the model's own failure, but where there is no model."""
+    assert JUDGE.run(response).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("response", "refusal", "outcome"),
+    [
+        (said(500, b"{}", JSON, TYPED), RunFailed, Outcome.FAILED),
+        (said(504, b"{}", JSON, TYPED), RunFailed, Outcome.FAILED),
+        (said(503, b"{}", JSON, TYPED), Unavailable, Outcome.REFUSED),
+        (said(429), RateLimited, Outcome.REFUSED),
+        (said(403), UpstreamFailed, Outcome.REFUSED),
+        (said(500), OutcomeUnknown, Outcome.UNKNOWN),
+        (said(500, b"<html>", (b"content-type", b"text/html"), TYPED), OutcomeUnknown, Outcome.UNKNOWN),
+        (said(500, KEY, JSON, TYPED), OutcomeUnknown, Outcome.UNKNOWN),
+        (said(500, b"{}", JSON, (b"x-fal-error-type", b"<b>")), OutcomeUnknown, Outcome.UNKNOWN),
+        (said(302, b"{}", JSON, TYPED), OutcomeUnknown, Outcome.UNKNOWN),
+        (said(200, b"<html>", (b"content-type", b"text/html")), OutcomeUnknown, Outcome.UNKNOWN),
+    ],
+)
+def test_a_run_that_does_not(response: UpstreamResponse, refusal: type[Refusal], outcome: Outcome) -> None:
+    """Only fal's own word makes a 5xx a failure for certain: a proxy between may have lost the answer of a good run."""
+    with pytest.raises(refusal) as caught:
+        JUDGE.run(response)
+
+    assert outcome_of(caught.value) is outcome
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "fields", "streams"),
+    [
+        (Action.STATUS_STREAM, 200, [EVENTS], True),
+        (Action.STATUS_STREAM, 200, [(b"content-type", b"Text/Event-Stream; charset=utf-8")], True),
+        (Action.STATUS_STREAM, 200, [JSON], False),
+        (Action.STATUS_STREAM, 404, [EVENTS], False),
+        (Action.STATUS_STREAM, 302, [EVENTS], False),
+        (Action.STATUS_STREAM, 200, [], False),
+        (Action.RUN_STREAM, 201, [JSON], True),
+        (Action.RUN_STREAM, 200, [(b"content-type", b"audio/wav")], True),
+        (Action.RUN_STREAM, 200, [(b"content-type", b"image/svg+xml")], False),
+        (Action.RUN_STREAM, 200, [(b"content-type", b"text/html; x=text/event-stream")], False),
+        (Action.RUN_STREAM, 200, [EVENTS, (b"content-encoding", b"br")], False),
+        (Action.RUN_STREAM, 500, [EVENTS], False),
+    ],
+)
+def test_what_goes_on_as_it_comes(
+    action: Action, status: int, fields: list[tuple[bytes, bytes]], streams: bool
+) -> None:
+    """A success of a fitting type, not squeezed; all else is read whole and judged."""
+    assert may_stream(action, status, fields) is streams

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
-from gatekit import APP, ENDPOINT, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
+from gatekit import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
 
 from proxy.breaker import Breaker, BreakerSettings
 from proxy.errors import (
@@ -15,14 +17,16 @@ from proxy.errors import (
 )
 from proxy.handles import Handles
 from proxy.identity import Caller
+from proxy.outcomes import Relayed
 from proxy.ownership import Grant, Listing, Ownership
 from proxy.policy import Payload
 from proxy.relay import Deadlines, Relay
 from proxy.targets import Action, Surface, Target
+from proxy.upstream import UpstreamResponse
 
 HANDLES = Handles([b"handle-secret-of-the-tests-000001"])
 ALICE = Caller("i", "alice", "a" * 64, frozenset(), 0.0, {})
-ACTIONS = frozenset({Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL})
+STARTS = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
 PAYLOAD = Payload(ENDPOINT, {"prompt": "x"}, b'{"prompt":"x"}')
 BROKEN = ExchangeBroken("reset", sent=True)
 
@@ -34,16 +38,16 @@ def relay_over(*script: Step, minimum: int = 20) -> tuple[Relay, ScriptedUpstrea
 
 
 def grant_of(action: Action, query: str = "") -> Grant:
-    handle = None if action is Action.SUBMIT else HANDLES.seal(JOB, owner=ALICE.key, app=APP)
-    endpoint = ENDPOINT if action is Action.SUBMIT else APP
+    handle = None if action in STARTS else HANDLES.seal(JOB, owner=ALICE.key, app=APP)
+    endpoint = ENDPOINT if action in STARTS else APP
     target = Target(action, endpoint, APP, handle, query)
-    return Ownership([Listing(ENDPOINT, ACTIONS)], HANDLES).authorize(ALICE, target)
+    return Ownership([Listing(ENDPOINT, frozenset(Action))], HANDLES).authorize(ALICE, target)
 
 
 async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
     """Method, rebuilt path, our Authorization and exactly the validated bytes."""
     relay, upstream = relay_over(said(QUEUED))
-    await relay.submit(grant_of(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, [(b"x-fal-no-retry", b"1")])
+    await relay.submit(grant_of(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, ((b"x-fal-no-retry", b"1"),))
     [asked] = upstream.asked
 
     assert (asked.method, asked.path) == (b"POST", f"/{ENDPOINT}?fal_max_queue_length=3".encode())
@@ -115,6 +119,40 @@ async def test_a_read_is_repeated_no_further(error: Exception, attempts: int) ->
     with pytest.raises((UpstreamFailed, NotSent)):
         await relay.read(grant_of(Action.RESULT))
     assert len(upstream.asked) == attempts
+
+
+async def test_a_stream_is_opened_as_a_status_is_read() -> None:
+    """By fal's own id, asking for events; a broken opening is repeated once, and what fal refuses is told."""
+    relay, upstream = relay_over(BROKEN, UpstreamResponse(200, (EVENTS,), b"data: 1\n\n"), said({"detail": "no"}, 422))
+    async with AsyncExitStack() as held:
+        source = await relay.follow(grant_of(Action.STATUS_STREAM, "logs=1"), held)
+        refused = await relay.follow(grant_of(Action.STATUS_STREAM), held)
+
+    assert not isinstance(source, Relayed)
+    assert [chunk async for chunk in source] == [b"data: 1\n\n"]
+    assert isinstance(refused, Relayed)
+    assert refused.status == 422
+    assert len(upstream.asked) == 3
+    assert upstream.asked[1].path == f"/{APP}/requests/{JOB}/status/stream?logs=1".encode()
+
+
+@pytest.mark.parametrize("action", [Action.RUN, Action.RUN_STREAM])
+async def test_a_run_is_sent_once_and_says_nothing_of_fal(action: Action) -> None:
+    """Not repeated, whatever became of it; and neither slow nor failing models keep others from the queue."""
+    relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, said(QUEUED), minimum=2)
+    for _ in range(5):
+        async with AsyncExitStack() as held:
+            with pytest.raises(OutcomeUnknown):
+                await _run(relay, action, held)
+    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+
+    assert len(upstream.asked) == 6
+
+
+async def _run(relay: Relay, action: Action, held: AsyncExitStack) -> object:
+    if action is Action.RUN:
+        return await relay.run(grant_of(action), PAYLOAD, ())
+    return await relay.run_stream(grant_of(action), PAYLOAD, (), held)
 
 
 async def test_repeats_are_a_tenth_of_reads_at_most() -> None:

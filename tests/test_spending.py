@@ -17,6 +17,7 @@ PRICED = [{"id": ENDPOINT, "price": "input.num_images"}]
 DAILY = {"name": "daily", "per": "user", "window": "day", "limit": 3}
 DONE = said({"status": "COMPLETED", "request_id": JOB})
 FAILED = said({"status": "COMPLETED", "request_id": JOB, "error": "Failed"})
+SEAT = {"name": "jobs", "per": "user", "limit": 1}
 BROKEN = ExchangeBroken("reset", sent=True)
 
 
@@ -230,3 +231,16 @@ async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
         ("daily", None, 1.0),
         ("each", other, 5.0),
     ]
+
+
+async def test_a_run_is_over_with_its_answer(tmp_path: Path) -> None:
+    """At its answer: one after the other they find the seat free, until the budget is spent."""
+    with paid(tmp_path, said({}), endpoints=[{**PRICED[0], "actions": ["run"]}], in_flight=[SEAT]) as g:
+        async with g.client() as alice:
+            for _ in range(3):
+                assert (await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)).status_code == 200
+            spent = await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)
+        now = await standing(g)
+
+    assert spent.status_code == 402
+    assert (now["used"], now["reserved"], now["jobs"]) == (3.0, 0.0, [0])

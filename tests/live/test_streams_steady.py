@@ -1,0 +1,172 @@
+"""Hundreds of status streams, open for long: what they cost does not grow, and nothing is left of them after.
+
+`python -m bench.streams` holds them for minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatekit import APP, ENDPOINT, JOB
+from money_rig import AUDIENCE, ENVIRON, HOST, ISSUER, ORIGIN, Gateway, adjacent_ports, token, toml, until
+from scripted import Peer, serve
+from stream_rig import chunk, head, status_event
+
+from proxy.handles import Handles
+from proxy.identity import caller_key
+
+STREAMS, SECONDS = 300, 20.0
+PER_USER = 10
+FAL_PINGS = 15.0  # seconds (fal docs, status stream)
+WARM = 3.0  # seconds after which nothing is new any more
+SLACK = 2.0  # MB that the allocator may take without anything growing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Of the gateway's process: resident MB, descriptors, tasks of its loop."""
+
+    resident: float
+    descriptors: int
+    tasks: int
+    open: int
+
+
+@dataclass
+class Held:
+    """*before* and *after*: without any stream. *heard* is how many events each caller was told, *late* in seconds."""
+
+    before: Sample
+    after: Sample
+    samples: list[Sample] = field(default_factory=list)
+    heard: list[int] = field(default_factory=list)
+    late: float = 0.0
+
+
+async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) -> Held:
+    """*streams* at once for *seconds*: to every other one fal sends an event *every* so many, to the rest comments."""
+    async with serve(_Ticking(every)) as upstream, _gateway(home, upstream.url.replace("localhost", HOST)) as gateway:
+        before = await sample(gateway)
+        async with AsyncExitStack() as stack:
+            callers = [await stack.enter_async_context(_calling(gateway, number)) for number in range(streams)]
+            async with asyncio.timeout(30):
+                while (await gateway.metric("fal_proxy_streams_open"))[0] != streams:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(WARM)
+            begun, samples = time.monotonic(), []
+            while time.monotonic() < begun + seconds:
+                samples.append(await sample(gateway))
+                await asyncio.sleep(1)
+        await until(lambda: not upstream.peers)
+        after = await sample(gateway)
+    late = max(caller.late for caller in callers)
+    return Held(before, after, samples, [caller.heard for caller in callers], late)
+
+
+async def sample(gateway: Gateway) -> Sample:
+    process = Path(f"/proc/{gateway.pid}")
+    lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    told = {name: (await gateway.metric(f"fal_proxy_{name}"))[0] for name in ("tasks", "streams_open")}
+    return Sample(
+        int(lines["VmRSS"].split()[0]) / 1024,
+        len(list((process / "fd").iterdir())),
+        int(told["tasks"]),
+        int(told["streams_open"]),
+    )
+
+
+class _Ticking:
+    """An upstream that sends every other caller events that say when they were sent, the rest fal's own comments."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._count = 0
+
+    async def __call__(self, peer: Peer) -> None:
+        self._count += 1
+        speaks = self._count % 2 == 0
+        await peer.request()
+        peer.send(head())
+        gone = asyncio.ensure_future(peer.gone())
+        while not gone.done():
+            sent = status_event(logs=[{"message": f"sent at {time.monotonic()}."}]) if speaks else b": ping\n\n"
+            peer.send(chunk(sent))
+            await asyncio.wait([gone], timeout=self._every if speaks else FAL_PINGS)
+
+
+@dataclass
+class _Caller:
+    heard: int = 0
+    late: float = 0.0
+
+    async def listen(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            _, mark, sent = line.partition(b"sent at ")
+            if mark:
+                self.heard += 1
+                self.late = max(self.late, time.monotonic() - float(sent.split(b'"')[0].rstrip(b".")))
+
+
+@asynccontextmanager
+async def _calling(gateway: Gateway, number: int) -> AsyncIterator[_Caller]:
+    user = f"user-{number // PER_USER}"
+    handles = Handles([ENVIRON["FAL_PROXY_HANDLE_SECRETS"].encode()])
+    job = handles.seal(JOB, owner=caller_key(ISSUER, user), app=APP)
+    path = f"/api/fal/queue/{APP}/requests/{job}/status/stream"
+    reader, writer = await asyncio.open_connection(HOST, int(gateway.url.rpartition(":")[2]))
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {token(user)}\r\n\r\n".encode())
+    caller = _Caller()
+    listening = asyncio.ensure_future(caller.listen(reader))
+    try:
+        yield caller
+    finally:
+        listening.cancel()
+        writer.close()
+
+
+@asynccontextmanager
+async def _gateway(home: Path, upstream: str) -> AsyncIterator[Gateway]:
+    port = adjacent_ports(2)
+    config = home / "gateway.toml"
+    session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
+    config.write_text(
+        toml(
+            server={
+                "public_origin": ORIGIN,
+                "port": port,
+                "drain_seconds": 0,
+                "max_connections_per_address": 10_000,
+            },
+            admin={"port": port + 1},
+            fal={"queue_origin": upstream},
+            streams={"per_user": PER_USER, "per_worker": 10_000, "heartbeat_seconds": 1},
+            sessions=[session],
+            endpoints=[{"id": ENDPOINT}],
+        )
+    )
+    gateway = Gateway(config, ENVIRON, workers=1, port=port, admin=port + 1)
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+async def test_many_streams_cost_the_same_all_the_time(tmp_path: Path) -> None:
+    """300 of them: descriptors and tasks stay as they are, memory within noise, and events come in time."""
+    held = await hold(tmp_path, streams=STREAMS, seconds=SECONDS)
+    first, *_, last = held.samples
+
+    assert {sample.open for sample in held.samples} == {STREAMS}
+    assert len({sample.tasks for sample in held.samples}) == 1, held.samples
+    assert abs(last.descriptors - first.descriptors) <= 1, "of which one is our asking"
+    assert last.resident < first.resident + SLACK, held.samples
+    assert sum(heard > SECONDS / 2 for heard in held.heard) == STREAMS // 2
+    assert held.late < 1, "one event a second is no load"
+    assert (held.after.open, held.after.tasks) == (0, held.before.tasks)
+    assert held.after.descriptors <= held.before.descriptors + 2
