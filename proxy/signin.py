@@ -51,12 +51,12 @@ class SignIn:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        guard(scope, methods=_METHODS)
+        named = guard(scope, methods=_METHODS)
         match scope["raw_path"], scope["method"]:
             case b"/demo/users", "GET":
                 return Answer(200, orjson.dumps({"users": list(self._tokens)}))
             case b"/demo/session", "POST":
-                return await self._signed_in(scope, receive)
+                return await self._signed_in(scope, named, receive)
             case b"/demo/session", "DELETE":
                 same_origin("DELETE", scope["headers"], (self._origin,))
                 return self._cookie("; Max-Age=0")
@@ -64,11 +64,11 @@ class SignIn:
                 raise MethodNotAllowed(["GET"] if scope["raw_path"] == b"/demo/users" else ["POST", "DELETE"])
         raise NotFound()
 
-    async def _signed_in(self, scope: Scope, receive: Receive) -> Answer:
+    async def _signed_in(self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive) -> Answer:
         same_origin("POST", scope["headers"], (self._origin,))
-        json_content_type(scope["headers"])
+        json_content_type(named)
         with self._bodies.hold() as hold:
-            body = await read_body(receive, scope["headers"], limit=_MAX_BODY, hold=hold)
+            body = await read_body(receive, named, limit=_MAX_BODY, hold=hold)
         return self._cookie("", token=self._token(body))
 
     def _token(self, body: bytes) -> str:

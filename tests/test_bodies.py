@@ -86,12 +86,6 @@ async def test_a_length_is_a_number(value: bytes) -> None:
         await read(Script(), [(b"content-length", value)])
 
 
-async def test_two_lengths_are_none() -> None:
-    """Also where they agree."""
-    with pytest.raises(BadRequest):
-        await read(Script(), [(b"content-length", b"1"), (b"content-length", b"1")])
-
-
 async def test_a_length_may_have_space_around_it() -> None:
     """Optional white space is not part of a value; httptools leaves it at the end."""
     assert await read(Script(part(b"abc", more=False)), [(b"content-length", b"3 ")]) == b"abc"
@@ -221,7 +215,6 @@ NOT_JSON: dict[str, Fields] = {
     "charset-two": [(b"content-type", b"application/json; charset=utf-8; charset=utf-7")],
     "charset-spaced": [(b"content-type", b"application/json; charset = utf-8")],
     "other-parameter": [(b"content-type", b"application/json; boundary=a")],
-    "twice": [(b"content-type", b"application/json"), (b"content-type", b"application/json")],
     "many-semicolons": [(b"content-type", b"application/json" + b"; " * 10_000 + b"x")],
 }
 

@@ -85,6 +85,7 @@ HOSTILE: dict[str, Scope] = {
     "te-and-cl": scope(HOST, (b"transfer-encoding", b"chunked"), (b"content-length", b"5")),
     "cl-twice": scope(HOST, (b"content-length", b"5"), (b"content-length", b"5")),
     "content-type-twice": scope(HOST, (b"content-type", b"application/json"), (b"content-type", b"text/plain")),
+    "content-encoding-twice": scope(HOST, (b"content-encoding", b"identity"), (b"content-encoding", b"gzip")),
     "authorization-twice": scope(HOST, (b"authorization", b"Bearer a"), (b"authorization", b"Bearer a")),
     "idempotency-key-twice": scope(HOST, (b"idempotency-key", b"a"), (b"idempotency-key", b"b")),
     "target-url-twice": scope(HOST, (b"x-fal-target-url", b"a"), (b"x-fal-target-url", b"a")),

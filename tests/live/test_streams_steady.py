@@ -18,7 +18,7 @@ from scripted import Peer, serve
 from stream_rig import chunk, head, status_event
 
 from proxy.handles import Handles
-from proxy.identity import caller_key
+from proxy.subjects import caller_key
 
 STREAMS, SECONDS = 300, 20.0
 PER_USER = 10
