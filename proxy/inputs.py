@@ -30,6 +30,7 @@ _PATH_NAMES = ("path", "paths")
 _URL_FORMATS = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
 
 
+_PLAIN_TYPES = frozenset({"string", "number", "integer", "boolean", "null"})
 _ANYWHERE = Hosts(anywhere=True)
 
 
@@ -60,11 +61,14 @@ class Inputs:
         self._files = rules.fields | frozenset(_with_format(schema))
         # Asked of each member of each payload, so the names of the schema are decided once.
         self._kinds = {name: self._kind(name) for name in _names(schema)}
+        # The schema lets nothing but a plain value stand here, and a plain value under such a name is no file.
+        self._harmless = {name for name in _plain(schema) if self._kinds[name] is _Kind.OTHER}
 
     def violations(self, payload: dict[str, Json]) -> list[FieldError]:
-        """At most 50, each naming its field; none repeats what the caller wrote."""
+        """At most 50, each naming its field; none repeats what the caller wrote. Not told: what the schema refuses."""
         found: list[FieldError] = []
-        waiting: list[tuple[tuple[str | int, ...], _Kind, Json]] = [((), _Kind.OTHER, payload)]
+        looked_at = {name: payload[name] for name in sorted(payload.keys() - self._harmless)}
+        waiting: list[tuple[tuple[str | int, ...], _Kind, Json]] = [((), _Kind.OTHER, looked_at)]
         while waiting:
             path, inherited, node = waiting.pop()
             for step, item in _items(node):
@@ -132,6 +136,19 @@ def _names(schema: Json) -> Iterator[str]:
     for node in _nodes(schema):
         if isinstance(properties := node.get("properties"), dict):
             yield from properties
+
+
+def _plain(schema: Json) -> Iterator[str]:
+    """The names of the payload's own members that are never an object or a list."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if isinstance(properties, dict):
+        yield from (name for name, field in properties.items() if _is_plain(field))
+
+
+def _is_plain(field: Json) -> bool:
+    kinds = field.get("type") if isinstance(field, dict) else None
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return _PLAIN_TYPES.issuperset(kind for kind in kinds if isinstance(kind, str)) and None not in kinds
 
 
 def _with_format(schema: Json) -> Iterator[str]:

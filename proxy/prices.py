@@ -12,8 +12,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-import cel
-
 from proxy.errors import ValidationFailed
 from proxy.jsontext import Json
 
@@ -46,6 +44,10 @@ class Price:
     """Raises ValueError where *expression* does not compile, or does not price what *schema* lets through."""
 
     def __init__(self, expression: str, schema: Mapping[str, Json]) -> None:
+        # Where nothing has a price its 12 MB stay out of memory.
+        import cel
+
+        self._evaluator = cel
         self._program = cel.compile(expression)
         named = _FIELD.findall(expression)
         # Only what the expression names is handed over: a picture of ten megabytes need not be copied to count images.
@@ -74,7 +76,7 @@ class Price:
         complete = {**self._defaults, **value}
         if self._names is not None:
             complete = {name: complete[name] for name in self._names if name in complete}
-        context = cel.Context({"input": _doubled(complete)}, _FUNCTIONS)
+        context = self._evaluator.Context({"input": _doubled(complete)}, _FUNCTIONS)
         price = self._program.execute(context)
         if isinstance(price, bool) or not isinstance(price, int | float):
             raise TypeError("the price is not a number")
