@@ -78,8 +78,11 @@ class Inbound(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """A read can be of 256 KiB: in small steps an excess is seen before it has become objects."""
         step = self._limits.framing
+        if len(data) <= step:
+            self._take(data)
+            return
         for at in range(0, len(data), step):
-            self._take(data if len(data) <= step else data[at : at + step])
+            self._take(data[at : at + step])
 
     def _take(self, data: bytes) -> None:
         if self._patience.phase is ENDED or self._arrival is None:

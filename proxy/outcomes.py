@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -145,21 +146,20 @@ class Judge:
         return _relayed(Outcome.REFUSED, status, response)
 
     def _is_presentable(self, response: UpstreamResponse, cap: int) -> bool:
-        return (
-            _is_plain(response.headers, _JSON_TYPE) and len(response.body) <= cap and not self.withholds(response.body)
-        )
+        named, body = headers.by_name(response.headers), response.body
+        return _is_plain(named, _JSON_TYPE) and len(body) <= cap and not self.withholds(body)
 
 
 def may_stream(action: Action, status: int, fields: headers.Fields) -> bool:
     """Whether it is an answer that goes on as it comes; any other one is read whole and judged."""
     kinds = _RUN_STREAM_TYPE if action is Action.RUN_STREAM else EVENT_STREAM_TYPE
-    return 200 <= status < 300 and _is_plain(fields, kinds)
+    return 200 <= status < 300 and _is_plain(headers.by_name(fields), kinds)
 
 
-def _is_plain(fields: headers.Fields, kinds: re.Pattern[bytes]) -> bool:
-    named = headers.by_name(fields)
-    encoding = named.get(b"content-encoding", b"identity")
-    return encoding.lower() == b"identity" and kinds.fullmatch(named.get(b"content-type", b"")) is not None
+def _is_plain(named: Mapping[bytes, bytes], kinds: re.Pattern[bytes]) -> bool:
+    if named.get(b"content-encoding", b"identity").lower() != b"identity":
+        return False
+    return kinds.fullmatch(named.get(b"content-type", b"")) is not None
 
 
 KEY_REFUSED = "fal refused our key"

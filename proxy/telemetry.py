@@ -6,7 +6,6 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import Random
 from types import TracebackType
 
@@ -21,7 +20,6 @@ from proxy.tallies import Durations, Tally
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
 
-@dataclass(slots=True)
 class AccessRecord:
     """What is learned of one request on its way; none of it may be a secret, a token or a prompt.
 
@@ -29,11 +27,6 @@ class AccessRecord:
     was over.
     """
 
-    request_id: str
-    method: str
-    path: bytes
-    clock: Callable[[], float]
-    started: float
     action: str | None = None
     endpoint: str | None = None
     caller: str | None = None
@@ -45,6 +38,13 @@ class AccessRecord:
     upstream_ms: float | None = None
     response_bytes: int = 0
     ended: str | None = None
+
+    def __init__(self, request_id: str, method: str, path: bytes, clock: Callable[[], float]) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.path = path
+        self.clock = clock
+        self.started = clock()
 
     def refused(self, refusal: Refusal) -> None:
         self.status = refusal.status
@@ -121,7 +121,7 @@ class Telemetry:
         """*path* as it came on the wire, without its query."""
         # An id is to be unique, not secret; the kernel's randomness would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
-        return AccessRecord(request_id, method, path, self._clock, self._clock())
+        return AccessRecord(request_id, method, path, self._clock)
 
     def close(self, record: AccessRecord) -> None:
         """To be called once, when all of the answer is sent or given up."""
