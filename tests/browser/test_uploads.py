@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 from browser_rig import PROMPT, playground, visit
-from demo_rig import Told
+from demo_rig import Told, told_demo
 from gatekit import token
 from PIL import Image
 from playwright.sync_api import Browser, expect
@@ -109,3 +109,31 @@ def test_without_uploads(browser: Browser, rig: Rig, tmp_path: Path) -> None:
     with Image.open(BytesIO(b64decode(uri.partition(",")[2]))) as smaller:
         assert max(smaller.size) <= 1800
         assert smaller.format == "JPEG"
+
+
+def test_the_upload_host_fails(browser: Browser) -> None:
+    """Its failure is told as its own, and no job is started."""
+    with told_demo() as demo, visit(browser, demo.url) as alice:
+        fault = {"kind": "status", "action": "put", "status": 500}
+        httpx2.put(f"{demo.control}/faults", json=[fault], trust_env=False).raise_for_status()
+        alice.sign_in_as("alice")
+        alice.fill()
+        alice.run()
+        expect(alice.trouble()).to_contain_text("The picture could not be uploaded")
+        assert alice.submitted() == []
+        alice.check(500)
+
+
+def test_cancel_while_uploading(browser: Browser) -> None:
+    """What is no longer wanted is not submitted any more."""
+    with told_demo() as demo, visit(browser, demo.url) as alice:
+        fault = {"kind": "latency", "action": "put", "delay": 1.5}
+        httpx2.put(f"{demo.control}/faults", json=[fault], trust_env=False).raise_for_status()
+        alice.sign_in_as("alice")
+        alice.fill()
+        alice.run()
+        expect(alice.page.locator("#line .now")).to_contain_text("uploading")
+        alice.page.get_by_role("button", name="Cancel").click()
+        expect(alice.trouble()).to_contain_text("Cancelled")
+        assert alice.submitted() == []
+        alice.check()
