@@ -163,6 +163,8 @@ def _for_people(planned: Demo, upstream: SandboxAddresses) -> str:
         [
             BANNER,
             "",
+            f"  Open      {server.public_origin}/   to sign in and make a picture",
+            "",
             f"  Gateway   {server.public_origin}{server.prefix}",
             f"  Sandbox   {upstream.queue}   its knobs: {upstream.control}",
             welcome(f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=planned.tokens["alice"]),

@@ -37,15 +37,18 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     **{
         f"/playground/{name}.js": (f"{name}.js", _SCRIPT, _FRESH)
         for name in (
+            "choices",
             "code",
             "compare",
             "dom",
             "entrance",
             "fields",
             "form",
+            "frame",
             "history",
             "listing",
             "main",
+            "numbers",
             "picture",
             "result",
             "run",
@@ -54,6 +57,7 @@ FILES: Mapping[str, tuple[str, str, str]] = {
             "standing",
             "theme",
             "told",
+            "work",
         )
     },
     **{

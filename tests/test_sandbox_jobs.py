@@ -187,8 +187,22 @@ def test_the_next_change_is_the_nearest_moment_ahead() -> None:
     job.log = [LogEntry(start + 2, "now"), LogEntry(start + 5, "later")]
     assert queue.next_change() == start + 5
     clock.forward(3)
+    queue.turn()
     queue.end(job, GOOD)
     assert queue.next_change() == start + 12
+
+
+def test_a_moment_between_a_turn_and_the_question_is_not_lost() -> None:
+    """The clock goes on between the two: what came due meanwhile is still the next change, until a turn sees it."""
+    clock = Clock()
+    queue, start = a_queue(clock), clock()
+    queue.submit(a_job("1", clock))
+    clock.forward(1.9)
+    assert queue.turn().started == []
+    clock.forward(0.2)
+
+    assert queue.next_change() == start + 2
+    assert len(queue.turn().started) == 1
 
 
 def test_a_log_shows_what_has_happened_in_its_window() -> None:

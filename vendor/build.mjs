@@ -36,7 +36,9 @@ await build({
   minify: true,
   charset: "utf8",
   legalComments: "none",
-  banner: { js: `/* @fal-ai/client ${version} and what it needs, bundled. Licences: LICENSES.txt beside this file. */` },
+  banner: {
+    js: `/* @fal-ai/client ${version} and what it needs, bundled. Licences: LICENSES.txt beside this file. */`,
+  },
   outfile: join(target, `fal-client-${version}.js`),
   logLevel: "warning",
 });

@@ -20,8 +20,13 @@ function javascript({ origin, prefix, endpoint, input, uploads, cookie }) {
   });
   const picture = reads.length
     ? uploads
-      ? [`// A File or Blob in the input is uploaded first.`, `const picture = new Blob([await readFile(${JSON.stringify(reads[0])})], { type: "${mediaOf(reads[0])}" });`]
-      : [`const pictureUri = "data:${mediaOf(reads[0])};base64," + (await readFile(${JSON.stringify(reads[0])})).toString("base64");`]
+      ? [
+          `// A File or Blob in the input is uploaded first.`,
+          `const picture = new Blob([await readFile(${JSON.stringify(reads[0])})], { type: "${mediaOf(reads[0])}" });`,
+        ]
+      : [
+          `const pictureUri = "data:${mediaOf(reads[0])};base64," + (await readFile(${JSON.stringify(reads[0])})).toString("base64");`,
+        ]
     : [];
   return [
     ...(reads.length ? [`import { readFile } from "node:fs/promises";`] : []),
@@ -50,7 +55,14 @@ function python({ origin, prefix, endpoint, input }) {
     word: (value) => ({ true: "True", false: "False", null: "None" })[String(value)] ?? JSON.stringify(value),
   });
   // fal_client knows https only; over plain http, as on this machine, its address is set by hand.
-  const plain = origin.startsWith("http:") ? ["import fal_client.client", "", "# Over plain http only: the client itself insists on https.", `fal_client.client.QUEUE_URL_FORMAT = "${origin}${prefix}/queue/"`] : [];
+  const plain = origin.startsWith("http:")
+    ? [
+        "import fal_client.client",
+        "",
+        "# Over plain http only: the client itself insists on https.",
+        `fal_client.client.QUEUE_URL_FORMAT = "${origin}${prefix}/queue/"`,
+      ]
+    : [];
   return [
     "import os",
     "",
@@ -83,7 +95,9 @@ function curl({ origin, prefix, endpoint, input }) {
   const quote = (part) => `'${part.replaceAll("'", `'\\''`)}'`;
   // A picture does not fit on a command line, so a body with one is piped.
   const [start, end] = literal.split("@PICTURE@");
-  const piped = file && [`{ printf %s ${quote(start)}; base64 < ${quote(file)} | tr -d '\\n'; printf %s ${quote(end)}; } |`];
+  const piped = file && [
+    `{ printf %s ${quote(start)}; base64 < ${quote(file)} | tr -d '\\n'; printf %s ${quote(end)}; } |`,
+  ];
   return [
     ...(piped || []),
     `curl ${origin}${prefix}/queue/${endpoint} \\`,
@@ -115,7 +129,8 @@ function text(value, depth, style) {
   return style.word(Number.isNaN(value) ? null : value);
 }
 
-const TOKENS = /(\/\/[^\n]*|#[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\b(import|from|const|await|new|async|print|True|False|None|true|false|null|curl|printf)\b|(-?\b\d+(?:\.\d+)?\b)/g;
+const TOKENS =
+  /(\/\/[^\n]*|#[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\b(import|from|const|await|new|async|print|True|False|None|true|false|null|curl|printf)\b|(-?\b\d+(?:\.\d+)?\b)/g;
 const KINDS = ["comment", "string", "word", "number"];
 
 /** *source* as nodes, its strings, words and comments marked for colour. */

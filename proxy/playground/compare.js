@@ -8,7 +8,14 @@ export function comparison({ before, after, alt, width, height }) {
   node.style.setProperty("--ratio", String(width && height ? width / height : 1));
   if (!before) return node;
 
-  const slider = el("input", { type: "range", min: 0, max: 100, value: 50, class: "split", "aria-label": "Before and after" });
+  const slider = el("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    value: 50,
+    class: "split",
+    "aria-label": "Before and after",
+  });
   const first = el("img", { class: "before", src: before, alt: "The picture that went in" });
   node.append(
     first,

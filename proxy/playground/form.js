@@ -1,5 +1,6 @@
 // The form of one endpoint: made from its schema, read as a request's input, blamed field by field.
-import { controlOf, readAll, same, touch, writeAll } from "./fields.js";
+import { controlOf } from "./fields.js";
+import { readAll, same, touch, writeAll } from "./frame.js";
 import { el } from "./dom.js";
 import { layout, spoken } from "./schema.js";
 
@@ -10,12 +11,19 @@ export function formOf(schema, holder) {
   const hidden = advanced.map(controlOf);
   const controls = [...inSight, ...hidden];
   const count = el("span", { class: "count" });
-  const more = el("details", { class: "advanced" }, el("summary", {}, "Advanced", count), el("div", { class: "advanced-in" }, ...hidden.map((c) => c.node)));
+  const more = el(
+    "details",
+    { class: "advanced" },
+    el("summary", {}, "Advanced", count),
+    el("div", { class: "advanced-in" }, ...hidden.map((c) => c.node)),
+  );
   holder.replaceChildren(...inSight.map((control) => control.node), ...(hidden.length ? [more] : []));
 
   const changed = (control) => {
     const value = control.read();
-    return value !== undefined && !same(value, control.field.default) && !(control.field.kind === "list" && !value.length);
+    return (
+      value !== undefined && !same(value, control.field.default) && !(control.field.kind === "list" && !value.length)
+    );
   };
   const countHidden = () => {
     const set = hidden.filter(changed).length;
@@ -49,7 +57,10 @@ export function formOf(schema, holder) {
       if (!control) return null;
       if (hidden.includes(control)) more.open = true;
       const steps = loc.slice(1).map((step) => (typeof step === "number" ? String(step + 1) : spoken(step)));
-      return { target: control.blame(loc.slice(1), message), label: [control.field.label, ...steps].join(", ") };
+      return {
+        target: control.blame(loc.slice(1), message),
+        label: [control.field.label, ...steps].join(", "),
+      };
     },
   };
 }

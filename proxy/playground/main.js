@@ -4,13 +4,11 @@ import { entranceOf } from "./entrance.js";
 import { formOf } from "./form.js";
 import { historyOf } from "./history.js";
 import { listingOf } from "./listing.js";
-import { asDataUri } from "./picture.js";
 import { stageOf } from "./result.js";
-import { jobOf } from "./run.js";
 import { endpointsOf, uploadsOf } from "./schema.js";
 import { callerOf, surroundings } from "./session.js";
 import { drawStanding } from "./standing.js";
-import { fieldErrors, tell } from "./told.js";
+import { workOf } from "./work.js";
 
 let config = null;
 let caller = null;
@@ -18,7 +16,6 @@ let endpoints = [];
 let endpoint = null;
 let uploads = false;
 let form = null;
-let job = null;
 let windowLeft = null; // the tightest request window, as the last submit's answer told it
 let kept = null; // what was set when a session ended
 
@@ -27,8 +24,26 @@ const hosted = (url, hosts) => url.startsWith("data:") || hosts.includes(new URL
 const stage = stageOf({ on: { reuseSeed, useAsInput }, savable: (url) => hosted(url, config.upload_hosts) });
 const past = historyOf(byId("past"), byId("history"), { onpick: (entry) => stage.show(entry) });
 const entrance = entranceOf({ onenter: enter });
+const work = workOf({
+  stage,
+  given: () => ({ config, caller, endpoint, form, uploads }),
+  on: {
+    made: (entry) => entry.result.images?.length && past.add(entry),
+    window: (left) => (windowLeft = left),
+    settled: refreshStanding,
+    signIn: () => leave({ keep: true }),
+  },
+});
 const listing = listingOf(
-  () => form && { origin: location.origin, prefix: config.prefix, endpoint: endpoint.id, input: form.read(), uploads, cookie: !caller?.token },
+  () =>
+    form && {
+      origin: location.origin,
+      prefix: config.prefix,
+      endpoint: endpoint.id,
+      input: form.read(),
+      uploads,
+      cookie: !caller?.token,
+    },
 );
 
 async function start() {
@@ -49,6 +64,8 @@ async function enter(told, token) {
   entrance.close();
   byId("workshop").hidden = false;
   byId("who").hidden = false;
+  // A cookie that is not the demo's is another page's to end.
+  byId("sign-out").hidden = !token && !config.sandbox;
   byId("who-name").textContent = caller.user;
   byId("who-initial").textContent = caller.user[0].toUpperCase();
   drawEndpoints();
@@ -60,7 +77,10 @@ async function enter(told, token) {
   await refreshStanding();
 }
 
-async function leave() {
+/** *keep*: the same person will be back, with what they had set here. */
+async function leave({ keep = false } = {}) {
+  work.abandon();
+  kept = keep ? form.read() : null;
   caller = null;
   windowLeft = null;
   byId("workshop").hidden = true;
@@ -69,6 +89,7 @@ async function leave() {
 }
 
 byId("sign-out").addEventListener("click", async () => {
+  work.abandon();
   await caller.signOut();
   past.clear();
   stage.forget();
@@ -109,7 +130,7 @@ byId("reset").addEventListener("click", () => {
 byId("form").addEventListener("input", listing.draw);
 byId("form").addEventListener("change", () => {
   listing.draw();
-  if (form && !running) stage.preview(form.picture()?.preview() ?? null);
+  if (form && !work.running()) stage.preview(form.picture()?.preview() ?? null);
 });
 
 document.addEventListener("paste", (event) => {
@@ -134,143 +155,21 @@ function useAsInput(url) {
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  run();
+  work.run();
 });
 byId("form").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
-  run();
+  work.run();
 });
-byId("cancel").addEventListener("click", async () => {
-  byId("cancel").disabled = true;
-  announce("Cancelling");
-  try {
-    await job?.cancel();
-  } catch (error) {
-    announce(`It could not be cancelled: ${error.message}`);
-    byId("cancel").disabled = false;
-  }
-});
-
-let running = false;
-
-async function run() {
-  if (running || !caller || !endpoint) return;
-  form.clear();
-  const values = form.read();
-  const wrong = Object.entries(values).filter(([, value]) => Number.isNaN(value));
-  if (wrong.length) {
-    blame(wrong.map(([name]) => ({ loc: [name], message: "This is not a number" })));
-    return;
-  }
-  let ended = false;
-  working(true);
-  const preview = previewOf(values);
-  const times = { begun: performance.now() };
-  stage.begin(preview);
-  announce("Sent to the gate");
-  try {
-    const input = uploads ? values : await inlined(values);
-    job = jobOf({ caller, endpoint: endpoint.id, input, streams: endpoint.streams, say: (news) => hear(news, times) });
-    const { data, requestId } = await job.result;
-    const took = taken(times, performance.now());
-    const entry = { endpoint: endpoint.id, input: values, result: data, requestId, preview, took };
-    stage.show(entry);
-    if (data.images?.length) past.add(entry);
-    announce(`Done in ${(took.total / 1000).toFixed(1)} seconds`);
-  } catch (error) {
-    ended = error.status === 401;
-    refused(error);
-  } finally {
-    job = null;
-    working(false);
-  }
-  if (!ended) await refreshStanding();
-}
-
-/** An address of its own for the picture that goes in: the form may let go of it before the comparison does. */
-function previewOf(values) {
-  const picture = form.picture();
-  const value = picture && values[picture.field.name];
-  return value instanceof File ? URL.createObjectURL(value) : (picture?.preview() ?? null);
-}
-
-const taken = ({ begun, queued = begun, running: ran }, now) => ({
-  total: now - begun,
-  gate: queued - begun,
-  queue: (ran ?? now) - queued,
-  run: ran === undefined ? null : now - ran, // a short one may end between two looks at it
-});
-
-/** Files as data URIs, small enough for a request to hold them. */
-async function inlined(values) {
-  const limit = Math.floor(config.max_body_bytes * 0.9);
-  const entries = Object.entries(values).map(async ([name, value]) => [name, value instanceof File ? await asDataUri(value, limit) : value]);
-  return Object.fromEntries(await Promise.all(entries));
-}
-
-function working(yes) {
-  running = yes;
-  byId("run").hidden = yes;
-  byId("cancel").hidden = !yes;
-  byId("cancel").disabled = false;
-  byId("form").setAttribute("aria-busy", String(yes));
-  const lost = [document.body, byId("cancel"), null].includes(document.activeElement);
-  if (yes) byId("cancel").focus({ preventScroll: true });
-  else if (lost) byId("run").focus({ preventScroll: true });
-}
-
-function hear(news, times) {
-  const now = performance.now();
-  if (news.phase === "uploading") stage.step("gate", news.part > 1 ? `uploading, part ${news.part}` : "uploading");
-  if (news.phase === "sending") stage.step("gate", "checking");
-  if (news.phase === "waiting") {
-    stage.step("gate", news.status === 429 ? "asked to slow down" : "trying again");
-    announce("The gate asked to wait; trying again");
-  }
-  if (news.phase === "queued") {
-    times.queued ??= now;
-    stage.passed("gate", "passed");
-    const ahead = news.position ? `${news.position} ahead` : "next";
-    stage.step("queue", ahead);
-    if (times.said !== ahead) announce(`In the queue, ${ahead}`);
-    times.said = ahead;
-  }
-  if (news.phase === "running") {
-    if (!times.running) announce("Running");
-    times.running ??= now;
-    stage.step("run", `${((now - times.running) / 1000).toFixed(1)} s`);
-  }
-  if (news.phase === "logs") stage.logs(news.logs);
-  if (news.phase === "standing") windowLeft = news.standing;
-}
-
-function refused(error) {
-  const fields = fieldErrors(error);
-  if (fields.length) {
-    blame(fields);
-    return;
-  }
-  if (error.status === 401) kept = form.read();
-  const told = tell(error);
-  stage.refuse(told, { again: told.wait ? run : null, onSignIn: leave });
-  byId("trouble").focus();
-}
-
-/** Shows each error beside its field, and goes to the first one. */
-function blame(errors) {
-  const found = errors.map(({ loc, message }) => ({ ...form.blame(loc, message), message, loc }));
-  const links = found.map(({ target, label, message, loc }) => ({ text: `${label ?? loc.join(".")}: ${message}`, go: () => target?.focus() }));
-  const title = errors.length === 1 ? "One field needs another look" : `${errors.length} fields need another look`;
-  stage.refuse({ title, todo: "Nothing was sent to the model, and nothing was taken." }, { links });
-  (found.find(({ target }) => target)?.target ?? byId("trouble")).focus();
-}
+byId("cancel").addEventListener("click", work.cancel);
 
 async function refreshStanding() {
+  if (!caller) return;
   try {
     drawStanding(byId("standing"), await caller.get("/usage"), windowLeft);
   } catch (error) {
-    if (error.status === 401) await leave();
+    if (error.status === 401) await leave({ keep: true });
     else announce("What is left could not be read");
   }
 }

@@ -12,26 +12,66 @@ export function pictureControl(field, outer) {
   let value;
   let preview = null;
 
-  const file = el("input", { type: "file", id: outer.id, accept: "image/*", class: "unseen", "aria-labelledby": outer.labelledBy, "aria-describedby": outer.describedBy, onchange: () => file.files[0] && take(file.files[0]) });
+  const file = el("input", {
+    type: "file",
+    id: outer.id,
+    accept: "image/*",
+    class: "unseen",
+    "aria-labelledby": outer.labelledBy,
+    "aria-describedby": outer.describedBy,
+    onchange: () => file.files[0] && take(file.files[0]),
+  });
   const shown = el("img", { alt: "", hidden: true });
   const title = el("span", { class: "drop-title" });
   const hint = el("span", { class: "drop-hint" });
-  const drop = el("label", { class: "drop", for: file.id }, el("span", { class: "drop-face" }, icon("picture", 22)), shown, el("span", { class: "drop-text" }, title, hint));
-  const samples = el("div", { class: "samples", role: "group", "aria-label": "Sample pictures" }, ...SAMPLES.map(([name, alt]) =>
-    el("button", { type: "button", class: "sample", "aria-label": `Sample: ${alt}`, onclick: () => takeSample(name) }, el("img", { src: `/playground/samples/${name}.jpg`, alt: "", width: 64, height: 48 })),
-  ));
-  const address = el("input", { type: "url", placeholder: "or the address of a picture", "aria-label": `${field.label}, as an address`, autocomplete: "off", spellcheck: "false", oninput: () => setAddress(address.value.trim()) });
-  const clear = el("button", { type: "button", class: "quiet square", "aria-label": "Remove the picture", hidden: true, onclick: () => {
-    set(undefined);
-    file.focus();
-  } }, icon("close", 16));
+  const drop = el(
+    "label",
+    { class: "drop", for: file.id },
+    el("span", { class: "drop-face" }, icon("picture", 22)),
+    shown,
+    el("span", { class: "drop-text" }, title, hint),
+  );
+  const samples = el(
+    "div",
+    { class: "samples", role: "group", "aria-label": "Sample pictures" },
+    ...SAMPLES.map(([name, alt]) =>
+      el(
+        "button",
+        { type: "button", class: "sample", "aria-label": `Sample: ${alt}`, onclick: () => takeSample(name) },
+        el("img", { src: `/playground/samples/${name}.jpg`, alt: "", width: 64, height: 48 }),
+      ),
+    ),
+  );
+  const address = el("input", {
+    type: "url",
+    placeholder: "or the address of a picture",
+    "aria-label": `${field.label}, as an address`,
+    autocomplete: "off",
+    spellcheck: "false",
+    oninput: () => setAddress(address.value.trim()),
+  });
+  const clear = el(
+    "button",
+    {
+      type: "button",
+      class: "quiet square",
+      "aria-label": "Remove the picture",
+      hidden: true,
+      onclick: () => {
+        set(undefined);
+        file.focus();
+      },
+    },
+    icon("close", 16),
+  );
   outer.hold(el("div", { class: "drop-box" }, file, drop, clear), el("div", { class: "sources" }, samples, address));
   set(undefined);
 
-  for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
+  for (const kind of ["dragenter", "dragover"])
+    drop.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -40,7 +80,10 @@ export function pictureControl(field, outer) {
     else outer.blame("That is not a picture.", file);
   });
 
-  function set(next, { title: name = "Drop a picture here", hint: about = "or choose one, or paste it", src = null } = {}) {
+  function set(
+    next,
+    { title: name = "Drop a picture here", hint: about = "or choose one, or paste it", src = null } = {},
+  ) {
     if (preview?.startsWith("blob:")) URL.revokeObjectURL(preview);
     value = next;
     preview = src;
@@ -87,7 +130,8 @@ export function pictureControl(field, outer) {
   };
 }
 
-export const sizeOf = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+export const sizeOf = (bytes) =>
+  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** Makes a File fit into *limit* bytes of a data URI: smaller, as JPEG, only where it must be. */
 export async function asDataUri(file, limit) {
@@ -96,7 +140,10 @@ export async function asDataUri(file, limit) {
   const bitmap = await createImageBitmap(file);
   for (const side of [2048, 1536, 1024, 768]) {
     const scale = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
-    const canvas = el("canvas", { width: Math.round(bitmap.width * scale), height: Math.round(bitmap.height * scale) });
+    const canvas = el("canvas", {
+      width: Math.round(bitmap.width * scale),
+      height: Math.round(bitmap.height * scale),
+    });
     canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const smaller = canvas.toDataURL("image/jpeg", 0.9);
     if (smaller.length <= limit) return smaller;

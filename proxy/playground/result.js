@@ -12,10 +12,15 @@ export function stageOf({ on, savable }) {
   const facts = byId("facts");
   const line = byId("line");
   const logs = byId("logs");
-  const steps = Object.fromEntries(STEPS.map((name) => [name, el("li", {}, el("span", { class: "dot" }), el("b", { text: NAMES[name] }), el("span", { class: "told" }))]));
+  const steps = Object.fromEntries(
+    STEPS.map((name) => [
+      name,
+      el("li", {}, el("span", { class: "dot" }), el("b", { text: NAMES[name] }), el("span", { class: "told" })),
+    ]),
+  );
   line.replaceChildren(...Object.values(steps));
   let ticking = null;
-  let logged = 0;
+  const logged = new Set();
   let last = null; // the entry on show, to come back to after a refusal
 
   function step(name, said = "") {
@@ -40,7 +45,10 @@ export function stageOf({ on, savable }) {
     canvas.replaceChildren(
       ...(preview
         ? [el("img", { class: "waiting", src: preview, alt: "The picture that goes in" })]
-        : [el("div", { class: "empty-mark" }, icon("picture", 36)), el("p", { text: "Choose a picture, say what it shall become, and run it." })]),
+        : [
+            el("div", { class: "empty-mark" }, icon("picture", 36)),
+            el("p", { text: "Choose a picture, say what it shall become, and run it." }),
+          ]),
     );
   }
 
@@ -67,7 +75,7 @@ export function stageOf({ on, savable }) {
       idle(preview);
       facts.hidden = true;
       logs.hidden = true;
-      logged = 0;
+      logged.clear();
       byId("log-lines").replaceChildren();
       canvas.classList.add("busy");
       line.hidden = false;
@@ -85,13 +93,23 @@ export function stageOf({ on, savable }) {
     },
 
     logs(entries) {
-      // Entries are a sliding window (fal's API): only what was not there yet is added.
-      const lines = entries.slice(logged);
-      logged = entries.length;
+      // Entries are a sliding window of time (fal's API), so neither their number nor their place tells what is new.
+      const nameOf = (entry) => `${entry.timestamp} ${entry.message}`;
+      const lines = entries.filter((entry) => !logged.has(nameOf(entry)));
       if (!lines.length) return;
+      for (const entry of lines) logged.add(nameOf(entry));
       logs.hidden = false;
-      byId("log-count").textContent = String(logged);
-      byId("log-lines").append(...lines.map((entry) => el("p", { class: entry.level === "ERROR" ? "bad" : null }, el("time", { text: clock(entry.timestamp) }), el("span", { text: entry.message }))));
+      byId("log-count").textContent = String(logged.size);
+      byId("log-lines").append(
+        ...lines.map((entry) =>
+          el(
+            "p",
+            { class: entry.level === "ERROR" ? "bad" : null },
+            el("time", { text: clock(entry.timestamp) }),
+            el("span", { text: entry.message }),
+          ),
+        ),
+      );
     },
 
     show(entry) {
@@ -112,7 +130,9 @@ export function stageOf({ on, savable }) {
         canvas.replaceChildren(
           comparison({ before: preview, after: image.url, alt, width: image.width, height: image.height }),
           ...(images.length > 1 ? [tray(images, place, pick)] : []),
-          ...(result.has_nsfw_concepts?.[place] ? [el("p", { class: "notice", text: "The safety checker has blacked this picture out." })] : []),
+          ...(result.has_nsfw_concepts?.[place]
+            ? [el("p", { class: "notice", text: "The safety checker has blacked this picture out." })]
+            : []),
         );
         tell(entry, image);
       };
@@ -132,14 +152,27 @@ export function stageOf({ on, savable }) {
       if (!last) line.hidden = true;
       trouble.hidden = false;
       trouble.className = calm ? "trouble calm" : "trouble";
-      const retry = again && el("button", { type: "button", class: "quiet outlined", text: "Run again", onclick: again });
+      const retry =
+        again && el("button", { type: "button", class: "quiet outlined", text: "Run again", onclick: again });
       trouble.append(
         el("h3", { text: title }),
         ...(text && !links.length ? [el("p", { text })] : []),
-        ...(links.length ? [el("ul", {}, ...links.map(({ text: said, go }) => el("li", {}, el("button", { type: "button", class: "link", text: said, onclick: go }))))] : []),
+        ...(links.length
+          ? [
+              el(
+                "ul",
+                {},
+                ...links.map(({ text: said, go }) =>
+                  el("li", {}, el("button", { type: "button", class: "link", text: said, onclick: go })),
+                ),
+              ),
+            ]
+          : []),
         ...(todo ? [el("p", { class: "todo", text: todo })] : []),
         ...(retry ? [retry] : []),
-        ...(signIn ? [el("button", { type: "button", class: "quiet outlined", text: "Sign in", onclick: onSignIn })] : []),
+        ...(signIn
+          ? [el("button", { type: "button", class: "quiet outlined", text: "Sign in", onclick: onSignIn })]
+          : []),
       );
       if (retry && wait) countDown(retry, wait);
     },
@@ -167,7 +200,14 @@ export function stageOf({ on, savable }) {
         {},
         ...(result.seed === undefined ? [] : fact("Seed", el("code", { id: "seed-shown", text: String(result.seed) }))),
         ...(image.width ? fact("Size", `${image.width} × ${image.height}`) : []),
-        ...fact("Job", el("code", { class: "job-id", title: requestId, text: `${requestId.slice(0, 8)}…${requestId.slice(-6)}` })),
+        ...fact(
+          "Job",
+          el("code", {
+            class: "job-id",
+            title: requestId,
+            text: `${requestId.slice(0, 8)}…${requestId.slice(-6)}`,
+          }),
+        ),
       ),
       el(
         "div",
@@ -180,7 +220,10 @@ export function stageOf({ on, savable }) {
   }
 
   async function download(image, entry) {
-    const name = `${(entry.input.prompt ?? "picture").toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40)}-${entry.result.seed ?? "x"}.${image.content_type?.split("/")[1] ?? "jpg"}`;
+    const name = `${(entry.input.prompt ?? "picture")
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "-")
+      .slice(0, 40)}-${entry.result.seed ?? "x"}.${image.content_type?.split("/")[1] ?? "jpg"}`;
     if (!savable(image.url)) {
       el("a", { href: image.url, target: "_blank", rel: "noopener noreferrer" }).click();
       return;
@@ -195,17 +238,27 @@ export function stageOf({ on, savable }) {
 
 const fact = (name, value) => [el("div", {}, el("dt", { text: name }), el("dd", {}, value))];
 
-const action = (symbol, text, onclick) => el("button", { type: "button", class: "quiet with-icon", onclick }, icon(symbol, 16), el("span", { text }));
+const action = (symbol, text, onclick) =>
+  el("button", { type: "button", class: "quiet with-icon", onclick }, icon(symbol, 16), el("span", { text }));
 
 function tray(images, chosen, pick) {
   return el(
     "div",
     { class: "tray", role: "group", "aria-label": "Pictures of this run" },
     ...images.map((image, place) =>
-      el("button", { type: "button", "aria-label": `Picture ${place + 1}`, "aria-pressed": String(place === chosen), onclick: () => {
-        pick(place);
-        document.querySelectorAll(".tray button")[place].focus();
-      } }, el("img", { src: image.url, alt: "" })),
+      el(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Picture ${place + 1}`,
+          "aria-pressed": String(place === chosen),
+          onclick: () => {
+            pick(place);
+            document.querySelectorAll(".tray button")[place].focus();
+          },
+        },
+        el("img", { src: image.url, alt: "" }),
+      ),
     ),
   );
 }

@@ -6,19 +6,21 @@ const NO_LONGER_WANTED = "no longer wanted";
  * *say* gets `{phase, ...}` whenever something is new: "sending", "uploading", "waiting" (the gate asked for patience),
  * "queued" (with `position`), "running", "logs". Resolves with fal's result, the job's id in it.
  *
- * Raises what the client raises; an error has `cancelled: true` where *this* was the caller's wish.
+ * Raises what the client raises; an error has `cancelled` where this was the caller's wish, and `uploading` where it
+ * is the upload host's and not the gate's.
  */
 export function jobOf({ caller, endpoint, input, streams, say }) {
   let requestId = null;
   let wanted = true;
   let parts = 0;
-  const seen = { retryAfter: null, standing: null };
+  const seen = { retryAfter: null, during: null };
 
   const traffic = {
     before(call) {
       // A submit that was sent cannot be called back: fal may have it. So it is stopped before, or cancelled after.
       if (!wanted && ["upload-start", "upload", "submit"].includes(call.kind))
         throw new DOMException(NO_LONGER_WANTED, "AbortError");
+      seen.during = call.kind;
       if (call.kind === "upload-start") say({ phase: "uploading", part: 0 });
       if (call.kind === "upload") say({ phase: "uploading", part: ++parts });
       if (call.kind === "submit") say({ phase: "sending" });
@@ -41,7 +43,13 @@ export function jobOf({ caller, endpoint, input, streams, say }) {
   }
 
   async function work() {
-    const options = { input, logs: true, onQueueUpdate, pollInterval: 250, mode: streams ? "streaming" : "polling" };
+    const options = {
+      input,
+      logs: true,
+      onQueueUpdate,
+      pollInterval: 250,
+      mode: streams ? "streaming" : "polling",
+    };
     const onEnqueue = (id) => {
       requestId = id;
       say({ phase: "queued", position: null, requestId });
@@ -71,12 +79,14 @@ export function jobOf({ caller, endpoint, input, streams, say }) {
   return {
     cancel,
     result: work().catch((error) => {
-      throw Object.assign(error, { cancelled: !wanted, retryAfter: seen.retryAfter, requestId });
+      const uploading = ["upload", "upload-end"].includes(seen.during);
+      throw Object.assign(error, { cancelled: !wanted, retryAfter: seen.retryAfter, requestId, uploading });
     }),
   };
 }
 
-const brokeOff = (error) => /still in progress/i.test(error.body?.detail ?? "") || error.status === 500 || error instanceof TypeError;
+const brokeOff = (error) =>
+  /still in progress/i.test(error.body?.detail ?? "") || error.status === 500 || error instanceof TypeError;
 
 /** The tightest of the gate's windows: `{name, left, of, seconds}` (draft-ietf-httpapi-ratelimit-headers). */
 export function standingOf(headers) {
@@ -92,6 +102,11 @@ function parsed(text) {
   return (text ?? "").split(",").flatMap((item) => {
     const [name, ...pairs] = item.trim().split(";");
     if (!name) return [];
-    return [{ name: name.replaceAll('"', ""), ...Object.fromEntries(pairs.map((pair) => [pair.split("=")[0], Number(pair.split("=")[1])])) }];
+    return [
+      {
+        name: name.replaceAll('"', ""),
+        ...Object.fromEntries(pairs.map((pair) => [pair.split("=")[0], Number(pair.split("=")[1])])),
+      },
+    ];
   });
 }

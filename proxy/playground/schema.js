@@ -98,8 +98,10 @@ function plainKind(name, schema) {
 
 function numberKind(schema) {
   const integer = schema.type === "integer";
-  const min = schema.minimum ?? (integer && schema.exclusiveMinimum !== undefined ? schema.exclusiveMinimum + 1 : undefined);
-  const max = schema.maximum ?? (integer && schema.exclusiveMaximum !== undefined ? schema.exclusiveMaximum - 1 : undefined);
+  const min =
+    schema.minimum ?? (integer && schema.exclusiveMinimum !== undefined ? schema.exclusiveMinimum + 1 : undefined);
+  const max =
+    schema.maximum ?? (integer && schema.exclusiveMaximum !== undefined ? schema.exclusiveMaximum - 1 : undefined);
   const step = schema.multipleOf ?? (integer ? 1 : stepFor(min, max));
   // A slider of thousands of steps cannot be set to any of them.
   const slides = min !== undefined && max !== undefined && (max - min) / step <= 1000;

@@ -2,7 +2,18 @@
 
 /** `{title, text, todo, wait}`: *wait* in seconds where trying again makes sense after it. */
 export function tell(error, now = Date.now()) {
-  if (error.cancelled) return { title: "Cancelled", text: "The job was stopped. What had been reserved for it is given back.", calm: true };
+  if (error.cancelled)
+    return {
+      title: "Cancelled",
+      text: "The job was stopped. “What is left” shows what it took.",
+      calm: true,
+    };
+  if (error.uploading)
+    return {
+      title: "The picture could not be uploaded",
+      text: "The gate let it pass, but the upload host did not take it.",
+      todo: "No job was started. Trying again is safe.",
+    };
   const body = error.body ?? {};
   const detail = typeof body.detail === "string" ? body.detail : body.message || error.message;
   const wait = error.retryAfter ?? undefined;
@@ -10,13 +21,25 @@ export function tell(error, now = Date.now()) {
     case 400:
       return { title: "The gate could not read this request", text: detail };
     case 401:
-      return { title: "Your session has ended", text: "The gate does not know this session, or no more.", todo: "Sign in again; what you set here stays.", signIn: true };
+      return {
+        title: "Your session has ended",
+        text: "The gate does not know this session, or no more.",
+        todo: "Sign in again; what you set here stays.",
+        signIn: true,
+      };
     case 402:
       return spent(body, now);
     case 403:
-      return { title: "Not allowed for you", text: detail, todo: "Whoever runs this gate decides which endpoints and actions are open." };
+      return {
+        title: "Not allowed for you",
+        text: detail,
+        todo: "Whoever runs this gate decides which endpoints and actions are open.",
+      };
     case 404:
-      return { title: "This job is not there", text: "It is unknown here, no longer kept, or somebody else's. All three look the same on purpose." };
+      return {
+        title: "This job is not there",
+        text: "It is unknown here, no longer kept, or somebody else's. All three look the same on purpose.",
+      };
     case 413:
       return { title: "Too large", text: detail, todo: "Choose a smaller picture." };
     case 422:
@@ -26,9 +49,18 @@ export function tell(error, now = Date.now()) {
     case 499:
       return { title: "Cancelled", text: "The job was stopped before it was done." };
     case 502:
-      return { title: "No good answer from the model's side", text: "The gate could not read what came back.", todo: "Asking again is safe." };
+      return {
+        title: "No good answer from the model's side",
+        text: "The gate could not read what came back.",
+        todo: "Asking again is safe.",
+      };
     case 503:
-      return { title: "Not available right now", text: "Nothing was sent to the model, and nothing was taken from your allowance.", todo: "It is safe to run this again.", wait };
+      return {
+        title: "Not available right now",
+        text: "Nothing was sent to the model, and nothing was taken from your allowance.",
+        todo: "It is safe to run this again.",
+        wait,
+      };
     case 504:
       return unknown(body);
     default:
@@ -41,7 +73,9 @@ function spent(body, now) {
   if (!budget) return { title: "Your allowance is spent", text: body.detail };
   const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run takes more.`;
   // Without a time there is none: the run costs more than all of the budget.
-  const renews = budget.renews_at ? ` It is full again ${until(budget.renews_at, now)}.` : " That is more than the whole of it, so waiting will not help.";
+  const renews = budget.renews_at
+    ? ` It is full again ${until(budget.renews_at, now)}.`
+    : " That is more than the whole of it, so waiting will not help.";
   return {
     title: "Your allowance does not cover this",
     text: left + renews,
@@ -51,13 +85,27 @@ function spent(body, now) {
 
 function busy(body, detail, wait) {
   if (body.error_type === "too_many_jobs")
-    return { title: "You have as many jobs as you may have at once", text: detail, todo: "Run this again when one of them has ended.", wait };
-  return { title: "Too many requests", text: detail, todo: "The gate counts in short windows; refused requests are not counted.", wait };
+    return {
+      title: "You have as many jobs as you may have at once",
+      text: detail,
+      todo: "Run this again when one of them has ended.",
+      wait,
+    };
+  return {
+    title: "Too many requests",
+    text: detail,
+    todo: "The gate counts in short windows; refused requests are not counted.",
+    wait,
+  };
 }
 
 function unknown(body) {
   if (body.error_type !== "outcome_unknown")
-    return { title: "It took too long", text: body.detail ?? "There was no answer in time.", todo: "Try again later." };
+    return {
+      title: "It took too long",
+      text: body.detail ?? "There was no answer in time.",
+      todo: "Try again later.",
+    };
   return {
     title: "It may be running, and we cannot know",
     text: "The request left the gate, but no answer came back. It may run and be paid for, so nothing sends it again by itself.",
@@ -67,8 +115,17 @@ function unknown(body) {
 
 function other(error, detail) {
   if (error instanceof TypeError)
-    return { title: "The gate cannot be reached", text: "There was no answer at all: the network, or the gate itself, is away.", todo: "Check that it is running, then try again." };
-  if (error.status >= 500) return { title: "The model failed", text: detail, todo: "A failed run is not charged. Trying again is safe." };
+    return {
+      title: "The gate cannot be reached",
+      text: "There was no answer at all: the network, or the gate itself, is away.",
+      todo: "Check that it is running, then try again.",
+    };
+  if (error.status >= 500)
+    return {
+      title: "The model failed",
+      text: detail,
+      todo: "Trying again is safe; “What is left” shows whether this was charged.",
+    };
   return { title: "That did not work", text: detail };
 }
 
@@ -85,7 +142,12 @@ export const amount = (number) => new Intl.NumberFormat("en", { maximumFractionD
 export function until(moment, now = Date.now()) {
   const date = new Date(moment);
   const minutes = Math.max(1, Math.round((date - now) / 60_000));
-  const away = minutes < 90 ? `in ${minutes} min` : minutes < 48 * 60 ? `in ${Math.round(minutes / 60)} h` : `in ${Math.round(minutes / 1440)} days`;
+  const away =
+    minutes < 90
+      ? `in ${minutes} min`
+      : minutes < 48 * 60
+        ? `in ${Math.round(minutes / 60)} h`
+        : `in ${Math.round(minutes / 1440)} days`;
   const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }).format(date);
   return `${away} (${clock})`;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -96,6 +97,7 @@ class Queue:
         self._running: dict[str, Job] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._expiries: list[tuple[float, str]] = []
+        self._turned = -math.inf
 
     def submit(self, job: Job) -> None:
         self._jobs[job.request_id] = job
@@ -128,7 +130,7 @@ class Queue:
         return sum(job.endpoint == endpoint for job in self.waiting())
 
     def turn(self) -> Turn:
-        now = self._clock()
+        now = self._turned = self._clock()
         for request_id in _due(self._expiries, now):
             self._jobs.pop(request_id, None)
         for request_id in _due(self._deadlines, now):
@@ -151,14 +153,16 @@ class Queue:
             job.ended = max(now, job.started + self._pace.run_seconds)
 
     def next_change(self) -> float | None:
-        """When the clock alone next brings a change, None if only work does."""
-        now = self._clock()
+        """When the clock alone brings a change that no turn has seen, None if only work does.
+
+        Not what is ahead of the clock now: a moment since the last turn would be lost, and its job would wait for ever.
+        """
         heads = [next(iter(lane.values())) for lane in self._lanes if lane]
         moments = [job.submitted + self._pace.queue_seconds for job in heads]
         moments += [moment for moment, _ in self._deadlines[:1]]
         moments += [job.ended for job in self._running.values() if job.ended is not None]
         moments += [entry.at for job in self._running.values() for entry in job.log]
-        return min((moment for moment in moments if moment > now), default=None)
+        return min((moment for moment in moments if moment > self._turned), default=None)
 
     def clear(self, cancelled: Outcome) -> None:
         """Forgets every job; whoever still holds one sees it ended."""

@@ -10,8 +10,9 @@ from playwright.sync_api import Browser
 from rig import Rig
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the session: while Playwright is there its event loop is this thread's, and no async test could run."""
     with chromium() as running:
         yield running
 

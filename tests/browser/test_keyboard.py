@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from browser_rig import PROMPT, playground, visit
 from gatekit import token
 from playwright.sync_api import Browser, Page, expect
-from rig import Rig
+from rig import QUICK, Rig
 
 FOCUSED = "document.activeElement"
 # What is focused, by its accessible name as the browser computes it, near enough.
@@ -88,13 +90,17 @@ def test_the_main_job(browser: Browser, rig: Rig) -> None:
 
 
 def test_cancel_is_at_hand(browser: Browser, rig: Rig) -> None:
-    """While a job runs its Cancel has the focus; one key stops it, and Run has it again when it is told."""
-    gateway = playground(rig, rig.sandbox())
+    """While a job runs Cancel has the focus, so one key stops it; then the focus is on what that led to."""
+    gateway = playground(rig, rig.sandbox(replace(QUICK, run_seconds=15)))
     with visit(browser, gateway.parts.config.server.public_origin) as alice:
         alice.sign_in_with(token())
         alice.fill()
         alice.page.keyboard.press("Control+Enter")
         expect(alice.page.get_by_role("button", name="Cancel")).to_be_focused()
+        expect(alice.page.locator("#line .now b")).to_have_text("Running")
+        alice.page.keyboard.press("Enter")
+        expect(alice.trouble()).to_contain_text("Cancelled")
+        expect(alice.trouble()).to_be_focused()
 
 
 def test_the_skip_link(browser: Browser, rig: Rig) -> None:
