@@ -39,12 +39,12 @@ class Arrival:
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._surplus = 0  # bytes read of this request that are not content
         self._in_head = True
-        self._read = 0  # bytes of the last read
+        self._begun = False
         self.fields: list[tuple[bytes, bytes]] = []
 
     @property
     def is_begun(self) -> bool:
-        return self._surplus > 0
+        return self._begun or self._surplus > 0
 
     @property
     def method(self) -> str:
@@ -57,7 +57,6 @@ class Arrival:
     def take(self, data: bytes) -> None:
         """Raises BadRequest, TargetTooLong, HeadTooLarge and what the taker raises."""
         self._surplus += len(data)
-        self._read = len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -74,8 +73,7 @@ class Arrival:
 
     def on_message_begin(self) -> None:
         self._taker.begin()
-        if not self._surplus:
-            self._surplus = self._read  # in one read with the end of the last: no less than this, perhaps less of it
+        self._begun = True
         self.url = b""
         self.fields = []
 
@@ -120,6 +118,7 @@ class Arrival:
         # This read may hold some of a next request, which counts too: too strict with one that pipelines kilobytes.
         if self._chunked and self._surplus > self._limits.framing:
             raise HeadTooLarge
-        self._surplus = 0
+        self._surplus = 0  # what this read holds of a next request is not counted: its limits are looser by so much
+        self._begun = False
         self._in_head = True
         self._taker.whole()

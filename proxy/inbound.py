@@ -99,6 +99,8 @@ class Inbound(asyncio.Protocol):
     def begin(self) -> None:
         if self._patience.phase in (ANSWER, ENDED):
             raise malformed("One request at a time")
+        if self._patience.phase is IDLE:  # in one read with the end of an unwanted body
+            self._patience.await_head(self._loop.time())
 
     def head(self, arrival: Arrival) -> None:
         method, expects = arrival.method, arrival.expects

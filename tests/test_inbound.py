@@ -275,6 +275,17 @@ async def test_what_follows_an_unwanted_body_is_judged_by_itself() -> None:
     assert (answered.status, [reply.status for reply in refused]) == (401, [400])
 
 
+@on_uvloop
+async def test_half_a_request_behind_an_unwanted_body_is_owed_its_rest() -> None:
+    """In one segment with that body's end: it gets its 408 like any other, long before an idle connection's time."""
+    async with listening(early) as listener, dial(listener.address) as connection:
+        await connection.send(request(b"Content-Length: 3"))
+        await connection.reply()
+        await connection.send(b"abcGET /half")
+
+        assert [reply.status for reply in replies(await connection.until_closed())] == [408]
+
+
 @pytest.mark.parametrize("path", [b"/", b"/close"])
 @on_uvloop
 async def test_a_large_unwanted_body_costs_the_connection_but_not_the_answer(path: bytes) -> None:
