@@ -57,6 +57,15 @@ def address_key(address: str) -> str:
     return address if parsed is None else str(parsed)
 
 
+def socket_address(told: object) -> tuple[str, int] | None:
+    """Of an IPv4 or IPv6 socket; None for a Unix one, or one that has left already."""
+    match told:
+        case (str(host), int(port), *_):
+            return host, port
+        case _:
+            return None
+
+
 def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
     address = _parse(peer)
     return address is not None and _within(address, trusted)

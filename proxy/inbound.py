@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Scope
 
+from proxy.addresses import socket_address
 from proxy.arrival import Arrival
 from proxy.door import Door
 from proxy.errors import ContentTooLarge, Defect, Overloaded, Refusal, RequestTimeout
@@ -45,8 +46,8 @@ class Inbound(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self._outlet = Outlet(self.transport)
-        self._client = _address(transport.get_extra_info("peername"))
-        self._server = _address(transport.get_extra_info("sockname"))
+        self._client = socket_address(transport.get_extra_info("peername"))
+        self._server = socket_address(transport.get_extra_info("sockname"))
         self._door.connections.add(self)
         self._key = self._door.enter(self._client[0] if self._client else "")
         if self._key is None or len(self._door.connections) > self._limits.connections:
@@ -242,12 +243,3 @@ class Inbound(asyncio.Protocol):
         self._patience.linger(self._loop.time())
         self._outlet.hold()
         self.transport.write_eof()
-
-
-def _address(told: object) -> tuple[str, int] | None:
-    """Of an IPv4 or IPv6 socket; None for a Unix one, or one that has left already."""
-    match told:
-        case (str(host), int(port), *_):
-            return host, port
-        case _:
-            return None

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from proxy.errors import ConfigError, Problem
 
@@ -78,7 +79,8 @@ class _Crew:
 
     def stop(self) -> None:
         for child in self.children:
-            os.kill(child, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended, and was waited for, but is not buried yet
+                os.kill(child, signal.SIGTERM)
 
     def _start(self, index: int) -> None:
         self._started[index] = time.monotonic()
