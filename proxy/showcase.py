@@ -86,6 +86,7 @@ def showcase(config: Config, reader: Reader) -> Iterable[Route]:
         """What the page must know beforehand. *user* is None where there is no good session."""
         facts: Json = {
             "version": __version__,
+            "origin": config.server.public_origin,
             "prefix": config.server.prefix,
             "max_body_bytes": config.server.max_body_bytes,
             "picture_hosts": list(config.playground.picture_hosts),

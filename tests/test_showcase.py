@@ -129,6 +129,7 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
 
     assert hers == {
         "version": hers["version"],
+        "origin": "https://gate.example.com",
         "prefix": "/api/fal",
         "max_body_bytes": 10 * 1024 * 1024,
         "picture_hosts": ["https://a.example"],

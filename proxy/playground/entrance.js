@@ -43,6 +43,13 @@ export function entranceOf({ onenter }) {
     async open(config, { focus = false } = {}) {
       const users = config.sandbox ? await demoUsers() : [];
       section.hidden = false;
+      // Under another name of this machine, say, where a cookie counts for nothing.
+      byId("elsewhere").hidden = config.origin === location.origin || users.length === 0;
+      byId("elsewhere").replaceChildren(
+        "These users can sign in at ",
+        el("a", { href: `${config.origin}/`, text: config.origin }),
+        " only: a session cookie counts on its own origin.",
+      );
       byId("demo-users").hidden = users.length === 0;
       byId("with-token").open = users.length === 0;
       byId("users").replaceChildren(

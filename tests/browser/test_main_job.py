@@ -341,3 +341,15 @@ def test_signing_out_while_a_job_runs(browser: Browser, rig: Rig) -> None:
         someone.run()
         assert someone.result().get_attribute("alt") == "Result: bob's own"
         expect(someone.page.locator("#history button")).to_have_count(1)
+
+
+def test_under_another_name(browser: Browser, demo: Told) -> None:
+    """Opened as localhost, where the cookie would not count, the page says where to go instead."""
+    elsewhere = demo.url.replace("127.0.0.1", "localhost")
+    with visit(browser, elsewhere) as somebody:
+        link = somebody.page.get_by_role("link", name=demo.url)
+        expect(link).to_be_visible()
+        link.click()
+        expect(somebody.page.get_by_role("button", name="Continue as alice")).to_be_visible()
+        expect(link).to_be_hidden()
+        somebody.sign_in_as("alice")
