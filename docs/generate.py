@@ -14,8 +14,9 @@ INTRODUCTION = """# Configuration
 <!-- Written by docs/generate.py (`make docs`) from proxy/sections.py. -->
 
 One TOML file, given to `fal-proxy serve`, `check`, `token`, `usage` and `handle`. `fal-proxy check FILE` reports every
-problem at once, each with the key it is at. An unknown key is an error. Relative paths are relative to the file. A JSON
-Schema of it is in [config.schema.json](config.schema.json).
+problem at once, each with the key it is at. An unknown key is an error. It is read at start: a change takes a
+restart. A relative path is relative to the file, but `ledger.path` to where the process runs: write that one whole. A
+JSON Schema of the file is in [config.schema.json](config.schema.json).
 
 Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
 
@@ -25,13 +26,14 @@ Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
 | as in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
 | `FAL_PROXY_HANDLE_SECRETS` | comma-separated secrets of job handles, 32 bytes or more: the first seals, all open |
 | `FAL_PROXY_WEBHOOK_SECRETS` | comma-separated `whsec_...` secrets, where `webhooks.mode` is "ours": all sign |
-| `FAL_PROXY_REDIS_URL` | `redis://`, `rediss://` or `unix://`, where `store.kind` or `ledger.kind` is "redis" |
+| as in `store.url_env`, `FAL_PROXY_REDIS_URL` | where Redis is (below), where `store.kind` is "redis" |
 
 To rotate the handle secret put the new one in front; drop the old one when its jobs are no longer read.
 
 ## Redis or Valkey
 
-Redis 7 or newer, or Valkey. One server: `redis://`, `rediss://`, `unix://`. The master that Sentinels name:
+Redis 7 or newer, or Valkey. `ledger.kind = "redis"` keeps the ledger where `[store]` says, so it takes
+`store.kind = "redis"` too. One server: `redis://`, `rediss://`, `unix://`. The master that Sentinels name:
 `redis+sentinel://host:port,host:port/service/db`; its user needs the ROLE command. A Cluster:
 `redis+cluster://host:port,host:port`; all keys are in one slot, since a step counts a user and everybody at once.
 `rediss+sentinel` and `rediss+cluster` speak TLS. Set `maxmemory-policy noeviction` and `appendonly yes`: what the
