@@ -60,7 +60,7 @@ def gateway(
             admin=free_port(),
             store=store,
             price="" if ledger is None else 'price = "input.num_images * megapixels(input.image_size)"',
-            ledger="" if ledger is None else LEDGER.format(kind=ledger, path=rig.home / f"{name}.db"),
+            ledger=_ledger(ledger, rig.home / f"{name}.db") if ledger else SHARED if workers > 1 else "",
             origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
         )
         several = [] if workers == 1 else ["--workers", str(workers)]
@@ -75,6 +75,16 @@ def gateway(
 
     return start
 
+
+def _ledger(kind: str, path: Path) -> str:
+    return LEDGER.format(kind=kind, path=path)
+
+
+# Several workers must share it, though nothing is counted in it.
+SHARED = """
+[ledger]
+kind = "redis"
+"""
 
 # Two budgets and two in-flight limits, so wide that nothing is refused.
 LEDGER = """
