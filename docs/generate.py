@@ -15,7 +15,7 @@ INTRODUCTION = """# Configuration
 
 One TOML file, given to `fal-proxy serve`, `check`, `token`, `usage` and `handle`. `fal-proxy check FILE` reports every
 problem at once, each with the key it is at. An unknown key is an error. It is read at start: a change takes a
-restart. A relative path is relative to the file, but `ledger.path` to where the process runs: write that one whole. A
+restart. A relative path is relative to the file. A
 JSON Schema of the file is in [config.schema.json](config.schema.json).
 
 Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
@@ -59,9 +59,9 @@ caller's `x-fal-object-lifecycle` only `{"expiration_duration_seconds": n}` is t
 `initial_acl` is a 400.
 
 The gateway sees the announcement, not the file: the PUT goes to fal's presigned URL, which takes any bytes of any
-size for about two minutes. What an upload costs you is counted (the `upload` limit, a budget that names "uploads"),
-not weighed. Whoever knows the file's URL can read it until its lifetime ends. An announcement that fails is paid
-back.
+size for about two minutes. What an upload costs you is counted (the `upload-user` limit, a budget that names
+"uploads"), not weighed. Whoever knows the file's URL can read it until its lifetime ends. An announcement that fails
+is paid back.
 
 Clients that name no `storage_type` (Swift, Dart) may be sent to `storage.googleapis.com`; list it in `hosts` if you
 serve them, and know that everybody's buckets are on it.""",
@@ -79,9 +79,9 @@ lifetime (`max_seconds`, from when fal makes it) the gateway decides nothing of 
 - whoever is given the token can use it, from anywhere.
 
 The older mint, which the stock JavaScript client uses by default, names an app by its alias alone, so such a token
-may open apps of that alias of other owners too. Keep `apps` short, `max_seconds` low, a `token` limit and a budget on
-"realtime", and give it a `scope`. A connection that is open when its
-token ends may stay open: that is fal's to decide.""",
+may open apps of that alias of other owners too. Keep `apps` short, `max_seconds` low, the `token-user` limit and a
+budget on "realtime", and give it a `scope`. A connection that is open when its token ends may stay open: that is fal's
+to decide.""",
 }
 
 

@@ -35,6 +35,7 @@ from proxy.sections import (
     Store,
     StreamsSection,
 )
+from proxy.targets import Action
 from proxy.webhook_section import WebhooksSection
 
 _ModelT = TypeVar("_ModelT", bound=Section)
@@ -68,6 +69,14 @@ class Config:
     environ: Mapping[str, str] = field(repr=False)
     base: Path
     problems: tuple[Problem, ...]
+
+    @property
+    def longest_call(self) -> tuple[str, float]:
+        """The key and the seconds of what a call that money hangs on may take; runs count only where there are any."""
+        calls = {"fal.submit_seconds": self.fal.submit_seconds}
+        if any(Action.RUN in e.actions or Action.RUN_STREAM in e.actions for _, e in self.endpoints):
+            calls["fal.run_seconds"] = self.fal.run_seconds
+        return max(calls.items(), key=lambda call: call[1])
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:

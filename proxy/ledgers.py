@@ -7,13 +7,16 @@ from proxy.parts import Parts
 from proxy.redis_ledger import RedisLedger
 from proxy.sqlite_ledger import SqliteLedger
 
+MEMORY = ":memory:"
+
 
 def ledger_of(parts: Parts) -> Ledger:
     if parts.config.ledger.kind == "redis" and parts.store is not None:
         return RedisLedger(parts.store)
-    return SqliteLedger(parts.config.ledger.path)
+    path = parts.config.ledger.path
+    return SqliteLedger(path if path == MEMORY else str(parts.config.base / path))
 
 
 def local_of(parts: Parts, ledger: Ledger) -> Ledger:
     """Where to count what is to be counted in this process while the store is away: a ledger of its own."""
-    return SqliteLedger(":memory:") if parts.config.ledger.kind == "redis" else ledger
+    return SqliteLedger(MEMORY) if parts.config.ledger.kind == "redis" else ledger

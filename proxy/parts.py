@@ -186,13 +186,15 @@ class _Workbench:
         return prices
 
     def holds(self) -> None:
-        """What is held for a submit and let go before its deadline could be taken by another."""
-        ledger, submit = self._config.ledger, self._config.fal.submit_seconds
+        """What is held for a call and let go before its deadline could be taken by another; and held where all look."""
+        ledger, (call, seconds) = self._config.ledger, self._config.longest_call
+        if ledger.kind == "redis" and self._config.store.kind != "redis":
+            self.problems.append(Problem("ledger.kind", "redis is the one of [store], so store.kind must be redis too"))
         held = {"ledger.reservation_seconds": ledger.reservation_seconds}
         held |= {f"in_flight[{i}].lease_seconds": section.lease_seconds for i, section in self._config.in_flight}
-        for key, seconds in held.items():
-            if seconds <= submit:
-                self.problems.append(Problem(key, f"must be more than fal.submit_seconds, which is {submit:g}"))
+        for key, held_for in held.items():
+            if held_for <= seconds:
+                self.problems.append(Problem(key, f"must be more than {call}, which is {seconds:g}"))
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal

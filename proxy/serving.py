@@ -21,7 +21,6 @@ from proxy.errors import ConfigError, Problem
 from proxy.journal import Journal
 from proxy.listener import Listener
 from proxy.parts import Parts
-from proxy.targets import Action
 from proxy.workers import supervise
 
 # Over the deadline, so that no submit or run under way is cut by our own stopping.
@@ -73,18 +72,12 @@ class Service:
         self._journal.write({"event": "stopping"})
         await self._warning
         await asyncio.sleep(drain)
-        grace = self._longest()
+        _, grace = self._config.longest_call
         self._application.end_streams(grace)
         await self._public.stop(grace + _GRACE_OVER_DEADLINE)
         await self._admin.stop(0)
         self._journal.write({"event": "stopped"})
         self._journal.close()
-
-    def _longest(self) -> float:
-        """Seconds that what money hangs on may take; runs count only where there are any."""
-        fal = self._config.fal
-        runs = any(Action.RUN in e.actions or Action.RUN_STREAM in e.actions for _, e in self._config.endpoints)
-        return max(fal.submit_seconds, fal.run_seconds) if runs else fal.submit_seconds
 
     async def _warn(self) -> None:
         """Beside the first requests: nothing waits for it."""

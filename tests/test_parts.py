@@ -163,3 +163,19 @@ def test_what_is_held_for_a_submit_outlasts_it(tmp_path: Path, submit_seconds: f
         assert set(problems(tmp_path, **sections)) == wrong
     else:
         assert len(vetted(tmp_path, **sections).in_flight) == 2
+
+
+def test_a_shared_ledger_needs_a_shared_store(tmp_path: Path) -> None:
+    """Without one each replica would count alone, and nobody would notice."""
+    assert "store.kind must be redis" in problems(tmp_path, ENVIRON, ledger={"kind": "redis"})["ledger.kind"]
+
+
+def test_what_is_held_outlasts_a_run(tmp_path: Path) -> None:
+    """Where runs are listed their deadline is the longest; where they are not it does not matter."""
+    seats = [{"name": "jobs", "per": "user", "limit": 1, "lease_seconds": 60}]
+    runs = [{"id": ENDPOINT, "actions": ["submit", "run"]}]
+
+    assert (
+        "fal.run_seconds" in problems(tmp_path, ENVIRON, endpoints=runs, in_flight=seats)["in_flight[0].lease_seconds"]
+    )
+    assert vetted(tmp_path, ENVIRON, in_flight=seats).in_flight
