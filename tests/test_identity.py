@@ -322,9 +322,14 @@ class CountingKey(VerificationKey):
         return super().verify(signing_input, signature)
 
 
+def spoilt(token: bytes) -> bytes:
+    """With another last character, canonical base64url too; one token in sixteen already ends with the first choice."""
+    return token[:-1] + (b"E" if token.endswith(b"A") else b"A")
+
+
 @pytest.mark.parametrize(
     "token",
-    [M.token({"kid": "unknown"}), M.token({"alg": "HS512"}), M.token()[:-1] + b"A", M.token(sub="")],
+    [M.token({"kid": "unknown"}), M.token({"alg": "HS512"}), spoilt(M.token()), M.token(sub="")],
     ids=["no-such-kid", "other-alg", "bad-signature", "bad-claims"],
 )
 def test_one_verification_a_request(token: bytes) -> None:
