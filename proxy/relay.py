@@ -29,7 +29,7 @@ from proxy.streams import Source
 from proxy.targets import Surface
 from proxy.upstream import UpstreamRequest, UpstreamResponse
 
-T = TypeVar("T")
+T = TypeVar("T", UpstreamResponse, Source | UpstreamResponse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Relay:
         """
         request = self._outbound.request(grant, payload.raw, chosen, callback)
         try:
-            response = await self._exchange(grant, request, self._deadlines.submit)
+            response = await self._watched(partial(self._fetch, grant, request, self._deadlines.submit))
         except TransportError as error:
             raise submit_broke(error) from error
         return self._judge.submit(response)
@@ -99,7 +99,7 @@ class Relay:
         """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2). Raises the refusals of `outcomes`."""
         request = self._outbound.request(grant)
         try:
-            response = await self._repeatable(partial(self._exchange, grant, request, self._deadlines.poll))
+            response = await self._repeatable(partial(self._fetch, grant, request, self._deadlines.poll))
         except TransportError as error:
             raise read_broke(error) from error
         return self._judge.read(response)
@@ -108,7 +108,7 @@ class Relay:
         """fal's events about a job, open until *held* is closed; or its refusal. Raises as `read` does."""
         request = self._outbound.request(grant)
         try:
-            said = await self._repeatable(partial(self._open_watched, grant, request, held))
+            said = await self._repeatable(partial(self._open, grant, request, self._deadlines.poll, held))
         except TransportError as error:
             raise read_broke(error) from error
         if not isinstance(said, UpstreamResponse):
@@ -124,9 +124,8 @@ class Relay:
         The breaker has no say and learns nothing: a slow answer or a 5xx is most often the model's own.
         """
         request = self._outbound.request(grant, payload.raw, chosen)
-        upstream = self._upstreams[grant.target.surface]
         try:
-            response = await upstream.fetch(request, timeout=self._deadlines.run, max_body=MAX_BODY)
+            response = await self._fetch(grant, request, self._deadlines.run)
         except TransportError as error:
             raise submit_broke(error) from error
         return self._judge.run(response)
@@ -153,9 +152,8 @@ class Relay:
         The breaker has no say and learns nothing: uploads that fail must not keep anybody from the queue.
         """
         request = self._outbound.request(grant, payload.raw, chosen)
-        upstream = self._upstreams[grant.target.surface]
         try:
-            response = await upstream.fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
+            response = await self._fetch(grant, request, self._deadlines.poll, MAX_ERROR_BODY)
         except TransportError as error:
             raise read_broke(error) from error
         return self._judge.issued(response)
@@ -168,33 +166,24 @@ class Relay:
         """For content that goes on as it comes."""
         return self._judge.sieve()
 
-    async def _exchange(self, grant: Grant, request: UpstreamRequest, seconds: float) -> UpstreamResponse:
+    async def _watched(self, once: Callable[[], Awaitable[T]]) -> T:
+        """*once*, unless the breaker is open; what becomes of it is the breaker's to learn from."""
         if not self._breaker.allows():
             raise NotSent(reason="the upstream breaker is open")
         try:
-            response = await self._upstreams[grant.target.surface].fetch(request, timeout=seconds, max_body=MAX_BODY)
+            said = await once()
         except PoolExhausted:
             raise  # our own pool was short, which says nothing about fal
         except TransportError:
             self._breaker.record(ok=False)
             raise
-        self._breaker.record(ok=response.status < 500)
-        return response
-
-    async def _open_watched(
-        self, grant: Grant, request: UpstreamRequest, held: AsyncExitStack
-    ) -> Source | UpstreamResponse:
-        if not self._breaker.allows():
-            raise NotSent(reason="the upstream breaker is open")
-        try:
-            said = await self._open(grant, request, self._deadlines.poll, held)
-        except PoolExhausted:
-            raise
-        except TransportError:
-            self._breaker.record(ok=False)
-            raise
         self._breaker.record(ok=said.status < 500)
         return said
+
+    async def _fetch(
+        self, grant: Grant, request: UpstreamRequest, seconds: float, cap: int = MAX_BODY
+    ) -> UpstreamResponse:
+        return await self._upstreams[grant.target.surface].fetch(request, timeout=seconds, max_body=cap)
 
     async def _open(
         self, grant: Grant, request: UpstreamRequest, seconds: float, held: AsyncExitStack
@@ -211,12 +200,12 @@ class Relay:
     async def _repeatable(self, once: Callable[[], Awaitable[T]]) -> T:
         self._saved_retries = min(self._saved_retries + _RETRY_SHARE, _MAX_SAVED_RETRIES)
         try:
-            return await once()
+            return await self._watched(once)
         except TransportError as error:
             if error.received or isinstance(error, PoolExhausted | DeadlineExceeded) or self._saved_retries < 1:
                 raise
         self._saved_retries -= 1
-        return await once()
+        return await self._watched(once)
 
 
 async def _whole(source: Source, seconds: float) -> UpstreamResponse:
