@@ -31,6 +31,18 @@ class Terms:
     unit_price: float = 1.0
     refund_failed: bool = True
 
+    def due(self, ending: Ending) -> int | None:
+        """In micros; None: what was reserved."""
+        if ending.cancelled or (ending.failed and self.refund_failed):
+            return 0
+        if ending.failed or self.by == "price" or ending.units is None:
+            return None
+        return micros(ending.units * self.unit_price)
+
+    def untold(self, ending: Ending) -> bool:
+        """Whether fal has yet to tell the units that the amount hangs on."""
+        return self.by == "billable" and ending.units is None and not ending.cancelled and not ending.failed
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -121,13 +133,10 @@ class Spending:
         """
         if ticket.ledger is None:
             return
-        job, units = run_of(ticket), ending.units
-        free = ending.cancelled or (ending.failed and self._terms.refund_failed)
-        billed = not ending.failed and self._terms.by == "billable" and units is not None
-        amount = 0 if free else micros((units or 0) * self._terms.unit_price) if billed else None
+        job = run_of(ticket)
         try:
             await ticket.ledger.accept(ticket.id, job, now=self._clock())
-            await ticket.ledger.settle(job, amount=amount, now=self._clock())
+            await ticket.ledger.settle(job, amount=self._terms.due(ending), now=self._clock())
         except StoreAway:
             self._away()
 
@@ -203,14 +212,10 @@ class Spending:
 
     async def _end_in(self, ledger: Ledger, job: str, ending: Ending) -> None:
         now = self._clock()
-        if ending.cancelled or (ending.failed and self._terms.refund_failed):
-            await ledger.settle(job, amount=0, now=now)
-        elif ending.failed or self._terms.by == "price":
-            await ledger.settle(job, amount=None, now=now)
-        elif ending.units is None:
+        if self._terms.untold(ending):
             await ledger.release(job, now=now)  # the result will tell fal's units, or else the sweep settles
         else:
-            await ledger.settle(job, amount=micros(ending.units * self._terms.unit_price), now=now)
+            await ledger.settle(job, amount=self._terms.due(ending), now=now)
 
 
 def run_of(ticket: Ticket) -> str:
