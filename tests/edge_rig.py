@@ -54,6 +54,33 @@ async def listening(
         await listener.stop(grace=PATIENCE)
 
 
+class Wire:
+    """A transport that takes down what it is told, with a buffer of a size to be set."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.told: list[str] = []
+        self.unsent = 0
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+
 class Recorder:
     """An application behind the guards that takes down every request it hears in full."""
 

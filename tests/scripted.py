@@ -51,6 +51,20 @@ class Peer:
             pass
 
 
+@dataclass
+class Recording:
+    """An upstream that answers every request with *body*, and takes all that is said to it down."""
+
+    body: bytes
+    requests: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, peer: Peer) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(self.body)
+        while True:
+            self.requests.append(await peer.request())
+            peer.send(head + self.body)
+
+
 Script = Callable[[Peer], Awaitable[None]]
 
 

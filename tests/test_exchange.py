@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
+from edge_rig import Wire
 from raw_http import PATIENCE
 from starlette.types import Message
 
@@ -20,30 +21,6 @@ OK = b"HTTP/1.1 200 OK\r\n" + DATE
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 GONE = {"type": "http.disconnect"}
 SIZED = (b"content-length", b"3")
-
-
-class Wire:
-    """A transport that takes down what it is told."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-        self.told: list[str] = []
-        self.unsent = 0
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def pause_reading(self) -> None:
-        self.told.append("pause")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume")
-
-    def close(self) -> None:
-        self.told.append("close")
 
 
 class Rig:

@@ -5,39 +5,13 @@ from typing import cast
 
 import orjson
 import pytest
+from edge_rig import Wire
 from raw_http import PATIENCE, replies
 
 from proxy.answers import PROTECTIVE
 from proxy.errors import BadRequest, OutcomeUnknown, Overloaded, RateLimited, Refusal
 from proxy.guards import malformed
 from proxy.outlet import HIGH_WATER, STATUS_LINES, Outlet, refusal_bytes
-
-
-class Wire:
-    """A transport that takes down what it is told, with a buffer of a size to be set."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-        self.told: list[str] = []
-        self.unsent = 0
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def pause_reading(self) -> None:
-        self.told.append("pause")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume")
-
-    def close(self) -> None:
-        self.told.append("close")
-
-    def abort(self) -> None:
-        self.told.append("abort")
 
 
 def outlet(wire: Wire) -> Outlet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from gatekit import APP, ENDPOINT, INPUT, ORIGIN, QUEUED, token
 from raw_http import Reply, replies
 from rig import JSON, Gateway, Rig, ask, bearer, message
-from scripted import Peer, ScriptedServer
+from scripted import Peer, Recording, ScriptedServer
 
 NAME = "__Host-session"
 PAGE = b"https://page.example.com"  # may call across origins, with tokens
@@ -243,20 +243,6 @@ CASES: dict[str, Case] = {
 
 
 @dataclass
-class Recording:
-    """An upstream that takes every job, and all that is said to it down."""
-
-    requests: list[bytes] = field(default_factory=list)
-
-    async def __call__(self, peer: Peer) -> None:
-        body = json.dumps(QUEUED).encode()
-        while True:
-            self.requests.append(await peer.request())
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            peer.send(head + body)
-
-
-@dataclass
 class Gates:
     """Two gateways alike: what passes goes to *good*, what does not to *bad*."""
 
@@ -299,7 +285,7 @@ SECTIONS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
     with Rig(tmp_path_factory.mktemp("cookies")) as rig:
-        recording = Recording()
+        recording = Recording(json.dumps(QUEUED).encode())
         good, upstream = rig.upstream(recording), rig.upstream(Peer.gone)
         yield Gates(rig.gateway(good.url, **SECTIONS), recording, rig.gateway(upstream.url, **SECTIONS), upstream)
 

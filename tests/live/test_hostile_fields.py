@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from gatekit import ENDPOINT, ENVIRON, INPUT, QUEUED
 from hostile_targets import GOOD
 from rig import JSON, Gateway, Rig, ask, bearer, message
-from scripted import Peer
+from scripted import Recording
 
 from proxy import __version__
 
@@ -72,24 +71,9 @@ KEPT: dict[str, tuple[bytes, ...]] = {
 }
 
 
-@dataclass
-class Recording:
-    """An upstream that takes every job, and all that is said to it down."""
-
-    requests: list[bytes] = field(default_factory=list)
-
-    async def __call__(self, peer: Peer) -> None:
-        body = json.dumps(QUEUED).encode()
-        while True:
-            self.requests.append(await peer.request())
-            peer.send(
-                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-            )
-
-
 @pytest.fixture(scope="module")
 def open_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Recording]]:
-    recording = Recording()
+    recording = Recording(json.dumps(QUEUED).encode())
     with Rig(tmp_path_factory.mktemp("open")) as rig:
         upstream = rig.upstream(recording)
         yield rig.gateway(upstream.url), recording
