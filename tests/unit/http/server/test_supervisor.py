@@ -99,7 +99,7 @@ def lives(pid: int) -> bool:
 HOPELESS = """
 import os, sys, time
 from pathlib import Path
-from proxy import workers
+from proxy.http.server import supervisor as workers
 
 workers.RESTART_PAUSE = 0.01
 folder, good = Path(sys.argv[1]), sys.argv[2]
