@@ -26,8 +26,8 @@ from typing import Self, TypeVar
 import httpx2
 import uvloop
 from gatekit import APP, ENVIRON, ISSUER, JOB, document, token
-from sandbox_rig import data_uri, png
 from scripted import Script, ScriptedServer, serve
+from support.sandbox import data_uri, png
 
 from proxy.config import read
 from proxy.demo import SandboxAddresses, sandbox

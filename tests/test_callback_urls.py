@@ -4,7 +4,7 @@ from typing import NoReturn
 from urllib.parse import parse_qs
 
 from gatekit import ENDPOINT, ISSUER, JOB, parts_of
-from sandbox_rig import Clock
+from support.sandbox import Clock
 
 from proxy.callback_claims import CallbackClaims
 from proxy.callback_seals import Context, Seals

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trustme
 from rig import tls_front
-from sandbox_rig import bound, origin, until
+from support.sandbox import bound, origin, until
 from webhook_rig import SECRET, App, listening
 
 from proxy.app_signature import AppSignature

@@ -21,12 +21,12 @@ import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gatekit import APP, ENDPOINT, ENVIRON, INPUT, ISSUER
 from rig import PATIENCE, Gateway, Rig
-from sandbox_rig import bound, origin
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from support.sandbox import bound, origin
 
 from proxy.door import ListenerLimits
 from proxy.listener import Listener

@@ -12,7 +12,7 @@ from demo_rig import Told
 from gatekit import ENDPOINT, FAL_KEY, token
 from playwright.sync_api import Browser, expect
 from rig import Rig, until
-from sandbox_rig import data_uri, png
+from support.sandbox import data_uri, png
 
 from proxy.sandbox.settings import SandboxSettings
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gatekit import ENDPOINT, INPUT, ISSUER
 from rig import QUICK, Gateway, Rig, until
-from sandbox_rig import picture_input
+from support.sandbox import picture_input
 from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening, patiently
 
 JOBS = 60
