@@ -8,11 +8,11 @@ import re
 import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
-from sandbox_rig import data_uri, png
 from support.browser import PROMPT, Visit, playground, visit
 from support.demo import Told
 from support.gateway_process import Rig, until
 from support.in_process_gateway import ENDPOINT, FAL_KEY, token
+from support.sandbox import data_uri, png
 
 from proxy.sandbox.settings import SandboxSettings
 

@@ -25,8 +25,8 @@ from typing import Self, TypeVar
 
 import httpx2
 import uvloop
-from sandbox_rig import data_uri, png
 from support.in_process_gateway import APP, ENVIRON, ISSUER, JOB, document, token
+from support.sandbox import data_uri, png
 from support.scripted_upstream import Script, ScriptedServer, serve
 
 from proxy.app.service import Service

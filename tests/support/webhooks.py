@@ -19,7 +19,6 @@ from urllib.parse import parse_qs
 
 import httpx2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sandbox_rig import bound, origin
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,6 +26,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 from support.gateway_process import PATIENCE, Gateway, Rig
 from support.in_process_gateway import APP, ENDPOINT, ENVIRON, INPUT, ISSUER
+from support.sandbox import bound, origin
 
 from proxy.auth.subjects import caller_key
 from proxy.http.server.limits import ListenerLimits

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from sandbox_rig import Clock, bound, origin, served, until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from support.sandbox import Clock, bound, origin, served, until
 
 from proxy.auth import jwks as jwks_module
 from proxy.auth.jwks import MAX_SIZE, SPACING, Jwks

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import NoReturn
 from urllib.parse import parse_qs
 
-from sandbox_rig import Clock
 from support.in_process_gateway import ENDPOINT, ISSUER, JOB, parts_of
+from support.sandbox import Clock
 
 from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant, Ownership

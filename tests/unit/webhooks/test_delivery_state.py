@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from sandbox_rig import Clock
+from support.sandbox import Clock
 
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import StoreAway

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trustme
-from sandbox_rig import bound, origin, until
 from support.gateway_process import tls_front
+from support.sandbox import bound, origin, until
 from support.webhooks import SECRET, App, listening
 
 from proxy.errors import Overloaded, Unavailable

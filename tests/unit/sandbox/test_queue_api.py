@@ -8,7 +8,7 @@ from datetime import datetime
 
 import httpx2
 import pytest
-from sandbox_rig import KEY, MODEL, QUICK, Clock, client, completed, picture_input, png, running, until
+from support.sandbox import KEY, MODEL, QUICK, Clock, client, completed, picture_input, png, running, until
 
 from proxy.sandbox.app import create_sandbox
 from proxy.sandbox.faults import Fault, Kind

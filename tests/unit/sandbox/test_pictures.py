@@ -5,7 +5,7 @@ import time
 
 import pytest
 from PIL import Image, ImageChops, ImageStat
-from sandbox_rig import png
+from support.sandbox import png
 
 from proxy.sandbox import pictures
 from proxy.sandbox.pictures import Brush, PictureTooLarge, UnreadablePicture, blackout, decode, encode, repaint

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import fal_client
 import fal_client.client
 import pytest
-from sandbox_rig import MODEL, data_uri, picture_input, png, running
+from support.sandbox import MODEL, data_uri, picture_input, png, running
 
 from proxy.sandbox.settings import SandboxSettings
 

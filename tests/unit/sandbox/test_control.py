@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sandbox_rig import MODEL, QUICK, client, completed, picture_input
+from support.sandbox import MODEL, QUICK, client, completed, picture_input
 
 from proxy.sandbox.app import create_control, create_sandbox
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sandbox_rig import QUICK, client
+from support.sandbox import QUICK, client
 
 from proxy.sandbox.app import create_sandbox
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sandbox_rig import Clock, bound, data_uri, origin, served
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from support.sandbox import Clock, bound, data_uri, origin, served
 
 from proxy.sandbox.files import FileHost, StoredFile
 from proxy.sandbox.sources import DownloadFailed, Sources, is_loopback

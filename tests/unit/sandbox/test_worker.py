@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 import pytest
-from sandbox_rig import QUICK, Clock, client, completed, until
+from support.sandbox import QUICK, Clock, client, completed, until
 
 from proxy.sandbox.app import create_sandbox
 from proxy.sandbox.faults import Fault, Kind, Knobs

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from sandbox_rig import MODEL, Clock
+from support.sandbox import MODEL, Clock
 
 from proxy.sandbox.files import FileHost
 from proxy.sandbox.image_to_image import ImageToImage

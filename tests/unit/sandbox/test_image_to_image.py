@@ -5,7 +5,7 @@ import io
 
 import pytest
 from PIL import Image
-from sandbox_rig import Clock, data_uri, picture_input, png
+from support.sandbox import Clock, data_uri, picture_input, png
 
 from proxy.sandbox import pictures
 from proxy.sandbox.files import FileHost

@@ -13,11 +13,11 @@ import httpx2
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sandbox_rig import KEY, MODEL, QUICK, bound, client, origin, running, served, until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from support.sandbox import KEY, MODEL, QUICK, bound, client, origin, running, served, until
 
 from proxy.sandbox.app import create_sandbox
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 import uvloop
-from sandbox_rig import KEY, QUICK, Rig, Server, client, running, until
+from support.sandbox import KEY, QUICK, Rig, Server, client, running, until
 
 from proxy.sandbox.app import create_sandbox
 from proxy.sandbox.connection import ConnectionCut

@@ -5,7 +5,7 @@ import time
 
 import httpx2
 import pytest
-from sandbox_rig import KEY, QUICK, bound, client, origin, served
+from support.sandbox import KEY, QUICK, bound, client, origin, served
 
 from proxy.sandbox.app import BANNER, create_sandbox
 from proxy.sandbox.faults import Fault, Kind

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sandbox_rig import KEY, MODEL, QUICK, client, completed, picture_input, png
+from support.sandbox import KEY, MODEL, QUICK, client, completed, picture_input, png
 
 from proxy.sandbox.app import create_sandbox
 

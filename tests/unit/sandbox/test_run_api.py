@@ -6,7 +6,7 @@ import json
 
 import httpx2
 import pytest
-from sandbox_rig import KEY, MODEL, QUICK, client, picture_input, running, until
+from support.sandbox import KEY, MODEL, QUICK, client, picture_input, running, until
 
 from proxy.sandbox.app import create_sandbox
 from proxy.sandbox.faults import Fault, Kind

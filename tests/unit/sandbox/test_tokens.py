@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sandbox_rig import Clock
+from support.sandbox import Clock
 
 from proxy.sandbox.tokens import Tokens
 

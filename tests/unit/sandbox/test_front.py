@@ -5,8 +5,8 @@ import dataclasses
 import hashlib
 
 import pytest
-from sandbox_rig import KEY, QUICK, client, running, until
 from starlette.types import Message
+from support.sandbox import KEY, QUICK, client, running, until
 
 from proxy.sandbox.app import create_sandbox
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sandbox_rig import Clock
+from support.sandbox import Clock
 
 from proxy.sandbox.files import FileHost, StoredFile
 from proxy.sandbox.replies import FalError

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from sandbox_rig import Clock
+from support.sandbox import Clock
 
 from proxy.sandbox.jobs import LARGE_RESULT, Job, LogEntry, Outcome, Pace, Queue, State
 
