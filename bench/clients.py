@@ -88,14 +88,14 @@ http {{
 
 @asynccontextmanager
 async def ours(base: str, ca: Authority) -> AsyncIterator[Send]:
-    from proxy.http.client.client import Upstream
+    from proxy.http.client.client import HttpClient
     from proxy.http.client.messages import FieldLines, UpstreamRequest
     from proxy.http.client.tls import tls_context
     from proxy.http.origin import Origin
 
     origin = Origin.parse(base)
     tls = tls_context(ca.file) if origin.scheme == "https" else None
-    client = Upstream(origin, tls=tls)
+    client = HttpClient(origin, tls=tls)
     fields = tuple((name.encode(), value.encode()) for name, value in FIELDS.items())
 
     async def send(method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -149,7 +149,7 @@ async def aiohttp(base: str, ca: Authority) -> AsyncIterator[Send]:
             async with client.request(
                 method, base + path, headers=FIELDS, data=body or None, allow_redirects=False
             ) as response:
-                return response.status, await response.read()
+                return response.status, await response.classify_read()
 
         yield send
 

@@ -25,7 +25,7 @@ Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
 | `FAL_KEY` | your fal key, `id:secret` |
 | as in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
 | `FAL_PROXY_HANDLE_SECRETS` | comma-separated secrets of job handles, 32 bytes or more: the first seals, all open |
-| `FAL_PROXY_WEBHOOK_SECRETS` | comma-separated `whsec_...` secrets, where `webhooks.mode` is "ours": all sign |
+| `FAL_PROXY_WEBHOOK_SECRETS` | comma-separated `whsec_...` secrets, where `webhooks.mode` is "gateway": all sign |
 | as in `store.url_env`, `FAL_PROXY_REDIS_URL` | where Redis is (below), where `store.kind` is "redis" |
 
 To rotate the handle secret put the new one in front; drop the old one when its jobs are no longer read.
@@ -38,7 +38,8 @@ Redis 7 or newer, or Valkey. `ledger.kind = "redis"` keeps the ledger where `[st
 `redis+cluster://host:port,host:port`; all keys are in one slot, since a step counts a user and everybody at once.
 `rediss+sentinel` and `rediss+cluster` speak TLS. Set `maxmemory-policy noeviction` and `appendonly yes`: what the
 server forgets, budgets forget. Replication is asynchronous, so a failover may forget the last writes;
-`min-replicas-to-write 1` narrows that. Each call has 100 ms in all; `when_away` says what a limit does without one.
+`min-replicas-to-write 1` narrows that. Each call has 100 ms in all; `on_store_error` says what a limit does without
+one.
 """
 
 NOTES = {

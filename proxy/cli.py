@@ -14,9 +14,9 @@ import click
 from proxy import __version__
 from proxy.app.service import run, serve_workers
 from proxy.app.service import serve as serve_parts
-from proxy.app.setup.components import vet
-from proxy.app.setup.ledgers import ledger_of
-from proxy.auth.job_handles import Handles, upstream_id_of
+from proxy.app.setup.components import build_components
+from proxy.app.setup.ledgers import build_ledger
+from proxy.auth.job_handles import JobHandles, parse_upstream_id
 from proxy.auth.subjects import caller_key
 from proxy.auth.token_minting import mint
 from proxy.billing.usage_report import By, summed, table
@@ -54,7 +54,7 @@ def main() -> None:
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="More than one needs Redis.")
 def serve(config: Path, workers: int) -> None:
     """Run the gateway that CONFIG describes."""
-    parts = vet(load(config, os.environ))
+    parts = build_components(load(config, os.environ))
     log = sys.stdout.fileno()
     if workers > 1:
         serve_workers(parts, workers, log=log)
@@ -66,7 +66,7 @@ def serve(config: Path, workers: int) -> None:
 @CONFIG
 def check(config: Path) -> None:
     """Say everything that is wrong with CONFIG and its environment; listen to nothing."""
-    parts = vet(load(config, os.environ))
+    parts = build_components(load(config, os.environ))
     click.echo(f"{config}: good; {len(parts.listings)} endpoint(s), {len(parts.issuers)} issuer(s)")
 
 
@@ -114,17 +114,19 @@ def token(
 @click.option("--app", help="With --config: owner/alias of the endpoint.")
 def handle(handle: str, config: Path | None, issuer: str | None, subject: str | None, app: str | None) -> None:
     """Show what is inside a job HANDLE, and with a configuration whether it is a given caller's."""
-    told = {"upstream_id": upstream_id_of(handle)}
+    told = {"upstream_id": parse_upstream_id(handle)}
     if config is not None:
         if issuer is None or subject is None or app is None:
             raise click.UsageError("--config takes --issuer, --subject and --app")
-        told["owner"] = _ownership(vet(load(config, os.environ)).handles, handle, caller_key(issuer, subject), app)
+        told["owner"] = _ownership(
+            build_components(load(config, os.environ)).handles, handle, caller_key(issuer, subject), app
+        )
     click.echo(json.dumps(told))
 
 
-def _ownership(handles: Handles, handle: str, owner: str, app: str) -> str:
+def _ownership(handles: JobHandles, handle: str, owner: str, app: str) -> str:
     try:
-        handles.open(handle, owner=owner, app=app)
+        handles.verify(handle, owner=owner, app=app)
     except JobNotFound:
         return "somebody else, or another app, or forged"
     return "this caller"
@@ -138,13 +140,13 @@ def _ownership(handles: Handles, handle: str, owner: str, app: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 def usage(config: Path, by: By, since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Who spent what: reservations, spending, refunds and unsettled outcomes. Users appear as their digests."""
-    parts = vet(load(config, os.environ))
+    parts = build_components(load(config, os.environ))
     today = datetime.now(UTC).date()
     first = since.date() if since else today.replace(day=1)
     rows: list[dict[str, Json]] = []
 
     async def read() -> None:
-        ledger = ledger_of(parts)
+        ledger = build_ledger(parts)
         lines = await ledger.report(since=first, until=until.date() if until else today)
         rows.extend(summed(lines, by))
         await ledger.aclose()

@@ -27,7 +27,7 @@
         ├── ValidationFailed      422   schema or policy, in fal's detail[{loc, msg, type}] shape
         ├── RateLimited           429   a short window or the jobs in flight; Retry-After
         ├── HeadTooLarge          431
-        ├── Defect                500   a fault of ours, logged where it happened
+        ├── InternalError         500   a fault of ours, logged where it happened
         ├── RunFailed             500   the model, or fal around it, failed a run for certain; clients do not replay it
         ├── UpstreamFailed        502   a GET that failed upstream; safe to replay
         ├── Unavailable           503   certainly not done; safe to replay; Retry-After
@@ -275,7 +275,7 @@ class HeadTooLarge(Refusal):
     detail = "Request header fields too large"
 
 
-class Defect(Refusal):
+class InternalError(Refusal):
     """The listener's word where the application ended without one."""
 
     status = 500

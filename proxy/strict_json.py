@@ -28,7 +28,7 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
     Integers are exact at any size; no number is longer than 300 characters. *max_nodes* bounds the values in the text,
     *max_depth* their nesting; both are decided before any value is built. Raises MalformedJson, never anything else.
     """
-    _weigh(raw, max_depth, max_nodes)
+    _check_size(raw, max_depth, max_nodes)
     try:
         value: Json = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as exc:
@@ -48,7 +48,7 @@ def dump(value: Json) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
-def _weigh(raw: bytes, max_depth: int, max_nodes: int) -> None:
+def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
     # A value is the first of the text, or of a `[` or `{`, or follows a `,`; what strings hold only adds to the count.
     opens = raw.count(b"[") + raw.count(b"{")
     if opens <= max_depth and opens + raw.count(b",") < max_nodes:

@@ -11,25 +11,25 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Scope
 
-from proxy.app.asgi import Front
-from proxy.app.openapi import describe
-from proxy.app.pages import create_metrics, create_site
-from proxy.app.playground import showcase
-from proxy.app.setup.components import Parts
-from proxy.app.setup.ledgers import ledger_of, local_of
-from proxy.app.setup.upstream_clients import bounds_of, stream_upstreams_of, upstreams_of
-from proxy.app.setup.webhooks import WebhookLine, webhook_line
+from proxy.app.asgi import AsgiApp
+from proxy.app.openapi import openapi_document
+from proxy.app.pages import create_metrics, create_pages
+from proxy.app.playground import playground_routes
+from proxy.app.setup.components import Components
+from proxy.app.setup.ledgers import build_ledger, build_local_ledger
+from proxy.app.setup.upstream_clients import build_clients, build_stream_clients, build_stream_limits
+from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
 from proxy.auth.authenticator import Authenticator, Caller
-from proxy.auth.authorization import Ownership
-from proxy.billing.reservations import Spending
-from proxy.billing.usage_report import usage_of
+from proxy.auth.authorization import Authorization
+from proxy.billing.reservations import Accounting
+from proxy.billing.usage_report import format_usage
 from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
 from proxy.fal_api.operations import Surface
 from proxy.gateway.gateway import Gateway
-from proxy.gateway.idempotency import Replays
-from proxy.gateway.job_responses import JobAnswers
-from proxy.gateway.stream_slots import Streams
+from proxy.gateway.idempotency import IdempotencyKeys
+from proxy.gateway.job_responses import JobResponses
+from proxy.gateway.stream_slots import StreamRegistry
 from proxy.http.client_address import client_address
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
@@ -37,10 +37,10 @@ from proxy.http.request_body import BodyBudget
 from proxy.payload.policy import Policy
 from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.ratelimit.rate_limiter import RateLimiter
-from proxy.ratelimit.redis_sliding_window import RedisWindows
-from proxy.ratelimit.sliding_window import MemoryWindows, Windows
+from proxy.ratelimit.redis_sliding_window import RedisWindowStore
+from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
 from proxy.strict_json import Json
-from proxy.telemetry.json_log import Journal
+from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream import relay
 from proxy.upstream.relay import Deadlines, Relay
@@ -57,7 +57,9 @@ class Application:
     *upstream* takes the place of the HTTP clients that *parts* describe.
     """
 
-    def __init__(self, parts: Parts, journal: Journal, *, upstream: relay.Upstream | None = None) -> None:
+    def __init__(
+        self, parts: Components, journal: JsonLogWriter, *, upstream: relay.UpstreamClient | None = None
+    ) -> None:
         server = parts.config.server
         self.draining = False
         self._lost_settlements = 0
@@ -69,23 +71,23 @@ class Application:
         self._trusted = server.trusted_proxies
         self._forwarded_header = server.forwarded_header.encode("ascii")
         self._public_url = f"{server.public_origin}{server.prefix}"
-        self._upstreams = upstreams_of(parts) if upstream is None else dict.fromkeys(Surface, upstream)
-        self._stream_upstreams = stream_upstreams_of(parts) if upstream is None else self._upstreams
-        self._streams = Streams(bounds_of(parts), clock=time.time)
-        self._telemetry = self._make_telemetry(journal)
-        self._ledger = ledger_of(parts)
-        self._spending = self._make_spending()
+        self._upstreams = build_clients(parts) if upstream is None else dict.fromkeys(Surface, upstream)
+        self._stream_upstreams = build_stream_clients(parts) if upstream is None else self._upstreams
+        self._streams = StreamRegistry(build_stream_limits(parts), clock=time.time)
+        self._telemetry = self._build_telemetry(journal)
+        self._ledger = build_ledger(parts)
+        self._spending = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
-        self._webhooks = self._webhook_line(journal)
-        self.public: ASGIApp = Front(
-            gateway=self._gateway(),
-            site=create_site(
+        self._webhooks = self._build_webhooks(journal)
+        self.public: ASGIApp = AsgiApp(
+            gateway=self._build_gateway(),
+            site=create_pages(
                 prefix=server.prefix,
                 readiness=self._readiness,
                 describe=self._describe,
                 usage=self._usage,
                 lifespan=self._lifespan,
-                pages=showcase(parts.config, self._reader),
+                pages=playground_routes(parts.config, self._reader),
             ),
             prefix=server.prefix,
             allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
@@ -96,7 +98,7 @@ class Application:
         )
         self.metrics: ASGIApp = create_metrics(self._telemetry.exposition)
 
-    def _make_telemetry(self, journal: Journal) -> Telemetry:
+    def _build_telemetry(self, journal: JsonLogWriter) -> Telemetry:
         telemetry = Telemetry(journal, CollectorRegistry())
         telemetry.gauge(
             "upstream_active",
@@ -118,9 +120,9 @@ class Application:
             telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
         return telemetry
 
-    def refused_early(self, error_type: str) -> None:
+    def count_early_rejection(self, error_type: str) -> None:
         """Counts what the listener turned away before there was a request to log."""
-        self._telemetry.refused_early(error_type)
+        self._telemetry.count_early_rejection(error_type)
 
     async def warnings(self) -> tuple[str, ...]:
         """What the operator should see to outside of the configuration. Takes no longer than a call of the store."""
@@ -133,19 +135,19 @@ class Application:
         """Those that were paid for have *grace* seconds to come to their end."""
         self._streams.drain(grace)
 
-    def _clients(self) -> tuple[relay.Upstream, ...]:
+    def _clients(self) -> tuple[relay.UpstreamClient, ...]:
         return (*self._upstreams.values(), *self._stream_upstreams.values())
 
-    def _gateway(self) -> Gateway:
+    def _build_gateway(self) -> Gateway:
         parts, fal = self._parts, self._parts.config.fal
         return Gateway(
             authenticator=self._authenticator,
             cookie=self._cookie,
             failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
-            ownership=Ownership(parts.listings, parts.handles),
+            ownership=Authorization(parts.listings, parts.handles),
             policy=self._policy,
-            issues=parts.openings.issues,
-            replays=Replays(self._ledger, parts.keeping, clock=time.time, away=self._settlement_lost),
+            issues=parts.rest_actions.issues,
+            replays=IdempotencyKeys(self._ledger, parts.idempotency, clock=time.time, away=self._settlement_lost),
             spending=self._spending,
             relay=Relay(
                 self._upstreams,
@@ -154,7 +156,7 @@ class Application:
                 deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
                 streams=self._stream_upstreams,
             ),
-            answers=JobAnswers(self._public_url),
+            answers=JobResponses(self._public_url),
             streams=self._streams,
             max_body=parts.config.server.max_body_bytes,
             body_budget=self._body_budget,
@@ -162,8 +164,8 @@ class Application:
             callback_urls=None if self._webhooks is None else self._webhooks.urls,
         )
 
-    def _webhook_line(self, journal: Journal) -> WebhookLine | None:
-        return webhook_line(
+    def _build_webhooks(self, journal: JsonLogWriter) -> WebhookComponents | None:
+        return build_webhooks(
             self._parts,
             ledger=self._ledger,
             spending=self._spending,
@@ -172,19 +174,19 @@ class Application:
             away=self._settlement_lost,
         )
 
-    def _make_spending(self) -> Spending:
+    def _build_accounting(self) -> Accounting:
         parts = self._parts
-        windows: Windows = MemoryWindows(parts.rules, time.monotonic)
+        windows: WindowStore = MemoryWindowStore(parts.rules, time.monotonic)
         if parts.store is not None:
-            windows = RedisWindows(parts.store)
-        return Spending(
+            windows = RedisWindowStore(parts.store)
+        return Accounting(
             RateLimiter(parts.rules, windows, time.monotonic),
             self._ledger,
-            local=local_of(parts, self._ledger),
+            local=build_local_ledger(parts, self._ledger),
             budgets=parts.budgets,
             in_flight=parts.in_flight,
             prices=parts.prices,
-            terms=parts.terms,
+            terms=parts.settlement_policy,
             clock=time.time,
             away=self._settlement_lost,
         )
@@ -199,13 +201,13 @@ class Application:
     def _describe(self, fields: Fields) -> Json:
         self._reader(fields)
         cookie = None if self._cookie is None else self._cookie.name.decode("ascii")
-        return describe(self._parts.listings, self._policy, public_url=self._public_url, cookie=cookie)
+        return openapi_document(self._parts.listings, self._policy, public_url=self._public_url, cookie=cookie)
 
     async def _usage(self, fields: Fields) -> Json:
         """What this caller has left, through all that is listed. Raises as `identify` does, and StoreAway."""
         caller = self._reader(fields)
-        standings = await self._spending.standings(caller, tuple(listing.endpoint for listing in self._parts.listings))
-        return usage_of(standings)
+        standings = await self._spending.allowances(caller, tuple(listing.endpoint for listing in self._parts.listings))
+        return format_usage(standings)
 
     def _reader(self, fields: Fields) -> Caller:
         """Who reads one of the site's own pages; all of them are for GET."""

@@ -8,24 +8,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.errors import CLOSE, ClientGone, Refusal
 from proxy.gateway.gateway import Gateway
-from proxy.gateway.streaming_response import Streamed
+from proxy.gateway.streaming_response import StreamingResponse
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
 from proxy.http.request import Request
-from proxy.http.request_checks import guard
-from proxy.http.response import PROTECTIVE, Answer, refused
+from proxy.http.request_checks import check_request
+from proxy.http.response import PROTECTIVE, Response, error_response
 from proxy.http.server.exchange import EXCHANGE
 from proxy.telemetry.access_record import AccessRecord
 from proxy.telemetry.metrics import Telemetry
 from proxy.webhooks.callback_url import ROUTE as CALLBACK_ROUTE
-from proxy.webhooks.receiver import Callbacks
+from proxy.webhooks.receiver import WebhookReceiver
 
 # The routes below the prefix that are the gateway's; all else, and all outside the prefix, is the site's.
 _GATEWAY_ROUTES = (b"/proxy", b"/queue/", b"/run/", b"/storage/", b"/tokens")
 _CLIENT_GONE = 499  # nginx's name for it; never on the wire, the caller has left
 
 
-class Front:
+class AsgiApp:
     """*address_of* gives the client's address of a scope, trusted proxies accounted for."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Front:
         address_of: Callable[[Scope], str],
         cors: Cors,
         telemetry: Telemetry,
-        callbacks: Callbacks | None = None,
+        callbacks: WebhookReceiver | None = None,
     ) -> None:
         self._gateway = gateway
         self._callbacks = callbacks
@@ -61,30 +61,30 @@ class Front:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> None:
         try:
-            named = guard(scope, allowed_hosts=self._allowed_hosts)
-            answer: Answer | Streamed | None = self._cors.preflight(scope["method"], scope["headers"])
+            named = check_request(scope, allowed_hosts=self._allowed_hosts)
+            answer: Response | StreamingResponse | None = self._cors.preflight(scope["method"], scope["headers"])
             if answer is None:
                 answer = await self._answer(scope, named, receive, send, record)
         except Refusal as refusal:
-            record.refused(refusal)
-            answer = refused(refusal)
+            record.record_refusal(refusal)
+            answer = error_response(refusal)
         except ClientGone:
             record.status = _CLIENT_GONE
             return
         except Exception as error:  # noqa: BLE001 the last resort: a defect must answer, be logged once, and end nothing
-            record.failed(error)
+            record.record_failure(error)
             answer = _INTERNAL
         if answer is not None:
             record.status = answer.status
             cors = self._cors.fields(scope["headers"])
-            if isinstance(answer, Streamed):
+            if isinstance(answer, StreamingResponse):
                 await _stream(answer, record, cors, receive, send)
             else:
                 await _send(answer, record, cors, scope, send)
 
     async def _answer(
         self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive, send: Send, record: AccessRecord
-    ) -> Answer | Streamed | None:
+    ) -> Response | StreamingResponse | None:
         """The gateway's answer, or None where the site has answered by itself."""
         path: bytes = scope["raw_path"]
         if path.startswith(self._prefix):
@@ -108,10 +108,10 @@ class Front:
         )
 
 
-_INTERNAL = Answer(500, b'{"detail":"Internal error","message":"Internal error","error_type":"internal_error"}')
+_INTERNAL = Response(500, b'{"detail":"Internal error","message":"Internal error","error_type":"internal_error"}')
 
 
-async def _send(answer: Answer, record: AccessRecord, cors: Fields, scope: Scope, send: Send) -> None:
+async def _send(answer: Response, record: AccessRecord, cors: Fields, scope: Scope, send: Send) -> None:
     """In one write where our own listener carries the request, else by ASGI's two messages."""
     record.response_bytes = len(answer.body)
     request_id = record.request_id.encode("ascii")
@@ -125,7 +125,7 @@ async def _send(answer: Answer, record: AccessRecord, cors: Fields, scope: Scope
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _stream(answer: Streamed, record: AccessRecord, cors: Fields, receive: Receive, send: Send) -> None:
+async def _stream(answer: StreamingResponse, record: AccessRecord, cors: Fields, receive: Receive, send: Send) -> None:
     """To return before the end of an answer is to have its connection cut."""
     if await answer.deliver(receive, send, record, cors):
         await send({"type": "http.response.body", "body": b""})

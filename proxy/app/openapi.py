@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from proxy import __version__
 from proxy.auth.authorization import Listing
-from proxy.fal_api.endpoint_ids import app_of
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import ACTIONS, REST, Action
 from proxy.payload.policy import Policy
 from proxy.strict_json import Json
@@ -24,7 +24,9 @@ _FOLLOW_UPS = {
 }
 
 
-def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str, cookie: str | None = None) -> Json:
+def openapi_document(
+    listings: Iterable[Listing], policy: Policy, *, public_url: str, cookie: str | None = None
+) -> Json:
     """OpenAPI 3.1: the paths of path mode below *public_url*; their schemas stand by themselves, without references.
 
     *cookie* is the name of the one that may bring a session too.
@@ -37,7 +39,7 @@ def describe(listings: Iterable[Listing], policy: Policy, *, public_url: str, co
         for action in sorted(listing.actions & _STARTS.keys()):
             paths[_STARTS[action].format(endpoint=listing.endpoint)] = {"post": _start(listing, policy, action)}
         for action in sorted(listing.actions & _FOLLOW_UPS.keys()):
-            path = f"/queue/{app_of(listing.endpoint)}/requests/{{request_id}}{_FOLLOW_UPS[action]}"
+            path = f"/queue/{app_id(listing.endpoint)}/requests/{{request_id}}{_FOLLOW_UPS[action]}"
             paths[path] = {_method(action): _follow_up(listing, policy, action)}
         for action, path in REST.values():
             if action in listing.actions:
@@ -85,7 +87,7 @@ def _follow_up(listing: Listing, policy: Policy, action: Action) -> Json:
     elif action is Action.STATUS_STREAM:
         answer = {"description": "An event for each change", "content": _EVENTS}
     return {
-        "operationId": f"{action.value} {app_of(listing.endpoint)}",
+        "operationId": f"{action.value} {app_id(listing.endpoint)}",
         "parameters": [{"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}],
         "responses": {"200": answer, **_REFUSALS},
     }

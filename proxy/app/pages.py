@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from proxy.errors import MethodNotAllowed, NotFound, Refusal
 from proxy.http.fields import Fields
-from proxy.http.response import PROTECTIVE, refused
+from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
@@ -25,7 +25,7 @@ Describe = Callable[[Fields], Json]
 Usage = Callable[[Fields], Awaitable[Json]]
 
 
-def create_site(
+def create_pages(
     *,
     prefix: str,
     readiness: Readiness,
@@ -72,7 +72,7 @@ def _json(value: Json, status: int = 200) -> Response:
 async def _refusal(_: Request, error: Exception) -> Response:
     if not isinstance(error, Refusal):
         raise error
-    answer = refused(error)
+    answer = error_response(error)
     response = Response(answer.body, answer.status, media_type="application/json")
     response.raw_headers.extend(answer.headers)
     return response

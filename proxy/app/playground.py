@@ -74,11 +74,11 @@ FILES: Mapping[str, tuple[str, str, str]] = {
 Reader = Callable[[Fields], Caller]
 
 
-def showcase(config: Config, reader: Reader) -> Iterable[Route]:
+def playground_routes(config: Config, reader: Reader) -> Iterable[Route]:
     """The playground's routes, none where it is off. Its files are read here, once; raises OSError without them."""
     if not config.playground.enabled:
         return
-    policy = policy_of(config.playground)
+    policy = content_security_policy(config.playground)
     for path, (name, media_type, kept) in FILES.items():
         yield Route(path, _file((PAGES / name).read_bytes(), media_type, kept, policy), methods=["GET"])
 
@@ -106,7 +106,7 @@ def _user(reader: Reader, fields: Fields) -> str | None:
         return None
 
 
-def policy_of(playground: Playground) -> str:
+def content_security_policy(playground: Playground) -> str:
     """The Content-Security-Policy: the page's own files, and the configured hosts for what they are named for."""
     return "; ".join(
         [

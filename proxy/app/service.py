@@ -16,12 +16,12 @@ import uvloop
 from starlette.types import ASGIApp
 
 from proxy.app.application import Application
-from proxy.app.setup.components import Parts
+from proxy.app.setup.components import Components
 from proxy.errors import ConfigError, Problem
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 from proxy.http.server.supervisor import supervise
-from proxy.telemetry.json_log import Journal
+from proxy.telemetry.json_log import JsonLogWriter
 
 # Over the deadline, so that no submit or run under way is cut by our own stopping.
 _GRACE_OVER_DEADLINE = 2.0
@@ -34,20 +34,20 @@ class Service:
     *around* may put another application in front of the public one.
     """
 
-    def __init__(self, parts: Parts, *, log: int, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> None:
+    def __init__(self, parts: Components, *, log: int, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> None:
         server = parts.config.server
         self._config = parts.config
-        self._journal = Journal(log, secrets=[parts.fal_key, parts.fal_key.rpartition(":")[2]])
+        self._journal = JsonLogWriter(log, secrets=[parts.fal_key, parts.fal_key.rpartition(":")[2]])
         self._application = Application(parts, self._journal)
-        self._public = Listener(
+        self._public = HttpServer(
             around(self._application.public),
             limits=replace(ListenerLimits(), per_address=server.max_connections_per_address),
             trusted=server.trusted_proxies,
             lifespan="on",
             always=_transport_security(server.hsts_seconds),
-            report=self._application.refused_early,
+            report=self._application.count_early_rejection,
         )
-        self._admin = Listener(self._application.metrics)
+        self._admin = HttpServer(self._application.metrics)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -94,7 +94,7 @@ def _told(address: tuple[str, int]) -> str:
     return ":".join(map(str, address))
 
 
-async def serve(parts: Parts, *, log: int, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
+async def serve(parts: Components, *, log: int, sock: socket.socket | None = None, admin_offset: int = 0) -> None:
     """Returns after SIGTERM or SIGINT. *admin_offset* is added to the admin port: each worker has its own metrics."""
     _take_descriptors()
     service = Service(parts, log=log)
@@ -105,7 +105,7 @@ async def serve(parts: Parts, *, log: int, sock: socket.socket | None = None, ad
     await service.stop(drain=parts.config.server.drain_seconds)
 
 
-def serve_workers(parts: Parts, count: int, *, log: int) -> None:
+def serve_workers(parts: Components, count: int, *, log: int) -> None:
     """As `serve`, in *count* processes on one socket. Raises ConfigError where they could not share their counts."""
     config = parts.config
     apart = [name for name, kind in (("store", config.store.kind), ("ledger", config.ledger.kind)) if kind != "redis"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from types import MappingProxyType
 
-from proxy.auth.jws import MAX_TOKEN, Jws, parse
+from proxy.auth.jws import MAX_TOKEN, Jws, parse_jws
 from proxy.auth.keys import HMAC, VerificationKey
-from proxy.auth.subjects import caller_key, subject_of
+from proxy.auth.subjects import caller_key, parse_subject
 from proxy.errors import BadRequest, Unauthenticated
 from proxy.strict_json import Json
 
@@ -101,9 +101,9 @@ class Authenticator:
         self, headers: Sequence[tuple[bytes, bytes]], *, before_verifying: Callable[[], None] = lambda: None
     ) -> Caller:
         """As `holder`, of *headers* with names in lower case. Raises BadRequest, too, where there are several."""
-        return self.holder(_authorization(headers), before_verifying=before_verifying)
+        return self.authenticate(_authorization(headers), before_verifying=before_verifying)
 
-    def holder(self, authorization: bytes | None, *, before_verifying: Callable[[], None]) -> Caller:
+    def authenticate(self, authorization: bytes | None, *, before_verifying: Callable[[], None]) -> Caller:
         """The caller of that field's value.
 
         *before_verifying* is called where a token is not known yet, and may raise to spare its cryptography. Raises
@@ -122,14 +122,14 @@ class Authenticator:
             self._remember(digest, session)
         return session.caller
 
-    def holds_until(self, caller: Caller) -> float:
+    def session_expiry(self, caller: Caller) -> float:
         """When *caller*'s session is over, its issuer's leeway included; seconds since the epoch."""
         return caller.expires + self._issuers[caller.issuer].leeway
 
     def _verify(self, token: bytes, now: float) -> _Session:
         if b":" in token:
             raise Unauthenticated(reason="a fal key where a session token belongs")
-        jws = parse(token)
+        jws = parse_jws(token)
         name = jws.claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
@@ -186,7 +186,7 @@ def _session(issuer: Issuer, claims: Mapping[str, Json], now: float) -> _Session
     audience = claims.get("aud")
     if issuer.audience not in (_strings(audience) or (audience,)):
         raise Unauthenticated(reason="aud does not name this service")
-    subject = subject_of(claims)
+    subject = parse_subject(claims)
     caller = Caller(
         issuer=issuer.issuer,
         subject=subject,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy.auth.authenticator import Caller
-from proxy.auth.job_handles import Handles
+from proxy.auth.job_handles import JobHandles
 from proxy.errors import Forbidden
-from proxy.fal_api.endpoint_ids import app_of
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Target
 
 
@@ -33,8 +33,8 @@ class Grant(NamedTuple):
     upstream_id: str | None
 
 
-class Ownership:
-    def __init__(self, listings: Iterable[Listing], handles: Handles) -> None:
+class Authorization:
+    def __init__(self, listings: Iterable[Listing], handles: JobHandles) -> None:
         self._handles = handles
         self._listings: dict[str, list[Listing]] = {}
         # Follow-ups come addressed to the app alone, so they are open where any listed endpoint of the app opens them.
@@ -42,7 +42,7 @@ class Ownership:
         for listing in listings:
             self._listings[listing.endpoint] = [listing]
             if listing.endpoint not in WITHOUT_ENDPOINT.values():
-                self._apps.setdefault(app_of(listing.endpoint), []).append(listing)
+                self._apps.setdefault(app_id(listing.endpoint), []).append(listing)
 
     def authorize(self, caller: Caller, target: Target) -> Grant:
         """Raises Forbidden (endpoint, action or scope not granted) and JobNotFound."""
@@ -57,14 +57,14 @@ class Ownership:
             raise Forbidden("The session's scope does not cover this", error_type="insufficient_scope")
         return Grant(caller, target, self._job(caller, target))
 
-    def seal(self, grant: Grant, upstream_id: str) -> str:
+    def sign_handle(self, grant: Grant, upstream_id: str) -> str:
         """The handle of a job just submitted under *grant*. Raises ValueError on an id that is not one."""
-        return self._handles.seal(upstream_id, owner=grant.caller.key, app=grant.target.app)
+        return self._handles.sign(upstream_id, owner=grant.caller.key, app=grant.target.app)
 
     def _job(self, caller: Caller, target: Target) -> str | None:
         if target.handle is None:
             return None
-        return self._handles.open(target.handle, owner=caller.key, app=target.app)
+        return self._handles.verify(target.handle, owner=caller.key, app=target.app)
 
 
 def _not_offered(action: Action) -> Forbidden:

@@ -14,35 +14,35 @@ from functools import lru_cache
 
 from proxy.errors import JobNotFound
 
-MIN_SECRET = 32  # bytes; RFC 2104 section 3: not less than the hash's output
+MIN_SECRET_BYTES = 32  # bytes; RFC 2104 section 3: not less than the hash's output
 _MAC_SIZE = (
     18  # 144 bits, over the 128 asked of an unguessable id, and base64 without spare bits: one spelling a handle
 )
-REMEMBERED = 16_384  # proved handles, some 500 bytes each
+CACHE_SIZE = 16_384  # proved handles, some 500 bytes each
 _DOMAIN = b"fal-auth-proxy job handle 1"
 _UPSTREAM_ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 _HANDLE = re.compile(rf"({_UPSTREAM_ID})\.([A-Za-z0-9_-]{{{_MAC_SIZE * 4 // 3}}})", re.ASCII)
 _ID = re.compile(_UPSTREAM_ID, re.ASCII)
 
 
-class Handles:
+class JobHandles:
     """*secrets*: the first seals, all open, so a secret rotates by being put in front of the old one."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        if not secrets or any(len(secret) < MIN_SECRET for secret in secrets):
-            raise ValueError(f"a handle secret needs at least {MIN_SECRET} bytes")
+        if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
+            raise ValueError(f"a handle secret needs at least {MIN_SECRET_BYTES} bytes")
         # Keyed once: the pads of RFC 2104 cost as much as the message.
         self._macs = tuple(hmac.new(secret, digestmod="sha256") for secret in secrets)
         # A job is asked for many times. Only what was proved is remembered: a refusal raises each time.
-        self._proved = lru_cache(maxsize=REMEMBERED)(self._prove)
+        self._proved = lru_cache(maxsize=CACHE_SIZE)(self._prove)
 
-    def seal(self, upstream_id: str, *, owner: str, app: str) -> str:
+    def sign(self, upstream_id: str, *, owner: str, app: str) -> str:
         """Raises ValueError where fal's id is not of the form ids have: such an id could not be addressed again."""
         if _ID.fullmatch(upstream_id) is None:
             raise ValueError("the upstream id is malformed")
         return f"{upstream_id}.{_mac(self._macs[0], upstream_id, owner, app)}"
 
-    def open(self, handle: str, *, owner: str, app: str) -> str:
+    def verify(self, handle: str, *, owner: str, app: str) -> str:
         """The upstream id. Raises JobNotFound for foreign, unknown and malformed handles, after the same work."""
         return self._proved(handle, owner, app)
 
@@ -55,7 +55,7 @@ class Handles:
         return upstream_id
 
 
-def upstream_id_of(handle: str) -> str:
+def parse_upstream_id(handle: str) -> str:
     """What is written inside, unproved: for the operator's eyes. Raises ValueError where it is no handle."""
     if (parts := _HANDLE.fullmatch(handle)) is None:
         raise ValueError("not a job handle")

@@ -54,7 +54,7 @@ class Jwks(Generic[KeyT]):
             raise Unavailable(error_type="keys_unavailable", reason=f"no key set could be had from {self._url}")
         return self._keys
 
-    async def renewed(self) -> tuple[KeyT, ...]:
+    async def refresh(self) -> tuple[KeyT, ...]:
         """For when no key fits: there may be new ones. At most one look in SPACING seconds, however many ask."""
         await self._look_again()
         return self._keys

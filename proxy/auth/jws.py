@@ -16,7 +16,7 @@ from proxy.strict_json import Json
 MAX_TOKEN = 8 * 1024  # bytes; what common servers take for one header line
 MAX_TEXT = 256  # characters of alg, kid and typ
 
-MEMORABLE = 512  # bytes of a header segment whose reading is remembered
+MAX_CACHED_KEY_BYTES = 512  # bytes of a header segment whose reading is remembered
 
 _MAX_DEPTH = 16
 
@@ -41,7 +41,7 @@ class Jws:
     signature: bytes
 
 
-def parse(token: bytes) -> Jws:
+def parse_jws(token: bytes) -> Jws:
     """The parts of *token*, at most 8 KiB. Raises Unauthenticated, never anything else."""
     if len(token) > MAX_TOKEN:
         raise Unauthenticated(reason="the token is too long")
@@ -49,7 +49,9 @@ def parse(token: bytes) -> Jws:
     if len(segments) != 3:
         raise Unauthenticated(reason="the token has not three segments")
     # All tokens of an issuer begin alike.
-    algorithm, kid, media_type = (_header_remembered if len(segments[0]) <= MEMORABLE else _header)(segments[0])
+    algorithm, kid, media_type = (_header_remembered if len(segments[0]) <= MAX_CACHED_KEY_BYTES else _header)(
+        segments[0]
+    )
     return Jws(
         algorithm=algorithm,
         kid=kid,

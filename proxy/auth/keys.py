@@ -25,7 +25,7 @@ from proxy.strict_json import Json
 HMAC = "HS256"
 ALGORITHMS: Mapping[str, Algorithm] = {name: get_algorithm_by_name(name) for name in (HMAC, "RS256", "ES256", "EdDSA")}
 
-MIN_SECRET = 32  # bytes; RFC 7518 section 3.2: not less than the hash's output
+MIN_SECRET_BYTES = 32  # bytes; RFC 7518 section 3.2: not less than the hash's output
 
 _PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -110,9 +110,9 @@ def hmac_key(secret: bytes, kid: str | None = None, *, forbidden: Iterable[bytes
 
     Raises ValueError saying what is wrong with *secret*, without quoting it.
     """
-    if len(secret) < MIN_SECRET:
-        raise ValueError(f"the secret has {len(secret)} bytes, not the {MIN_SECRET} or more that HS256 needs")
-    if any(secret in other or (len(other) >= MIN_SECRET and other in secret) for other in forbidden):
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"the secret has {len(secret)} bytes, not the {MIN_SECRET_BYTES} or more that HS256 needs")
+    if any(secret in other or (len(other) >= MIN_SECRET_BYTES and other in secret) for other in forbidden):
         raise ValueError("the secret is also used for something else; give sessions a secret of their own")
     if _resembles_a_key(secret):
         raise ValueError("the secret looks like a key file, a JWK or a token; give the key to RS256, ES256 or EdDSA")
@@ -140,7 +140,7 @@ def public_key(algorithm: str, material: bytes, kid: str | None = None) -> Verif
 def _weakness(secret: bytes) -> str | None:
     if len(set(secret)) < _MIN_VARIETY or any(secret[n:] == secret[:-n] for n in range(1, len(secret) // 2 + 1)):
         return "repeats itself"
-    if len(_PADDING.sub(b"", secret)) < MIN_SECRET:
+    if len(_PADDING.sub(b"", secret)) < MIN_SECRET_BYTES:
         return "is a short one with padding"
     if _UUID.fullmatch(secret.strip()):
         return "is a UUID, which is an identifier"

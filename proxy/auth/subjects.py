@@ -18,7 +18,7 @@ _INVISIBLE = re.compile(
 )
 
 
-def subject_of(claims: Mapping[str, Json]) -> str:
+def parse_subject(claims: Mapping[str, Json]) -> str:
     """Raises Unauthenticated."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:

@@ -11,16 +11,16 @@ from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from proxy.auth.authenticator import Caller
-from proxy.billing.ledger.interface import Charge, Seat, WhenAway
+from proxy.billing.ledger.interface import Charge, InFlightSlot, OnStoreError
 from proxy.billing.ledger.money import Micros
 from proxy.fal_api.operations import WITHOUT_ENDPOINT
 
-SLICES = 24  # parts of a rolling window; what is spent is forgotten up to one part late, never early
+ROLLING_BUCKETS = 24  # parts of a rolling window; what is spent is forgotten up to one part late, never early
 Mode = Literal["enforce", "observe"]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class WindowState:
     """*current* is the bucket charged now, *counted* all that count against the limit, itself included.
 
     *renews_at* is when something that is counted now no longer is (unix seconds), *ttl* how long the current bucket
@@ -33,18 +33,18 @@ class Span:
     ttl: float
 
 
-class Window(Protocol):
-    def span(self, now: float) -> Span: ...
+class BudgetWindow(Protocol):
+    def state(self, now: float) -> WindowState: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class CalendarWindow:
     """A day or a month of a time zone, from midnight to midnight of its wall clocks."""
 
     period: Literal["day", "month"]
     zone: ZoneInfo
 
-    def span(self, now: float) -> Span:
+    def state(self, now: float) -> WindowState:
         local = datetime.fromtimestamp(now, self.zone)
         start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if self.period == "month":
@@ -54,21 +54,21 @@ class Calendar:
             end = start + timedelta(days=1)
         renews_at = end.astimezone(UTC).timestamp()
         bucket = start.year * 10_000 + start.month * 100 + start.day
-        return Span(bucket, (bucket,), renews_at, renews_at - now)
+        return WindowState(bucket, (bucket,), renews_at, renews_at - now)
 
 
 @dataclass(frozen=True, slots=True)
-class Rolling:
+class RollingWindow:
     """The last *hours* hours, whenever one looks."""
 
     hours: int
 
-    def span(self, now: float) -> Span:
-        length = self.hours * 3600 / SLICES
+    def state(self, now: float) -> WindowState:
+        length = self.hours * 3600 / ROLLING_BUCKETS
         current = math.floor(now / length)
         # One more than fills the window, so that no true window of *hours* ever holds more than is counted.
-        counted = tuple(range(current - SLICES, current + 1))
-        return Span(current, counted, (current + 1) * length, (SLICES + 2) * length)
+        counted = tuple(range(current - ROLLING_BUCKETS, current + 1))
+        return WindowState(current, counted, (current + 1) * length, (ROLLING_BUCKETS + 2) * length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +82,18 @@ class Budget:
 
     name: str
     per: Literal["user", "claim", "endpoint", "global"]
-    window: Window
+    window: BudgetWindow
     limit: Micros | None
     claim: str | None = None
     tiers: Mapping[str, Micros] = field(default_factory=dict)
     tier_claim: str | None = None
     endpoints: frozenset[str] = frozenset()
     mode: Mode = "enforce"
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
 
 
 @dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlightLimit:
     """So many unfinished jobs for each user or for all; a job nobody hears of frees its seat after *lease* seconds."""
 
     name: str
@@ -102,7 +102,7 @@ class InFlight:
     lease: float
     endpoints: frozenset[str] = frozenset()
     mode: Mode = "enforce"
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
 
 
 def charges(budgets: Iterable[Budget], caller: Caller, endpoint: str, now: float) -> tuple[Charge, ...]:
@@ -110,22 +110,22 @@ def charges(budgets: Iterable[Budget], caller: Caller, endpoint: str, now: float
     return tuple(_charge(budget, caller, endpoint, now) for budget in budgets if _covers(budget, endpoint))
 
 
-def seats(in_flight: Iterable[InFlight], caller: Caller, endpoint: str) -> tuple[Seat, ...]:
+def slots(in_flight: Iterable[InFlightLimit], caller: Caller, endpoint: str) -> tuple[InFlightSlot, ...]:
     return tuple(
-        Seat(
+        InFlightSlot(
             name=rule.name,
             account=f"{rule.name}:{caller.key if rule.per == 'user' else 'all'}",
             limit=rule.limit,
             lease=rule.lease,
             enforce=rule.mode == "enforce",
-            when_away=rule.when_away,
+            on_store_error=rule.on_store_error,
         )
         for rule in in_flight
         if _covers(rule, endpoint)
     )
 
 
-def _covers(rule: Budget | InFlight, endpoint: str) -> bool:
+def _covers(rule: Budget | InFlightLimit, endpoint: str) -> bool:
     return endpoint in rule.endpoints if rule.endpoints else endpoint not in _NAMED_ONLY
 
 
@@ -133,7 +133,7 @@ _NAMED_ONLY = frozenset(WITHOUT_ENDPOINT.values())
 
 
 def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge:
-    span = budget.window.span(now)
+    span = budget.window.state(now)
     return Charge(
         budget=budget.name,
         account=f"{budget.name}:{_subject(budget, caller, endpoint)}",
@@ -143,7 +143,7 @@ def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge
         renews_at=span.renews_at,
         ttl=span.ttl,
         enforce=budget.mode == "enforce",
-        when_away=budget.when_away,
+        on_store_error=budget.on_store_error,
         endpoint=endpoint if budget.per == "endpoint" else None,
     )
 

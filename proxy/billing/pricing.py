@@ -47,7 +47,7 @@ class Price:
         for sample in _samples(schema):
             self._check(sample)
 
-    def of(self, value: Mapping[str, Json]) -> Micros:
+    def evaluate(self, value: Mapping[str, Json]) -> Micros:
         """Rounded up. Raises ValidationFailed where this one payload has no price: it is refused, never free."""
         try:
             return self._evaluate(value)

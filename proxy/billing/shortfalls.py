@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from proxy.billing.ledger.interface import Shortfall
+from proxy.billing.ledger.interface import LimitExceeded
 from proxy.billing.ledger.money import MICRO
 from proxy.errors import BudgetExceeded, RateLimited, Refusal
 
 
-def refusal_of(shortfall: Shortfall) -> Refusal:
+def limit_exceeded_error(shortfall: LimitExceeded) -> Refusal:
     if shortfall.kind == "in-flight":
         return RateLimited(
             f"{shortfall.limit} jobs are in flight already ({shortfall.name})",

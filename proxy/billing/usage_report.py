@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
-from proxy.billing.ledger.interface import DayLine, Standing
+from proxy.billing.ledger.interface import AllowanceStatus, DailyUsage
 from proxy.billing.ledger.money import MICRO
 from proxy.billing.shortfalls import rfc3339
 from proxy.strict_json import Json
 
 By = Literal["user", "endpoint", "day"]
 
-_KEYS: dict[By, Callable[[DayLine], str]] = {
+_KEYS: dict[By, Callable[[DailyUsage], str]] = {
     "user": lambda line: line.caller,
     "endpoint": lambda line: line.endpoint,
     "day": lambda line: line.day.isoformat(),
@@ -21,7 +21,7 @@ _KEYS: dict[By, Callable[[DayLine], str]] = {
 _AMOUNTS = ("used", "reserved", "refunded", "unsettled", "overrun")
 
 
-def usage_of(standings: Iterable[Standing]) -> Json:
+def format_usage(standings: Iterable[AllowanceStatus]) -> Json:
     """`{"budgets": [{name, limit, used, reserved, left, renews_at}], "in_flight": [{name, limit, used, left}]}`.
 
     A budget that counts each endpoint for itself stands there once for each, with its `endpoint`.
@@ -48,7 +48,7 @@ def usage_of(standings: Iterable[Standing]) -> Json:
     return {"now": rfc3339(datetime.now(UTC).timestamp()), "budgets": budgets, "in_flight": in_flight}
 
 
-def summed(lines: Iterable[DayLine], by: By) -> list[dict[str, Json]]:
+def summed(lines: Iterable[DailyUsage], by: By) -> list[dict[str, Json]]:
     """One row for each user, endpoint or day, in order; amounts in the operator's units."""
     rows: dict[str, dict[str, int]] = {}
     for line in lines:

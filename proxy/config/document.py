@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, JsonValue, ValidationInfo, field_validator
 
-from proxy.billing.ledger.interface import WhenAway
+from proxy.billing.ledger.interface import OnStoreError
 from proxy.config.files import EndpointAction, Files, RealtimeSection, UploadsSection
 from proxy.config.section import Section
 from proxy.config.value_types import Mode, Name, Number, OriginText, Port, Rate, Seconds, Units, Zone
@@ -112,18 +112,18 @@ class CookieSection(Section):
 
     Without this table no cookie is looked at; with it one counts only where no Authorization field is sent. *origins*
     are further ones at which this service is reached. A name without `__Host-` or `__Secure-`, which anyone on the
-    network may set, takes *insecure_name*; only `__Host-` keeps other hosts of the domain from setting it.
+    network may set, takes *allow_insecure_name*; only `__Host-` keeps other hosts of the domain from setting it.
     """
 
-    insecure_name: bool = False
+    allow_insecure_name: bool = False
     name: str = Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
     origins: tuple[OriginText, ...] = ()
 
     @field_validator("name")
     @classmethod
     def _kept_from_neighbours(cls, name: str, info: ValidationInfo) -> str:
-        if not name.startswith(("__Host-", "__Secure-")) and not info.data.get("insecure_name"):
-            raise ValueError("must start with __Host- or __Secure-, or else insecure_name must be true")
+        if not name.startswith(("__Host-", "__Secure-")) and not info.data.get("allow_insecure_name"):
+            raise ValueError("must start with __Host- or __Secure-, or else allow_insecure_name must be true")
         return name
 
 
@@ -170,7 +170,7 @@ class BudgetSection(Section):
     tier_claim: str | None = None
     endpoints: tuple[str, ...] = ()
     mode: Mode = "enforce"
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
 
 
 class InFlightSection(Section):
@@ -182,7 +182,7 @@ class InFlightSection(Section):
     lease_seconds: float = Field(default=3600.0, ge=10, le=7 * 86_400)
     endpoints: tuple[str, ...] = ()
     mode: Mode = "enforce"
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
 
 
 class Limit(Section):
@@ -192,7 +192,7 @@ class Limit(Section):
     per: Literal["user", "address"]
     actions: tuple[Action, ...] = Field(min_length=1)
     rate: Rate
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
     mode: Mode = "enforce"
 
 
@@ -202,9 +202,11 @@ DEFAULT_LIMITS = (
     Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),
     Limit(name="run-user", per="user", actions=(Action.RUN, Action.RUN_STREAM), rate="30/minute"),
     Limit(name="run-address", per="address", actions=(Action.RUN, Action.RUN_STREAM), rate="120/minute"),
-    Limit(name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", when_away="local"),
-    Limit(name="stream-user", per="user", actions=(Action.STATUS_STREAM,), rate="60/minute", when_away="local"),
-    Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", when_away="local"),
+    Limit(
+        name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", on_store_error="local"
+    ),
+    Limit(name="stream-user", per="user", actions=(Action.STATUS_STREAM,), rate="60/minute", on_store_error="local"),
+    Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", on_store_error="local"),
     Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
     Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
 )

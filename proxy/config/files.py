@@ -74,7 +74,7 @@ class UploadsSection(Section):
     content_types: tuple[Annotated[str, AfterValidator(_upload_type)], ...] = Field(default=PICTURES, min_length=1)
     hosts: tuple[Annotated[str, AfterValidator(_upload_host)], ...] = ("fal.media", "*.fal.media")
     lifetime_seconds: int | None = Field(default=None, ge=1, le=MAX_SECONDS)
-    lifetime: Literal["cap", "force"] = "cap"
+    lifetime_mode: Literal["cap", "force"] = "cap"
     price: Units = 1.0
     scope: str | None = None
 

@@ -8,27 +8,27 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from proxy.config.section import Section
-from proxy.fal_api.webhook_url import host, receiver
+from proxy.fal_api.webhook_url import parse_receiver_url, parse_webhook_host
 from proxy.http.origin import Origin
 
 
 def _receiver(text: str) -> str:
-    origin, url = receiver(text)
+    origin, url = parse_receiver_url(text)
     Origin.parse(origin)
     return url
 
 
 class WebhooksSection(Section):
-    """What becomes of `fal_webhook`: "refuse" it, "allow" it to *hosts*, or "ours": fal calls us, we call the app.
+    """What becomes of `fal_webhook`: "refuse" it, "allow" it to *hosts*, or "gateway": fal calls us, we call the app.
 
-    In "ours" each finished job is posted to *url*, signed with the comma-separated `whsec_...` secrets in
+    In "gateway" each finished job is posted to *url*, signed with the comma-separated `whsec_...` secrets in
     *secrets_env* (docs/webhooks.md). *fal_user_id* is the account whose callbacks are believed. *keep_seconds*: a
     callback URL is good, and a delivery remembered, for so long. A delivery is tried *tries* times at once, then fal
     repeats its call. *concurrency* is the deliveries under way in one worker.
     """
 
-    mode: Literal["refuse", "allow", "ours"] = "refuse"
-    hosts: tuple[Annotated[str, AfterValidator(host)], ...] = ()
+    mode: Literal["refuse", "allow", "gateway"] = "refuse"
+    hosts: tuple[Annotated[str, AfterValidator(parse_webhook_host)], ...] = ()
     url: Annotated[str, AfterValidator(_receiver)] | None = None
     ca_file: Path | None = None
     secrets_env: str = "FAL_PROXY_WEBHOOK_SECRETS"

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from proxy.app.service import Service, stop_signal
-from proxy.app.setup.components import Parts, vet
+from proxy.app.setup.components import Components, build_components
 from proxy.auth.token_minting import mint
 from proxy.config.loader import read
-from proxy.demo.instructions import welcome
-from proxy.demo.login import SignIn, cookie_name
+from proxy.demo.instructions import demo_instructions
+from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 
@@ -57,7 +57,7 @@ async def sandbox(
     )
     # The sandbox stands in for a CDN too: one page may open many connections to it.
     limits = replace(ListenerLimits(), per_address=10_000, body_time=600.0)
-    listeners = [Listener(app, limits=limits) for app in (made.queue, made.run, made.rest, create_control(made))]
+    listeners = [HttpServer(app, limits=limits) for app in (made.queue, made.run, made.rest, create_control(made))]
     for listener, listening in zip(listeners, sockets, strict=True):
         await listener.start(sock=listening)
     try:
@@ -78,8 +78,10 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     listening = socket.create_server((HOST, port))
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
-        planned = plan(origin=origin, upstream=upstream, fal_key=fal_key)
-        service = Service(planned.parts, log=log, around=lambda app: SignIn(app, origin=origin, tokens=planned.tokens))
+        planned = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
+        service = Service(
+            planned.parts, log=log, around=lambda app: LoginApp(app, origin=origin, tokens=planned.tokens)
+        )
         await service.start(sock=listening)
         print(_for_scripts(planned, upstream) if as_json else _for_people(planned, upstream), flush=True)
         await stopping.wait()
@@ -111,11 +113,11 @@ def _for_scripts(planned: Demo, upstream: SandboxAddresses) -> str:
 class Demo:
     """A vetted configuration that nobody had to write, and a token for each of its users."""
 
-    parts: Parts
+    parts: Components
     tokens: Mapping[str, str]
 
 
-def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
+def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
     """*origin* is where the gateway will be reached, *upstream* the sandbox; all secrets are new each time."""
     session_secret = secrets.token_urlsafe(48)
     document = {
@@ -125,7 +127,7 @@ def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxi
         "sessions": [
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],
-        "cookie": {"name": cookie_name(origin), "insecure_name": origin.startswith("http:")},
+        "cookie": {"name": cookie_name(origin), "allow_insecure_name": origin.startswith("http:")},
         "endpoints": [{"id": ENDPOINT, "price": PRICE, "files": {"hosts": ["*", "uploads"]}}],
         "uploads": {},
         "budgets": [{"name": "today", "per": "user", "window": "day", "limit": ALLOWANCE}],
@@ -154,7 +156,7 @@ def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxi
         )
         for user in USERS
     }
-    return Demo(vet(read(document, environ, base=Path())), tokens)
+    return Demo(build_components(read(document, environ, base=Path())), tokens)
 
 
 def _for_people(planned: Demo, upstream: SandboxAddresses) -> str:
@@ -167,6 +169,8 @@ def _for_people(planned: Demo, upstream: SandboxAddresses) -> str:
             "",
             f"  Gateway   {server.public_origin}{server.prefix}",
             f"  Sandbox   {upstream.queue}   its knobs: {upstream.control}",
-            welcome(f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=planned.tokens["alice"]),
+            demo_instructions(
+                f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=planned.tokens["alice"]
+            ),
         ]
     )

@@ -11,7 +11,7 @@ PICTURE = (
 )
 
 
-def welcome(url: str, *, endpoint: str, token: str) -> str:
+def demo_instructions(url: str, *, endpoint: str, token: str) -> str:
     """*url* is the gateway's, prefix included."""
     return _TEXT.format(url=url, endpoint=endpoint, token=token, picture=PICTURE)
 

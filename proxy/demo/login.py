@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy.auth.session_cookie import same_origin
 from proxy.errors import BadRequest, ClientGone, MalformedJson, MethodNotAllowed, NotFound, Refusal
 from proxy.http.request_body import BodyBudget, json_content_type, read_body
-from proxy.http.request_checks import guard
-from proxy.http.response import Answer, refused
+from proxy.http.request_checks import check_request
+from proxy.http.response import Response, error_response
 from proxy.strict_json import parse
 
 _PATHS = b"/demo/"
@@ -19,7 +19,7 @@ _METHODS = ("GET", "POST", "DELETE")
 _MAX_BODY = 1024  # bytes
 
 
-class SignIn:
+class LoginApp:
     """ASGI: `/demo/users` and `/demo/session` are answered here, all else by *app*, which is the gateway.
 
     *origin* is where both are reached, *tokens* are the users' sessions.
@@ -41,7 +41,7 @@ class SignIn:
         try:
             answer = await self._answer(scope, receive)
         except Refusal as refusal:
-            answer = refused(refusal)
+            answer = error_response(refusal)
         except ClientGone:
             return
         fields = answer.wire_headers(b"demo")
@@ -50,11 +50,11 @@ class SignIn:
         await send({"type": "http.response.start", "status": answer.status, "headers": fields})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        named = guard(scope, methods=_METHODS)
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        named = check_request(scope, methods=_METHODS)
         match scope["raw_path"], scope["method"]:
             case b"/demo/users", "GET":
-                return Answer(200, orjson.dumps({"users": list(self._tokens)}))
+                return Response(200, orjson.dumps({"users": list(self._tokens)}))
             case b"/demo/session", "POST":
                 return await self._signed_in(scope, named, receive)
             case b"/demo/session", "DELETE":
@@ -64,7 +64,7 @@ class SignIn:
                 raise MethodNotAllowed(["GET"] if scope["raw_path"] == b"/demo/users" else ["POST", "DELETE"])
         raise NotFound()
 
-    async def _signed_in(self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive) -> Answer:
+    async def _signed_in(self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive) -> Response:
         same_origin("POST", scope["headers"], (self._origin,))
         json_content_type(named)
         with self._bodies.hold() as hold:
@@ -81,9 +81,9 @@ class SignIn:
             raise BadRequest(f"user must be one of {', '.join(self._tokens)}", error_type="unknown_user")
         return self._tokens[user]
 
-    def _cookie(self, more: str, *, token: str = "") -> Answer:
+    def _cookie(self, more: str, *, token: str = "") -> Response:
         cookie = f"{self._name}={token}{self._attributes}{more}"
-        return Answer(204, b"", ((b"set-cookie", cookie.encode("ascii")),))
+        return Response(204, b"", ((b"set-cookie", cookie.encode("ascii")),))
 
 
 def cookie_name(origin: str) -> str:

@@ -14,7 +14,7 @@ _SEGMENT = rb"(?!requests(?:/|\Z))[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 ENDPOINT = rb"/(?P<endpoint>%b(?:/%b){1,7}?)" % (_SEGMENT, _SEGMENT)
 
 
-def app_of(endpoint: str) -> str:
+def app_id(endpoint: str) -> str:
     """`owner/alias`, or `namespace/owner/alias`: what status, result and cancel are addressed to (fal clients agree).
 
     Raises BadRequest where a namespace is named but no app in it.

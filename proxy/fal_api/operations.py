@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from proxy.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, TargetNotFal
 from proxy.fal_api import webhook_url
-from proxy.fal_api.endpoint_ids import ENDPOINT, MAX_ENDPOINT, app_of
+from proxy.fal_api.endpoint_ids import ENDPOINT, MAX_ENDPOINT, app_id
 
 
 class Action(StrEnum):
@@ -111,7 +111,7 @@ _URL = re.compile(
 _ROUTE = re.compile(rb"/(?P<surface>queue|run)(?P<path>/.*)", re.DOTALL)
 _REST_ROUTES = (b"/storage/", b"/tokens/")
 NO_HOSTS: frozenset[str] = frozenset()
-MEMORABLE = 512  # bytes; what a request is resolved from, where the outcome is to be remembered
+MAX_CACHED_KEY_BYTES = 512  # bytes; what a request is resolved from, where the outcome is to be remembered
 
 
 def resolve(
@@ -124,7 +124,7 @@ def resolve(
     what `resolve_url` and `resolve_path` raise.
     """
     # A client asks for the same job again and again. What is refused raises each time and takes no room.
-    short = len(route) + len(query) + len(target_url or b"") <= MEMORABLE
+    short = len(route) + len(query) + len(target_url or b"") <= MAX_CACHED_KEY_BYTES
     return (_remembered if short else _resolve)(method, route, query, target_url, webhook_hosts)
 
 
@@ -183,7 +183,7 @@ def resolve_path(
     return Target(
         action=action,
         endpoint=endpoint,
-        app=app_of(endpoint),
+        app=app_id(endpoint),
         handle=None if job is None else job.decode("latin-1"),
         query=_query(action, query, webhook_hosts),
         surface=surface,
@@ -222,6 +222,6 @@ def _webhook(action: Action, value: bytes, hosts: frozenset[str]) -> str:
     if action is not Action.SUBMIT or not hosts:
         raise BadRequest("fal_webhook is not accepted here", error_type="webhook_refused")
     try:
-        return webhook_url.rebuilt(value, hosts)
+        return webhook_url.rebuild_webhook_url(value, hosts)
     except ValueError as error:
         raise BadRequest(f"fal_webhook is refused: {error}", error_type="webhook_refused") from error

@@ -25,7 +25,7 @@ _RECEIVER = re.compile(
 _VALUE = re.compile(rb"(?:[A-Za-z0-9._~:/?=@!$'()*,;-]|%[0-9A-Fa-f]{2})+")
 
 
-def rebuilt(value: bytes, hosts: Collection[str]) -> str:
+def rebuild_webhook_url(value: bytes, hosts: Collection[str]) -> str:
     """The value of `fal_webhook` for fal, percent-encoded, from a caller's raw *value*; *hosts* are those allowed.
 
     Decoded exactly once. Raises ValueError for anything else than a plain https URL on one of *hosts*.
@@ -41,14 +41,14 @@ def rebuilt(value: bytes, hosts: Collection[str]) -> str:
     return quote(f"https://{parts['host']}{parts['path'] or '/'}{parts['query']}", safe="")
 
 
-def host(text: str) -> str:
+def parse_webhook_host(text: str) -> str:
     """*text* itself, where it is a DNS name in lower case, without a port. Raises ValueError."""
     if len(text) > 253 or re.fullmatch(_NAME, text) is None:
         raise ValueError("must be a host name in lower case, without scheme, port or path, and no IP address")
     return text
 
 
-def receiver(text: str) -> tuple[str, str]:
+def parse_receiver_url(text: str) -> tuple[str, str]:
     """Origin of *text* and *text* itself: where the operator's app takes deliveries. Raises ValueError."""
     parts = _RECEIVER.fullmatch(text)
     if parts is None or len(text) > MAX_URL:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.auth.authorization import Grant
-from proxy.billing.reservations import Spending, Ticket
+from proxy.billing.reservations import Accounting, Reservation
 from proxy.errors import Refusal
 from proxy.http.fields import Fields
-from proxy.http.response import Answer
+from proxy.http.response import Response
 from proxy.payload.policy import Payload
 from proxy.telemetry.access_record import AccessRecord
-from proxy.upstream.job_end import Ending
-from proxy.upstream.outcomes import Outcome, outcome_of
+from proxy.upstream.job_end import JobEnd
+from proxy.upstream.outcomes import Outcome, refusal_outcome
 from proxy.upstream.relay import Relay
 
 
-class Issuing:
+class IssueCall:
     """Raises the refusals of `outcomes`, and what *checked* raises of what fal says."""
 
-    def __init__(self, relay: Relay, spending: Spending) -> None:
+    def __init__(self, relay: Relay, spending: Accounting) -> None:
         self._relay = relay
         self._spending = spending
 
@@ -28,21 +28,21 @@ class Issuing:
         grant: Grant,
         payload: Payload,
         chosen: Fields,
-        ticket: Ticket,
+        ticket: Reservation,
         record: AccessRecord,
         checked: Callable[[bytes], bytes],
-    ) -> Answer:
+    ) -> Response:
         try:
             with record.upstream_clock():
                 relayed = await self._relay.issue(grant, payload, chosen)
             said = checked(relayed.body) if relayed.outcome is Outcome.ACCEPTED else relayed.body
         except Refusal as refusal:
-            record.outcome = outcome_of(refusal)
-            await self._spending.settle(ticket, outcome_of(refusal))
+            record.outcome = refusal_outcome(refusal)
+            await self._spending.settle_submit(ticket, refusal_outcome(refusal))
             raise
         record.outcome = relayed.outcome
         if relayed.outcome is Outcome.ACCEPTED:
-            await self._spending.conclude(ticket, Ending())
+            await self._spending.settle_run(ticket, JobEnd())
         else:
-            await self._spending.settle(ticket, relayed.outcome)
-        return Answer(relayed.status, said, (*relayed.headers, *ticket.fields))
+            await self._spending.settle_submit(ticket, relayed.outcome)
+        return Response(relayed.status, said, (*relayed.headers, *ticket.fields))

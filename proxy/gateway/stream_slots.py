@@ -12,30 +12,30 @@ from enum import StrEnum
 from typing import TypeVar
 
 from proxy.errors import Overloaded, RateLimited, TransportError
-from proxy.upstream.body import Source
+from proxy.upstream.body import UpstreamBody
 
 T = TypeVar("T")
 
 _TICK = 0.002  # uvloop's clock counts milliseconds, so a timer can be one early
 
 
-class Ended(StrEnum):
+class EndReason(StrEnum):
     """Why a stream is over; the values are told to its caller and in the journal."""
 
     COMPLETED = "completed"
     FAL_ENDED = "fal-ended"
     FAL_BROKE = "fal-broke-off"
     FAL_SILENT = "fal-silent"
-    UNFIT = "unfit-to-pass-on"
+    UNFIT = "blocked"
     EXPIRED = "session-expired"
-    TOO_OLD = "too-old"
-    DRAINING = "service-stops"
+    TOO_OLD = "max-age"
+    DRAINING = "shutdown"
     LEFT = "caller-left"
-    STUCK = "caller-stuck"
+    STUCK = "client-stalled"
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class StreamLimits:
     """Of streams: how many, and in seconds how old, how long silent towards the caller, and how long fal may be."""
 
     per_user: int = 10
@@ -43,15 +43,15 @@ class Bounds:
     age: float = 3600.0
     heartbeat: float = 4.0  # fal's own is 15 s, but the Kotlin client gives up after 10 s
     idle: float = 90.0
-    parting: float = 2.0  # for the last bytes to a caller who reads slowly
+    final_flush: float = 2.0  # for the last bytes to a caller who reads slowly
 
 
-class Place:
+class StreamSlot:
     """One open stream. `read` until None; `ended` then says why. All times are the loop's."""
 
-    def __init__(self, bounds: Bounds, *, expires: float, paid: bool) -> None:
+    def __init__(self, bounds: StreamLimits, *, expires: float, paid: bool) -> None:
         now = asyncio.get_running_loop().time()
-        self.ended: Ended | None = None
+        self.ended: EndReason | None = None
         self.reason: str | None = None  # for the journal
         self.paid = paid
         self._bounds = bounds
@@ -59,10 +59,10 @@ class Place:
         self._waiting_since: float | None = None
         self._timeout: asyncio.Timeout | None = None
         self._slack = 0.0
-        self._until, self._why = now + bounds.age, Ended.TOO_OLD
-        self.end_by(expires, Ended.EXPIRED)
+        self._until, self._why = now + bounds.age, EndReason.TOO_OLD
+        self.set_deadline(expires, EndReason.EXPIRED)
 
-    def end_by(self, when: float, why: Ended) -> None:
+    def set_deadline(self, when: float, why: EndReason) -> None:
         """At *when*, where that is sooner than what was said before."""
         if when >= self._until:
             return
@@ -71,14 +71,14 @@ class Place:
         if timeout is not None and not timeout.expired():
             timeout.reschedule(min(when + self._slack, timeout.when() or math.inf))
 
-    def spoke(self) -> None:
+    def reset_heartbeat(self) -> None:
         """The caller was sent something, or nothing can be sent right now: the next heartbeat is due from here."""
         self._spoken = asyncio.get_running_loop().time()
 
-    def end(self, why: Ended, reason: str | None = None) -> None:
+    def end(self, why: EndReason, reason: str | None = None) -> None:
         self.ended, self.reason = self.ended or why, self.reason or reason
 
-    async def read(self, source: Source) -> bytes | None:
+    async def read(self, source: UpstreamBody) -> bytes | None:
         """The next content; b"" when a heartbeat is due, None at the end."""
         if self.ended is not None:
             return None
@@ -94,22 +94,22 @@ class Place:
         except TimeoutError:
             return self._due(asyncio.get_running_loop().time(), silent)
         except TransportError as error:
-            self.end(Ended.FAL_BROKE, str(error))
+            self.end(EndReason.FAL_BROKE, str(error))
             return None
         self._waiting_since = None
         if not chunk:
-            self.end(Ended.FAL_ENDED)
+            self.end(EndReason.FAL_ENDED)
             return None
         return chunk
 
-    async def sending(self, message: Awaitable[None]) -> bool:
+    async def send_within(self, message: Awaitable[None]) -> bool:
         """Awaits what the caller may be slow to take; False where that outlasts the stream."""
         now = asyncio.get_running_loop().time()
-        self._slack = self._bounds.parting
+        self._slack = self._bounds.final_flush
         try:
             await self._by(max(now, self._until) + self._slack, message)
         except TimeoutError:
-            self.ended = Ended.STUCK
+            self.ended = EndReason.STUCK
             return False
         finally:
             self._slack = 0.0
@@ -120,7 +120,7 @@ class Place:
             self.end(self._why)
             return None
         if now + _TICK >= silent:
-            self.end(Ended.FAL_SILENT)
+            self.end(EndReason.FAL_SILENT)
             return None
         return b""
 
@@ -132,21 +132,21 @@ class Place:
             self._timeout = None
 
 
-class Streams:
+class StreamRegistry:
     """The open streams of one worker. *clock* gives seconds since the epoch."""
 
-    def __init__(self, bounds: Bounds, *, clock: Callable[[], float]) -> None:
+    def __init__(self, bounds: StreamLimits, *, clock: Callable[[], float]) -> None:
         self._bounds = bounds
         self._clock = clock
         self._held: Counter[str] = Counter()
-        self._places: set[Place] = set()
+        self._places: set[StreamSlot] = set()
         self._draining = False
 
     def __len__(self) -> int:
         return len(self._places)
 
     @contextmanager
-    def place(self, caller: str, *, expires: float = math.inf, paid: bool) -> Iterator[Place]:
+    def acquire(self, caller: str, *, expires: float = math.inf, paid: bool) -> Iterator[StreamSlot]:
         """*caller* is their key, *expires* when their session ends; *paid* is a stream that money was spent on.
 
         Raises RateLimited where the caller has all they may, Overloaded where this worker has.
@@ -158,7 +158,7 @@ class Streams:
                 f"{self._bounds.per_user} streams are open already", retry_after=1, error_type="too_many_streams"
             )
         loop_time = asyncio.get_running_loop().time()
-        place = Place(self._bounds, expires=loop_time + expires - self._clock(), paid=paid)
+        place = StreamSlot(self._bounds, expires=loop_time + expires - self._clock(), paid=paid)
         self._held[caller] += 1
         self._places.add(place)
         try:
@@ -174,4 +174,4 @@ class Streams:
         self._draining = True
         now = asyncio.get_running_loop().time()
         for place in self._places:
-            place.end_by(now + (grace if place.paid else 0), Ended.DRAINING)
+            place.set_deadline(now + (grace if place.paid else 0), EndReason.DRAINING)

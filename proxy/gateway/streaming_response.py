@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from starlette.types import Receive, Send
 
 from proxy.errors import ClientGone
-from proxy.gateway.stream_slots import Ended, Place
+from proxy.gateway.stream_slots import EndReason, StreamSlot
 from proxy.http.response import PROTECTIVE
-from proxy.http.server.disconnect import Presence
+from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.telemetry.access_record import AccessRecord
 
 Fields = Sequence[tuple[bytes, bytes]]
@@ -19,11 +19,11 @@ Fields = Sequence[tuple[bytes, bytes]]
 # nginx, and whoever follows its word, would collect some of it before passing it on.
 _UNBUFFERED = (b"x-accel-buffering", b"no")
 
-WELL = frozenset(Ended) - {Ended.LEFT, Ended.STUCK}
+COMPLETED = frozenset(EndReason) - {EndReason.LEFT, EndReason.STUCK}
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
+class StreamingResponse:
     """*content* ends by itself and *place* says why; *held* is what to close then, and whatever else happens.
 
     Only after an end in *whole* is the answer completed; else the connection is cut, so that its reader can tell.
@@ -32,9 +32,9 @@ class Streamed:
     status: int
     headers: Fields
     content: AsyncGenerator[bytes, None]
-    place: Place
+    place: StreamSlot
     held: AsyncExitStack
-    whole: Collection[Ended] = WELL
+    complete_reasons: Collection[EndReason] = COMPLETED
 
     def wire_headers(self, request_id: bytes, extra: Fields = ()) -> list[tuple[bytes, bytes]]:
         """Complete response fields. Without a length the listener sends it in chunks."""
@@ -49,18 +49,18 @@ class Streamed:
         Each part is awaited before the next is asked for, so a caller who reads slowly slows fal down.
         """
         try:
-            async with self.held, aclosing(self.content), Presence(receive):
-                await self._pour(send, record, self.wire_headers(record.request_id.encode("ascii"), extra))
+            async with self.held, aclosing(self.content), CancelOnDisconnect(receive):
+                await self._send_chunks(send, record, self.wire_headers(record.request_id.encode("ascii"), extra))
         except ClientGone:
-            self.place.end(Ended.LEFT)
+            self.place.end(EndReason.LEFT)
         finally:
             record.ended, record.reason = self.place.ended, self.place.reason
-        return self.place.ended in self.whole
+        return self.place.ended in self.complete_reasons
 
-    async def _pour(self, send: Send, record: AccessRecord, fields: Fields) -> None:
+    async def _send_chunks(self, send: Send, record: AccessRecord, fields: Fields) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": fields})
         async for part in self.content:
-            if not await self.place.sending(send({"type": "http.response.body", "body": part, "more_body": True})):
+            if not await self.place.send_within(send({"type": "http.response.body", "body": part, "more_body": True})):
                 return
             record.response_bytes += len(part)
-            self.place.spoke()
+            self.place.reset_heartbeat()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from proxy.errors import Forbidden
 from proxy.http.fields import Fields, first
-from proxy.http.response import Answer
+from proxy.http.response import Response
 
 # What fal's clients send from a browser, whether or not it goes on to fal, and all that answers tell in fields.
 _ALLOW_HEADERS = (
@@ -33,7 +33,7 @@ class Cors:
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origin.encode("ascii") for origin in origins)
 
-    def preflight(self, method: str, fields: Fields) -> Answer | None:
+    def preflight(self, method: str, fields: Fields) -> Response | None:
         """The answer to a preflight, or None where the request is none. Raises Forbidden for an origin not listed."""
         if method != "OPTIONS" or first(fields, b"access-control-request-method") is None:
             return None
@@ -44,7 +44,7 @@ class Cors:
             (b"access-control-allow-headers", _ALLOW_HEADERS),
             (b"access-control-max-age", _MAX_AGE),
         )
-        return Answer(200, b"", allowed)
+        return Response(200, b"", allowed)
 
     def fields(self, fields: Fields) -> Fields:
         """What an answer to *fields* carries so that the page may read it: nothing for an origin not listed."""

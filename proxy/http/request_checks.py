@@ -17,7 +17,7 @@ _NO_PATH = "The request target must be a path, with or without a query"
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 # Fields that decide something. Of two, a proxy in front may have read the other one.
-_ONCE = frozenset(
+_SINGLETONS = frozenset(
     {
         b"host",
         b"content-length",
@@ -38,7 +38,7 @@ _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rb"(%b(?:\.%b)*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?" % (_LABEL, _LABEL))
 
 
-def guard(
+def check_request(
     scope: Scope, *, allowed_hosts: Collection[bytes] = frozenset(), methods: Sequence[str] = METHODS
 ) -> Mapping[bytes, bytes]:
     """The fields by name; of those that decide something there is one. Raises BadRequest, which ends the connection,
@@ -50,7 +50,7 @@ def guard(
     check_request_line(version, scope["raw_path"])
     if b"#" in scope["query_string"]:
         raise malformed(_NO_PATH)
-    found = _decisive(scope["headers"])
+    found = _singleton_fields(scope["headers"])
     if b"upgrade" in found:
         raise malformed(NO_UPGRADE)
     coding = found.get(b"transfer-encoding")
@@ -76,11 +76,11 @@ def malformed(detail: str) -> BadRequest:
     return BadRequest(detail, error_type="malformed_request", headers=[CLOSE])
 
 
-def _decisive(fields: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+def _singleton_fields(fields: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
     found = dict(fields)
     if len(found) < len(fields):
         names = [name for name, _ in fields]
-        for name in _ONCE.intersection(names):
+        for name in _SINGLETONS.intersection(names):
             if names.count(name) > 1:
                 raise malformed(f"The header {name.decode('ascii')} is given twice")
     return found

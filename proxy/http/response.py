@@ -27,7 +27,7 @@ _JSON = (b"content-type", b"application/json")
 _PROTECTIVE_LINES = b"".join([b"%b: %b\r\n" % field for field in (_JSON, *PROTECTIVE)])
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A whole response; *headers* lack only what `wire_headers` adds to every one."""
 
     status: int
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
         return fields
 
 
-def refused(refusal: Refusal) -> Answer:
+def error_response(refusal: Refusal) -> Response:
     """The answer to a refusal: `{"detail", "message", "error_type"}`.
 
     fal's clients read `detail` (a list makes a ValidationError); the JavaScript client shows only `message`.
@@ -57,7 +57,7 @@ def refused(refusal: Refusal) -> Answer:
     detail = refusal.detail
     message = detail if isinstance(detail, str) else "; ".join(map(_sentence, detail))
     body = {**refusal.facts, "detail": detail, "message": message, "error_type": refusal.error_type}
-    return Answer(refusal.status, orjson.dumps(body), refusal.headers)
+    return Response(refusal.status, orjson.dumps(body), refusal.headers)
 
 
 def _sentence(error: FieldError) -> str:

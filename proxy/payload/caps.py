@@ -14,29 +14,29 @@ _MEASURES = {"number": "maximum", "integer": "maximum", "string": "maxLength", "
 _NUMERAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
-class Uncappable(Exception):
+class CapError(Exception):
     """Why *limit* cannot hold for a field."""
 
 
-def capped(schema: dict[str, Json], limit: float) -> dict[str, Json]:
+def with_cap(schema: dict[str, Json], limit: float) -> dict[str, Json]:
     """*schema* made tighter, never looser: no number above *limit*, no string or list longer than it.
 
     Of choices that are numbers, or strings that spell one, those above *limit* are gone; null stays. Raises Uncappable
     where *limit* would bound only some of the values, or different things of them, or leave none.
     """
     measures: set[str] = set()
-    tighter = _tightened(schema, limit, measures)
+    tighter = _with_limit(schema, limit, measures)
     if len(measures) != 1:
-        raise Uncappable("the field is not always a number, always a string or always a list")
+        raise CapError("the field is not always a number, always a string or always a list")
     if jsonschema_rs.canonicalize(tighter).satisfiability() == Satisfiability.NO:
-        raise Uncappable("the schema accepts no value that small")
+        raise CapError("the schema accepts no value that small")
     return tighter
 
 
-def _tightened(schema: Json, limit: float, measures: set[str]) -> dict[str, Json]:
+def _with_limit(schema: Json, limit: float, measures: set[str]) -> dict[str, Json]:
     """*measures* takes down which keywords the limit went into."""
     if not isinstance(schema, dict):
-        raise Uncappable("the schema takes anything there")
+        raise CapError("the schema takes anything there")
     choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if isinstance(choices, list):
         measures.add("maximum")
@@ -44,7 +44,7 @@ def _tightened(schema: Json, limit: float, measures: set[str]) -> dict[str, Json
     branches = schema.get("anyOf", schema.get("oneOf"))
     if isinstance(branches, list) and "type" not in schema:
         keyword = "anyOf" if "anyOf" in schema else "oneOf"
-        return {**schema, keyword: [_tightened(branch, limit, measures) for branch in branches]}
+        return {**schema, keyword: [_with_limit(branch, limit, measures) for branch in branches]}
     return _bounded(schema, limit, measures)
 
 
@@ -55,9 +55,9 @@ def _bounded(schema: dict[str, Json], limit: float, measures: set[str]) -> dict[
         if name == "null":
             continue
         if (measure := _MEASURES.get(str(name))) is None:
-            raise Uncappable("the field is not always a number, a string or a list")
+            raise CapError("the field is not always a number, a string or a list")
         if measure != "maximum" and not (limit >= 0 and limit == int(limit)):
-            raise Uncappable("a number of characters or items must be a whole one")
+            raise CapError("a number of characters or items must be a whole one")
         present = schema.get(measure)
         least = min(present, limit) if isinstance(present, int | float) else limit
         tighter = {**tighter, measure: least if measure == "maximum" else int(least)}
@@ -70,4 +70,4 @@ def _amount(choice: Json) -> float:
         return choice
     if isinstance(choice, str) and _NUMERAL.fullmatch(choice):
         return float(choice)
-    raise Uncappable("not every choice of the field is a number")
+    raise CapError("not every choice of the field is a number")

@@ -57,7 +57,7 @@ def file_name(name: str, content_type: str) -> str:
     return f"{stem or 'file'}.{extension.lower()}"
 
 
-def fault(name: str) -> str | None:
+def extension_problem(name: str) -> str | None:
     """What is wrong with *name*, for whoever wrote it; None where `file_name` can do with it."""
     if _PATH_CHARACTERS.search(name) or not name.strip(". "):
         return "Input should be the name of a file, not a path"

@@ -35,7 +35,7 @@ NOT_LISTED = "The host of this URL is not one that is accepted here"
 
 
 @dataclass(frozen=True, slots=True)
-class Hosts:
+class HostAllowlist:
     """*names* exactly, every name below *domains* (`.fal.media`), and with *anywhere* each that is public.
 
     *local* is one plain-http origin that is let through as it stands (`http://127.0.0.1:9002`): the sandbox's own.
@@ -43,22 +43,22 @@ class Hosts:
 
     names: frozenset[str] = frozenset()
     domains: tuple[str, ...] = ()
-    anywhere: bool = False
-    local: str | None = None
+    any_public: bool = False
+    loopback_origin: str | None = None
 
     @classmethod
-    def of(cls, patterns: Iterable[str], *, local: str | None = None) -> Self:
+    def from_patterns(cls, patterns: Iterable[str], *, local: str | None = None) -> Self:
         """From what `host_pattern` lets through."""
         listed = set(patterns)
         domains = sorted(pattern[1:] for pattern in listed if pattern.startswith("*."))
         return cls(
             names=frozenset(pattern for pattern in listed if "*" not in pattern),
             domains=tuple(domains),
-            anywhere="*" in listed,
-            local=local,
+            any_public="*" in listed,
+            loopback_origin=local,
         )
 
-    def fault(self, url: str) -> str | None:
+    def problem(self, url: str) -> str | None:
         """What is wrong with *url*, for whoever wrote it; None where nothing is."""
         match = _URL.fullmatch(url)
         if match is None:
@@ -66,12 +66,12 @@ class Hosts:
         host = match["host"].lower()
         if len(url) > MAX_URL or not is_public(host):
             return NOT_PUBLIC
-        return None if self.anywhere or host in self.names or host.endswith(self.domains) else NOT_LISTED
+        return None if self.any_public or host in self.names or host.endswith(self.domains) else NOT_LISTED
 
     def _is_local(self, url: str) -> bool:
-        if self.local is None or not url.startswith(self.local) or len(url) > MAX_URL:
+        if self.loopback_origin is None or not url.startswith(self.loopback_origin) or len(url) > MAX_URL:
             return False
-        return _LOCAL_REST.fullmatch(url, len(self.local)) is not None
+        return _LOCAL_REST.fullmatch(url, len(self.loopback_origin)) is not None
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from enum import Enum
 
 from proxy.errors import FieldError
 from proxy.payload.error_messages import field_error
-from proxy.payload.host_allowlist import Hosts
+from proxy.payload.host_allowlist import HostAllowlist
 from proxy.payload.validator import MAX_VIOLATIONS
 from proxy.strict_json import Json
 
@@ -31,7 +31,7 @@ _URL_FORMATS = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"}
 
 
 _PLAIN_TYPES = frozenset({"string", "number", "integer", "boolean", "null"})
-_ANYWHERE = Hosts(anywhere=True)
+_ANYWHERE = HostAllowlist(any_public=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class FileRules:
     *fields*: names of further members that name files.
     """
 
-    hosts: Hosts = _ANYWHERE
+    hosts: HostAllowlist = _ANYWHERE
     media_types: frozenset[str] = frozenset(PICTURES)
     max_bytes: int = MAX_BYTES
     fields: frozenset[str] = frozenset()
@@ -94,7 +94,7 @@ class Inputs:
             return None
         if value[:5].lower() == "data:":
             return self._data_fault(value)
-        fault = self._rules.hosts.fault(value)
+        fault = self._rules.hosts.problem(value)
         return None if fault is None else ("url_not_accepted", fault)
 
     def _data_fault(self, uri: str) -> tuple[str, str] | None:

@@ -24,7 +24,7 @@ class Lifecycle:
     seconds: int | None = None
     mode: Literal["cap", "force"] = "cap"
 
-    def chosen(self, fields: Fields) -> Fields:
+    def forwarded_headers(self, fields: Fields) -> Fields:
         """The field that goes to fal, if any; *fields* are the caller's.
 
         Raises BadRequest for one that is not `{"expiration_duration_seconds": n}`: an `initial_acl` is not offered, and

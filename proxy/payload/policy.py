@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxy.auth.authorization import Grant
 from proxy.errors import BadRequest, ConfigError, FieldError, MalformedJson, Problem, ValidationFailed
-from proxy.payload.caps import Uncappable, capped
+from proxy.payload.caps import CapError, with_cap
 from proxy.payload.error_messages import field_error
 from proxy.payload.input_files import FileRules, Inputs
 from proxy.payload.schema_file import Schema
@@ -16,7 +16,7 @@ from proxy.strict_json import Json, dump, parse
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class PayloadRules:
     """What an operator decides about single top-level fields of an endpoint's input.
 
     - *force*: the value sent whatever the caller says; the caller's own is dropped without a word.
@@ -53,12 +53,12 @@ class EndpointPolicy:
     """*effective* is the input schema as callers meet it, rules included: the one they are validated against."""
 
     def __init__(
-        self, endpoint: str, schema: Schema, rules: Rules | None = None, files: FileRules | None = None
+        self, endpoint: str, schema: Schema, rules: PayloadRules | None = None, files: FileRules | None = None
     ) -> None:
         """Raises ConfigError with every rule that does not go with *schema*, keyed `<endpoint>.<rule>.<field>`."""
         self.endpoint = endpoint
         self.output = schema.output
-        self._rules = rules or Rules()
+        self._rules = rules or PayloadRules()
         self.effective = _effective(endpoint, schema, self._rules)
         self._validator = Validator(self.effective)
         self._inputs = Inputs(files or FileRules(), self.effective)
@@ -70,7 +70,7 @@ class EndpointPolicy:
 
         An empty body counts as `{}`: fal's JavaScript client sends one for a call without input.
         """
-        value = parsed(body)
+        value = parse_payload(body)
         errors: list[FieldError] = []
         if isinstance(value, dict):
             errors = self._apply(value) + self._inputs.violations(value)
@@ -109,7 +109,7 @@ class Policy:
 _FORBIDDEN = ("extra_forbidden", "This field is not accepted here")
 
 
-def parsed(body: bytes) -> Json:
+def parse_payload(body: bytes) -> Json:
     """The value of a request's body, `{}` for none. Raises BadRequest where it is not strict JSON."""
     if not body:
         return {}
@@ -127,7 +127,7 @@ class _Unfit(Exception):
     """Why a rule does not go with the schema of its field."""
 
 
-def _effective(endpoint: str, schema: Schema, rules: Rules) -> dict[str, Json]:
+def _effective(endpoint: str, schema: Schema, rules: PayloadRules) -> dict[str, Json]:
     fields = schema.fields()
     problems: list[Problem] = []
     for rule, name in rules.named():
@@ -149,7 +149,9 @@ def _effective(endpoint: str, schema: Schema, rules: Rules) -> dict[str, Json]:
     return effective
 
 
-def _changed(schema: Schema, rules: Rules, rule: str, name: str, node: dict[str, Json] | None) -> dict[str, Json]:
+def _changed(
+    schema: Schema, rules: PayloadRules, rule: str, name: str, node: dict[str, Json] | None
+) -> dict[str, Json]:
     if node is None:
         raise _Unfit(f"is not a field of {schema.source}")
     others = {other for other, named in rules.named() if named == name} - {rule}
@@ -189,8 +191,8 @@ def _capped(node: dict[str, Json], limit: float, *, default_given: bool) -> dict
     if isinstance(limit, bool) or not _is_json(limit):
         raise _Unfit("is not a number")
     try:
-        tighter = capped(node, limit)
-    except Uncappable as exc:
+        tighter = with_cap(node, limit)
+    except CapError as exc:
         raise _Unfit(f"cannot be capped: {exc}") from exc
     # Where the caller leaves the field out the model takes its own default, which must not go over the cap.
     if not default_given and "default" in node and _loses(node["default"], node, tighter):

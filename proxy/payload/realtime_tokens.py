@@ -12,10 +12,10 @@ import orjson
 
 from proxy.auth.authorization import Grant
 from proxy.errors import UpstreamFailed, ValidationFailed
-from proxy.fal_api.endpoint_ids import app_of
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import REALTIME
 from proxy.http.fields import Fields
-from proxy.payload.policy import Payload, parsed
+from proxy.payload.policy import Payload, parse_payload
 from proxy.payload.validator import Validator
 from proxy.strict_json import Json, dump
 
@@ -25,13 +25,13 @@ _TOKEN_MEMBERS = ("token", "detail")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:-]{8,8192}")
 
 
-class Realtime:
+class RealtimeTokens:
     """*apps* are endpoint ids; *max_seconds* is the longest life of a token, and of one that asks for none."""
 
     def __init__(self, apps: Iterable[str], *, max_seconds: int) -> None:
         listed = tuple(dict.fromkeys(apps))
         # The older mint names an app by its alias alone, the newer one by the path of its realtime endpoint.
-        aliases = tuple(dict.fromkeys(app_of(app).rpartition("/")[2] for app in listed))
+        aliases = tuple(dict.fromkeys(app_id(app).rpartition("/")[2] for app in listed))
         paths = tuple(f"{app}/realtime" for app in listed)
         self._max_seconds = max_seconds
         self._validators = {
@@ -42,7 +42,7 @@ class Realtime:
     def admit(self, grant: Grant, body: bytes) -> Payload:
         """Raises BadRequest and ValidationFailed. A longer life than allowed becomes the longest, as clients expect."""
         path = grant.target.path
-        value = parsed(body)
+        value = parse_payload(body)
         errors = self._validators[path].violations(value)
         if errors or not isinstance(value, dict):
             raise ValidationFailed(errors)
@@ -51,10 +51,10 @@ class Realtime:
         rebuilt: dict[str, Json] = {"allowed_apps": value["allowed_apps"], _SECONDS[path]: seconds}
         return Payload(REALTIME, rebuilt, dump(rebuilt))
 
-    def chosen(self, fields: Fields) -> Fields:
+    def forwarded_headers(self, fields: Fields) -> Fields:
         return ()
 
-    def checked(self, said: bytes) -> bytes:
+    def checked_response(self, said: bytes) -> bytes:
         """fal's answer, of which nothing but the token goes on. Raises UpstreamFailed where there is none."""
         told = orjson.loads(said)
         if isinstance(told, str) and _TOKEN.fullmatch(told):

@@ -66,16 +66,16 @@ class Schema:
         return [name for name in wanted if "default" not in fields.get(name, {})]
 
 
-def load(path: Path) -> Schema:
+def load_schema(path: Path) -> Schema:
     """Raises ConfigError, as `vet` does."""
     try:
         raw = path.read_bytes()
     except OSError as exc:
         raise ConfigError([Problem(str(path), f"cannot be read: {exc.strerror}")]) from exc
-    return vet(str(path), raw)
+    return check_schema(str(path), raw)
 
 
-def vet(source: str, raw: bytes) -> Schema:
+def check_schema(source: str, raw: bytes) -> Schema:
     """The schema in *raw*. Raises ConfigError with problems of the form `<source>: <JSON pointer>: <what is wrong>`."""
     try:
         return _vetted(source, raw)

@@ -14,10 +14,10 @@ from proxy.errors import UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import UPLOADS
 from proxy.http.fields import Fields
 from proxy.payload.error_messages import field_error
-from proxy.payload.file_names import MAX_NAME, fault, file_name
-from proxy.payload.host_allowlist import Hosts
+from proxy.payload.file_names import MAX_NAME, extension_problem, file_name
+from proxy.payload.host_allowlist import HostAllowlist
 from proxy.payload.lifecycle import Lifecycle
-from proxy.payload.policy import Payload, parsed
+from proxy.payload.policy import Payload, parse_payload
 from proxy.payload.validator import Validator
 from proxy.strict_json import Json, dump
 
@@ -25,34 +25,34 @@ from proxy.strict_json import Json, dump
 class Uploads:
     """*content_types* are keys of `file_names.EXTENSIONS`, *hosts* where fal's answer may lead."""
 
-    def __init__(self, content_types: Iterable[str], *, hosts: Hosts, lifecycle: Lifecycle) -> None:
+    def __init__(self, content_types: Iterable[str], *, hosts: HostAllowlist, lifecycle: Lifecycle) -> None:
         self._hosts = hosts
         self._lifecycle = lifecycle
         self._validator = Validator(_schema(content_types))
 
     def admit(self, grant: Grant, body: bytes) -> Payload:
         """`{"content_type", "file_name"}`, the name made anew. Raises BadRequest and ValidationFailed."""
-        value = parsed(body)
+        value = parse_payload(body)
         errors = self._validator.violations(value)
         if errors or not isinstance(value, dict):
             raise ValidationFailed(errors)
         content_type, name = str(value["content_type"]), str(value["file_name"])
-        if (wrong := fault(name)) is not None:
+        if (wrong := extension_problem(name)) is not None:
             raise ValidationFailed([field_error(["file_name"], "value_error", wrong)])
         rebuilt: dict[str, Json] = {"content_type": content_type, "file_name": file_name(name, content_type)}
         return Payload(UPLOADS, rebuilt, dump(rebuilt))
 
-    def chosen(self, fields: Fields) -> Fields:
+    def forwarded_headers(self, fields: Fields) -> Fields:
         """What of the caller's *fields* goes on to fal. Raises BadRequest."""
-        return self._lifecycle.chosen(fields)
+        return self._lifecycle.forwarded_headers(fields)
 
-    def checked(self, said: bytes) -> bytes:
+    def checked_response(self, said: bytes) -> bytes:
         """fal's answer, of which nothing but the two URLs goes on. Raises UpstreamFailed where one leads elsewhere."""
         told = orjson.loads(said)
         answer: dict[str, Json] = {}
         for name in ("upload_url", "file_url"):
             url = told.get(name) if isinstance(told, dict) else None
-            if not isinstance(url, str) or self._hosts.fault(url) is not None:
+            if not isinstance(url, str) or self._hosts.problem(url) is not None:
                 # The URL is a credential, so the log hears only which one it was.
                 raise UpstreamFailed(reason=f"fal answered an upload with an {name} outside uploads.hosts")
             answer[name] = url

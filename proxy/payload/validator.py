@@ -15,7 +15,7 @@ MAX_VIOLATIONS = 50
 
 # A verdict on the largest body takes milliseconds. An explanation takes about 15 us for each value and alternative
 # (anyOf, oneOf) that fails, all of it before the first error is out, so it is only given of this many.
-EFFORT = 4096
+MAX_ERROR_WORK = 4096
 _FEW_ALTERNATIVES = 16
 _STRING_UNIT = 16 * 1024
 
@@ -25,7 +25,7 @@ _TOO_LARGE = ("value_error", "Input does not fit its schema; it is too large to 
 class Validator:
     """One compiled JSON Schema (draft 2020-12). Patterns run in linear time and nothing is ever fetched."""
 
-    def __init__(self, schema: Mapping[str, Json] | bool, *, effort: int = EFFORT) -> None:
+    def __init__(self, schema: Mapping[str, Json] | bool, *, effort: int = MAX_ERROR_WORK) -> None:
         """*effort*: how many values, times the alternatives in *schema*, an explanation may look at.
 
         Raises jsonschema_rs.ValidationError where *schema* is not one, or has a pattern beyond a linear engine.
@@ -40,11 +40,11 @@ class Validator:
         """Every error of *value*, at most 50; of a field that is too large to look through, only that it has one."""
         if self._compiled.is_valid(value):
             return []
-        if _weight(value, self._effort) > self._effort:
-            return self._roughly(value)[:MAX_VIOLATIONS]
+        if _value_count(value, self._effort) > self._effort:
+            return self._coarse_errors(value)[:MAX_VIOLATIONS]
         return list(islice(explain(self._compiled.iter_errors(value), value), MAX_VIOLATIONS))
 
-    def _roughly(self, value: Json) -> list[FieldError]:
+    def _coarse_errors(self, value: Json) -> list[FieldError]:
         if not isinstance(value, dict):
             return [field_error([], *_TOO_LARGE)]
         small = _small_part(value, self._effort)
@@ -86,7 +86,7 @@ def _small_part(value: dict[str, Json], limit: int) -> dict[str, Json]:
     """The members of *value*, in its order, that weigh no more than *limit* together."""
     small: dict[str, Json] = {}
     for name, item in value.items():
-        weight = _weight(item, limit)
+        weight = _value_count(item, limit)
         if weight <= limit:
             small[name] = item
             limit -= weight
@@ -95,7 +95,7 @@ def _small_part(value: dict[str, Json], limit: int) -> dict[str, Json]:
     return small
 
 
-def _weight(value: Json, limit: int) -> int:
+def _value_count(value: Json, limit: int) -> int:
     """How many values *value* holds, a string counting again for each 16 KiB. Counting stops just over *limit*."""
     weight, waiting = 0, [value]
     while waiting and weight <= limit:

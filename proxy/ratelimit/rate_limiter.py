@@ -14,20 +14,20 @@ import limits
 from proxy.errors import RateLimited, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.http.client_address import address_key
-from proxy.ratelimit.sliding_window import Bound, Claim, MemoryWindows, Standing, Windows
+from proxy.ratelimit.sliding_window import MemoryWindowStore, RateLimit, Remaining, WindowHit, WindowStore
 
 
 @dataclass(frozen=True, slots=True)
-class Rule(Bound):
+class RateRule(RateLimit):
     """At most *amount* requests for any of *actions* in any *seconds*, counted for each caller or client address.
 
-    *when_away* says what happens while a shared store does not answer: "deny" refuses (503), "local" counts in this
-    process alone, "allow" lets the request pass this rule. In *mode* "observe" it only reports what it would refuse.
+    *on_store_error* says what happens while a shared store does not answer: "deny" refuses (503), "local" counts
+    in this process alone, "allow" lets the request pass this rule. In *mode* "observe" it only reports what it would refuse.
     """
 
     per: Literal["user", "address"]
     actions: frozenset[Action]
-    when_away: Literal["deny", "local", "allow"] = "deny"
+    on_store_error: Literal["deny", "local", "allow"] = "deny"
     mode: Literal["enforce", "observe"] = "enforce"
 
 
@@ -53,32 +53,32 @@ class Quota(NamedTuple):
     observed: tuple[str, ...] = ()
 
 
-class _Plan:
+class ActionLimits:
     """The rules for one action, with what can be written of their response fields beforehand."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[RateRule]) -> None:
         self.rules = tuple(rules)
         policy = ", ".join(f'"{rule.name}";q={rule.amount};w={rule.seconds}' for rule in self.rules)
         self._policy = (b"ratelimit-policy", policy.encode())
         self._standing = ", ".join(f'"{rule.name}";r=%d;t=%d' for rule in self.rules).encode()
 
-    def claims(self, user: str, address: str) -> list[Claim]:
+    def hits(self, user: str, address: str) -> list[WindowHit]:
         place = address_key(address)
         return [(rule, user if rule.per == "user" else place) for rule in self.rules]
 
-    async def spend(self, body: Windows, user: str, address: str) -> Quota:
+    async def hit(self, body: WindowStore, user: str, address: str) -> Quota:
         """Raises RateLimited and StoreAway."""
-        return self.quota(*await body.take(self.claims(user, address))) if self.rules else Quota()
+        return self.quota(*await body.hit(self.hits(user, address))) if self.rules else Quota()
 
-    async def would_refuse(self, body: Windows, user: str, address: str) -> tuple[str, ...]:
+    async def would_refuse(self, body: WindowStore, user: str, address: str) -> tuple[str, ...]:
         """Names of the rules without room. A request is counted in all of them or in none. Raises StoreAway."""
         if not self.rules:
             return ()
-        admitted, standings = await body.take(self.claims(user, address))
+        admitted, standings = await body.hit(self.hits(user, address))
         full = [rule.name for rule, (left, _) in zip(self.rules, standings, strict=True) if not left]
         return () if admitted else tuple(full)
 
-    def quota(self, admitted: bool, standings: Sequence[Standing]) -> Quota:
+    def quota(self, admitted: bool, standings: Sequence[Remaining]) -> Quota:
         """The fields of draft-ietf-httpapi-ratelimit-headers-10; its `t` is when there will be more.
 
         Raises RateLimited.
@@ -102,19 +102,21 @@ class RateLimiter:
     Raises ValueError for two rules of one name.
     """
 
-    def __init__(self, rules: Sequence[Rule], body: Windows, clock: Callable[[], float]) -> None:
+    def __init__(self, rules: Sequence[RateRule], body: WindowStore, clock: Callable[[], float]) -> None:
         if len({rule.name for rule in rules}) < len(rules):
             raise ValueError("two rules have the same name")
         enforced = [rule for rule in rules if rule.mode == "enforce"]
-        local = [rule for rule in enforced if rule.when_away == "local"]
+        local = [rule for rule in enforced if rule.on_store_error == "local"]
         self._body = body
-        self._here = MemoryWindows(local, clock)
-        self._plans = _plans(enforced)
-        self._degraded = _plans(local)
-        self._watched = _plans(rule for rule in rules if rule.mode == "observe")
-        self._denied = frozenset(chain.from_iterable(rule.actions for rule in enforced if rule.when_away == "deny"))
+        self._here = MemoryWindowStore(local, clock)
+        self._plans = _limits_by_action(enforced)
+        self._degraded = _limits_by_action(local)
+        self._watched = _limits_by_action(rule for rule in rules if rule.mode == "observe")
+        self._denied = frozenset(
+            chain.from_iterable(rule.actions for rule in enforced if rule.on_store_error == "deny")
+        )
 
-    async def spend(self, action: Action, *, user: str, address: str) -> Quota:
+    async def hit(self, action: Action, *, user: str, address: str) -> Quota:
         """Counts one request of *user* (a caller's key) from *address* (IP text), or raises and counts nothing.
 
         Raises RateLimited, and StoreAway where a rule for *action* denies without its store.
@@ -122,22 +124,22 @@ class RateLimiter:
         plan = self._plans[action]
         watched = self._watched[action]
         try:
-            quota = await plan.spend(self._body, user, address)
+            quota = await plan.hit(self._body, user, address)
             observed = await watched.would_refuse(self._body, user, address) if watched.rules else ()
         except StoreAway:
             if action in self._denied:
                 raise
-            return await self._degraded[action].spend(self._here, user, address)
+            return await self._degraded[action].hit(self._here, user, address)
         return Quota(quota.headers, observed) if observed else quota
 
-    async def give_back(self, action: Action, *, user: str, address: str) -> None:
+    async def undo(self, action: Action, *, user: str, address: str) -> None:
         """Undoes one `spend` for a request that was refused further on, where the store can be reached."""
         plan = self._plans[action]
         if plan.rules:
             with suppress(StoreAway):
-                await self._body.give_back(plan.claims(user, address))
+                await self._body.undo(plan.hits(user, address))
 
 
-def _plans(rules: Iterable[Rule]) -> dict[Action, _Plan]:
+def _limits_by_action(rules: Iterable[RateRule]) -> dict[Action, ActionLimits]:
     listed = tuple(rules)
-    return {action: _Plan(rule for rule in listed if action in rule.actions) for action in Action}
+    return {action: ActionLimits(rule for rule in listed if action in rule.actions) for action in Action}

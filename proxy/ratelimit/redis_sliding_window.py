@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from proxy.errors import StoreAway
-from proxy.ratelimit.sliding_window import SLICES, Claim, Standing
+from proxy.ratelimit.sliding_window import SLICES, Remaining, WindowHit
 from proxy.storage.redis_client import RedisStore, Script
 
 # A window is stored as "slice:count slice:count ...", oldest first. Counts from further ahead than a window were
@@ -68,7 +68,7 @@ return 1
 """)
 
 
-class RedisWindows:
+class RedisWindowStore:
     """The windows that all workers share: one script call a request, however many bounds there are.
 
     All keys carry the hash tag `{limits}`, so in a Redis Cluster one node counts for everybody: one atomic step needs
@@ -80,7 +80,7 @@ class RedisWindows:
         self._store = store
         self._clock = clock
 
-    async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
+    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         args: list[int | str] = [int(self._clock() * 1000) if self._clock else ""]
         for bound, _ in claims:
             args += (bound.amount, bound.seconds * 1000 // SLICES)
@@ -90,11 +90,11 @@ class RedisWindows:
         admitted, *numbers = map(int, reply.split())
         return bool(admitted), list(zip(numbers[::2], numbers[1::2], strict=True))
 
-    async def give_back(self, claims: Sequence[Claim]) -> None:
+    async def undo(self, claims: Sequence[WindowHit]) -> None:
         await self._store.run(_GIVE_BACK, _keys(claims), [])
 
 
-def _keys(claims: Sequence[Claim]) -> list[str]:
+def _keys(claims: Sequence[WindowHit]) -> list[str]:
     return [
         f"{{limits}}:{bound.name}:{bound.seconds}:{hashlib.sha256(key.encode()).hexdigest()}" for bound, key in claims
     ]

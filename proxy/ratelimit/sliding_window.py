@@ -20,7 +20,7 @@ CAPACITY = 50_000  # windows kept in memory for one bound, some 350 bytes each
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class RateLimit:
     """At most *amount* in any *seconds*, under a *name* that is fit for response fields and store keys."""
 
     name: str
@@ -34,24 +34,24 @@ class Bound:
             raise ValueError(f"{self.name}: amount and seconds go from 1 to 10^9")
 
 
-Claim = tuple[Bound, str]  # a bound, and the key of the one whose window it is
-Standing = tuple[int, int]  # how many are left now, and whole seconds until there are more (0: nothing is used)
+WindowHit = tuple[RateLimit, str]  # a bound, and the key of the one whose window it is
+Remaining = tuple[int, int]  # how many are left now, and whole seconds until there are more (0: nothing is used)
 
 
-class Windows(Protocol):
+class WindowStore(Protocol):
     """Tests all claims and, if every one has room, counts one in each: a single atomic step.
 
     Answers whether it was counted, and each claim's standing after it; a claim that refused has none left.
     Raises StoreAway.
     """
 
-    async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]: ...
+    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]: ...
 
-    async def give_back(self, claims: Sequence[Claim]) -> None:
+    async def undo(self, claims: Sequence[WindowHit]) -> None:
         """Takes one request out of each claim's newest count. Raises StoreAway."""
 
 
-class Window:
+class SlidingWindow:
     """Counts of the last SLICES + 1 slices in a ring; slices of *length* ms are numbered from the clock's zero."""
 
     __slots__ = ("_ends", "_length", "_newest", "_ring", "_slot", "total")
@@ -82,7 +82,7 @@ class Window:
         if self.total == 1:
             self._ends = (self._newest + SLICES + 1) * self._length
 
-    def take_back(self) -> None:
+    def undo_hit(self) -> None:
         """Undoes one `add`, the latest."""
         for slice_ in range(self._newest, self._newest - SLICES - 1, -1):
             if self._ring[slice_ % (SLICES + 1)]:
@@ -103,18 +103,18 @@ class Window:
             self._ends = (oldest + SLICES + 1) * self._length
 
 
-class Counts:
+class WindowTable:
     """Windows of *seconds* by key, in memory. At most *capacity*: a full table forgets the one longest unused."""
 
     def __init__(self, seconds: int, capacity: int = CAPACITY) -> None:
         self._length = seconds * 1000 // SLICES
         self._capacity = capacity
-        self._windows: OrderedDict[str, Window] = OrderedDict()
+        self._windows: OrderedDict[str, SlidingWindow] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    def find(self, key: str, now: int) -> Window | None:
+    def get(self, key: str, now: int) -> SlidingWindow | None:
         """The window of *key*, brought up to *now*."""
         window = self._windows.get(key)
         if window is not None:
@@ -122,7 +122,7 @@ class Counts:
             window.advance(now)
         return window
 
-    def at(self, key: str, now: int) -> Window:
+    def get_or_create(self, key: str, now: int) -> SlidingWindow:
         window = self._windows.get(key)
         if window is None:
             return self._begin(key, now)
@@ -130,7 +130,7 @@ class Counts:
         window.advance(now)
         return window
 
-    def _begin(self, key: str, now: int) -> Window:
+    def _begin(self, key: str, now: int) -> SlidingWindow:
         """For each window that comes two empty ones go, so that no call pays for a sweep of them all."""
         for other, oldest in list(islice(self._windows.items(), 2)):
             oldest.advance(now)
@@ -138,23 +138,23 @@ class Counts:
                 del self._windows[other]
         if len(self._windows) >= self._capacity:
             self._windows.popitem(last=False)
-        window = self._windows[key] = Window(self._length, now)
+        window = self._windows[key] = SlidingWindow(self._length, now)
         return window
 
 
-class MemoryWindows:
+class MemoryWindowStore:
     """The windows of this process alone. *clock* in seconds, monotonic."""
 
-    def __init__(self, bounds: Iterable[Bound], clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
+    def __init__(self, bounds: Iterable[RateLimit], clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
         self._clock = clock
-        self._counts = {bound.name: Counts(bound.seconds, capacity) for bound in bounds}
+        self._counts = {bound.name: WindowTable(bound.seconds, capacity) for bound in bounds}
 
-    async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
+    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         now = int(self._clock() * 1000)
         admitted = True
         windows = []
         for bound, key in claims:
-            window = self._counts[bound.name].at(key, now)
+            window = self._counts[bound.name].get_or_create(key, now)
             admitted = admitted and window.total < bound.amount
             windows.append((bound.amount, window))
         standings = []
@@ -164,8 +164,8 @@ class MemoryWindows:
             standings.append((amount - window.total, window.reset(now)))
         return admitted, standings
 
-    async def give_back(self, claims: Sequence[Claim]) -> None:
+    async def undo(self, claims: Sequence[WindowHit]) -> None:
         now = int(self._clock() * 1000)
         for bound, key in claims:
-            if (window := self._counts[bound.name].find(key, now)) is not None:
-                window.take_back()
+            if (window := self._counts[bound.name].get(key, now)) is not None:
+                window.undo_hit()

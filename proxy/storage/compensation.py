@@ -10,7 +10,7 @@ from proxy.errors import StoreAway
 GiveBack = Callable[[], Awaitable[None]]
 
 
-class Doubts:
+class PendingUndo:
     """Of each name the last doubt, and *capacity* names: what finds no room is left for the store to forget."""
 
     def __init__(self, capacity: int = 10_000) -> None:
@@ -23,13 +23,13 @@ class Doubts:
         if len(self._doubts) < self._capacity:
             self._doubts[name] = give_back
 
-    def withdraw(self, name: str) -> None:
+    def cancel(self, name: str) -> None:
         """Somebody asks for it again, and may keep it. Raises StoreAway while it is being given back."""
         if name == self._under_way:
             raise StoreAway(reason="an earlier attempt at this is being taken back")
         self._doubts.pop(name, None)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """The store answers: a good moment to give back, aside from whoever calls."""
         if self._doubts and self._settling is None:
             self._settling = asyncio.create_task(self._settle())

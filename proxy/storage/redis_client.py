@@ -50,7 +50,7 @@ class _Call:
     lost: Callable[[], None] | None
 
 
-class _Lane:
+class PipelinedConnection:
     """One connection, used by one batch at a time."""
 
     def __init__(self, servers: Topology) -> None:
@@ -117,7 +117,7 @@ class RedisStore:
         self._timeout = timeout
         servers = topology(url, prefix.encode())
         self._prefix = prefix.encode().join(servers.tag)
-        self._lanes = [_Lane(servers) for _ in range(connections)]
+        self._lanes = [PipelinedConnection(servers) for _ in range(connections)]
         self._breaker = Breaker(BREAKER, clock=clock)
         self._waiting: list[_Call] = []
         self._batches: set[asyncio.Task[None]] = set()
@@ -162,7 +162,7 @@ class RedisStore:
             raise self._away("closed")
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._depart)
+            loop.call_soon(self._flush)
         call = _Call(command, fallback, loop.time() + self._timeout, loop.create_future(), lost)
         self._waiting.append(call)
         try:
@@ -172,17 +172,17 @@ class RedisStore:
                 lost()  # cancelled between the answer's coming and its caller's waking up
             raise
 
-    def _depart(self) -> None:
+    def _flush(self) -> None:
         """Sends all that wait on a free connection; where there is none, the next batch to end calls again."""
         batch = [call for call in self._waiting if not call.answer.done()]
         if batch and self._lanes:
-            task = asyncio.create_task(self._travel(self._lanes.pop(), batch))
+            task = asyncio.create_task(self._run_batch(self._lanes.pop(), batch))
             self._batches.add(task)
             task.add_done_callback(self._batches.discard)
             batch = []
         self._waiting = batch
 
-    async def _travel(self, lane: _Lane, batch: list[_Call]) -> None:
+    async def _run_batch(self, lane: PipelinedConnection, batch: list[_Call]) -> None:
         # The first call has the earliest deadline. Those who came later get less than their time only when the store
         # is failing anyway; in return no call needs a timer of its own.
         reason = "the batch was abandoned"
@@ -194,13 +194,13 @@ class RedisStore:
             self._breaker.record(ok=False)
         else:
             self._breaker.record(ok=True)
-            self._deliver(batch, answers)
+            self._resolve(batch, answers)
         finally:
             self._refuse(batch, reason)
             self._lanes.append(lane)
-            self._depart()
+            self._flush()
 
-    async def _exchange(self, lane: _Lane, batch: list[_Call]) -> list[object]:
+    async def _exchange(self, lane: PipelinedConnection, batch: list[_Call]) -> list[object]:
         answers = await lane.exchange([call.command for call in batch])
         unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -210,7 +210,7 @@ class RedisStore:
                 answers[i] = answer
         return answers
 
-    def _deliver(self, batch: Iterable[_Call], answers: Iterable[object]) -> None:
+    def _resolve(self, batch: Iterable[_Call], answers: Iterable[object]) -> None:
         for call, answer in zip(batch, answers, strict=True):
             if call.answer.done():
                 continue

@@ -57,7 +57,7 @@ class Topology(Protocol):
     async def connect(self, connection: AbstractConnection) -> None: ...
 
 
-class OneServer:
+class SingleServer:
     tag = (b"", b"")
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -132,7 +132,7 @@ def topology(url: str, prefix: bytes) -> Topology:
     """Raises ValueError, without the URL, for one that is no good."""
     several = _SEVERAL.fullmatch(url)
     if several is None:
-        return OneServer(_pool(url))
+        return SingleServer(_pool(url))
     scheme, kind, user, hosts, path, query = several.groups(default="")
     nodes = [_address(host) for host in hosts.split(",")]
     one = hosts.split(",")[0]

@@ -36,12 +36,12 @@ class AccessRecord:
         self.clock = clock
         self.started = clock()
 
-    def refused(self, refusal: Refusal) -> None:
+    def record_refusal(self, refusal: Refusal) -> None:
         self.status = refusal.status
         self.error_type = refusal.error_type
         self.reason = refusal.reason
 
-    def failed(self, error: BaseException) -> None:
+    def record_failure(self, error: BaseException) -> None:
         """A defect of ours: the error and the frames it came through, innermost first, in what a line has room for."""
         frames = reversed(traceback.extract_tb(error.__traceback__))
         places = [f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames]

@@ -17,7 +17,7 @@ MAX_CHILDREN = 1000  # label sets of one metric; what comes after counts as "oth
 Labels = tuple[str | int, ...]
 
 
-class Tally(Collector):
+class Counter(Collector):
     """The counter *name*, exposed as `<name>_total` with *labels*."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:

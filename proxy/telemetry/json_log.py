@@ -18,8 +18,8 @@ import orjson
 
 MAX_VALUE = 256  # characters of one string
 CAPACITY = 4 * 1024 * 1024  # bytes that may wait for the reader
-MIN_SECRET = 8  # characters; anything shorter would be found where it is not
-GATHER = 0.05  # seconds in which lines come together before they are written
+MIN_REDACTED_LENGTH = 8  # characters; anything shorter would be found where it is not
+FLUSH_INTERVAL = 0.05  # seconds in which lines come together before they are written
 _WHOLE_FILE = 64 * 1024  # bytes written at once to a regular file
 REDACTED = "[redacted]"
 
@@ -28,7 +28,7 @@ _PLAIN = _NUMBERS | {str}
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
-class Journal:
+class JsonLogWriter:
     """JSON lines to the descriptor *fd*, with each of *secrets* replaced wherever it would appear.
 
     A thread writes, because making a standard stream non-blocking would make it so for every process that shares it.
@@ -45,10 +45,12 @@ class Journal:
     ) -> None:
         self._fd = fd
         secrets = tuple(secrets)
-        self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_SECRET}
+        self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_REDACTED_LENGTH}
         # What holds a secret that holds another one holds that one, too.
         telling = [one for one in secrets if not any(other != one and other in one for other in secrets)]
-        self._in_line = [_escape(form) for one in telling for form in set(_forms(one)) if len(form) >= MIN_SECRET]
+        self._in_line = [
+            _escape(form) for one in telling for form in set(_forms(one)) if len(form) >= MIN_REDACTED_LENGTH
+        ]
         self._capacity = capacity
         self._clock = clock
         self._second, self._second_text = -1, b""
@@ -120,11 +122,11 @@ class Journal:
     def _run(self) -> None:
         while self._lines or not self._closing.is_set():
             self._pending.wait()
-            self._closing.wait(GATHER)
+            self._closing.wait(FLUSH_INTERVAL)
             self._pending.clear()
             while chunk := self._next_chunk():
                 data = b"".join(chunk)
-                self._lost += 0 if self._pour(data) else len(chunk)
+                self._lost += 0 if self._write_all(data) else len(chunk)
                 self._given += len(data)
 
     def _next_chunk(self) -> list[bytes]:
@@ -136,7 +138,7 @@ class Journal:
             chunk.append(self._lines.popleft())
         return chunk
 
-    def _pour(self, data: bytes) -> bool:
+    def _write_all(self, data: bytes) -> bool:
         try:
             while data:
                 data = data[self._write(data) :]

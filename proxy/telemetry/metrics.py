@@ -12,13 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from proxy.telemetry.access_record import AccessRecord, milliseconds
-from proxy.telemetry.counters import Durations, Tally
-from proxy.telemetry.json_log import Journal
+from proxy.telemetry.counters import Counter, Durations
+from proxy.telemetry.json_log import JsonLogWriter
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
 
-class _Reading(Collector):
+class CallbackMetric(Collector):
     """A metric that is read where it lives, at every scrape."""
 
     def __init__(self, read: Callable[[], Metric]) -> None:
@@ -35,18 +35,18 @@ class Telemetry:
     """
 
     def __init__(
-        self, journal: Journal, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
+        self, journal: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._journal = journal
         self._registry = registry
         self._clock = clock
-        self._requests = self._tally("requests", "Requests answered.", "action", "status")
-        self._refusals = self._tally("refusals", "Requests refused, or failed.", "error_type")
-        self._outcomes = self._tally(
+        self._requests = self._counter("requests", "Requests answered.", "action", "status")
+        self._refusals = self._counter("refusals", "Requests refused, or failed.", "error_type")
+        self._outcomes = self._counter(
             "upstream_outcomes", "What became of requests to fal.", "action", "endpoint", "outcome"
         )
-        self._would_deny = self._tally(
+        self._would_deny = self._counter(
             "would_deny", "What allowances in observe mode would have refused.", "allowances"
         )
         self._durations = Durations(
@@ -98,22 +98,22 @@ class Telemetry:
             }
         )
 
-    def refused_early(self, error_type: str) -> None:
+    def count_early_rejection(self, error_type: str) -> None:
         """Counts what ended before it was a request: no line, since a flood of them would be one of lines."""
         self._refusals.add(error_type)
 
-    def _tally(self, name: str, documentation: str, *labels: str) -> Tally:
-        tally = Tally(f"fal_proxy_{name}", documentation, labels)
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        tally = Counter(f"fal_proxy_{name}", documentation, labels)
         self._registry.register(tally)
         return tally
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes what *read* says at each scrape, as `fal_proxy_<name>`."""
-        self._registry.register(_Reading(lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read())))
+        self._registry.register(CallbackMetric(lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read())))
 
     def counter(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """As `gauge`, for a total that only grows: `fal_proxy_<name>_total`."""
-        self._registry.register(_Reading(lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read())))
+        self._registry.register(CallbackMetric(lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read())))
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""

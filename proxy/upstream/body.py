@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 
-class Source(Protocol):
+class UpstreamBody(Protocol):
     """An answer of fal's under way. `anext` gives content that is never empty, and may be cancelled without loss."""
 
     @property

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import orjson
 
 from proxy.fal_api.operations import Action
-from proxy.upstream.outcomes import Outcome, Relayed
+from proxy.upstream.outcomes import Outcome, UpstreamResult
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class JobEnd:
     """*cancelled*: it never ran; *failed*: it ran, or could not, and gave no result. *units*: fal's billable units."""
 
     cancelled: bool = False
@@ -19,7 +19,7 @@ class Ending:
     units: float | None = None
 
 
-def ending_of(action: Action, relayed: Relayed) -> Ending | None:
+def job_end_from_status(action: Action, relayed: UpstreamResult) -> JobEnd | None:
     """None where the job may still run, as far as this answer goes.
 
     fal answers a status with 200 only at the end, a result of a failed job with the model's own error, and a cancel
@@ -29,17 +29,17 @@ def ending_of(action: Action, relayed: Relayed) -> Ending | None:
         case Action.STATUS | Action.STATUS_STREAM if relayed.status == 200:  # an event comes as a status of 200
             return _completed(relayed)
         case Action.RESULT if relayed.outcome is Outcome.ACCEPTED:
-            return Ending(units=relayed.units)
+            return JobEnd(units=relayed.units)
         case Action.RESULT if relayed.status != 400:  # "still in progress" is a 400 too
-            return Ending(failed=True)
+            return JobEnd(failed=True)
         case Action.CANCEL if relayed.status == 200:
-            return Ending(cancelled=True)
+            return JobEnd(cancelled=True)
         case _:
             return None
 
 
-def _completed(relayed: Relayed) -> Ending | None:
+def _completed(relayed: UpstreamResult) -> JobEnd | None:
     told = orjson.loads(relayed.body)
     if not isinstance(told, dict) or told.get("status") != "COMPLETED":
         return None
-    return Ending(failed=bool(told.get("error")), units=relayed.units)
+    return JobEnd(failed=bool(told.get("error")), units=relayed.units)

@@ -23,7 +23,7 @@ from proxy.fal_api import headers
 from proxy.fal_api.operations import Action
 from proxy.http.client.messages import UpstreamResponse
 from proxy.http.fields import Fields, by_name, first
-from proxy.upstream.secret_filter import Sieve
+from proxy.upstream.secret_filter import SecretFilter
 
 
 class Outcome(StrEnum):
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Relayed(NamedTuple):
+class UpstreamResult(NamedTuple):
     """fal's answer, fit to be shown to a caller once its ids are rewritten. *units* are fal's x-fal-billable-units."""
 
     outcome: Outcome
@@ -61,13 +61,13 @@ _RUN_STREAM_TYPE = re.compile(
 _REFUSED_AS = {408: 400, 409: 400}
 
 
-class Judge:
+class ResponseClassifier:
     """*canaries*: byte strings no answer may hold (FAL_KEY and its secret half); one that does is withheld."""
 
     def __init__(self, canaries: frozenset[bytes]) -> None:
         self._canaries = canaries
 
-    def submit(self, response: UpstreamResponse) -> Relayed:
+    def classify_submit(self, response: UpstreamResponse) -> UpstreamResult:
         """Raises OutcomeUnknown wherever the job may run although no usable answer came."""
         status = response.status
         if 200 <= status < 300:
@@ -81,7 +81,7 @@ class Judge:
         # A gateway in between may have lost the real answer of a job that runs.
         raise OutcomeUnknown(reason=f"fal answered {status} to a submit")
 
-    def run(self, response: UpstreamResponse) -> Relayed:
+    def classify_run(self, response: UpstreamResponse) -> UpstreamResult:
         """As a submit, but a refusal is the model's own failure, and so is a 5xx that fal itself gives the type of.
 
         Raises RunFailed for that one, and OutcomeUnknown for any other 5xx: a run is sent once.
@@ -95,22 +95,22 @@ class Judge:
             and self._is_presentable(response, MAX_ERROR_BODY)
         ):
             raise RunFailed(reason=f"fal answered {response.status} to a run")
-        relayed = self.submit(response)
+        relayed = self.classify_submit(response)
         if relayed.outcome is Outcome.ACCEPTED or response.status == 404:  # no such model: nothing ran
             return relayed
         return relayed._replace(outcome=Outcome.FAILED)
 
-    def withholds(self, content: bytes) -> bool:
+    def contains_secret(self, content: bytes) -> bool:
         """Whether *content* holds what no answer may."""
         for canary in self._canaries:  # noqa: SIM110 a generator would cost as much again
             if canary in content:
                 return True
         return False
 
-    def sieve(self) -> Sieve:
-        return Sieve(self._canaries)
+    def secret_filter(self) -> SecretFilter:
+        return SecretFilter(self._canaries)
 
-    def read(self, response: UpstreamResponse) -> Relayed:
+    def classify_read(self, response: UpstreamResponse) -> UpstreamResult:
         """Status, result and cancel. Raises UpstreamFailed where the caller may simply ask again."""
         status = response.status
         if status == 404:
@@ -121,7 +121,7 @@ class Judge:
             raise UpstreamFailed(reason=f"fal answered a read with {status}, or not with plain JSON")
         return _relayed(Outcome.ACCEPTED, status, response)
 
-    def issued(self, response: UpstreamResponse) -> Relayed:
+    def classify_issue(self, response: UpstreamResponse) -> UpstreamResult:
         """An upload slot or a token. It is nobody's until it is here, so every failure may be asked again."""
         status = response.status
         if 400 <= status < 500 and status != 404:
@@ -130,7 +130,7 @@ class Judge:
             raise UpstreamFailed(reason=f"fal answered a REST request with {status}, or not with plain JSON")
         return _relayed(Outcome.ACCEPTED, status, response)
 
-    def _refused(self, response: UpstreamResponse, status: int) -> Relayed:
+    def _refused(self, response: UpstreamResponse, status: int) -> UpstreamResult:
         """A 4xx is the model's or fal's own word to the caller, kept where it is fit to be shown."""
         if status == 429:
             raise RateLimited(
@@ -148,7 +148,7 @@ class Judge:
 
     def _is_presentable(self, response: UpstreamResponse, cap: int) -> bool:
         named, body = by_name(response.headers), response.body
-        return _is_plain(named, _JSON_TYPE) and len(body) <= cap and not self.withholds(body)
+        return _is_plain(named, _JSON_TYPE) and len(body) <= cap and not self.contains_secret(body)
 
 
 def may_stream(action: Action, status: int, fields: Fields) -> bool:
@@ -166,20 +166,20 @@ def _is_plain(named: Mapping[bytes, bytes], kinds: re.Pattern[bytes]) -> bool:
 KEY_REFUSED = "fal refused our key"
 
 
-def submit_broke(error: TransportError) -> Refusal:
+def submit_error(error: TransportError) -> Refusal:
     """Once a byte was handed to the socket nobody can tell whether the job runs."""
     if error.sent:
         return OutcomeUnknown(reason=str(error))
     return NotSent(reason=str(error))
 
 
-def read_broke(error: TransportError) -> Refusal:
+def read_error(error: TransportError) -> Refusal:
     if error.sent:
         return UpstreamFailed(reason=str(error))
     return NotSent(reason=str(error))
 
 
-def outcome_of(refusal: Refusal) -> Outcome:
+def refusal_outcome(refusal: Refusal) -> Outcome:
     """What a refusal of a submit or run says of the money."""
     match refusal:
         case RunFailed():
@@ -197,10 +197,12 @@ def retry_after(response: UpstreamResponse) -> int:
     return min(max(int(raw), 1), MAX_RETRY_AFTER) if re.fullmatch(rb"[0-9]{1,9}", raw) else 1
 
 
-def _relayed(outcome: Outcome, status: int, response: UpstreamResponse) -> Relayed:
+def _relayed(outcome: Outcome, status: int, response: UpstreamResponse) -> UpstreamResult:
     named = by_name(response.headers)
     units = named.get(b"x-fal-billable-units")
-    return Relayed(outcome, status, headers.from_fal(named), response.body, None if units is None else _units(units))
+    return UpstreamResult(
+        outcome, status, headers.from_fal(named), response.body, None if units is None else _units(units)
+    )
 
 
 def _units(raw: bytes) -> float | None:

@@ -12,17 +12,17 @@ from proxy.http.client.messages import FieldLines, UpstreamRequest
 from proxy.http.fields import Fields
 
 
-def _of_job(end: str) -> Callable[[Grant], str]:
+def _job_path(end: str) -> Callable[[Grant], str]:
     return lambda grant: f"/{grant.target.app}/requests/{grant.upstream_id}{end}"
 
 
 # Rebuilt from what was parsed; the caller's own string never gets here.
 PATHS: Mapping[Action, tuple[bytes, Callable[[Grant], str]]] = {
     Action.SUBMIT: (b"POST", lambda grant: f"/{grant.target.endpoint}"),
-    Action.STATUS: (b"GET", _of_job("/status")),
-    Action.STATUS_STREAM: (b"GET", _of_job("/status/stream")),
-    Action.RESULT: (b"GET", _of_job("")),
-    Action.CANCEL: (b"PUT", _of_job("/cancel")),
+    Action.STATUS: (b"GET", _job_path("/status")),
+    Action.STATUS_STREAM: (b"GET", _job_path("/status/stream")),
+    Action.RESULT: (b"GET", _job_path("")),
+    Action.CANCEL: (b"PUT", _job_path("/cancel")),
     Action.RUN: (b"POST", lambda grant: f"/{grant.target.endpoint}"),
     Action.RUN_STREAM: (b"POST", lambda grant: f"/{grant.target.endpoint}/stream"),
     Action.UPLOAD: (b"POST", lambda grant: grant.target.path),
@@ -30,7 +30,7 @@ PATHS: Mapping[Action, tuple[bytes, Callable[[Grant], str]]] = {
 }
 
 
-class Outbound:
+class RequestBuilder:
     """*authorization* is the value of that field, ours, on every request."""
 
     def __init__(self, authorization: bytes) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Collection
 from proxy.errors import UpstreamFailed
 
 
-class Sieve:
+class SecretFilter:
     """*canaries* are found wherever chunks end: what may be the beginning of one waits for the next chunk."""
 
     def __init__(self, canaries: Collection[bytes]) -> None:
         self._canaries = canaries
         self._kept = b""
 
-    def sift(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes) -> bytes:
         """What may go on now. Raises UpstreamFailed."""
         seen = self._kept + chunk
         if any(canary in seen for canary in self._canaries):
@@ -23,7 +23,7 @@ class Sieve:
         self._kept = seen[end:]
         return seen[:end]
 
-    def rest(self) -> bytes:
+    def flush(self) -> bytes:
         """What was kept back, at the end."""
         kept, self._kept = self._kept, b""
         return kept

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from proxy.auth.jws import decode_base64url
 from proxy.auth.subjects import caller_key
-from proxy.fal_api.endpoint_ids import app_of
+from proxy.fal_api.endpoint_ids import app_id
 
 _DOMAIN = b"fal-auth-proxy callback 1"
 _SALT = 16  # bytes; a key of its own for each seal, so its one nonce is never used twice
@@ -28,7 +28,7 @@ _SEAL = re.compile(rb"[A-Za-z0-9_-]{43,4000}")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CallbackContext:
     """One submit: whose, of which endpoint, under which *ticket* of the ledger, and when (*issued*, unix seconds)."""
 
     issuer: str
@@ -43,23 +43,23 @@ class Context:
 
     @property
     def app(self) -> str:
-        return app_of(self.endpoint)
+        return app_id(self.endpoint)
 
 
-class Seals:
+class CallbackCipher:
     """*secrets*: the first seals, all open, so a secret rotates by being put in front of the old one."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._secrets = tuple(secrets)
 
-    def seal(self, context: Context) -> str:
+    def encrypt(self, context: CallbackContext) -> str:
         """For one path segment of a URL."""
         salt = os.urandom(_SALT)
         plain = orjson.dumps([context.issuer, context.subject, context.endpoint, context.ticket, context.issued])
         sealed = _cipher(self._secrets[0], salt).encrypt(_NONCE, plain, None)
         return urlsafe_b64encode(salt + sealed).rstrip(b"=").decode("ascii")
 
-    def open(self, text: bytes) -> Context:
+    def decrypt(self, text: bytes) -> CallbackContext:
         """Raises ValueError for whatever `seal` did not make."""
         if _SEAL.fullmatch(text) is None:
             raise ValueError("not the form of a seal")
@@ -67,7 +67,7 @@ class Seals:
         for secret in self._secrets:
             plain = _decrypted(_cipher(secret, raw[:_SALT]), raw[_SALT:])
             if plain is not None:
-                return Context(*orjson.loads(plain))
+                return CallbackContext(*orjson.loads(plain))
         raise ValueError("no secret of ours opens it")
 
 

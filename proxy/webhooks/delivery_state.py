@@ -7,18 +7,18 @@ from collections.abc import Callable
 from enum import Enum
 from uuid import uuid4
 
-from proxy.billing.ledger.interface import Claim, Ledger, Stored
+from proxy.billing.ledger.interface import KeyState, Ledger, StoredAnswer
 from proxy.errors import StoreAway
 
 
-class Turn(Enum):
+class DeliveryLock(Enum):
     """Whose it is to tell the app of a job it does not know of yet."""
 
     OURS = "ours"
     TAKEN = "taken"  # somebody is at it
 
 
-class CallbackClaims:
+class DeliveryState:
     """Seconds: *keep* is how long all this is remembered, *hold* how long one who tells the app may take at most.
 
     *away* is told where something could not be written.
@@ -38,7 +38,7 @@ class CallbackClaims:
 
         Raises StoreAway.
         """
-        said = await self._ledger.claim(
+        said = await self._ledger.claim_key(
             _digest("job of", ticket),
             _digest("is", upstream_id),
             owner=uuid4().hex,
@@ -46,30 +46,30 @@ class CallbackClaims:
             ttl=self._keep,
             hold=0,
         )
-        return said is not Claim.MISMATCH
+        return said is not KeyState.MISMATCH
 
-    async def begin(self, job: str, owner: str) -> Turn | bytes:
+    async def acquire(self, job: str, owner: str) -> DeliveryLock | bytes:
         """OURS for one *owner* at a time; once the app knows, the signature `conclude` was given. Raises StoreAway."""
         # Forgotten as soon as it is not held: one who was killed at it must not keep all others from it.
-        said = await self._ledger.claim(
+        said = await self._ledger.claim_key(
             _digest("told of", job), "", owner=owner, now=self._clock(), ttl=self._hold, hold=self._hold
         )
-        if isinstance(said, Stored):
+        if isinstance(said, StoredAnswer):
             return said.answer
-        return Turn.OURS if said is Claim.FRESH else Turn.TAKEN
+        return DeliveryLock.OURS if said is KeyState.FRESH else DeliveryLock.TAKEN
 
-    async def conclude(self, job: str, owner: str, signature: bytes) -> None:
+    async def complete(self, job: str, owner: str, signature: bytes) -> None:
         """The app knows, by a callback with *signature*. Where that cannot be written another would tell it twice."""
         key = _digest("told of", job)
         try:
-            await self._ledger.store(key, signature, owner=owner, now=self._clock(), ttl=self._keep)
+            await self._ledger.store_answer(key, signature, owner=owner, now=self._clock(), ttl=self._keep)
         except StoreAway:
             self._away()
 
-    async def give_up(self, job: str, owner: str) -> None:
+    async def release(self, job: str, owner: str) -> None:
         """The next one may try."""
         try:
-            await self._ledger.free(_digest("told of", job), owner=owner)
+            await self._ledger.free_key(_digest("told of", job), owner=owner)
         except StoreAway:
             self._away()
 

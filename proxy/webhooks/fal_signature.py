@@ -29,7 +29,7 @@ _FORMS: Mapping[bytes, re.Pattern[bytes]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class WebhookHeaders:
     """What the headers of one callback claim; *timestamp* as sent, since its very digits are signed."""
 
     request_id: str
@@ -40,14 +40,14 @@ class Signed:
     def is_fresh(self, now: float) -> bool:
         return abs(now - int(self.timestamp)) <= TOLERANCE
 
-    def is_by(self, keys: Iterable[VerificationKey], body: bytes) -> bool:
+    def verify(self, keys: Iterable[VerificationKey], body: bytes) -> bool:
         """Whether one of *keys* signed this with *body*."""
         digest = hashlib.sha256(body).hexdigest()
         message = "\n".join((self.request_id, self.user_id, self.timestamp, digest)).encode()
         return any(key.verify(message, self.signature) for key in keys)
 
 
-def signed_of(fields: Fields) -> Signed:
+def parse_webhook_headers(fields: Fields) -> WebhookHeaders:
     """Raises ValueError where one of the four headers is missing, malformed or there twice."""
     found: dict[bytes, bytes] = {}
     for field, value in fields:
@@ -60,10 +60,10 @@ def signed_of(fields: Fields) -> Signed:
     if missing := _FORMS.keys() - found.keys():
         raise ValueError(f"the header {(_PREFIX + min(missing)).decode('ascii')} is missing")
     told = {name: value.decode("ascii") for name, value in found.items()}
-    return Signed(told[b"request-id"], told[b"user-id"], told[b"timestamp"], bytes.fromhex(told[b"signature"]))
+    return WebhookHeaders(told[b"request-id"], told[b"user-id"], told[b"timestamp"], bytes.fromhex(told[b"signature"]))
 
 
-def keys_of(jwks: bytes) -> tuple[VerificationKey, ...]:
+def parse_jwks(jwks: bytes) -> tuple[VerificationKey, ...]:
     """The Ed25519 keys of a JWK set (RFC 7517 section 5). Keys of other kinds are passed over, as it asks.
 
     Raises ValueError where it is no set, holds none that is usable, or too many, or a private one.

@@ -15,7 +15,7 @@ from proxy.errors import Overloaded, Unavailable
 from proxy.webhooks.standard_webhooks import AppSignature
 
 
-class Verdict(StrEnum):
+class DeliveryResult(StrEnum):
     """What the app said: it has it, or it wants no more of it (410)."""
 
     DELIVERED = "delivered"
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class RetrySchedule:
     """*tries* of *seconds* each; the pause between them doubles from *pause*. *wait* for the first. All in seconds."""
 
     tries: int = 3
@@ -32,19 +32,19 @@ class Schedule:
     wait: float = 2.0
 
     @property
-    def whole(self) -> float:
+    def total_seconds(self) -> float:
         """The longest that one delivery can take."""
         return self.wait + self.tries * self.seconds + self.pause * (2.0 ** (self.tries - 1) - 1)
 
 
-class Deliveries:
+class WebhookSender:
     """To *url*, at most *concurrency* at once. *clock*: unix seconds, for the signatures."""
 
     def __init__(
         self,
         url: str,
         signature: AppSignature,
-        schedule: Schedule,
+        schedule: RetrySchedule,
         *,
         concurrency: int,
         tls: ssl.SSLContext,
@@ -64,7 +64,7 @@ class Deliveries:
             headers={"accept": "*/*", "accept-encoding": "identity", "user-agent": f"fal-auth-proxy/{__version__}"},
         )
 
-    async def deliver(self, message_id: str, body: bytes) -> Verdict:
+    async def deliver(self, message_id: str, body: bytes) -> DeliveryResult:
         """Raises Overloaded, and Unavailable where the app did not take it."""
         try:
             async with asyncio.timeout(self._schedule.wait):
@@ -76,17 +76,17 @@ class Deliveries:
         finally:
             self._slots.release()
 
-    async def _deliver(self, message_id: str, body: bytes) -> Verdict:
+    async def _deliver(self, message_id: str, body: bytes) -> DeliveryResult:
         said = ""
         for attempt in range(self._schedule.tries):
             if attempt:
                 await asyncio.sleep(self._schedule.pause * 2.0 ** (attempt - 1))
             status, said = await self._post(message_id, body)
             if 200 <= status < 300:
-                return Verdict.DELIVERED
+                return DeliveryResult.DELIVERED
             if status == 410:
-                return Verdict.GONE
-        raise Unavailable(error_type="undelivered", reason=f"the app did not take it: {said}")
+                return DeliveryResult.GONE
+        raise Unavailable(error_type="delivery_failed", reason=f"the app did not take it: {said}")
 
     async def _post(self, message_id: str, body: bytes) -> tuple[int, str]:
         """Its status, 0 for none, and a word on it. A redirect is an answer like any other; no body is read."""

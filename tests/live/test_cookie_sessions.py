@@ -409,7 +409,7 @@ def test_a_loopback_name_takes_a_flag(tmp_path_factory: pytest.TempPathFactory) 
         gateway = rig.gateway(
             rig.upstream(Peer.gone).url,
             origin="http://127.0.0.1:8080",
-            cookie={"name": "session", "insecure_name": True},
+            cookie={"name": "session", "allow_insecure_name": True},
         )
         session = f"Cookie: session={token()}".encode()
         usage = b"/api/fal/usage"

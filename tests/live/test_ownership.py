@@ -144,7 +144,7 @@ def test_what_is_not_offered_tells_nothing_of_jobs(house: House, mode: str) -> N
     """An action that no endpoint lists is refused alike for every id, the caller's own included."""
     before = house.heard()
     handles = house.gateway.parts.handles
-    job = handles.seal(house.bobs.partition(".")[0], owner=caller_key(ISSUER, "bob"), app=OTHER_APP)
+    job = handles.sign(house.bobs.partition(".")[0], owner=caller_key(ISSUER, "bob"), app=OTHER_APP)
     own = house.ask(token("bob"), job.encode(), "stream", mode, app=OTHER_APP)
     others = {house.ask(token("bob"), other, "stream", mode, app=OTHER_APP) for other in spellings(house).values()}
 

@@ -23,8 +23,8 @@ SUBMITS, POLLS = 10, 30
 RETURNED = 3.0  # seconds; two are promised after the store's return, one more is a busy machine's
 
 
-def limit(name: str, per: str, action: str, amount: int, when_away: str = "deny") -> dict[str, object]:
-    return {"name": name, "per": per, "actions": [action], "rate": f"{amount}/minute", "when_away": when_away}
+def limit(name: str, per: str, action: str, amount: int, on_store_error: str = "deny") -> dict[str, object]:
+    return {"name": name, "per": per, "actions": [action], "rate": f"{amount}/minute", "on_store_error": on_store_error}
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def test_silence_is_filled(rig: Rig) -> None:
 
 ENDINGS: dict[str, tuple[dict[str, float], float, bytes]] = {
     "silent": ({"idle_seconds": 1}, 600, b"fal-silent"),
-    "too-old": ({"max_seconds": 1}, 600, b"too-old"),
+    "max-age": ({"max_seconds": 1}, 600, b"max-age"),
     "expired": ({}, 1, b"session-expired"),
 }
 
@@ -219,7 +219,7 @@ def test_what_is_unfit_does_not_pass(rig: Rig, event: bytes) -> None:
         answer = caller.rest()
 
     assert b"before" in answer
-    assert answer.endswith(b": ended, unfit-to-pass-on\n\n\r\n" + LAST_CHUNK)
+    assert answer.endswith(b": ended, blocked\n\n\r\n" + LAST_CHUNK)
     for secret in (FAL_KEY, FAL_KEY.partition(":")[2], "after", "html", "xxx"):
         assert secret.encode() not in answer
         assert secret not in gateway.journal()
@@ -383,6 +383,6 @@ def test_a_stop_ends_streams_well() -> None:
             process.wait(PATIENCE)
             took = time.monotonic() - started
 
-    assert answer.endswith(b": ended, service-stops\n\n\r\n" + LAST_CHUNK)
+    assert answer.endswith(b": ended, shutdown\n\n\r\n" + LAST_CHUNK)
     assert process.returncode == 0
     assert took < 3

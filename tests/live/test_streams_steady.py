@@ -17,7 +17,7 @@ from support.in_process_gateway import APP, ENDPOINT, JOB
 from support.scripted_upstream import Peer, serve
 from support.streams import chunk, head, status_event
 
-from proxy.auth.job_handles import Handles
+from proxy.auth.job_handles import JobHandles
 from proxy.auth.subjects import caller_key
 
 STREAMS, SECONDS = 300, 20.0
@@ -115,8 +115,8 @@ class _Caller:
 @asynccontextmanager
 async def _calling(gateway: Gateway, number: int) -> AsyncIterator[_Caller]:
     user = f"user-{number // PER_USER}"
-    handles = Handles([ENVIRON["FAL_PROXY_HANDLE_SECRETS"].encode()])
-    job = handles.seal(JOB, owner=caller_key(ISSUER, user), app=APP)
+    handles = JobHandles([ENVIRON["FAL_PROXY_HANDLE_SECRETS"].encode()])
+    job = handles.sign(JOB, owner=caller_key(ISSUER, user), app=APP)
     path = f"/api/fal/queue/{APP}/requests/{job}/status/stream"
     reader, writer = await asyncio.open_connection(HOST, int(gateway.url.rpartition(":")[2]))
     writer.write(f"GET {path} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {token(user)}\r\n\r\n".encode())

@@ -9,7 +9,7 @@ import pytest
 from support.gateway_process import Gateway, Rig, javascript
 from support.in_process_gateway import ENDPOINT, ENVIRON, FAL_KEY, INPUT
 
-from proxy.demo.demo import SandboxAddresses, plan
+from proxy.demo.demo import SandboxAddresses, build_demo
 from proxy.errors import ValidationFailed
 from proxy.fal_api.operations import Action
 
@@ -60,10 +60,10 @@ def test_an_uploaded_file_feeds_a_job(rig: Rig) -> None:
 def test_the_demo_takes_uploads(rig: Rig) -> None:
     """In the demo a picture can be uploaded and is fetched from the sandbox, and no other loopback address is."""
     sandbox = rig.sandbox()
-    parts = plan(origin="http://127.0.0.1:8080", upstream=sandbox, fal_key=FAL_KEY).parts
+    parts = build_demo(origin="http://127.0.0.1:8080", upstream=sandbox, fal_key=FAL_KEY).parts
     (policy,) = parts.policies
 
-    assert Action.UPLOAD in parts.openings.issues
+    assert Action.UPLOAD in parts.rest_actions.issues
     assert policy.admit(json.dumps({**INPUT, "image_url": f"{sandbox.rest}/files/a.png"}).encode()).raw
     for url in (f"{sandbox.control}/journal", f"{sandbox.queue}/x", "http://127.0.0.1:8080/metrics"):
         with pytest.raises(ValidationFailed):

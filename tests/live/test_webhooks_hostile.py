@@ -13,7 +13,7 @@ from support.gateway_process import Rig, until
 from support.in_process_gateway import ENDPOINT
 from support.webhooks import ACCOUNT, App, Hooked, hooked, jwk, signed
 
-from proxy.webhooks.callback_seal import Context, Seals
+from proxy.webhooks.callback_seal import CallbackCipher, CallbackContext
 
 Call = tuple[str, Mapping[str, str], bytes]
 Case = Callable[[Hooked, str, str], Call]
@@ -70,8 +70,8 @@ def another_jobs_url(hooks: Hooked, job: str, url: str) -> Call:
 
 def sealed_by(secret: bytes, *, issued: float = 0) -> Case:
     def call(hooks: Hooked, job: str, url: str) -> Call:
-        context = Context("https://app.example.com", "alice", ENDPOINT, "f" * 32, int(time.time() - issued))
-        return f"{url.rpartition('/')[0]}/{Seals([secret]).seal(context)}", *hooks.fal.said(job)
+        context = CallbackContext("https://app.example.com", "alice", ENDPOINT, "f" * 32, int(time.time() - issued))
+        return f"{url.rpartition('/')[0]}/{CallbackCipher([secret]).encrypt(context)}", *hooks.fal.said(job)
 
     return call
 

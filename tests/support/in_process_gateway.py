@@ -14,12 +14,12 @@ from typing import Self
 import httpx2
 
 from proxy.app.application import Application
-from proxy.app.setup.components import Parts, vet
+from proxy.app.setup.components import Components, build_components
 from proxy.auth.token_minting import mint
 from proxy.config.loader import read
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
-from proxy.telemetry.json_log import Journal
-from proxy.upstream.body import Source
+from proxy.telemetry.json_log import JsonLogWriter
+from proxy.upstream.body import UpstreamBody
 
 ENDPOINT, APP = "fal-ai/hyper-sdxl/image-to-image", "fal-ai/hyper-sdxl"
 FAL_KEY = "canary-id:canary-secret-5f1c"
@@ -49,8 +49,8 @@ ENVIRON = {
 }
 
 
-def parts_of(**sections: object) -> Parts:
-    return vet(read(document(**sections), ENVIRON, base=Path()))
+def parts_of(**sections: object) -> Components:
+    return build_components(read(document(**sections), ENVIRON, base=Path()))
 
 
 def token(subject: str = "alice", *, scopes: Sequence[str] = (), lifetime: float = 600) -> str:
@@ -118,7 +118,7 @@ class ScriptedUpstream:
     @asynccontextmanager
     async def stream(
         self, request: UpstreamRequest, *, timeout_head: float, timeout_idle: float
-    ) -> AsyncIterator[Source]:
+    ) -> AsyncIterator[UpstreamBody]:
         answer = await self.fetch(request, timeout=timeout_head, max_body=0)
         yield Chunks([answer.body], answer.status, answer.headers)
 
@@ -134,7 +134,7 @@ class Gate:
 
     application: Application
     upstream: ScriptedUpstream
-    journal: Journal
+    journal: JsonLogWriter
     log: Path
 
     def client(self, subject: str | None = "alice") -> httpx2.AsyncClient:
@@ -161,7 +161,7 @@ def gate(tmp_path: Path, *script: Step, **sections: object) -> Iterator[Gate]:
     log = tmp_path / "journal"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     upstream = ScriptedUpstream(list(script) or [said(QUEUED)])
-    journal = Journal(descriptor)
+    journal = JsonLogWriter(descriptor)
     yield Gate(Application(parts_of(**sections), journal, upstream=upstream), upstream, journal, log)
     journal.close()
     os.close(descriptor)

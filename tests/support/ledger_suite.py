@@ -16,18 +16,18 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.auth.authenticator import Caller
-from proxy.billing.budgets import Budget, Calendar, InFlight, Rolling, charges, seats
+from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
 from proxy.billing.ledger.interface import (
+    AllowanceStatus,
     Charge,
-    Claim,
-    DayLine,
-    Entry,
+    DailyUsage,
+    Granted,
+    InFlightSlot,
+    KeyState,
     Ledger,
-    Reserved,
-    Seat,
-    Shortfall,
-    Standing,
-    Stored,
+    LimitExceeded,
+    ReservationRequest,
+    StoredAnswer,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
@@ -40,17 +40,17 @@ def charge(limit: int = 100, *, name: str = "daily", enforce: bool = True) -> Ch
     return Charge(name, f"{name}:alice", 20261123, (20261123,), limit, NOW + DAY / 2, DAY / 2, enforce)
 
 
-def seat(limit: int = 2, *, name: str = "jobs", lease: float = 600.0, enforce: bool = True) -> Seat:
-    return Seat(name, f"{name}:alice", limit, lease, enforce)
+def seat(limit: int = 2, *, name: str = "jobs", lease: float = 600.0, enforce: bool = True) -> InFlightSlot:
+    return InFlightSlot(name, f"{name}:alice", limit, lease, enforce)
 
 
-def entry(amount: int, *allowances: Charge | Seat, ttl: float = DAY) -> Entry:
-    return Entry(
+def entry(amount: int, *allowances: Charge | InFlightSlot, ttl: float = DAY) -> ReservationRequest:
+    return ReservationRequest(
         caller="alice",
         endpoint=ENDPOINT,
         amount=amount,
         charges=tuple(one for one in allowances if isinstance(one, Charge)),
-        seats=tuple(one for one in allowances if isinstance(one, Seat)),
+        slots=tuple(one for one in allowances if isinstance(one, InFlightSlot)),
         ttl=ttl,
     )
 
@@ -59,27 +59,27 @@ def caller(subject: str, **claims: object) -> Caller:
     return Caller("issuer", subject, f"key-of-{subject}", frozenset(), 0.0, claims)
 
 
-def lacking(short: Charge, left: int) -> Shortfall:
-    return Shortfall("budget", short.budget, short.limit, left, short.renews_at)
+def lacking(short: Charge, left: int) -> LimitExceeded:
+    return LimitExceeded("budget", short.budget, short.limit, left, short.renews_at)
 
 
 async def sums(ledger: Ledger, *drawn: Charge, now: float = NOW) -> list[tuple[int, int]]:
     """Used and reserved of each."""
-    return [(standing.used, standing.reserved) for standing in await ledger.standings(drawn, (), now=now)]
+    return [(standing.used, standing.reserved) for standing in await ledger.statuses(drawn, (), now=now)]
 
 
-async def in_flight(ledger: Ledger, *taken: Seat, now: float = NOW) -> list[int]:
-    return [standing.used for standing in await ledger.standings((), taken, now=now)]
+async def in_flight(ledger: Ledger, *taken: InFlightSlot, now: float = NOW) -> list[int]:
+    return [standing.used for standing in await ledger.statuses((), taken, now=now)]
 
 
-async def accepted(ledger: Ledger, job: str, wanted: Entry, *, now: float = NOW) -> None:
+async def accepted(ledger: Ledger, job: str, wanted: ReservationRequest, *, now: float = NOW) -> None:
     """A job that fal took, under a ticket of its own."""
-    assert await ledger.reserve(f"ticket-of-{job}", wanted, now=now) == Reserved()
+    assert await ledger.reserve(f"ticket-of-{job}", wanted, now=now) == Granted()
     await ledger.accept(f"ticket-of-{job}", job, now=now)
 
 
 async def claimed(ledger: Ledger, key: str = "key", body: str = "body", *, owner: str, now: float = NOW) -> object:
-    return await ledger.claim(key, body, owner=owner, now=now, ttl=DAY, hold=60.0)
+    return await ledger.claim_key(key, body, owner=owner, now=now, ttl=DAY, hold=60.0)
 
 
 class ReserveSuite:
@@ -87,21 +87,21 @@ class ReserveSuite:
         """What was reserved is there for all to see, and its like fits in until the limit, not beyond."""
         drawn = charge(100)
         for n in range(10):
-            assert await ledger.reserve(f"t{n}", entry(10, drawn), now=NOW) == Reserved()
+            assert await ledger.reserve(f"t{n}", entry(10, drawn), now=NOW) == Granted()
 
         assert await ledger.reserve("t", entry(1, drawn), now=NOW) == lacking(drawn, 0)
-        assert await ledger.reserve("free", entry(0, drawn), now=NOW) == Reserved()
-        assert await ledger.standings((drawn,), (), now=NOW) == (Standing("daily", 100, 0, 100, drawn.renews_at),)
+        assert await ledger.reserve("free", entry(0, drawn), now=NOW) == Granted()
+        assert await ledger.statuses((drawn,), (), now=NOW) == (AllowanceStatus("daily", 100, 0, 100, drawn.renews_at),)
 
     @pytest.mark.parametrize("last", range(4), ids=["first", "second", "seat", "last"])
     async def test_a_refusal_writes_nothing(self, ledger: Ledger, last: int) -> None:
         """Whichever of its allowances has no room: no other is drawn on, no seat is taken, no submit reported."""
-        allowances: list[Charge | Seat] = [charge(), charge(name="all"), seat(), seat(name="ours")]
+        allowances: list[Charge | InFlightSlot] = [charge(), charge(name="all"), seat(), seat(name="ours")]
         asked = list(allowances)
         asked[last] = replace(asked[last], limit=0)
         refused = await ledger.reserve("t", entry(1, *asked), now=NOW)
 
-        assert isinstance(refused, Shortfall)
+        assert isinstance(refused, LimitExceeded)
         assert await sums(ledger, charge(), charge(name="all")) == [(0, 0), (0, 0)]
         assert await in_flight(ledger, seat(), seat(name="ours")) == [0, 0]
         assert await ledger.report(since=TODAY, until=TODAY) == ()
@@ -115,13 +115,13 @@ class ReserveSuite:
             lacking(tight, 2), renews_at=None
         )
         assert await ledger.reserve("b", entry(3, wide, tight, full), now=NOW) == lacking(tight, 2)
-        assert await ledger.reserve("c", entry(2, wide, tight, full), now=NOW) == Shortfall(
+        assert await ledger.reserve("c", entry(2, wide, tight, full), now=NOW) == LimitExceeded(
             "in-flight", "jobs", 1, 0, None
         )
 
     async def test_what_never_fits_does_not_renew(self, ledger: Ledger) -> None:
         """A price over the limit itself: waiting does not help."""
-        assert await ledger.reserve("t", entry(101, charge(100)), now=NOW) == Shortfall(
+        assert await ledger.reserve("t", entry(101, charge(100)), now=NOW) == LimitExceeded(
             "budget", "daily", 100, 100, None
         )
 
@@ -130,7 +130,9 @@ class ReserveSuite:
         await ledger.reserve("t", entry(50, charge(100)), now=NOW)
 
         assert await ledger.reserve("u", entry(1, charge(20)), now=NOW) == lacking(charge(20), 0)
-        assert await ledger.standings((charge(20),), (), now=NOW) == (Standing("daily", 20, 0, 50, charge().renews_at),)
+        assert await ledger.statuses((charge(20),), (), now=NOW) == (
+            AllowanceStatus("daily", 20, 0, 50, charge().renews_at),
+        )
 
     async def test_observe_mode_only_tells(self, ledger: Ledger) -> None:
         """What would have been refused is let through, counted, and named; a real limit beside it still refuses."""
@@ -138,7 +140,7 @@ class ReserveSuite:
         told = []
         for n in range(3):
             said = await ledger.reserve(f"t{n}", entry(8, looked, real, counted), now=NOW)
-            assert isinstance(said, Reserved)
+            assert isinstance(said, Granted)
             told.append([(short.name, short.left) for short in said.observed])
 
         assert told == [[], [("look", 2), ("jobs", 0)], [("look", 0), ("jobs", 0)]]
@@ -152,7 +154,7 @@ class ReserveSuite:
         wanted = entry(10, charge(15), charge(5, name="look", enforce=False), seat(1))
         answers = await asyncio.gather(*(ledger.reserve("t", wanted, now=NOW) for _ in range(20)))
 
-        assert set(answers) == {Reserved((replace(lacking(charge(5, name="look"), 5), renews_at=None),))}
+        assert set(answers) == {Granted((replace(lacking(charge(5, name="look"), 5), renews_at=None),))}
         assert await sums(ledger, charge(15)) == [(0, 10)]
         assert [line.submits for line in await ledger.report(since=TODAY, until=TODAY)] == [1]
 
@@ -170,7 +172,7 @@ class ReserveSuite:
         await ledger.settle("job", amount=10**15 - 2, now=NOW)
 
         assert await ledger.reserve("t", entry(3, drawn), now=NOW) == lacking(drawn, 2)
-        assert await ledger.reserve("t", entry(2, drawn), now=NOW) == Reserved()
+        assert await ledger.reserve("t", entry(2, drawn), now=NOW) == Granted()
 
     async def test_a_barrier_of_callers(self, ledger: Ledger) -> None:
         """Two hundred let loose at once on room for 37: exactly 37 get in, twenty times over, to the millionth."""
@@ -184,7 +186,7 @@ class ReserveSuite:
 
             answers = await asyncio.gather(*map(ask, range(200)))
 
-            assert answers.count(Reserved()) == 37
+            assert answers.count(Granted()) == 37
             assert answers.count(lacking(drawn, 6)) == 163
             assert await sums(ledger, drawn) == [(0, 37 * 7)]
         assert await in_flight(ledger, seat(10**6)) == [20 * 37]
@@ -200,7 +202,7 @@ class ReserveSuite:
                 asyncio.get_running_loop().call_later(chance.random() * 0.002, tasks[-1].cancel)
             await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        kept = answers.count(Reserved())
+        kept = answers.count(Granted())
         (one, other), seated = await sums(ledger, *both), await in_flight(ledger, seat(10**6))
 
         assert kept + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
@@ -223,7 +225,7 @@ class EndingSuite:
         assert await sums(ledger, charge(), charge(name="all")) == [(used, 0)] * 2
         assert await in_flight(ledger, seat()) == [0]
         assert await ledger.report(since=TODAY, until=TODAY) == (
-            DayLine(TODAY, "alice", ENDPOINT, 1, used, 0, refunded, 0, overrun),
+            DailyUsage(TODAY, "alice", ENDPOINT, 1, used, 0, refunded, 0, overrun),
         )
 
     async def test_an_absurd_amount(self, ledger: Ledger) -> None:
@@ -242,7 +244,9 @@ class EndingSuite:
 
         assert await sums(ledger, charge()) == [(0, 10)]
         assert await in_flight(ledger, seat()) == [1]
-        assert await ledger.report(since=TODAY, until=TODAY) == (DayLine(TODAY, "alice", ENDPOINT, 2, 0, 10, 10, 0, 0),)
+        assert await ledger.report(since=TODAY, until=TODAY) == (
+            DailyUsage(TODAY, "alice", ENDPOINT, 2, 0, 10, 10, 0, 0),
+        )
 
     async def test_what_has_ended_stays_ended(self, ledger: Ledger) -> None:
         """No later word on a settled, refunded or unknown job changes anything, in whatever order it comes."""
@@ -285,9 +289,9 @@ class EndingSuite:
         """Without a budget nothing is charged, and the seat goes with the job."""
         await accepted(ledger, "job", entry(0, seat(1)))
 
-        assert isinstance(await ledger.reserve("t", entry(0, seat(1)), now=NOW), Shortfall)
+        assert isinstance(await ledger.reserve("t", entry(0, seat(1)), now=NOW), LimitExceeded)
         assert await ledger.settle("job", amount=5, now=NOW) is True
-        assert await ledger.reserve("t", entry(0, seat(1)), now=NOW) == Reserved()
+        assert await ledger.reserve("t", entry(0, seat(1)), now=NOW) == Granted()
 
 
 class SeatSuite:
@@ -309,7 +313,7 @@ class SeatSuite:
 
         assert await in_flight(ledger, seat(), now=NOW + 99.9) == [2]
         assert await in_flight(ledger, seat(), now=NOW + 100) == [1]
-        assert await ledger.reserve("third", entry(1, seat(2)), now=NOW + 100) == Reserved()
+        assert await ledger.reserve("third", entry(1, seat(2)), now=NOW + 100) == Granted()
         assert await in_flight(ledger, seat(), now=NOW + 150) == [1]
 
     async def test_a_seat_that_ended_does_not_end_the_job(self, ledger: Ledger) -> None:
@@ -333,7 +337,7 @@ class SweepSuite:
         assert await ledger.sweep(now=NOW + 100) == 0
         assert await sums(ledger, charge()) == [(30, 30)]
         assert await ledger.report(since=TODAY, until=TODAY) == (
-            DayLine(TODAY, "alice", ENDPOINT, 3, 30, 30, 0, 30, 0),
+            DailyUsage(TODAY, "alice", ENDPOINT, 3, 30, 30, 0, 30, 0),
         )
 
     async def test_a_late_word_changes_nothing(self, ledger: Ledger) -> None:
@@ -378,23 +382,23 @@ class SweepSuite:
 class WindowSuite:
     async def test_a_calendar_day(self, ledger: Ledger) -> None:
         """Full until midnight in its zone, empty after; what was reserved before it is settled on its own day."""
-        budget = Budget("daily", "user", Calendar("day", ZoneInfo("Asia/Tokyo")), 10)
+        budget = Budget("daily", "user", CalendarWindow("day", ZoneInfo("Asia/Tokyo")), 10)
         midnight = datetime(2026, 11, 24, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()
 
         def drawn(now: float) -> Charge:
             return charges([budget], caller("alice"), ENDPOINT, now)[0]
 
         await accepted(ledger, "late", entry(10, drawn(midnight - 1)), now=midnight - 1)
-        assert await ledger.reserve("a", entry(1, drawn(midnight - 0.5)), now=midnight - 0.5) == Shortfall(
+        assert await ledger.reserve("a", entry(1, drawn(midnight - 0.5)), now=midnight - 0.5) == LimitExceeded(
             "budget", "daily", 10, 0, midnight
         )
-        assert await ledger.reserve("b", entry(10, drawn(midnight)), now=midnight) == Reserved()
+        assert await ledger.reserve("b", entry(10, drawn(midnight)), now=midnight) == Granted()
         await ledger.settle("late", amount=None, now=midnight + 1)
         assert await sums(ledger, drawn(midnight - 1), drawn(midnight)) == [(10, 0), (0, 10)]
 
     async def test_a_rolling_window(self, ledger: Ledger) -> None:
         """Spending comes back a day after it was done, part by part, and never in between."""
-        budget = Budget("rolling", "user", Rolling(24), 24)
+        budget = Budget("rolling", "user", RollingWindow(24), 24)
 
         def drawn(now: float) -> Charge:
             return charges([budget], caller("alice"), ENDPOINT, now)[0]
@@ -404,7 +408,7 @@ class WindowSuite:
             await ledger.settle(f"job{n}", amount=None, now=NOW + n * HOUR)
         for hours in (23.5, 23.999):
             assert isinstance(
-                await ledger.reserve("t", entry(1, drawn(NOW + hours * HOUR)), now=NOW + hours * HOUR), Shortfall
+                await ledger.reserve("t", entry(1, drawn(NOW + hours * HOUR)), now=NOW + hours * HOUR), LimitExceeded
             )
         assert [await sums(ledger, drawn(NOW + n * HOUR)) for n in (24, 25, 26, 30, 48)] == [
             [(spent, 0)] for spent in (24, 23, 22, 18, 0)
@@ -419,32 +423,32 @@ class WindowSuite:
 
     async def test_a_plan_that_changes(self, ledger: Ledger) -> None:
         """An upgrade gives room at once, a downgrade takes it; what was spent stays spent on both."""
-        day = Calendar("day", ZoneInfo("UTC"))
+        day = CalendarWindow("day", ZoneInfo("UTC"))
         budget = Budget("daily", "user", day, None, tiers={"free": 10, "pro": 100}, tier_claim="plan")
 
         async def ask(ticket: str, amount: int, plan: str) -> object:
             (drawn,) = charges([budget], caller("alice", plan=plan), ENDPOINT, NOW)
             return await ledger.reserve(ticket, entry(amount, drawn), now=NOW)
 
-        assert await ask("a", 10, "free") == Reserved()
-        assert isinstance(await ask("b", 1, "free"), Shortfall)
-        assert await ask("c", 50, "pro") == Reserved()
-        assert isinstance(await ask("d", 1, "free"), Shortfall)
-        assert isinstance(await ask("e", 41, "pro"), Shortfall)
-        assert await ask("f", 40, "pro") == Reserved()
-        assert isinstance(await ask("g", 1, "gold"), Shortfall)
+        assert await ask("a", 10, "free") == Granted()
+        assert isinstance(await ask("b", 1, "free"), LimitExceeded)
+        assert await ask("c", 50, "pro") == Granted()
+        assert isinstance(await ask("d", 1, "free"), LimitExceeded)
+        assert isinstance(await ask("e", 41, "pro"), LimitExceeded)
+        assert await ask("f", 40, "pro") == Granted()
+        assert isinstance(await ask("g", 1, "gold"), LimitExceeded)
 
     async def test_callers_share_what_is_global(self, ledger: Ledger) -> None:
         """Each has their own budget and seats, and all draw on the operator's."""
-        day = Calendar("day", ZoneInfo("UTC"))
+        day = CalendarWindow("day", ZoneInfo("UTC"))
         budgets = [Budget("mine", "user", day, 10), Budget("ours", "global", day, 15)]
-        rules = [InFlight("jobs", "user", 2, 600.0), InFlight("all", "global", 3, 600.0)]
+        rules = [InFlightLimit("jobs", "user", 2, 600.0), InFlightLimit("all", "global", 3, 600.0)]
 
         async def ask(ticket: str, who: Caller) -> str:
             drawn = charges(budgets, who, ENDPOINT, NOW)
-            wanted = Entry(who.key, ENDPOINT, 5, drawn, seats(rules, who, ENDPOINT), DAY)
+            wanted = ReservationRequest(who.key, ENDPOINT, 5, drawn, slots(rules, who, ENDPOINT), DAY)
             said = await ledger.reserve(ticket, wanted, now=NOW)
-            return said.name if isinstance(said, Shortfall) else "reserved"
+            return said.name if isinstance(said, LimitExceeded) else "reserved"
 
         alice, bob = caller("alice"), caller("bob")
         assert [await ask(f"a{n}", alice) for n in range(3)] == ["reserved", "reserved", "mine"]
@@ -469,15 +473,15 @@ class ReportSuite:
             ("a", "fal-ai/a", midnight + DAY),
         ]
         for n, (who, endpoint, now) in enumerate(made):
-            await ledger.reserve(f"t{n}", Entry(who, endpoint, n + 1, (charge(),), (), 9 * DAY), now=now)
+            await ledger.reserve(f"t{n}", ReservationRequest(who, endpoint, n + 1, (charge(),), (), 9 * DAY), now=now)
             await ledger.accept(f"t{n}", f"job{n}", now=now)
         await ledger.settle("job2", amount=2, now=midnight + DAY)
 
         assert await ledger.report(since=TODAY, until=date(2026, 11, 24)) == (
-            DayLine(TODAY, "a", "fal-ai/a", 1, 2, 0, 1, 0, 0),
-            DayLine(TODAY, "a", "fal-ai/b", 1, 0, 2, 0, 0, 0),
-            DayLine(TODAY, "b", "fal-ai/b", 1, 0, 1, 0, 0, 0),
-            DayLine(date(2026, 11, 24), "a", "fal-ai/a", 1, 0, 4, 0, 0, 0),
+            DailyUsage(TODAY, "a", "fal-ai/a", 1, 2, 0, 1, 0, 0),
+            DailyUsage(TODAY, "a", "fal-ai/b", 1, 0, 2, 0, 0, 0),
+            DailyUsage(TODAY, "b", "fal-ai/b", 1, 0, 1, 0, 0, 0),
+            DailyUsage(date(2026, 11, 24), "a", "fal-ai/a", 1, 0, 4, 0, 0, 0),
         )
         assert len(await ledger.report(since=date(2026, 11, 25), until=date(2026, 12, 1))) == 1
 
@@ -485,10 +489,10 @@ class ReportSuite:
         """Nothing spent, nothing held, nothing to report, nothing to sweep, and it answers."""
         await ledger.ping()
 
-        assert await ledger.standings((), (), now=NOW) == ()
-        assert await ledger.standings((charge(),), (seat(),), now=NOW) == (
-            Standing("daily", 100, 0, 0, charge().renews_at),
-            Standing("jobs", 2, 0, 0, None),
+        assert await ledger.statuses((), (), now=NOW) == ()
+        assert await ledger.statuses((charge(),), (seat(),), now=NOW) == (
+            AllowanceStatus("daily", 100, 0, 0, charge().renews_at),
+            AllowanceStatus("jobs", 2, 0, 0, None),
         )
         assert await ledger.report(since=TODAY, until=TODAY) == ()
         assert await ledger.sweep(now=NOW) == 0
@@ -498,66 +502,68 @@ class ClaimSuite:
     async def test_the_first_one_works_the_others_wait(self, ledger: Ledger) -> None:
         """A hundred twins at once: one is first, and all of them get its answer."""
         answers = await asyncio.gather(*(claimed(ledger, owner=f"o{n}") for n in range(100)))
-        assert (answers.count(Claim.FRESH), answers.count(Claim.BUSY)) == (1, 99)
+        assert (answers.count(KeyState.FRESH), answers.count(KeyState.BUSY)) == (1, 99)
 
-        await ledger.store("key", b"\x00\xff answer", owner=f"o{answers.index(Claim.FRESH)}", now=NOW, ttl=DAY)
-        assert {await claimed(ledger, owner=f"p{n}") for n in range(3)} == {Stored(b"\x00\xff answer")}
+        await ledger.store_answer(
+            "key", b"\x00\xff answer", owner=f"o{answers.index(KeyState.FRESH)}", now=NOW, ttl=DAY
+        )
+        assert {await claimed(ledger, owner=f"p{n}") for n in range(3)} == {StoredAnswer(b"\x00\xff answer")}
 
     async def test_another_body(self, ledger: Ledger) -> None:
         """The key is taken, under way and answered alike."""
         await claimed(ledger, owner="o")
-        assert await claimed(ledger, body="other", owner="p") is Claim.MISMATCH
-        await ledger.store("key", b"", owner="o", now=NOW, ttl=DAY)
-        assert await claimed(ledger, body="other", owner="p") is Claim.MISMATCH
-        assert await claimed(ledger, key="other", body="other", owner="p") is Claim.FRESH
+        assert await claimed(ledger, body="other", owner="p") is KeyState.MISMATCH
+        await ledger.store_answer("key", b"", owner="o", now=NOW, ttl=DAY)
+        assert await claimed(ledger, body="other", owner="p") is KeyState.MISMATCH
+        assert await claimed(ledger, key="other", body="other", owner="p") is KeyState.FRESH
 
     async def test_freed(self, ledger: Ledger) -> None:
         """By its owner, and only while there is no answer: then the next claim is first, with any body."""
         await claimed(ledger, owner="o")
-        await ledger.free("key", owner="p")
-        assert await claimed(ledger, owner="p") is Claim.BUSY
-        await ledger.free("key", owner="o")
-        assert await claimed(ledger, body="other", owner="p") is Claim.FRESH
+        await ledger.free_key("key", owner="p")
+        assert await claimed(ledger, owner="p") is KeyState.BUSY
+        await ledger.free_key("key", owner="o")
+        assert await claimed(ledger, body="other", owner="p") is KeyState.FRESH
 
     async def test_an_answer_stays(self, ledger: Ledger) -> None:
         """No second answer, no freeing, and no stranger changes what was told once."""
         await claimed(ledger, owner="o")
-        await ledger.store("key", b"stranger", owner="p", now=NOW, ttl=DAY)
-        assert await claimed(ledger, owner="q") is Claim.BUSY
-        await ledger.store("key", b"first", owner="o", now=NOW, ttl=DAY)
-        await ledger.store("key", b"second", owner="o", now=NOW, ttl=DAY)
-        await ledger.free("key", owner="o")
-        assert await claimed(ledger, owner="q") == Stored(b"first")
+        await ledger.store_answer("key", b"stranger", owner="p", now=NOW, ttl=DAY)
+        assert await claimed(ledger, owner="q") is KeyState.BUSY
+        await ledger.store_answer("key", b"first", owner="o", now=NOW, ttl=DAY)
+        await ledger.store_answer("key", b"second", owner="o", now=NOW, ttl=DAY)
+        await ledger.free_key("key", owner="o")
+        assert await claimed(ledger, owner="q") == StoredAnswer(b"first")
 
     async def test_an_owner_who_died(self, ledger: Ledger) -> None:
         """After its hold the outcome is unknown, and stays so; the owner, if late, may still tell."""
         await claimed(ledger, owner="o")
-        assert await claimed(ledger, owner="p", now=NOW + 59.9) is Claim.BUSY
+        assert await claimed(ledger, owner="p", now=NOW + 59.9) is KeyState.BUSY
         for later in (60.0, DAY - 1):
-            assert await claimed(ledger, owner="p", now=NOW + later) is Claim.UNKNOWN
-        assert await claimed(ledger, body="other", owner="p", now=NOW + 60) is Claim.MISMATCH
-        await ledger.store("key", b"late", owner="o", now=NOW + 61, ttl=DAY)
-        assert await claimed(ledger, owner="p", now=NOW + 62) == Stored(b"late")
+            assert await claimed(ledger, owner="p", now=NOW + later) is KeyState.UNKNOWN
+        assert await claimed(ledger, body="other", owner="p", now=NOW + 60) is KeyState.MISMATCH
+        await ledger.store_answer("key", b"late", owner="o", now=NOW + 61, ttl=DAY)
+        assert await claimed(ledger, owner="p", now=NOW + 62) == StoredAnswer(b"late")
 
     @pytest.mark.parametrize("sweeps", [False, True], ids=["unswept", "swept"])
     async def test_forgotten(self, ledger: Ledger, sweeps: bool) -> None:
         """A key counts for its ttl from the claim, or from the answer; then it is as new."""
         await claimed(ledger, "silent", owner="o")
         await claimed(ledger, "answered", owner="o")
-        await ledger.store("answered", b"x", owner="o", now=NOW + 1, ttl=DAY)
+        await ledger.store_answer("answered", b"x", owner="o", now=NOW + 1, ttl=DAY)
         if sweeps:
             await ledger.sweep(now=NOW + DAY)
 
-        assert await claimed(ledger, "silent", owner="p", now=NOW + DAY) is Claim.FRESH
-        assert await claimed(ledger, "answered", owner="p", now=NOW + DAY) == Stored(b"x")
-        assert await claimed(ledger, "answered", owner="p", now=NOW + DAY + 1) is Claim.FRESH
+        assert await claimed(ledger, "silent", owner="p", now=NOW + DAY) is KeyState.FRESH
+        assert await claimed(ledger, "answered", owner="p", now=NOW + DAY) == StoredAnswer(b"x")
+        assert await claimed(ledger, "answered", owner="p", now=NOW + DAY + 1) is KeyState.FRESH
 
     async def test_nothing_to_store_or_free(self, ledger: Ledger) -> None:
         """A key nobody claimed takes no answer."""
-        await ledger.store("key", b"x", owner="o", now=NOW, ttl=DAY)
-        await ledger.free("key", owner="o")
+        await ledger.store_answer("key", b"x", owner="o", now=NOW, ttl=DAY)
+        await ledger.free_key("key", owner="o")
 
-        assert await claimed(ledger, owner="o") is Claim.FRESH
+        assert await claimed(ledger, owner="o") is KeyState.FRESH
 
 
 class LedgerSuite(ReserveSuite, EndingSuite, SeatSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
@@ -579,10 +585,10 @@ class SharedLedgerSuite:
         assert [await there.sweep(now=NOW + 10), await here.sweep(now=NOW + 10)] == [1, 0]
         assert await here.report(since=TODAY, until=TODAY) == await there.report(since=TODAY, until=TODAY)
 
-        assert await claimed(here, owner="o") is Claim.FRESH
-        assert await claimed(there, owner="p") is Claim.BUSY
-        await here.store("key", b"x", owner="o", now=NOW, ttl=DAY)
-        assert await claimed(there, owner="p") == Stored(b"x")
+        assert await claimed(here, owner="o") is KeyState.FRESH
+        assert await claimed(there, owner="p") is KeyState.BUSY
+        await here.store_answer("key", b"x", owner="o", now=NOW, ttl=DAY)
+        assert await claimed(there, owner="p") == StoredAnswer(b"x")
 
     async def test_a_barrier_across_two(self, ledgers: tuple[Ledger, Ledger]) -> None:
         """A hundred callers of each on room for 37: exactly 37 get in."""
@@ -592,7 +598,7 @@ class SharedLedgerSuite:
                 *(ledgers[i % 2].reserve(f"{n}-{i}", entry(1, drawn), now=NOW) for i in range(200))
             )
 
-            assert answers.count(Reserved()) == 37
+            assert answers.count(Granted()) == 37
             assert [await sums(ledger, drawn) for ledger in ledgers] == [[(0, 37)]] * 2
 
     async def test_twins_at_two(self, ledgers: tuple[Ledger, Ledger]) -> None:
@@ -600,4 +606,4 @@ class SharedLedgerSuite:
         for n in range(20):
             answers = await asyncio.gather(*(claimed(ledgers[i % 2], f"k{n}", owner=f"o{i}") for i in range(20)))
 
-            assert answers.count(Claim.FRESH) == 1
+            assert answers.count(KeyState.FRESH) == 1

@@ -17,7 +17,7 @@ import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 from proxy.sandbox.app import Sandbox, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 
@@ -102,7 +102,7 @@ async def completed(http: httpx2.AsyncClient, accepted: httpx2.Response) -> http
 async def served(apps: Mapping[socket.socket, ASGIApp], *, server: Server = "httptools") -> AsyncIterator[None]:
     """Each app on a socket that is bound already: on uvicorn with one of its parsers, or on the gateway's listener."""
     if server == "listener":
-        listeners = [(Listener(app), sock) for sock, app in apps.items()]
+        listeners = [(HttpServer(app), sock) for sock, app in apps.items()]
         for listener, sock in listeners:
             await listener.start(sock=sock)
         yield

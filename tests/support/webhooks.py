@@ -30,7 +30,7 @@ from support.sandbox import bound, origin
 
 from proxy.auth.subjects import caller_key
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 
 SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's").digest()).decode()
 OLD_SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's old one").digest()).decode()
@@ -46,7 +46,7 @@ async def listening(app: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
     """*app* is given its own origin; so is who enters."""
     (sock,) = bound()
     here = origin(sock)
-    listener = Listener(app(here), limits=ListenerLimits(per_address=10_000))
+    listener = HttpServer(app(here), limits=ListenerLimits(per_address=10_000))
     await listener.start(sock=sock)
     try:
         yield here
@@ -206,7 +206,7 @@ class Hooked:
 
     def handle(self, job: str, subject: str = "alice") -> str:
         """Ours of *job*."""
-        return self.gateway.parts.handles.seal(job, owner=caller_key(ISSUER, subject), app=APP)
+        return self.gateway.parts.handles.sign(job, owner=caller_key(ISSUER, subject), app=APP)
 
     def call(
         self, url: str, headers: Mapping[str, str], body: bytes, *, method: str = "POST", source: str = "192.0.2.1"
@@ -254,6 +254,6 @@ def hooked(rig: Rig, home: Path, *, app: App | None = None, fal: Fal | None = No
         budgets=[BUDGET],
         in_flight=[SEATS],
         ledger={"path": str(ledger)},
-        webhooks={"mode": "ours", "url": app.url, "try_seconds": 0.5, **webhooks},
+        webhooks={"mode": "gateway", "url": app.url, "try_seconds": 0.5, **webhooks},
     )
     return Hooked(gateway, fal, app, ledger)

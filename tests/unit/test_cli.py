@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
 
 from proxy import __version__
-from proxy.app.setup.components import vet
+from proxy.app.setup.components import build_components
 from proxy.auth.authenticator import Authenticator
-from proxy.auth.job_handles import Handles
+from proxy.auth.job_handles import JobHandles
 from proxy.auth.subjects import caller_key
 from proxy.cli import main
 from proxy.config.loader import load
@@ -103,7 +103,7 @@ def test_nothing_starts_on_a_bad_file(tmp_path: Path, command: str) -> None:
 def test_a_minted_token_is_a_session(good: Path) -> None:
     """What `token` prints is accepted for the subject and scopes asked for."""
     result = fal_proxy("token", good, "--subject", "alice", "--scope", "images", "--lifetime", "60")
-    parts = vet(load(good, ENVIRON))
+    parts = build_components(load(good, ENVIRON))
     caller = Authenticator(parts.issuers, clock=time.time).identify(
         [(b"authorization", b"Bearer " + result.stdout.strip().encode())]
     )
@@ -121,7 +121,7 @@ def test_a_token_needs_a_session_section(good: Path) -> None:
 def test_a_handle_shows_what_is_inside(good: Path) -> None:
     """The upstream id for anyone; whose it is, with the configuration."""
     key = caller_key(ISSUER, "alice")
-    handle = Handles([ENVIRON["FAL_PROXY_HANDLE_SECRETS"].encode()]).seal(JOB, owner=key, app=APP)
+    handle = JobHandles([ENVIRON["FAL_PROXY_HANDLE_SECRETS"].encode()]).sign(JOB, owner=key, app=APP)
     whose: list[str | Path] = ["--config", good, "--issuer", ISSUER, "--app", APP, "--subject"]
 
     assert json.loads(fal_proxy("handle", handle).stdout) == {"upstream_id": JOB}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
-from proxy.billing.budgets import Budget, Calendar, InFlight, Rolling, Window
+from proxy.billing.budgets import Budget, BudgetWindow, CalendarWindow, InFlightLimit, RollingWindow
 from proxy.billing.ledger.money import MICRO, Micros
-from proxy.billing.reservations import Terms
+from proxy.billing.reservations import SettlementPolicy
 from proxy.config.document import BudgetSection, InFlightSection, LedgerSection
 
 
-def budget_of(section: BudgetSection, listed: frozenset[str]) -> Budget:
+def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:
     """*listed* are the endpoints that may be named."""
     if (section.per == "claim") != (section.claim is not None):
         raise ValueError('per = "claim" and claim go together')
@@ -29,32 +29,32 @@ def budget_of(section: BudgetSection, listed: frozenset[str]) -> Budget:
         tier_claim=section.tier_claim,
         endpoints=_known(section.endpoints, listed),
         mode=section.mode,
-        when_away=section.when_away,
+        on_store_error=section.on_store_error,
     )
 
 
-def rule_of(section: InFlightSection, listed: frozenset[str]) -> InFlight:
-    return InFlight(
+def build_in_flight_limit(section: InFlightSection, listed: frozenset[str]) -> InFlightLimit:
+    return InFlightLimit(
         name=section.name,
         per=section.per,
         limit=section.limit,
         lease=section.lease_seconds,
         endpoints=_known(section.endpoints, listed),
         mode=section.mode,
-        when_away=section.when_away,
+        on_store_error=section.on_store_error,
     )
 
 
-def terms_of(section: LedgerSection) -> Terms:
-    return Terms(section.reservation_seconds, section.settle_by, section.unit_price, section.refund_failed)
+def build_settlement_policy(section: LedgerSection) -> SettlementPolicy:
+    return SettlementPolicy(section.reservation_seconds, section.settle_by, section.unit_price, section.refund_failed)
 
 
-def _window(section: BudgetSection) -> Window:
+def _window(section: BudgetSection) -> BudgetWindow:
     match section.window:
         case "day" | "month" as period:
-            return Calendar(period, ZoneInfo(section.zone))
+            return CalendarWindow(period, ZoneInfo(section.zone))
         case hours:
-            return Rolling(int(hours.removesuffix("h")))
+            return RollingWindow(int(hours.removesuffix("h")))
 
 
 def _known(endpoints: Iterable[str], listed: frozenset[str]) -> frozenset[str]:

@@ -11,28 +11,28 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from proxy.app.setup.allowances import budget_of, rule_of, terms_of
-from proxy.app.setup.rest_actions import Openings, file_rules_of, openings_of
-from proxy.app.setup.sessions import cookie_of, issuer_of
-from proxy.app.setup.webhook_settings import OurWebhooks, webhooks_of
+from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
+from proxy.app.setup.sessions import build_issuer, build_session_cookie
+from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authenticator import Issuer
 from proxy.auth.authorization import Listing
-from proxy.auth.job_handles import Handles
+from proxy.auth.job_handles import JobHandles
 from proxy.auth.session_cookie import SessionCookie
-from proxy.billing.budgets import Budget, InFlight
+from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
-from proxy.billing.reservations import Terms
+from proxy.billing.reservations import SettlementPolicy
 from proxy.config.document import Endpoint, Limit
 from proxy.config.loader import Config, secret
 from proxy.errors import ConfigError, Problem
-from proxy.gateway.idempotency import Keeping
+from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
-from proxy.payload.policy import EndpointPolicy, Rules
-from proxy.payload.schema_file import SHIPPED, load
-from proxy.ratelimit.rate_limiter import Rule, parse_rate
+from proxy.payload.policy import EndpointPolicy, PayloadRules
+from proxy.payload.schema_file import SHIPPED, load_schema
+from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
-from proxy.webhooks.callback_seal import Seals
+from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
 
@@ -41,46 +41,46 @@ _FAL_KEY = re.compile(r"[!-~]{8,512}")
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """Everything vetted that the application is put together from. Holds secrets; has no repr that shows them."""
 
     config: Config
     fal_key: str = field(repr=False)
-    handles: Handles
+    handles: JobHandles
     issuers: tuple[Issuer, ...]
     cookie: SessionCookie | None
     listings: tuple[Listing, ...]
     policies: tuple[EndpointPolicy, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[RateRule, ...]
     store: RedisStore | None
     tls: ssl.SSLContext | None
     budgets: tuple[Budget, ...]
-    in_flight: tuple[InFlight, ...]
+    in_flight: tuple[InFlightLimit, ...]
     prices: Mapping[str, Price]
-    terms: Terms
-    keeping: Keeping
-    openings: Openings
-    webhooks: OurWebhooks | None
+    settlement_policy: SettlementPolicy
+    idempotency: IdempotencySettings
+    rest_actions: RestActions
+    webhooks: WebhookSettings | None
 
 
-def vet(config: Config) -> Parts:
+def build_components(config: Config) -> Components:
     """Raises ConfigError with every problem of the file, its environment and the files it names."""
-    bench = _Workbench(config)
+    bench = ComponentBuilder(config)
     fal_key, handles = bench.fal_key(), bench.handles()
     issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
     rules, store, tls = bench.rules(), bench.store(), bench.tls()
-    openings = openings_of(config)
+    openings = build_rest_actions(config)
     budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
-    bench.holds()
+    bench.check_durations()
     webhooks = bench.webhooks()
     if bench.problems or fal_key is None or handles is None:
         raise ConfigError(bench.problems)
-    return Parts(
+    return Components(
         config=config,
         fal_key=fal_key,
         handles=handles,
         issuers=tuple(issuers),
-        cookie=cookie_of(config),
+        cookie=build_session_cookie(config),
         listings=(*listings, *openings.listings),
         policies=tuple(policies),
         rules=tuple(rules),
@@ -89,14 +89,14 @@ def vet(config: Config) -> Parts:
         budgets=tuple(budgets),
         in_flight=tuple(in_flight),
         prices={**prices, **openings.prices},
-        terms=terms_of(config.ledger),
-        keeping=Keeping(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
-        openings=openings,
+        settlement_policy=build_settlement_policy(config.ledger),
+        idempotency=IdempotencySettings(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
+        rest_actions=openings,
         webhooks=webhooks,
     )
 
 
-class _Workbench:
+class ComponentBuilder:
     """What cannot be made is noted in *problems* under its key in the file, and the next part is tried."""
 
     def __init__(self, config: Config) -> None:
@@ -104,19 +104,19 @@ class _Workbench:
         self.problems: list[Problem] = list(config.problems)
 
     def fal_key(self) -> str | None:
-        return self._made("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
+        return self._try_build("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
 
-    def handles(self) -> Handles | None:
-        return self._made("handles.secrets_env", lambda: Handles(self._handle_secrets()))
+    def handles(self) -> JobHandles | None:
+        return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
 
     def issuers(self) -> Iterable[Issuer]:
         """Several [[sessions]] of one issuer are several keys of it."""
         issuers: dict[str, Issuer] = {}
         for index, session in self._config.sessions:
             source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
-            issuer = self._made(
+            issuer = self._try_build(
                 f"sessions[{index}].{source}",
-                partial(issuer_of, self._config, session, issuers.get(session.issuer)),
+                partial(build_issuer, self._config, session, issuers.get(session.issuer)),
             )
             if issuer is not None:
                 issuers[issuer.issuer] = issuer
@@ -134,13 +134,13 @@ class _Workbench:
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [
-            self._made(f"endpoints[{index}]", partial(self._policy, endpoint))
+            self._try_build(f"endpoints[{index}]", partial(self._policy, endpoint))
             for index, endpoint in self._config.endpoints
         ]
         return [policy for policy in made if policy is not None]
 
-    def rules(self) -> Iterable[Rule]:
-        made = [self._made(f"limits[{index}]", partial(_rule, limit)) for index, limit in self._config.limits]
+    def rules(self) -> Iterable[RateRule]:
+        made = [self._try_build(f"limits[{index}]", partial(_rule, limit)) for index, limit in self._config.limits]
         rules = [rule for rule in made if rule is not None]
         names = [rule.name for rule in rules]
         for name in sorted({name for name in names if names.count(name) > 1}):
@@ -151,20 +151,24 @@ class _Workbench:
         store = self._config.store
         if store.kind == "memory":
             return None
-        return self._made(
+        return self._try_build(
             "store.url_env",
             lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
         )
 
-    def budgets(self, openings: Openings) -> Iterable[Budget]:
+    def budgets(self, openings: RestActions) -> Iterable[Budget]:
         listed = self._listed() | openings.prices.keys()
-        made = [self._made(f"budgets[{i}]", partial(budget_of, section, listed)) for i, section in self._config.budgets]
+        made = [
+            self._try_build(f"budgets[{i}]", partial(build_budget, section, listed))
+            for i, section in self._config.budgets
+        ]
         return [budget for budget in made if budget is not None]
 
-    def in_flight(self) -> Iterable[InFlight]:
+    def in_flight(self) -> Iterable[InFlightLimit]:
         listed = self._listed()
         made = [
-            self._made(f"in_flight[{i}]", partial(rule_of, section, listed)) for i, section in self._config.in_flight
+            self._try_build(f"in_flight[{i}]", partial(build_in_flight_limit, section, listed))
+            for i, section in self._config.in_flight
         ]
         return [rule for rule in made if rule is not None]
 
@@ -181,12 +185,12 @@ class _Workbench:
                         Problem(key, f"the budget {covering[0]} covers this endpoint, so it needs one")
                     )
             elif endpoint.id in effective:
-                price = self._made(key, partial(Price, endpoint.price, effective[endpoint.id]))
+                price = self._try_build(key, partial(Price, endpoint.price, effective[endpoint.id]))
                 if price is not None:
                     prices[endpoint.id] = price
         return prices
 
-    def holds(self) -> None:
+    def check_durations(self) -> None:
         """What is held for a call and let go before its deadline could be taken by another; and held where all look."""
         ledger, (call, seconds) = self._config.ledger, self._config.longest_call
         if ledger.kind == "redis" and self._config.store.kind != "redis":
@@ -202,12 +206,12 @@ class _Workbench:
         if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
-        return self._made("fal.ca_file", lambda: tls_context(file))
+        return self._try_build("fal.ca_file", lambda: tls_context(file))
 
-    def webhooks(self) -> OurWebhooks | None:
+    def webhooks(self) -> WebhookSettings | None:
         """Callbacks are sealed with the secrets of handles, which are missed where `handles` is made."""
         with suppress(ValueError):
-            return webhooks_of(self._config, Seals(self._handle_secrets()), self.problems)
+            return build_webhook_settings(self._config, CallbackCipher(self._handle_secrets()), self.problems)
         return None
 
     def _handle_secrets(self) -> list[bytes]:
@@ -216,7 +220,7 @@ class _Workbench:
     def _listed(self) -> frozenset[str]:
         return frozenset(endpoint.id for _, endpoint in self._config.endpoints)
 
-    def _made(self, key: str, make: Callable[[], T]) -> T | None:
+    def _try_build(self, key: str, make: Callable[[], T]) -> T | None:
         try:
             return make()
         except (ValueError, OSError) as error:
@@ -231,8 +235,8 @@ class _Workbench:
         if not path.exists() and endpoint.schema_file is None:
             raise ValueError(f"no schema is shipped for {endpoint.id}; name one with schema_file")
         cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
-        rules = Rules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
-        return EndpointPolicy(endpoint.id, load(path), rules, file_rules_of(self._config, endpoint.files))
+        rules = PayloadRules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
+        return EndpointPolicy(endpoint.id, load_schema(path), rules, build_file_rules(self._config, endpoint.files))
 
 
 def _fal_key(text: str) -> str:
@@ -241,6 +245,6 @@ def _fal_key(text: str) -> str:
     return text
 
 
-def _rule(limit: Limit) -> Rule:
+def _rule(limit: Limit) -> RateRule:
     amount, seconds = parse_rate(limit.rate)
-    return Rule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.when_away, limit.mode)
+    return RateRule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.on_store_error, limit.mode)

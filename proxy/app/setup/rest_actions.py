@@ -11,40 +11,40 @@ from proxy.config.files import UPLOADED, Files, UploadsSection
 from proxy.config.loader import Config
 from proxy.fal_api.operations import REALTIME, UPLOADS, Action
 from proxy.http.origin import Origin
-from proxy.payload.host_allowlist import Hosts
+from proxy.payload.host_allowlist import HostAllowlist
 from proxy.payload.input_files import FileRules
 from proxy.payload.lifecycle import Lifecycle
-from proxy.payload.realtime_tokens import Realtime
+from proxy.payload.realtime_tokens import RealtimeTokens
 from proxy.payload.uploads import Uploads
 
 
 @dataclass(frozen=True)
-class Openings:
+class RestActions:
     """*listings* and *prices* under the names that stand for them, *issues* by action; all empty where nothing is."""
 
     listings: tuple[Listing, ...] = ()
-    issues: Mapping[Action, Uploads | Realtime] = field(default_factory=dict)
+    issues: Mapping[Action, Uploads | RealtimeTokens] = field(default_factory=dict)
     prices: Mapping[str, Price] = field(default_factory=dict)
 
 
-def openings_of(config: Config) -> Openings:
+def build_rest_actions(config: Config) -> RestActions:
     listings: list[Listing] = []
-    issues: dict[Action, Uploads | Realtime] = {}
+    issues: dict[Action, Uploads | RealtimeTokens] = {}
     prices: dict[str, Price] = {}
     if (uploads := config.uploads) is not None:
-        hosts = Hosts.of(uploads.hosts, local=_sandbox(config))
-        lifecycle = Lifecycle(uploads.lifetime_seconds, uploads.lifetime)
+        hosts = HostAllowlist.from_patterns(uploads.hosts, local=_sandbox(config))
+        lifecycle = Lifecycle(uploads.lifetime_seconds, uploads.lifetime_mode)
         issues[Action.UPLOAD] = Uploads(uploads.content_types, hosts=hosts, lifecycle=lifecycle)
         listings.append(Listing(UPLOADS, frozenset({Action.UPLOAD}), uploads.scope))
         prices[UPLOADS] = _flat(uploads.price)
     if (realtime := config.realtime) is not None:
-        issues[Action.TOKEN] = Realtime(realtime.apps, max_seconds=realtime.max_seconds)
+        issues[Action.TOKEN] = RealtimeTokens(realtime.apps, max_seconds=realtime.max_seconds)
         listings.append(Listing(REALTIME, frozenset({Action.TOKEN}), realtime.scope))
         prices[REALTIME] = _flat(realtime.price)
-    return Openings(tuple(listings), issues, prices)
+    return RestActions(tuple(listings), issues, prices)
 
 
-def file_rules_of(config: Config, files: Files) -> FileRules:
+def build_file_rules(config: Config, files: Files) -> FileRules:
     """ "uploads" among the hosts is whatever [uploads] names, or would by default, and a sandbox's file host."""
     patterns = {host for host in files.hosts if host != UPLOADED}
     local = None
@@ -52,7 +52,10 @@ def file_rules_of(config: Config, files: Files) -> FileRules:
         patterns.update((config.uploads or UploadsSection()).hosts)
         local = _sandbox(config)
     return FileRules(
-        Hosts.of(patterns, local=local), frozenset(files.media_types), files.max_bytes, frozenset(files.fields)
+        HostAllowlist.from_patterns(patterns, local=local),
+        frozenset(files.media_types),
+        files.max_bytes,
+        frozenset(files.fields),
     )
 
 

@@ -13,7 +13,7 @@ from proxy.config.document import Session
 from proxy.config.loader import Config, secret
 
 
-def issuer_of(config: Config, session: Session, known: Issuer | None) -> Issuer:
+def build_issuer(config: Config, session: Session, known: Issuer | None) -> Issuer:
     """The issuer of *session*; with the keys of *known* too, where that is the same issuer.
 
     Raises ValueError where a key is missing, weak or of the wrong kind, or the two do not agree.
@@ -31,7 +31,7 @@ def issuer_of(config: Config, session: Session, known: Issuer | None) -> Issuer:
     return issuer if known is None else _merged(known, issuer)
 
 
-def cookie_of(config: Config) -> SessionCookie | None:
+def build_session_cookie(config: Config) -> SessionCookie | None:
     if config.cookie is None:
         return None
     origins = (config.server.public_origin, *config.cookie.origins)
@@ -45,7 +45,7 @@ def _verification_key(config: Config, session: Session) -> VerificationKey:
         return hmac_key(secret(config, session.secret_env).encode(), session.kid, forbidden=_taken(config))
     if session.public_key_file is None or session.secret_env is not None:
         raise ValueError(f"{session.algorithm} takes public_key_file, and no secret_env")
-    return public_key(session.algorithm, _bytes_of(config.base / session.public_key_file), session.kid)
+    return public_key(session.algorithm, _read_key_file(config.base / session.public_key_file), session.kid)
 
 
 def _taken(config: Config) -> list[bytes]:
@@ -67,7 +67,7 @@ def _merged(known: Issuer, issuer: Issuer) -> Issuer:
     return replace(known, keys=(*known.keys, *issuer.keys))
 
 
-def _bytes_of(path: Path) -> bytes:
+def _read_key_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

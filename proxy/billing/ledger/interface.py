@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from proxy.billing.ledger.money import Micros
 
-WhenAway = Literal["deny", "local", "allow"]  # what an allowance does while the store does not answer
+OnStoreError = Literal["deny", "local", "allow"]  # what an allowance does while the store does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Charge:
     renews_at: float
     ttl: float
     enforce: bool
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
     endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class InFlightSlot:
     """What one in-flight limit means for one request: live leases of *account*, plus one, <= *limit*."""
 
     name: str
@@ -45,23 +45,23 @@ class Seat:
     limit: int
     lease: float
     enforce: bool
-    when_away: WhenAway = "deny"
+    on_store_error: OnStoreError = "deny"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ReservationRequest:
     """One request to be paid for. *ttl*: seconds after which an outcome nobody reported counts as spent."""
 
     caller: str
     endpoint: str
     amount: Micros
     charges: tuple[Charge, ...]
-    seats: tuple[Seat, ...]
+    slots: tuple[InFlightSlot, ...]
     ttl: float
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
+class LimitExceeded:
     """An allowance without room: *left* of *limit*, in millionths of a unit or in jobs.
 
     *renews_at* is None where no time brings any back.
@@ -75,14 +75,14 @@ class Shortfall:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserved:
+class Granted:
     """*observed*: what allowances in observe mode would have refused; they were charged all the same."""
 
-    observed: tuple[Shortfall, ...] = ()
+    observed: tuple[LimitExceeded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AllowanceStatus:
     """How one allowance stands; of seats *used* is the jobs in flight and *reserved* is 0.
 
     *endpoint* is not the ledger's to know: whoever asked says it where there is one.
@@ -97,7 +97,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class DayLine:
+class DailyUsage:
     """One day (UTC) of one caller on one endpoint. Amounts in millionths; *submits* counts reservations made."""
 
     day: date
@@ -111,7 +111,7 @@ class DayLine:
     overrun: Micros
 
 
-class Claim(Enum):
+class KeyState(Enum):
     """An idempotency key that has no stored answer to give."""
 
     FRESH = "fresh"  # ours now: go on, then store or free it
@@ -121,14 +121,14 @@ class Claim(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredAnswer:
     """The answer kept under an idempotency key, opaque to the ledger."""
 
     answer: bytes
 
 
 class Ledger(Protocol):
-    async def reserve(self, ticket: str, entry: Entry, *, now: float) -> Reserved | Shortfall:
+    async def reserve(self, ticket: str, entry: ReservationRequest, *, now: float) -> Granted | LimitExceeded:
         """Room in all enforced charges and seats, or the first shortfall and nothing written anywhere."""
         ...
 
@@ -158,30 +158,30 @@ class Ledger(Protocol):
         """
         ...
 
-    async def standings(
-        self, charges: tuple[Charge, ...], seats: tuple[Seat, ...], *, now: float
-    ) -> tuple[Standing, ...]:
+    async def statuses(
+        self, charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...], *, now: float
+    ) -> tuple[AllowanceStatus, ...]:
         """One for each charge, then one for each seat."""
         ...
 
-    async def report(self, *, since: date, until: date) -> tuple[DayLine, ...]:
+    async def report(self, *, since: date, until: date) -> tuple[DailyUsage, ...]:
         """All days from *since* to *until*, both included, by day, caller and endpoint."""
         ...
 
-    async def claim(
+    async def claim_key(
         self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float
-    ) -> Claim | Stored:
+    ) -> KeyState | StoredAnswer:
         """FRESH for the first; *owner* names the attempt. One that neither stored nor freed within *hold* is UNKNOWN.
 
         Keys are forgotten *ttl* seconds after they were claimed or stored.
         """
         ...
 
-    async def store(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
+    async def store_answer(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
         """The answer for all who claim *key* from now on. Only the owner's claim is answered; else no effect."""
         ...
 
-    async def free(self, key: str, *, owner: str) -> None:
+    async def free_key(self, key: str, *, owner: str) -> None:
         """The next claim is FRESH again. Only the owner's claim; else no effect."""
         ...
 

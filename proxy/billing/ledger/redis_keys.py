@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from proxy.billing.ledger.interface import Charge, Seat
+from proxy.billing.ledger.interface import Charge, InFlightSlot
 from proxy.billing.ledger.money import Micros
 
 DUE = "{ledger}:due"
@@ -35,27 +35,27 @@ class Record:
     seats: Sequence[str] = ()
 
 
-def of_ticket(ticket: str) -> str:
+def reservation_key(ticket: str) -> str:
     return f"{{ledger}}:ticket:{ticket}"
 
 
-def of_job(job: str) -> str:
+def job_key(job: str) -> str:
     return f"{{ledger}}:job:{job}"
 
 
-def of_day(day: date) -> str:
+def day_key(day: date) -> str:
     return f"{{ledger}}:day:{day.isoformat()}"
 
 
-def of_claim(key: str) -> str:
+def idempotency_key(key: str) -> str:
     return f"{{ledger}}:key:{key}"
 
 
-def of_seat(seat: Seat) -> str:
+def slot_key(seat: InFlightSlot) -> str:
     return f"{{ledger}}:seats:{seat.account}"
 
 
-def of_charge(charge: Charge) -> list[str]:
+def bucket_keys(charge: Charge) -> list[str]:
     """One for each bucket that counts, the current one first."""
     others = [bucket for bucket in charge.counted if bucket != charge.current]
     return [f"{{ledger}}:spent:{charge.account}:{bucket}" for bucket in (charge.current, *others)]

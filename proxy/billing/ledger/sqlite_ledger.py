@@ -19,7 +19,17 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
-from proxy.billing.ledger.interface import Charge, Claim, DayLine, Entry, Reserved, Seat, Shortfall, Standing, Stored
+from proxy.billing.ledger.interface import (
+    AllowanceStatus,
+    Charge,
+    DailyUsage,
+    Granted,
+    InFlightSlot,
+    KeyState,
+    LimitExceeded,
+    ReservationRequest,
+    StoredAnswer,
+)
 from proxy.billing.ledger.money import MAX_PRICE, MICRO, Micros
 from proxy.billing.ledger.sqlite_schema import connect
 from proxy.billing.ledger.sqlite_statements import perform, prepare
@@ -50,7 +60,7 @@ class SqliteLedger:
         """How many steps were answered with StoreAway."""
         return self._steps.failures
 
-    async def reserve(self, ticket: str, entry: Entry, *, now: float) -> Reserved | Shortfall:
+    async def reserve(self, ticket: str, entry: ReservationRequest, *, now: float) -> Granted | LimitExceeded:
         """A ticket that is open already gets the answer it got, and nothing is written. Raises ValueError below 0."""
         wanted = _row(
             "reserve",
@@ -62,13 +72,13 @@ class SqliteLedger:
             until=now + entry.ttl,
         )
         said = await self._steps.run(
-            [*_allowances(entry.charges, entry.seats, now), wanted], undo=[_row("refund", ticket=ticket)]
+            [*_allowances(entry.charges, entry.slots, now), wanted], undo=[_row("refund", ticket=ticket)]
         )
         short: list[tuple[int, int, bool]] = json.loads(said)
         for which, left, enforce in short:
             if enforce:
                 return _shortfall(entry, which, left)
-        return Reserved(tuple(_shortfall(entry, which, left) for which, left, _ in short))
+        return Granted(tuple(_shortfall(entry, which, left) for which, left, _ in short))
 
     async def accept(self, ticket: str, job: str, *, now: float) -> None:
         await self._steps.run([_row("accept", ticket=ticket, job=job)])
@@ -88,16 +98,16 @@ class SqliteLedger:
         step = _row("sweep", now=now, ended=now - GRACE, oldest=oldest.isoformat(), limit=limit)
         return int(await self._steps.run([step]))
 
-    async def standings(
-        self, charges: tuple[Charge, ...], seats: tuple[Seat, ...], *, now: float
-    ) -> tuple[Standing, ...]:
+    async def statuses(
+        self, charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...], *, now: float
+    ) -> tuple[AllowanceStatus, ...]:
         said = await self._steps.run([*_allowances(charges, seats, now), _row("standings")])
         sums = iter(json.loads(said))
         drawn = [(charge.budget, charge.limit, *next(sums), charge.renews_at) for charge in charges]
         taken = [(seat.name, seat.limit, *next(sums), None) for seat in seats]
-        return tuple(Standing(*standing) for standing in (*drawn, *taken))
+        return tuple(AllowanceStatus(*standing) for standing in (*drawn, *taken))
 
-    async def report(self, *, since: date, until: date) -> tuple[DayLine, ...]:
+    async def report(self, *, since: date, until: date) -> tuple[DailyUsage, ...]:
         days = (since.isoformat(), until.isoformat())
         try:
             if self._memory is not None:
@@ -106,23 +116,23 @@ class SqliteLedger:
                 lines = await asyncio.to_thread(_lines, self._path, days)
         except sqlite3.Error as error:
             raise StoreAway(reason=f"ledger: {error}") from error
-        return tuple(DayLine(date.fromisoformat(day), *rest) for day, *rest in lines)
+        return tuple(DailyUsage(date.fromisoformat(day), *rest) for day, *rest in lines)
 
-    async def claim(
+    async def claim_key(
         self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float
-    ) -> Claim | Stored:
+    ) -> KeyState | StoredAnswer:
         wanted = _row(
             "claim", key=key, body_hash=body_hash, owner=owner, now=now, held_until=now + hold, until=now + ttl
         )
         said = await self._steps.run([wanted], undo=[_row("free", key=key, owner=owner)])
         state, *answer = json.loads(said)
-        return Stored(base64.b64decode(answer[0])) if answer else Claim(state)
+        return StoredAnswer(base64.b64decode(answer[0])) if answer else KeyState(state)
 
-    async def store(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
+    async def store_answer(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
         kept = base64.b64encode(answer).decode("ascii")
         await self._steps.run([_row("store", key=key, owner=owner, answer=kept, until=now + ttl)])
 
-    async def free(self, key: str, *, owner: str) -> None:
+    async def free_key(self, key: str, *, owner: str) -> None:
         await self._steps.run([_row("free", key=key, owner=owner)])
 
     async def ping(self) -> None:
@@ -154,7 +164,7 @@ def _row(does: str, **args: object) -> str:
     return _encode({"does": does, **args})
 
 
-def _allowances(charges: Iterable[Charge], seats: Iterable[Seat], now: float) -> Iterator[str]:
+def _allowances(charges: Iterable[Charge], seats: Iterable[InFlightSlot], now: float) -> Iterator[str]:
     for charge in charges:
         yield _row(
             "charge",
@@ -171,14 +181,14 @@ def _allowances(charges: Iterable[Charge], seats: Iterable[Seat], now: float) ->
         )
 
 
-def _shortfall(entry: Entry, which: int, left: int) -> Shortfall:
-    allowances: tuple[Charge | Seat, ...] = (*entry.charges, *entry.seats)
+def _shortfall(entry: ReservationRequest, which: int, left: int) -> LimitExceeded:
+    allowances: tuple[Charge | InFlightSlot, ...] = (*entry.charges, *entry.slots)
     allowance = allowances[which]
-    if isinstance(allowance, Seat):
-        return Shortfall("in-flight", allowance.name, allowance.limit, max(left, 0), None)
+    if isinstance(allowance, InFlightSlot):
+        return LimitExceeded("in-flight", allowance.name, allowance.limit, max(left, 0), None)
     # A price over the limit itself: waiting does not help.
     renews_at = allowance.renews_at if entry.amount <= allowance.limit else None
-    return Shortfall("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
+    return LimitExceeded("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
 
 
 def _day(now: float) -> date:

@@ -43,7 +43,7 @@ class UpstreamStream:
         return chunk
 
 
-class Upstream:
+class HttpClient:
     """Raises the TransportErrors of `proxy.errors`. All durations are in seconds, all sizes in bytes.
 
     Cancelling a call closes its connection at once.
@@ -91,7 +91,7 @@ class Upstream:
         connection = await self._pool.acquire(deadline)
         try:
             connection.send(request.message(self._authority))
-            status, headers, body = await connection.whole(deadline, max_body)
+            status, headers, body = await connection.read_response(deadline, max_body)
         finally:
             self._pool.release(connection)
         return UpstreamResponse(status, tuple(headers), body)

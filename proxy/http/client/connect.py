@@ -19,7 +19,7 @@ from proxy.http.client.tls import secure
 HEAD_START = 0.25  # seconds; RFC 8305 section 5
 
 Address = tuple[socket.AddressFamily, tuple[str | int, ...] | tuple[int, bytes]]
-Attempt = asyncio.Task[socket.socket]
+ConnectAttempt = asyncio.Task[socket.socket]
 
 
 async def dial(connection: Connection, host: str, port: int, *, tls: ssl.SSLContext | None) -> Connection:
@@ -28,7 +28,7 @@ async def dial(connection: Connection, host: str, port: int, *, tls: ssl.SSLCont
     Has no deadline of its own; cancelling it closes whatever it has opened.
     """
     try:
-        connected = await race(await resolve(host, port))
+        connected = await connect_first(await resolve(host, port))
         if tls is None:
             await asyncio.get_running_loop().create_connection(lambda: connection, sock=connected)
         else:
@@ -47,11 +47,11 @@ async def resolve(host: str, port: int) -> list[Address]:
     return [address for address in chain.from_iterable(zip_longest(preferred, others)) if address is not None]
 
 
-async def race(addresses: Iterable[Address]) -> socket.socket:
+async def connect_first(addresses: Iterable[Address]) -> socket.socket:
     """The first socket that connects; the others are closed. Raises the OSError of the last one that failed."""
     untried = deque(addresses)
-    attempts: list[Attempt] = []
-    winner: Attempt | None = None
+    attempts: list[ConnectAttempt] = []
+    winner: ConnectAttempt | None = None
     try:
         while winner is None:
             if untried:
@@ -67,7 +67,7 @@ async def race(addresses: Iterable[Address]) -> socket.socket:
                 attempt.add_done_callback(discard)
 
 
-async def first_connected(attempts: list[Attempt], timeout: float | None) -> Attempt | None:
+async def first_connected(attempts: list[ConnectAttempt], timeout: float | None) -> ConnectAttempt | None:
     """The first of *attempts* that is connected; None after *timeout* seconds or one more failure."""
     pending = [attempt for attempt in attempts if not attempt.done()]
     await asyncio.wait(pending, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -86,6 +86,6 @@ async def connect(family: socket.AddressFamily, address: tuple[str | int, ...] |
     return connecting
 
 
-def discard(attempt: Attempt) -> None:
+def discard(attempt: ConnectAttempt) -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().close()

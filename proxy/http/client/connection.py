@@ -8,7 +8,7 @@ import select
 from typing import cast
 
 from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, ResponseTooLarge, TransportError
-from proxy.http.client.response_parser import Answer, Fields
+from proxy.http.client.response_parser import Fields, ResponseParser
 
 HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as asyncio's streams
 
@@ -24,7 +24,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.idle_since = 0.0
-        self._answer = Answer(max_head=max_head)
+        self._answer = ResponseParser(max_head=max_head)
         self._poll = select.poll()
         self._waiter: asyncio.Future[None] | None = None
         self._most: int | None = None  # bytes that somebody waits for the whole of, who is not woken before
@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def is_quiet(self) -> bool:
+    def is_idle_and_clean(self) -> bool:
         """Open, with nothing to read: an idle connection that is readable is dead or poisoned.
 
         The loop may not have looked at the socket since the peer closed it, so this asks the kernel.
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         """Hands all of it over at once. Raises ConnectFailed if the connection has closed before: nothing was sent."""
         if self._transport.is_closing():
             raise ConnectFailed("closed by the upstream before the request")
-        self._answer.begin()
+        self._answer.reset()
         self._open_exchange = True
         self._received = False
         self._most = None
@@ -73,16 +73,16 @@ class Connection(asyncio.Protocol):
             if self._answer.ended:
                 return b""
             await self._wait(deadline)
-        content = self._answer.take()
+        content = self._answer.read_content()
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
         return content
 
-    async def whole(self, deadline: float, max_body: int) -> tuple[int, Fields, bytes]:
+    async def read_response(self, deadline: float, max_body: int) -> tuple[int, Fields, bytes]:
         """All of the answer at once: status, fields, content. Raises TransportError."""
         self._most = max_body
-        while self._error is not None or not self._has_enough(max_body):
+        while self._error is not None or not self._is_complete(max_body):
             if self._error is not None:
                 raise self._error
             await self._wait(deadline)
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         if self._answer.buffered > max_body:
             self.abort()  # even if all of it has come by now
             raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
-        return self._answer.status, self._answer.fields, self._answer.take()
+        return self._answer.status, self._answer.fields, self._answer.read_content()
 
     def finish(self) -> bool:
         """Ends the exchange, wherever it is. False: the connection cannot carry another one and is closed."""
@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
             self._fail(error)
             return
         if self._most is not None:
-            if self._has_enough(self._most):
+            if self._is_complete(self._most):
                 self._wake()
             return
         if self._answer.buffered > HIGH_WATER and not self._paused:
@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
-    def _has_enough(self, most: int) -> bool:
+    def _is_complete(self, most: int) -> bool:
         return self._answer.ended or self._answer.buffered > most
 
     def _arm(self) -> None:

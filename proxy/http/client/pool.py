@@ -62,20 +62,20 @@ class Pool:
         if self._free:
             self._free -= 1
         else:
-            await self._queue(deadline)
+            await self._wait_for_slot(deadline)
         try:
             return self._reuse() or await self._connect(deadline)
         except BaseException:
-            self._hand_on()
+            self._release_slot()
             raise
 
     def release(self, connection: Connection) -> None:
         """Ends the exchange on it: one that is not complete, or not to be repeated, closes the connection."""
         try:
             if connection.finish():
-                self._keep(connection)
+                self._return_idle(connection)
         finally:
-            self._hand_on()
+            self._release_slot()
 
     async def aclose(self) -> None:
         """Closes every connection, those in use too; returns when they are closed."""
@@ -83,27 +83,27 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for waiter in self._waiting:
-            refuse(waiter, PoolExhausted("the pool is closed"))
+            fail_waiter(waiter, PoolExhausted("the pool is closed"))
         closing = [connection.lost for connection in self._connected]
         for connection in self._connected:
             connection.abort()
         if closing:
             await asyncio.wait(closing)
 
-    async def _queue(self, deadline: float) -> None:
+    async def _wait_for_slot(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         waiter: Waiter = loop.create_future()
         limit = loop.time() + self._acquire_timeout
         late: TransportError = PoolExhausted(f"no free connection in {self._acquire_timeout} s")
         if deadline < limit:
             late = DeadlineExceeded("no free connection before the deadline", sent=False)
-        timer = loop.call_at(min(limit, deadline), refuse, waiter, late)
+        timer = loop.call_at(min(limit, deadline), fail_waiter, waiter, late)
         self._waiting[waiter] = None
         try:
             refusal = await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.result() is None:
-                self._hand_on()  # granted and cancelled in the same turn of the loop
+                self._release_slot()  # granted and cancelled in the same turn of the loop
             raise
         finally:
             timer.cancel()
@@ -111,7 +111,7 @@ class Pool:
         if refusal is not None:
             raise refusal
 
-    def _hand_on(self) -> None:
+    def _release_slot(self) -> None:
         """The slot goes to whoever has waited longest, so that nobody who comes now can overtake."""
         for waiter in self._waiting:
             if not waiter.done():
@@ -130,7 +130,7 @@ class Pool:
                 raise DeadlineExceeded("not connected before the deadline", sent=False) from error
             raise ConnectFailed(f"not connected in {self._connect_timeout} s") from error
         self._connected.add(connection)
-        connection.lost.add_done_callback(lambda _: self._forget(connection))
+        connection.lost.add_done_callback(lambda _: self._discard(connection))
         if self._closed:
             connection.abort()
             raise PoolExhausted("the pool is closed")
@@ -140,12 +140,12 @@ class Pool:
         oldest = monotonic() - self._max_idle
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since > oldest and connection.is_quiet():
+            if connection.idle_since > oldest and connection.is_idle_and_clean():
                 return connection
             connection.abort()
         return None
 
-    def _keep(self, connection: Connection) -> None:
+    def _return_idle(self, connection: Connection) -> None:
         connection.idle_since = monotonic()
         self._idle.append(connection)
         if self._sweeper is None:
@@ -160,12 +160,12 @@ class Pool:
         if self._idle:
             self._sweeper = asyncio.get_running_loop().call_later(self._max_idle, self._sweep)
 
-    def _forget(self, connection: Connection) -> None:
+    def _discard(self, connection: Connection) -> None:
         self._connected.discard(connection)
         with suppress(ValueError):
             self._idle.remove(connection)
 
 
-def refuse(waiter: Waiter, error: TransportError) -> None:
+def fail_waiter(waiter: Waiter, error: TransportError) -> None:
     if not waiter.done():
         waiter.set_result(error)

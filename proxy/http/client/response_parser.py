@@ -16,7 +16,7 @@ _CONTINUE = 100
 _BODILESS = frozenset({204, 304})
 
 
-class Answer:
+class ResponseParser:
     """One answer after another on one connection; `begin` before each.
 
     *max_head* caps, in bytes, all that is not content: the head, chunk sizes and extensions, trailers. It counts from
@@ -26,9 +26,9 @@ class Answer:
     def __init__(self, *, max_head: int) -> None:
         self._parser = HttpResponseParser(self)
         self._max_head = max_head
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         self.status = 0  # until the final head is complete
         self.fields: Fields = []
         self._incoming: Fields = []
@@ -61,7 +61,7 @@ class Answer:
         """The peer ended its side in good order: the only end of an answer that has no length."""
         self.ended = self.ended or self._until_close
 
-    def take(self) -> bytes:
+    def read_content(self) -> bytes:
         """The content that came since the last call."""
         content = b"".join(self._content)
         self._content.clear()
@@ -88,7 +88,7 @@ class Answer:
             return
         self.fields = self._incoming
         self._incoming = []  # later ones are trailers, which nobody may mistake for fields of the head
-        self._flaw = self._judge(status)
+        self._flaw = self._check_head(status)
         self.status = status
 
     def on_body(self, content: bytes) -> None:
@@ -101,7 +101,7 @@ class Answer:
             self.ended = True
             self.keep_alive = self._parser.should_keep_alive()
 
-    def _judge(self, status: int) -> str | None:
+    def _check_head(self, status: int) -> str | None:
         """What is wrong with the complete head (RFC 9110 section 15, RFC 9112 section 6.3)."""
         if self._parser.get_http_version() != "1.1":
             return "not HTTP/1.1"

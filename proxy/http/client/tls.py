@@ -38,12 +38,12 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.is_closing = transport.is_closing  # type: ignore[method-assign]
-        self._shake_hands()
+        self._handshake()
 
     def data_received(self, data: bytes) -> None:
         self._incoming.write(data)
         if not self._secure:
-            self._shake_hands()
+            self._handshake()
         if self._secure:
             self._deliver()
 
@@ -58,7 +58,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
         try:
             self._session.write(data)
         except ssl.SSLError as error:
-            self._break(error)
+            self._abort_with(error)
         self._flush()
 
     def pause_reading(self) -> None:
@@ -83,7 +83,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
         """`unfinished` is whether the last bytes that came were no whole record of content."""
         return self._unfinished if name == "unfinished" else self._transport.get_extra_info(name, default)
 
-    def _shake_hands(self) -> None:
+    def _handshake(self) -> None:
         try:
             self._session.do_handshake()
         except ssl.SSLWantReadError:
@@ -107,7 +107,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
                 self._unfinished = True
                 break
             except ssl.SSLError as error:
-                self._break(error)
+                self._abort_with(error)
                 break
             self._unfinished = False
             if content:
@@ -122,7 +122,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
         if self._outgoing.pending and not self.is_closing():
             self._transport.write(self._outgoing.read())
 
-    def _break(self, error: ssl.SSLError) -> None:
+    def _abort_with(self, error: ssl.SSLError) -> None:
         self._error = error
         self._transport.abort()
 

@@ -14,7 +14,7 @@ from proxy.http.server.exchange import Exchange
 _GRACE = 0.05
 
 
-class Presence:
+class CancelOnDisconnect:
     """`async with Presence(receive):` cancels the block when the caller disconnects, and raises ClientGone instead.
 
     The request's body must have been read to its end, since this takes what *receive* gives. Our own listener's

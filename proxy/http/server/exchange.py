@@ -11,8 +11,8 @@ from enum import Enum, auto
 
 from starlette.types import Message
 
-from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, Outlet
-from proxy.http.server.state import Door
+from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl
+from proxy.http.server.state import ServerState
 
 # The key in the ASGI scope's extensions of the Exchange that carries the request.
 EXCHANGE = "fal_proxy.exchange"
@@ -62,7 +62,7 @@ class Exchange:
     )
 
     def __init__(
-        self, outlet: Outlet, door: Door, method: str, version: str, on_complete: Callable[[Exchange], None]
+        self, outlet: FlowControl, door: ServerState, method: str, version: str, on_complete: Callable[[Exchange], None]
     ) -> None:
         self._outlet = outlet
         self._door = door
@@ -90,27 +90,27 @@ class Exchange:
 
     # What the connection tells.
 
-    def feed(self, content: bytes) -> None:
+    def on_body(self, content: bytes) -> None:
         self._content.append(content)
         self._held += len(content)
         if self._held > HIGH_WATER:
-            self._outlet.hold()
-        self._tell()
+            self._outlet.pause_reading()
+        self._notify()
 
-    def end(self) -> None:
+    def on_request_complete(self) -> None:
         """The request is whole."""
         self._more = False
-        self._tell()
+        self._notify()
 
-    def lose(self) -> None:
+    def on_connection_lost(self) -> None:
         """The connection is gone, so nothing can be written any more."""
         self._head = b""
         if not self.complete:
-            self.leave()
+            self.on_disconnect()
 
-    def leave(self) -> None:
+    def on_disconnect(self) -> None:
         self.gone = True
-        self._tell()
+        self._notify()
         if self.on_leave is not None:
             on_leave, self.on_leave = self.on_leave, None
             on_leave()
@@ -122,7 +122,7 @@ class Exchange:
             self.expects = False
             self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not (self.gone or self.complete):
-            self._outlet.release()
+            self._outlet.resume_reading()
         if not (self._news or self.gone):
             self._waiter = self._outlet.loop.create_future()
             await self._waiter
@@ -135,7 +135,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Raises RuntimeError where the message is not one that may come now, or breaks the framing of the answer."""
         if self._outlet.is_congested and not self.gone:
-            await self._outlet.relieved()
+            await self._outlet.drain()
         if self.gone:
             return
         if not self.started and message["type"] == "http.response.start":
@@ -158,18 +158,20 @@ class Exchange:
         self.expects = False
         connection = b"" if self.keep_alive else b"connection: close\r\n"
         content = b"" if self._method == "HEAD" else content
-        self._outlet.write(b"".join((STATUS_LINES[status], self._door.common, head, connection, b"\r\n", content)))
+        self._outlet.write(
+            b"".join((STATUS_LINES[status], self._door.default_headers, head, connection, b"\r\n", content))
+        )
         self._complete()
         return True
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Closes in the middle of an answer; what is still sent of it goes nowhere.
 
         A reader of chunks sees by that that they are not all (RFC 9112 section 8). One who does not read sees a reset.
         """
         self.flush()
         self.gone = True
-        self._outlet.cut()
+        self._outlet.close_or_abort()
 
     def flush(self) -> None:
         """Writes a head that still waits for its first content."""
@@ -198,7 +200,7 @@ class Exchange:
         elif not self.keep_alive:
             lines += b"connection: close\r\n"
         # It waits for the content that nearly always follows at once: one system call and one segment for both.
-        self._head = b"".join((STATUS_LINES[status], self._door.common, lines, b"\r\n"))
+        self._head = b"".join((STATUS_LINES[status], self._door.default_headers, lines, b"\r\n"))
         self.started = True
         self.expects = False
         self._outlet.loop.call_soon(self.flush)
@@ -220,12 +222,12 @@ class Exchange:
 
     def _complete(self) -> None:
         self.complete = True
-        self._tell()
+        self._notify()
         # Called once: what keeps the exchange, a scope somebody remembers, must not keep the connection.
         on_complete, self._on_complete = self._on_complete, _nothing
         on_complete(self)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._news = True
         if self._waiter is not None:
             if not self._waiter.done():

@@ -17,7 +17,7 @@ STATUS_LINES = {
 }
 
 
-class Outlet:
+class FlowControl:
     """What an exchange needs of its connection; `congest` and `relieve` are what the transport says of writing."""
 
     __slots__ = ("_held", "_relief", "_unsent", "loop", "transport", "write")
@@ -35,31 +35,31 @@ class Outlet:
         """Whether the client is slow to read."""
         return self._relief is not None
 
-    async def relieved(self) -> None:
+    async def drain(self) -> None:
         """Returns when it is congested no more, or lost."""
         if self._relief is not None:
             await asyncio.shield(self._relief)
 
-    def congest(self) -> None:
+    def pause_writing(self) -> None:
         self._relief = self.loop.create_future()
 
-    def relieve(self) -> None:
+    def resume_writing(self) -> None:
         if self._relief is not None:
             self._relief.set_result(None)
             self._relief = None
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         """Reads no more until `release`."""
         if not self._held:
             self._held = True
             self.transport.pause_reading()
 
-    def release(self) -> None:
+    def resume_reading(self) -> None:
         if self._held:
             self._held = False
             self.transport.resume_reading()
 
-    def cut(self) -> None:
+    def close_or_abort(self) -> None:
         if self.transport.get_write_buffer_size() > HIGH_WATER:
             self.transport.abort()
         else:
@@ -78,7 +78,7 @@ class Outlet:
         return False
 
 
-def refusal_bytes(refusal: Refusal, common: bytes) -> bytes:
+def error_response(refusal: Refusal, common: bytes) -> bytes:
     """A whole answer that closes its connection; *common* are the lines that every answer has."""
     body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
     fields = [

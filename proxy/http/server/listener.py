@@ -14,14 +14,14 @@ from uvicorn.lifespan.off import LifespanOff
 from uvicorn.lifespan.on import LifespanOn
 
 from proxy.http.client_address import Network
-from proxy.http.server.connection import Inbound
+from proxy.http.server.connection import HttpConnection
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.state import Door
+from proxy.http.server.state import ServerState
 
 _CANCELLED_TIME = 1.0  # seconds that an exchange cut short has to answer
 
 
-class Listener:
+class HttpServer:
     """Serves *app* over HTTP/1.1 without TLS. Owns no signal handler, no log and no event loop.
 
     *report* is told in a word of everything that ends before *app* could see it: `malformed_request`,
@@ -53,7 +53,7 @@ class Listener:
             log_config=None,
         )
         self._config.load()
-        self._door = Door(limits or ListenerLimits(), trusted, report)
+        self._door = ServerState(limits or ListenerLimits(), trusted, report)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
         """Returns once connections are accepted, on *sock* where given; `address` says where that is.
@@ -90,38 +90,38 @@ class Listener:
         self._server.close()
         for connection in tuple(self._door.connections):
             connection.shutdown()
-        await self._emptied(grace)
-        await self._finished(deadline - loop.time())
+        await self._wait_closed(grace)
+        await self._wait_tasks(deadline - loop.time())
         for task in tuple(self._door.tasks):
             task.cancel()
-        await self._finished(_CANCELLED_TIME)
+        await self._wait_tasks(_CANCELLED_TIME)
         for connection in tuple(self._door.connections):
             connection.transport.abort()
-        await self._emptied(_CANCELLED_TIME)
+        await self._wait_closed(_CANCELLED_TIME)
         self._sweeper.cancel()
         await self._lifespan.shutdown()
 
-    async def _emptied(self, timeout: float) -> None:
-        self._door.emptied.clear()
+    async def _wait_closed(self, timeout: float) -> None:
+        self._door.all_closed.clear()
         if self._door.connections:
-            waiting = asyncio.create_task(self._door.emptied.wait())
+            waiting = asyncio.create_task(self._door.all_closed.wait())
             await asyncio.wait([waiting], timeout=timeout)
             waiting.cancel()
 
-    async def _finished(self, timeout: float) -> None:
+    async def _wait_tasks(self, timeout: float) -> None:
         """A request can outlive its connection: a submit is finished for a caller who left."""
         if self._door.tasks:
             await asyncio.wait(tuple(self._door.tasks), timeout=timeout)
 
-    def _connection(self) -> Inbound:
-        return Inbound(self._app, self._lifespan.state, self._door)
+    def _connection(self) -> HttpConnection:
+        return HttpConnection(self._app, self._lifespan.state, self._door)
 
     def _sweep(self) -> None:
         """One timer for all deadlines of all connections, and for the Date that answers carry."""
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(self._door.limits.sweep, self._sweep)
         date = b"date: %b\r\n" % formatdate(usegmt=True).encode("ascii")
-        self._door.common = date + self._always
+        self._door.default_headers = date + self._always
         now = loop.time()
         for connection in tuple(self._door.connections):
-            connection.inspect(now)
+            connection.check_timeouts(now)

@@ -12,12 +12,12 @@ from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.limits import ListenerLimits
 
 
-class Taker(Protocol):
+class ParserEvents(Protocol):
     """Who is told of a request, in this order. What it raises ends the parsing and comes out of `Arrival.take`."""
 
     def begin(self) -> None: ...
 
-    def head(self, arrival: Arrival) -> None:
+    def head(self, arrival: RequestParser) -> None:
         """The head of *arrival* is complete, and within its limits."""
 
     def body(self, content: bytes) -> None: ...
@@ -25,13 +25,13 @@ class Taker(Protocol):
     def whole(self) -> None: ...
 
 
-class Arrival:
+class RequestParser:
     """The request that is coming: *url* and *fields* (names in lower case) as sent, *expects* a 100 (Continue).
 
     *version* is "1.0" or "1.1". *is_begun*: some of the request has come, and its end has not.
     """
 
-    def __init__(self, taker: Taker, limits: ListenerLimits) -> None:
+    def __init__(self, taker: ParserEvents, limits: ListenerLimits) -> None:
         self._taker = taker
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
@@ -43,7 +43,7 @@ class Arrival:
         self.fields: list[tuple[bytes, bytes]] = []
 
     @property
-    def is_begun(self) -> bool:
+    def started(self) -> bool:
         return self._begun or self._surplus > 0
 
     @property
@@ -54,7 +54,7 @@ class Arrival:
     def keeps_alive(self) -> bool:
         return bool(self._parser.should_keep_alive())
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Raises BadRequest, TargetTooLong, HeadTooLarge and what the taker raises."""
         self._surplus += len(data)
         try:

@@ -12,7 +12,7 @@ from proxy.http.client_address import Network, address_key, is_trusted
 from proxy.http.server.limits import ListenerLimits
 
 
-class Watched(Protocol):
+class ServerConnection(Protocol):
     """A connection, as far as its listener is concerned."""
 
     transport: asyncio.Transport
@@ -21,11 +21,11 @@ class Watched(Protocol):
 
     def shutdown(self) -> None: ...
 
-    def inspect(self, now: float) -> None: ...
+    def check_timeouts(self, now: float) -> None: ...
 
 
 @dataclass(slots=True)
-class Door:
+class ServerState:
     """*trusted* proxies bring many clients: no cap by address for them. *report* takes a word for each thing ended.
 
     While *draining*, every answer closes its connection. *emptied* is set whenever the last connection goes. *tasks*
@@ -35,15 +35,15 @@ class Door:
 
     limits: ListenerLimits
     trusted: Sequence[Network]
-    report: Callable[[str], None]
+    on_rejected: Callable[[str], None]
     draining: bool = False
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    crowd: Counter[str] = field(default_factory=Counter)
-    connections: set[Watched] = field(default_factory=set)
+    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    connections_per_address: Counter[str] = field(default_factory=Counter)
+    connections: set[ServerConnection] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    common: bytes = b""
+    default_headers: bytes = b""
 
-    def enter(self, address: str) -> str | None:
+    def acquire_slot(self, address: str) -> str | None:
         """What to `leave` as; "" for what is not counted, None where there are too many from *address*.
 
         An empty *address* is a Unix socket's peer, or one that has left already.
@@ -51,13 +51,13 @@ class Door:
         if not address or is_trusted(address, self.trusted):
             return ""
         key = address_key(address)
-        if self.crowd[key] >= self.limits.per_address:
+        if self.connections_per_address[key] >= self.limits.per_address:
             return None
-        self.crowd[key] += 1
+        self.connections_per_address[key] += 1
         return key
 
-    def leave(self, key: str | None) -> None:
+    def release_slot(self, key: str | None) -> None:
         if key:
-            self.crowd[key] -= 1
-            if not self.crowd[key]:
-                del self.crowd[key]
+            self.connections_per_address[key] -= 1
+            if not self.connections_per_address[key]:
+                del self.connections_per_address[key]

@@ -15,8 +15,8 @@ from proxy.errors import ConfigError, Problem
 # A worker that dies at once is not started again faster than this (seconds).
 RESTART_PAUSE = 1.0
 # Seconds after which a worker has started well; each that did not, TRIES times in a row, means that none ever will.
-SETTLED = 10.0
-TRIES = 5
+STARTUP_SECONDS = 10.0
+MAX_FAILED_STARTS = 5
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _WATCHED = _STOP | {signal.SIGCHLD}
 
@@ -29,7 +29,7 @@ def supervise(count: int, work: Callable[[int], None], *, report: Callable[[int,
     thread or event loop exists: the workers are forks.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    crew = _Crew(count, work)
+    crew = WorkerPool(count, work)
     failed = stopping = False
     while crew.children:
         caught = signal.sigtimedwait(_WATCHED, RESTART_PAUSE)
@@ -37,20 +37,22 @@ def supervise(count: int, work: Callable[[int], None], *, report: Callable[[int,
             stopping = True
             crew.stop()
         for child, code in _ended():
-            index = crew.buried(child)
+            index = crew.reap(child)
             if stopping:
                 continue
             report(index, code)
-            failed = stopping = crew.is_hopeless()
+            failed = stopping = crew.is_failing()
             if failed:
                 crew.stop()
             else:
                 crew.replace(index)
     if failed:
-        raise ConfigError([Problem("workers", f"none starts: each died {TRIES} times within {SETTLED:g} s")])
+        raise ConfigError(
+            [Problem("workers", f"none starts: each died {MAX_FAILED_STARTS} times within {STARTUP_SECONDS:g} s")]
+        )
 
 
-class _Crew:
+class WorkerPool:
     """*children* are the indexes of those that live, by process id."""
 
     def __init__(self, count: int, work: Callable[[int], None]) -> None:
@@ -63,15 +65,15 @@ class _Crew:
         for index in range(count):
             self._start(index)
 
-    def buried(self, child: int) -> int:
+    def reap(self, child: int) -> int:
         """The index of one that has ended."""
         index = self.children.pop(child)
-        early = time.monotonic() < self._started[index] + SETTLED
+        early = time.monotonic() < self._started[index] + STARTUP_SECONDS
         self._died_early[index] = self._died_early[index] + 1 if early else 0
         return index
 
-    def is_hopeless(self) -> bool:
-        return min(self._died_early.values()) >= TRIES
+    def is_failing(self) -> bool:
+        return min(self._died_early.values()) >= MAX_FAILED_STARTS
 
     def replace(self, index: int) -> None:
         time.sleep(max(0.0, self._started[index] + RESTART_PAUSE - time.monotonic()))
@@ -86,10 +88,10 @@ class _Crew:
         self._started[index] = time.monotonic()
         child = os.fork()
         if child == 0:
-            self._live(index)
+            self._run_worker(index)
         self.children[child] = index
 
-    def _live(self, index: int) -> None:
+    def _run_worker(self, index: int) -> None:
         """All of a worker's life; does not return."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
         code = 1

@@ -8,7 +8,7 @@ import math
 from proxy.http.server.limits import ListenerLimits
 
 
-class Phase(enum.Enum):
+class ConnectionState(enum.Enum):
     """What the connection waits for."""
 
     IDLE = enum.auto()  # a next request
@@ -18,45 +18,45 @@ class Phase(enum.Enum):
     ENDED = enum.auto()  # its end: nothing that comes is read
 
 
-IDLE, HEAD, BODY, ANSWER, ENDED = Phase
+IDLE, HEAD, BODY, ANSWER, ENDED = ConnectionState
 
 
-class Patience:
+class RequestTimeouts:
     """*content*: bytes of the body so far. All moments are of the same monotonic clock, in seconds."""
 
     __slots__ = ("_body_began", "_limits", "_until", "content", "phase")
 
     def __init__(self, limits: ListenerLimits, now: float) -> None:
         self._limits = limits
-        self.await_head(now)
+        self.start_head(now)
 
-    def await_head(self, now: float) -> None:
+    def start_head(self, now: float) -> None:
         self.phase = HEAD
         self._until = now + self._limits.head_time
 
-    def await_body(self, now: float) -> None:
+    def start_body(self, now: float) -> None:
         self.phase = BODY
         self._body_began = now
         self._until = now + self._limits.body_time
         self.content = 0
 
-    def await_answer(self) -> None:
+    def start_response(self) -> None:
         self.phase = ANSWER
         self._until = math.inf
 
-    def rest(self, now: float) -> None:
+    def start_idle(self, now: float) -> None:
         self.phase = IDLE
         self._until = now + self._limits.keep_alive
 
-    def linger(self, now: float) -> None:
+    def start_linger(self, now: float) -> None:
         self.phase = ENDED
         self._until = now + self._limits.linger
 
-    def hurry(self, now: float) -> None:
+    def shorten(self, now: float) -> None:
         """The rest of a half-sent request must come soon."""
         self._until = min(self._until, now + self._limits.closing)
 
-    def is_over(self, now: float) -> bool:
+    def expired(self, now: float) -> bool:
         """Time is up, or a body comes more slowly than the least rate, its grace aside."""
         if now >= self._until or self.phase is not BODY:
             return now >= self._until

@@ -11,7 +11,7 @@ import pytest
 from support.gateway_process import program
 from support.in_process_gateway import gate, token
 
-from proxy.app.playground import FILES, PAGES, policy_of
+from proxy.app.playground import FILES, PAGES, content_security_policy
 from proxy.config.document import FAL_MEDIA, Playground
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +72,7 @@ async def test_every_file(tmp_path: Path) -> None:
                 assert (whole.status_code, head.status_code, again.status_code) == (200, 200, 304), path
                 assert whole.content == (PAGES / name).read_bytes()
                 assert (whole.headers["content-type"], whole.headers["cache-control"]) == (media_type, kept)
-                assert whole.headers["content-security-policy"] == policy_of(Playground())
+                assert whole.headers["content-security-policy"] == content_security_policy(Playground())
                 assert whole.headers["x-content-type-options"] == "nosniff"
                 assert again.content == b""
                 assert head.headers["content-length"] == str(len(whole.content))
@@ -143,7 +143,9 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
 
 def test_the_policy_names_configured_hosts_only() -> None:
     """Closed, but for our own files and the hosts of the configuration; fal's media hosts by default."""
-    policy = policy_of(Playground(picture_hosts=("https://p.example",), upload_hosts=("https://u.example:8443",)))
+    policy = content_security_policy(
+        Playground(picture_hosts=("https://p.example",), upload_hosts=("https://u.example:8443",))
+    )
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
 
     assert directives == {
@@ -159,7 +161,7 @@ def test_the_policy_names_configured_hosts_only() -> None:
         "require-trusted-types-for": "'script'",
         "trusted-types": "'none'",
     }
-    assert " ".join(FAL_MEDIA) in policy_of(Playground())
+    assert " ".join(FAL_MEDIA) in content_security_policy(Playground())
 
 
 def test_the_bundled_client_is_what_the_lock_file_says(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_session_holds_as_long_as_its_token_is_taken() -> None:
     """Its issuer's leeway included: a stream ends when a new request would be refused."""
     who = Authenticator([issuer_of(M, leeway=7)], clock=Clock())
 
-    assert who.holds_until(identify(who, b"Bearer " + M.token())) == NOW + 607
+    assert who.session_expiry(identify(who, b"Bearer " + M.token())) == NOW + 607
 
 
 def test_a_caller_does_not_change() -> None:

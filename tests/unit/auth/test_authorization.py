@@ -3,26 +3,26 @@ from __future__ import annotations
 import pytest
 
 from proxy.auth.authenticator import Caller
-from proxy.auth.authorization import Grant, Listing, Ownership
-from proxy.auth.job_handles import Handles
+from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.job_handles import JobHandles
 from proxy.errors import Forbidden, JobNotFound
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Surface, Target
 
 SDXL, APP = "fal-ai/hyper-sdxl/image-to-image", "fal-ai/hyper-sdxl"
 READS = frozenset({Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL})
-HANDLES = Handles([b"handle-secret-of-the-tests-000001"])
+HANDLES = JobHandles([b"handle-secret-of-the-tests-000001"])
 
 
 def caller(name: str = "alice", *scopes: str) -> Caller:
     return Caller("https://app.test", name, name.encode().hex(), frozenset(scopes), 0.0, {})
 
 
-def ownership(*listings: Listing) -> Ownership:
-    return Ownership(listings or [Listing(SDXL, READS)], HANDLES)
+def ownership(*listings: Listing) -> Authorization:
+    return Authorization(listings or [Listing(SDXL, READS)], HANDLES)
 
 
 def handle_of(name: str = "alice") -> str:
-    return HANDLES.seal("job-1", owner=caller(name).key, app=APP)
+    return HANDLES.sign("job-1", owner=caller(name).key, app=APP)
 
 
 def test_a_listed_submit_is_granted() -> None:
@@ -69,7 +69,7 @@ def test_whatever_is_not_listed_is_forbidden(target: Target) -> None:
 def test_an_empty_list_allows_nothing() -> None:
     """Deny by default."""
     with pytest.raises(Forbidden):
-        Ownership([], HANDLES).authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
+        Authorization([], HANDLES).authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
 
 
 def test_a_scope_is_needed_where_one_is_set() -> None:
@@ -99,7 +99,7 @@ def test_a_submitted_job_is_sealed_to_its_caller() -> None:
     gate = ownership()
     grant = gate.authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
 
-    assert handle_of() == gate.seal(grant, "job-1")
+    assert handle_of() == gate.sign_handle(grant, "job-1")
 
 
 @pytest.mark.parametrize("action", [Action.UPLOAD, Action.TOKEN])

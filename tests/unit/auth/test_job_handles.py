@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.auth.job_handles import Handles, upstream_id_of
+from proxy.auth.job_handles import JobHandles, parse_upstream_id
 from proxy.errors import JobNotFound
 
 OLD, NEW = b"o" * 16 + b"1" * 16, b"n" * 16 + b"2" * 16
@@ -13,16 +13,16 @@ JOB = "764cabcf-b745-4b3e-ae38-1200304cf45b"
 
 def test_a_handle_opens_for_its_owner_and_app() -> None:
     """What was sealed opens to fal's id, under the same owner and app."""
-    handles = Handles([NEW])
+    handles = JobHandles([NEW])
 
-    assert handles.open(handles.seal(JOB, owner=ALICE, app=APP), owner=ALICE, app=APP) == JOB
+    assert handles.verify(handles.sign(JOB, owner=ALICE, app=APP), owner=ALICE, app=APP) == JOB
 
 
 def test_a_handle_survives_a_restart() -> None:
     """The MAC is the whole proof: another instance with the same secret opens it."""
-    sealed = Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+    sealed = JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 
-    assert Handles([NEW]).open(sealed, owner=ALICE, app=APP) == JOB
+    assert JobHandles([NEW]).verify(sealed, owner=ALICE, app=APP) == JOB
 
 
 @pytest.mark.parametrize(
@@ -32,22 +32,22 @@ def test_a_handle_survives_a_restart() -> None:
 )
 def test_a_handle_opens_for_nobody_else(owner: str, app: str, secrets: list[bytes]) -> None:
     """Another owner, app or secret finds no job."""
-    sealed = Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+    sealed = JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 
     with pytest.raises(JobNotFound):
-        Handles(secrets).open(sealed, owner=owner, app=app)
+        JobHandles(secrets).verify(sealed, owner=owner, app=app)
 
 
 def test_secrets_rotate_without_losing_a_job() -> None:
     """A handle of the old secret opens while the old secret stands second, and new ones are sealed by the first."""
-    old_handle = Handles([OLD]).seal(JOB, owner=ALICE, app=APP)
-    rotated = Handles([NEW, OLD])
+    old_handle = JobHandles([OLD]).sign(JOB, owner=ALICE, app=APP)
+    rotated = JobHandles([NEW, OLD])
 
-    assert rotated.open(old_handle, owner=ALICE, app=APP) == JOB
-    assert rotated.seal(JOB, owner=ALICE, app=APP) == Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+    assert rotated.verify(old_handle, owner=ALICE, app=APP) == JOB
+    assert rotated.sign(JOB, owner=ALICE, app=APP) == JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 
 
-SEALED = Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+SEALED = JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 _MAC = SEALED.rpartition(".")[2]
 
 MALFORMED = {
@@ -82,7 +82,7 @@ MALFORMED = {
 def test_malformed_and_forged_handles_are_the_same_refusal(handle: str) -> None:
     """Every spelling but the sealed one ends as the refusal a foreign handle gets."""
     with pytest.raises(JobNotFound) as refused:
-        Handles([NEW, OLD]).open(handle, owner=ALICE, app=APP)
+        JobHandles([NEW, OLD]).verify(handle, owner=ALICE, app=APP)
 
     assert refused.value.detail == JobNotFound().detail
     assert refused.value.reason == "the handle is not this caller's"
@@ -92,18 +92,18 @@ def test_malformed_and_forged_handles_are_the_same_refusal(handle: str) -> None:
 def test_an_upstream_id_of_another_form_is_not_sealed(upstream_id: str) -> None:
     """An id that could not be addressed again, or would change a path, gets no handle."""
     with pytest.raises(ValueError, match="malformed"):
-        Handles([NEW]).seal(upstream_id, owner=ALICE, app=APP)
+        JobHandles([NEW]).sign(upstream_id, owner=ALICE, app=APP)
 
 
 @pytest.mark.parametrize("secrets", [[], [b"short"], [NEW, b"x" * 31]])
 def test_weak_secrets_are_refused(secrets: list[bytes]) -> None:
     """Each secret needs 32 bytes, and there must be one."""
     with pytest.raises(ValueError, match="32 bytes"):
-        Handles(secrets)
+        JobHandles(secrets)
 
 
 def test_the_operator_can_read_the_upstream_id() -> None:
     """The id inside is readable without any secret, and only out of something shaped as a handle."""
-    assert upstream_id_of(SEALED) == JOB
+    assert parse_upstream_id(SEALED) == JOB
     with pytest.raises(ValueError, match="not a job handle"):
-        upstream_id_of(JOB)
+        parse_upstream_id(JOB)

@@ -100,9 +100,9 @@ async def test_looking_again_is_spaced() -> None:
     async with kept() as it:
         await it.keys.keys()
         it.source.document = b"9"
-        soon = [await it.keys.renewed() for _ in range(5)]
+        soon = [await it.keys.refresh() for _ in range(5)]
         it.clock.forward(SPACING)
-        later = [await it.keys.renewed() for _ in range(5)]
+        later = [await it.keys.refresh() for _ in range(5)]
 
     assert (soon, later) == ([(1, 2)] * 5, [(9,)] * 5)
     assert it.source.asked == 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile_tokens import b64, dumps
 
-from proxy.auth.jws import MAX_TEXT, MAX_TOKEN, Jws, decode_base64url, parse
+from proxy.auth.jws import MAX_TEXT, MAX_TOKEN, Jws, decode_base64url, parse_jws
 from proxy.errors import Unauthenticated
 from proxy.strict_json import Json
 
@@ -29,7 +29,7 @@ def headed(**members: Json) -> bytes:
 
 def test_the_parts_of_a_token() -> None:
     """A token comes apart into what was signed, the signature, the claims and the three honoured header members."""
-    assert parse(token()) == Jws(
+    assert parse_jws(token()) == Jws(
         algorithm="ES256",
         kid="key-1",
         type="jwt",
@@ -41,12 +41,14 @@ def test_the_parts_of_a_token() -> None:
 
 def test_a_minimal_token() -> None:
     """Only alg is required here: kid and typ may be absent, claims may be none, the signature may be empty."""
-    assert parse(token(b'{"alg":"none"}', b"{}", b"")) == Jws("none", None, None, {}, b"eyJhbGciOiJub25lIn0.e30", b"")
+    assert parse_jws(token(b'{"alg":"none"}', b"{}", b"")) == Jws(
+        "none", None, None, {}, b"eyJhbGciOiJub25lIn0.e30", b""
+    )
 
 
 def test_white_space_in_json() -> None:
     """RFC 8259 allows white space around tokens, so some issuers' indented JSON is good."""
-    assert parse(token(json.dumps(HEADER, indent=2).encode(), b" {}\r\n")).claims == {}
+    assert parse_jws(token(json.dumps(HEADER, indent=2).encode(), b" {}\r\n")).claims == {}
 
 
 @pytest.mark.parametrize(
@@ -61,13 +63,13 @@ def test_white_space_in_json() -> None:
 )
 def test_media_types(typ: str, expected: str) -> None:
     """A typ is a media type: case does not count and `application/` may be left out (RFC 7515 section 4.1.9)."""
-    assert parse(headed(typ=typ)).type == expected
+    assert parse_jws(headed(typ=typ)).type == expected
 
 
 @pytest.mark.parametrize("name", ["x5t", "x5t#S256", "nonce", "crit2", "ALG"])
 def test_foreign_header_members(name: str) -> None:
     """Members nobody here reads are let be, as RFC 7515 section 4 wants."""
-    assert parse(headed(**{name: "x"})).algorithm == "ES256"
+    assert parse_jws(headed(**{name: "x"})).algorithm == "ES256"
 
 
 @pytest.mark.parametrize("name", ["crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"])
@@ -75,7 +77,7 @@ def test_foreign_header_members(name: str) -> None:
 def test_refused_header_members(name: str, value: Json) -> None:
     """A member that changes what is verified, or brings a key, is refused whatever its value."""
     with pytest.raises(Unauthenticated, match=f"header has {name}$"):
-        parse(headed(**{name: value}))
+        parse_jws(headed(**{name: value}))
 
 
 @pytest.mark.parametrize("name", ["alg", "kid", "typ"])
@@ -83,13 +85,13 @@ def test_refused_header_members(name: str, value: Json) -> None:
 def test_malformed_header_members(name: str, value: Json) -> None:
     """alg, kid and typ are strings of at most 256 characters, or the token is refused."""
     with pytest.raises(Unauthenticated, match=f"^{name} of the token's header is malformed$"):
-        parse(headed(**{name: value}))
+        parse_jws(headed(**{name: value}))
 
 
 @pytest.mark.parametrize("text", ["", "é", "\u0000", "x" * MAX_TEXT, "../../etc/passwd"], ids=ascii)
 def test_any_short_string_is_a_kid(text: str) -> None:
     """A kid is opaque: it is handed on as it stands, to be compared."""
-    assert parse(headed(kid=text)).kid == text
+    assert parse_jws(headed(kid=text)).kid == text
 
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
@@ -123,14 +125,14 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 def test_hostile_texts(hostile: bytes, reason: str) -> None:
     """Whatever is not exactly three segments of strict JSON and octets is refused, and the reason says why."""
     with pytest.raises(Unauthenticated, match=reason):
-        parse(hostile)
+        parse_jws(hostile)
 
 
 def test_the_depth_cap() -> None:
     """16 levels of nesting are read, 17 are not."""
-    assert parse(token(payload=b'{"a":' + b"[" * 15 + b"]" * 15 + b"}")).claims["a"]
+    assert parse_jws(token(payload=b'{"a":' + b"[" * 15 + b"]" * 15 + b"}")).claims["a"]
     with pytest.raises(Unauthenticated, match="nested too deeply"):
-        parse(token(payload=b'{"a":' + b"[" * 16 + b"]" * 16 + b"}"))
+        parse_jws(token(payload=b'{"a":' + b"[" * 16 + b"]" * 16 + b"}"))
 
 
 def test_the_size_cap() -> None:
@@ -138,9 +140,9 @@ def test_the_size_cap() -> None:
     filler = MAX_TOKEN - len(token(signature=b""))
     signed = token(signature=b"") + b"A" * filler
     assert len(signed) == MAX_TOKEN
-    assert len(parse(signed).signature) == filler * 3 // 4
+    assert len(parse_jws(signed).signature) == filler * 3 // 4
     with pytest.raises(Unauthenticated, match="too long"):
-        parse(signed + b"A")
+        parse_jws(signed + b"A")
 
 
 @pytest.mark.parametrize("segment", [0, 1, 2])
@@ -151,7 +153,7 @@ def test_foreign_spellings_of_a_segment(segment: int, spelling: bytes) -> None:
     assert all(len(part) % 4 == 0 for part in parts)
     parts[segment] = spelling % parts[segment]
     with pytest.raises(Unauthenticated, match="not canonical base64url"):
-        parse(b".".join(parts))
+        parse_jws(b".".join(parts))
 
 
 @pytest.mark.parametrize("text", [b"A", b"AB", b"AAB", b"+/+/", b"-_+_", b"AAA=", b"AA AA", "\uff21\uff22".encode()])
@@ -181,4 +183,4 @@ def test_a_spelling_is_the_only_one(text: bytes) -> None:
 def test_no_bytes_break_the_parser(noise: bytes) -> None:
     """Any bytes at all give a token or Unauthenticated."""
     with suppress(Unauthenticated):
-        assert parse(noise).algorithm
+        assert parse_jws(noise).algorithm

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt import get_algorithm_by_name
 from support.hostile_tokens import FAL_KEY, b64, key_pair, public_forms
 
-from proxy.auth.keys import ALGORITHMS, HMAC, MIN_SECRET, VerificationKey, hmac_key, public_key
+from proxy.auth.keys import ALGORITHMS, HMAC, MIN_SECRET_BYTES, VerificationKey, hmac_key, public_key
 from proxy.strict_json import Json
 
 PUBLIC = ("RS256", "ES256", "EdDSA")
@@ -189,7 +189,7 @@ def test_a_secret_of_something_else(forbidden: bytes) -> None:
 def test_half_a_fal_key() -> None:
     """The secret half of FAL_KEY is 32 characters long and would pass for a secret."""
     half = FAL_KEY.partition(b":")[2]
-    assert len(half) == MIN_SECRET
+    assert len(half) == MIN_SECRET_BYTES
     with pytest.raises(ValueError, match="also used for something else"):
         hmac_key(half, forbidden=[FAL_KEY])
     assert hmac_key(half, forbidden=[b"", b"a", half[:8]]).kid is None

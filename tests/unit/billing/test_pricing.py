@@ -5,12 +5,12 @@ from support.in_process_gateway import ENDPOINT
 
 from proxy.billing.pricing import Price
 from proxy.errors import ValidationFailed
-from proxy.payload.policy import EndpointPolicy, Rules
-from proxy.payload.schema_file import SHIPPED, load
+from proxy.payload.policy import EndpointPolicy, PayloadRules
+from proxy.payload.schema_file import SHIPPED, load_schema
 from proxy.strict_json import Json
 
-SCHEMA = load(SHIPPED / f"{ENDPOINT}.json")
-CAPPED = EndpointPolicy(ENDPOINT, SCHEMA, Rules(cap={"num_images": 4})).effective
+SCHEMA = load_schema(SHIPPED / f"{ENDPOINT}.json")
+CAPPED = EndpointPolicy(ENDPOINT, SCHEMA, PayloadRules(cap={"num_images": 4})).effective
 PICTURES = "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)"
 
 
@@ -27,18 +27,18 @@ PICTURES = "input.num_images * number(input.num_inference_steps) * megapixels(in
 )
 def test_pictures_are_priced_by_count_steps_and_size(value: dict[str, Json], micros: int) -> None:
     """Defaults of the schema count where the caller says nothing; a fraction of a millionth is rounded up."""
-    assert Price(PICTURES, CAPPED).of({"image_url": "x", "prompt": "y", **value}) == micros
+    assert Price(PICTURES, CAPPED).evaluate({"image_url": "x", "prompt": "y", **value}) == micros
 
 
 def test_the_noise_of_doubles_costs_nothing() -> None:
     """A budget of 0.3 is enough for three at 0.1."""
-    assert Price("input.num_images * 0.1", CAPPED).of({"num_images": 3}) == 300_000
+    assert Price("input.num_images * 0.1", CAPPED).evaluate({"num_images": 3}) == 300_000
 
 
 def test_a_constant_is_a_price() -> None:
     """An integer or a double, whatever the payload."""
-    assert Price("3", CAPPED).of({}) == 3_000_000
-    assert Price("0.25", CAPPED).of({}) == 250_000
+    assert Price("3", CAPPED).evaluate({}) == 3_000_000
+    assert Price("0.25", CAPPED).evaluate({}) == 250_000
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_a_payload_without_a_price_is_refused() -> None:
     price = Price("number(input.prompt == 'x' ? '1' : input.prompt)", CAPPED)
 
     with pytest.raises(ValidationFailed) as refused:
-        price.of({"prompt": "many"})
+        price.evaluate({"prompt": "many"})
     assert refused.value.detail[0]["type"] == "unpriceable"
 
 
 def test_the_whole_input_can_be_used() -> None:
     """An expression may take fields by index, or ask which there are."""
-    assert Price("'seed' in input ? 2.0 : 1.0", CAPPED).of({"seed": 2**70}) == 2_000_000
-    assert Price("input['num_images']", CAPPED).of({}) == 1_000_000
+    assert Price("'seed' in input ? 2.0 : 1.0", CAPPED).evaluate({"seed": 2**70}) == 2_000_000
+    assert Price("input['num_images']", CAPPED).evaluate({}) == 1_000_000

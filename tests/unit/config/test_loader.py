@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
     "hsts-without-tls": ({"server": {"public_origin": "http://127.0.0.1", "hsts_seconds": 60}}, "server.hsts_seconds"),
     "cookie-name": ({"cookie": {"name": "session"}}, "cookie.name"),
     "cookie-prefix-in-lower-case": ({"cookie": {"name": "__host-session"}}, "cookie.name"),
-    "cookie-name-not-meant": ({"cookie": {"name": "session", "insecure_name": False}}, "cookie.name"),
+    "cookie-name-not-meant": ({"cookie": {"name": "session", "allow_insecure_name": False}}, "cookie.name"),
     "cookie-name-with-a-blank": ({"cookie": {"name": "__Host-a b"}}, "cookie.name"),
     "cookie-name-with-a-value": ({"cookie": {"name": "__Host-a=b"}}, "cookie.name"),
     "cookie-without-name": ({"cookie": {}}, "cookie.name"),
@@ -167,7 +167,7 @@ def test_the_documents_are_what_the_models_say(name: str, write: str) -> None:
 
 def test_a_cookie_is_configured_or_none_counts() -> None:
     """No table, no cookie; a name that anyone may set must be meant."""
-    loopback = read_small(cookie={"name": "session", "insecure_name": True})
+    loopback = read_small(cookie={"name": "session", "allow_insecure_name": True})
 
     assert read_small().cookie is None
     assert read_small(cookie={"name": "__Host-session"}).problems == ()

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from proxy.demo.login import SignIn, cookie_name
+from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.response import PROTECTIVE
 
 HERE = "http://127.0.0.1:8080"
@@ -19,7 +19,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def browser(origin: str = HERE) -> httpx2.AsyncClient:
-    app = SignIn(gateway, origin=origin, tokens=TOKENS)
+    app = LoginApp(gateway, origin=origin, tokens=TOKENS)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=origin)
 
 

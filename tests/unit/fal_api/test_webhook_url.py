@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile_webhooks import HOSTS, ROWS
 
-from proxy.fal_api.webhook_url import MAX_URL, host, rebuilt, receiver
+from proxy.fal_api.webhook_url import MAX_URL, parse_receiver_url, parse_webhook_host, rebuild_webhook_url
 
 GOOD = [
     ("https://app.example.com/hook", "https://app.example.com/hook"),
@@ -30,20 +30,20 @@ def test_a_plain_url_on_a_listed_host_is_rebuilt(text: str, expected: str) -> No
     lower = quote(text, safe="").replace("%3A", "%3a").replace("%2F", "%2f")
 
     for value in (quote(text, safe=""), lower, quote(text), text.replace("&", "%26").replace("?", "%3F")):
-        assert rebuilt(value.encode(), HOSTS) == wanted
+        assert rebuild_webhook_url(value.encode(), HOSTS) == wanted
 
 
 @pytest.mark.parametrize("value", [row[1] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_every_trick_is_refused(value: bytes) -> None:
     """No other host, scheme, port, user, IP address, nor any spelling that two readers could read in two ways."""
     with pytest.raises(ValueError, match="URL"):
-        rebuilt(value, HOSTS)
+        rebuild_webhook_url(value, HOSTS)
 
 
 def test_a_host_must_be_listed() -> None:
     """The same URL without its host in the list."""
     with pytest.raises(ValueError, match="listed host"):
-        rebuilt(b"https://app.example.com/", {"hooks.example.com"})
+        rebuild_webhook_url(b"https://app.example.com/", {"hooks.example.com"})
 
 
 PIECES = st.sampled_from(
@@ -55,7 +55,7 @@ PIECES = st.sampled_from(
 def test_what_passes_has_one_meaning(value: bytes) -> None:
     """Whatever is not refused names a listed host by https for two unlike parsers, and is already in its own form."""
     try:
-        text = rebuilt(value, HOSTS)
+        text = rebuild_webhook_url(value, HOSTS)
     except ValueError:
         return
     url = unquote(text)
@@ -66,7 +66,7 @@ def test_what_passes_has_one_meaning(value: bytes) -> None:
     assert parsed.host in HOSTS
     assert str(parsed) == url
     assert len(url) <= MAX_URL + 1
-    assert rebuilt(text.encode(), HOSTS) == text
+    assert rebuild_webhook_url(text.encode(), HOSTS) == text
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_what_passes_has_one_meaning(value: bytes) -> None:
 def test_a_listed_host_is_a_plain_name(text: str) -> None:
     """What could match more than one host, an address, or nothing at all is no entry of the list."""
     with pytest.raises(ValueError, match="host name"):
-        host(text)
+        parse_webhook_host(text)
 
 
 @pytest.mark.parametrize("text", ["app.example.com", "a.b", "xn--bcher-kva.example"])
 def test_a_good_host_is_kept(text: str) -> None:
     """Unchanged."""
-    assert host(text) == text
+    assert parse_webhook_host(text) == text
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_good_host_is_kept(text: str) -> None:
 )
 def test_the_apps_url(text: str, origin: str) -> None:
     """The operator's URL may have a port; its origin is judged like that of an upstream."""
-    assert receiver(text) == (origin, text)
+    assert parse_receiver_url(text) == (origin, text)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_the_apps_url(text: str, origin: str) -> None:
 def test_a_bad_url_of_the_app(text: str) -> None:
     """Refused when the configuration is read."""
     with pytest.raises(ValueError, match="plain https URL"):
-        receiver(text)
+        parse_receiver_url(text)

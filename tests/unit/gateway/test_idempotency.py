@@ -12,7 +12,7 @@ from proxy.auth.authorization import Grant
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import ConnectFailed, ExchangeBroken, OutcomeUnknown
 from proxy.fal_api.operations import Action, Target
-from proxy.gateway.idempotency import Keeping, Replays
+from proxy.gateway.idempotency import IdempotencyKeys, IdempotencySettings
 from proxy.http.client.messages import UpstreamResponse
 from proxy.payload.policy import Payload
 
@@ -155,8 +155,8 @@ async def test_a_bad_payload_leaves_its_key_free(tmp_path: Path) -> None:
 async def test_a_key_is_not_forgotten_while_its_submit_is_under_way() -> None:
     """However short answers are kept: a second submit under the key would be paid for a second time."""
     now, ledger = 0.0, SqliteLedger(":memory:", timeout=5)
-    keeping = Keeping(ttl=60, hold=240, patience=0)
-    replays = Replays(ledger, keeping, clock=lambda: now, away=lambda: None)
+    keeping = IdempotencySettings(ttl=60, hold=240, wait_timeout=0)
+    replays = IdempotencyKeys(ledger, keeping, clock=lambda: now, away=lambda: None)
     await replays.claim(b"k", GRANT, PAYLOAD)
     now = 239.0
 

@@ -46,7 +46,7 @@ async def test_events_are_told_in_our_terms(tmp_path: Path) -> None:
     [
         (b"", "fal-ended"),
         (status_event("COMPLETED") + status_event(note="later"), "completed"),
-        (b"data: no\n\n" + status_event(note="later"), "unfit-to-pass-on"),
+        (b"data: no\n\n" + status_event(note="later"), "blocked"),
     ],
     ids=["just-so", "completed", "unfit"],
 )

@@ -5,17 +5,17 @@ import json
 import pytest
 
 from proxy.errors import BudgetExceeded, JobNotFound, UpstreamFailed, ValidationFailed
-from proxy.gateway.job_responses import JobAnswers, job_named
-from proxy.http.response import PROTECTIVE, Answer, refused
+from proxy.gateway.job_responses import JobResponses, parse_job_id
+from proxy.http.response import PROTECTIVE, Response, error_response
 
 APP = "fal-ai/hyper-sdxl"
-JOBS = JobAnswers("https://app.example.com/api/fal")
+JOBS = JobResponses("https://app.example.com/api/fal")
 JOB_URL = f"https://app.example.com/api/fal/queue/{APP}/requests/job-1.mac"
 
 
 def test_a_refusal_is_read_by_every_client() -> None:
     """`detail` for fal's Python client, `message` for the JavaScript one, `error_type` for programs."""
-    answer = refused(JobNotFound(reason="secret thought"))
+    answer = error_response(JobNotFound(reason="secret thought"))
 
     assert json.loads(answer.body) == {
         "detail": "Job not found",
@@ -27,7 +27,7 @@ def test_a_refusal_is_read_by_every_client() -> None:
 
 def test_a_validation_refusal_is_a_list_with_a_readable_message() -> None:
     """The list stays fal's; the message names each field."""
-    answer = refused(
+    answer = error_response(
         ValidationFailed(
             [
                 {"loc": ["body", "prompt"], "msg": "Field required", "type": "missing"},
@@ -43,7 +43,7 @@ def test_a_validation_refusal_is_a_list_with_a_readable_message() -> None:
 
 def test_every_answer_is_protected_and_carries_an_id() -> None:
     """Length, type, protective fields and the request's id are on the wire."""
-    fields = Answer(200, b"{}").wire_headers(b"request-1", [(b"x", b"y")])
+    fields = Response(200, b"{}").wire_headers(b"request-1", [(b"x", b"y")])
 
     assert set(PROTECTIVE) <= set(fields)
     assert {(b"content-length", b"2"), (b"x-fal-request-id", b"request-1"), (b"x", b"y")} <= set(fields)
@@ -92,7 +92,7 @@ def test_a_terse_submit_answer_is_completed() -> None:
 def test_a_submit_answer_without_a_job_is_a_failure(said: bytes) -> None:
     """What names no job cannot be handed out."""
     with pytest.raises(UpstreamFailed):
-        job_named(said)
+        parse_job_id(said)
 
 
 def test_a_status_keeps_all_but_ids_and_urls() -> None:
@@ -135,11 +135,11 @@ def test_a_result_that_is_no_json_is_a_failure(said: bytes) -> None:
 
 def test_fals_id_is_read_from_a_submits_answer() -> None:
     """Whatever else the answer holds."""
-    assert job_named(b'{"status": "IN_QUEUE", "request_id": "job-1"}') == "job-1"
+    assert parse_job_id(b'{"status": "IN_QUEUE", "request_id": "job-1"}') == "job-1"
 
 
 def test_a_refusal_may_state_facts() -> None:
     """Programs need not parse a sentence."""
-    told = json.loads(refused(BudgetExceeded("Spent", facts={"budget": {"name": "daily", "left": 0}})).body)
+    told = json.loads(error_response(BudgetExceeded("Spent", facts={"budget": {"name": "daily", "left": 0}})).body)
 
     assert (told["budget"], told["detail"]) == ({"name": "daily", "left": 0}, "Spent")

@@ -90,5 +90,5 @@ def test_what_is_written_is_read() -> None:
     """Events of ours come back as they were; heartbeats and last words are comments."""
     data = orjson.dumps({"text": "two\nlines\r\u2028"})
 
-    assert read(event(data), HEARTBEAT, event(b"{}"), last_words("too-old")) == [data, b"{}"]
+    assert read(event(data), HEARTBEAT, event(b"{}"), last_words("max-age")) == [data, b"{}"]
     assert read(b"data: a\n", HEARTBEAT, b"data: b\n\n") == [b"a\nb"]

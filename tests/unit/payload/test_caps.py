@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.payload.caps import Uncappable, capped
+from proxy.payload.caps import CapError, with_cap
 from proxy.strict_json import Json
 
 INTEGER: dict[str, Json] = {"type": "integer"}
@@ -52,7 +52,7 @@ INTEGER: dict[str, Json] = {"type": "integer"}
 )
 def test_every_alternative_gets_the_cap(schema: dict[str, Json], limit: float, tighter: dict[str, Json]) -> None:
     """A cap bounds numbers, lengths or choices by type, and what was tighter stays."""
-    assert capped(schema, limit) == tighter
+    assert with_cap(schema, limit) == tighter
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_every_alternative_gets_the_cap(schema: dict[str, Json], limit: float, t
 )
 def test_a_cap_that_could_be_gone_round_is_refused(schema: dict[str, Json], limit: float, why: str) -> None:
     """Where one alternative would stay open, or none at all, there is no cap."""
-    with pytest.raises(Uncappable, match=why):
-        capped(schema, limit)
+    with pytest.raises(CapError, match=why):
+        with_cap(schema, limit)
 
 
 def test_the_schema_itself_is_left_alone() -> None:
     """The loaded schema is shared by every endpoint that names its file."""
     schema: dict[str, Json] = {"anyOf": [{"type": "integer", "maximum": 8}]}
 
-    capped(schema, 4)
+    with_cap(schema, 4)
 
     assert schema == {"anyOf": [{"type": "integer", "maximum": 8}]}

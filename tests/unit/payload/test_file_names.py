@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.payload.file_names import EXTENSIONS, fault, file_name
+from proxy.payload.file_names import EXTENSIONS, extension_problem, file_name
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ from proxy.payload.file_names import EXTENSIONS, fault, file_name
 )
 def test_names_are_made_anew(name: str, content_type: str, expected: str) -> None:
     """One dot, an extension of the type, and nothing in the name that means something elsewhere."""
-    assert fault(name) is None
+    assert extension_problem(name) is None
     assert file_name(name, content_type) == expected
 
 
@@ -76,13 +76,13 @@ NO_NAMES = {
 @pytest.mark.parametrize("name", NO_NAMES.values(), ids=list(NO_NAMES))
 def test_what_is_no_file_name_is_refused(name: str) -> None:
     """Paths, control characters, bidi marks and whatever cannot be seen."""
-    assert fault(name) is not None
+    assert extension_problem(name) is not None
 
 
 @given(st.text(min_size=1, max_size=255), st.sampled_from(sorted(EXTENSIONS)))
 def test_any_name_that_passes_becomes_harmless(name: str, content_type: str) -> None:
     """Whatever the characters: a stem without dots, then an extension of the type; and again gives the same."""
-    if fault(name) is not None:
+    if extension_problem(name) is not None:
         return
     made = file_name(name, content_type)
     stem, _, extension = made.rpartition(".")
@@ -90,5 +90,5 @@ def test_any_name_that_passes_becomes_harmless(name: str, content_type: str) -> 
     assert re.fullmatch(r"[\w ()-]{1,100}", stem)
     assert stem == stem.strip()
     assert extension in EXTENSIONS[content_type]
-    assert fault(made) is None
+    assert extension_problem(made) is None
     assert file_name(made, content_type) == made

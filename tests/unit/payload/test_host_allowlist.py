@@ -3,25 +3,27 @@ from __future__ import annotations
 import pytest
 from support.hostile_urls import GOOD_URLS, HOSTILE_URLS
 
-from proxy.payload.host_allowlist import NOT_LISTED, NOT_PUBLIC, Hosts, host_pattern, is_public
+from proxy.payload.host_allowlist import NOT_LISTED, NOT_PUBLIC, HostAllowlist, host_pattern, is_public
 
-ANYWHERE = Hosts.of(["*"])
+ANYWHERE = HostAllowlist.from_patterns(["*"])
 LOCAL = "http://127.0.0.1:9002"
 
 
 @pytest.mark.parametrize("url", [url for _, url in HOSTILE_URLS], ids=[name for name, _ in HOSTILE_URLS])
 @pytest.mark.parametrize(
-    "hosts", [ANYWHERE, Hosts.of(["example.com", "*.example.com"], local=LOCAL)], ids=["anywhere", "listed"]
+    "hosts",
+    [ANYWHERE, HostAllowlist.from_patterns(["example.com", "*.example.com"], local=LOCAL)],
+    ids=["anywhere", "listed"],
 )
-def test_hostile_urls_are_never_public(hosts: Hosts, url: str) -> None:
+def test_hostile_urls_are_never_public(hosts: HostAllowlist, url: str) -> None:
     """No address, no private name, no other scheme and no spelling that parsers differ on, whatever is listed."""
-    assert hosts.fault(url) == NOT_PUBLIC
+    assert hosts.problem(url) == NOT_PUBLIC
 
 
 @pytest.mark.parametrize("url", GOOD_URLS.values(), ids=list(GOOD_URLS))
 def test_public_urls_pass(url: str) -> None:
     """A public https URL is one in every form people have them."""
-    assert ANYWHERE.fault(url) is None
+    assert ANYWHERE.problem(url) is None
 
 
 def test_the_table_is_as_large_as_it_should_be() -> None:
@@ -48,7 +50,7 @@ def test_the_table_is_as_large_as_it_should_be() -> None:
 )
 def test_listed_hosts(url: str, fault: str | None) -> None:
     """A name stands for itself, `*.` and a name for all below it and not for itself."""
-    assert Hosts.of(["cdn.example.com", "*.fal.media"]).fault(url) == fault
+    assert HostAllowlist.from_patterns(["cdn.example.com", "*.fal.media"]).problem(url) == fault
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,8 @@ def test_listed_hosts(url: str, fault: str | None) -> None:
 )
 def test_the_sandbox_is_one_origin(url: str, passes: bool) -> None:
     """Only the very origin that was named is let through without TLS, and only where one was."""
-    assert (Hosts.of(["example.com"], local=LOCAL).fault(url) is None) is passes
-    assert Hosts.of(["*"]).fault(url) == NOT_PUBLIC
+    assert (HostAllowlist.from_patterns(["example.com"], local=LOCAL).problem(url) is None) is passes
+    assert HostAllowlist.from_patterns(["*"]).problem(url) == NOT_PUBLIC
 
 
 NO_PATTERNS = [

@@ -7,7 +7,7 @@ import pytest
 from support.hostile_urls import HOSTILE_URLS
 
 from proxy.errors import FieldError
-from proxy.payload.host_allowlist import Hosts
+from proxy.payload.host_allowlist import HostAllowlist
 from proxy.payload.input_files import FileRules, Inputs
 from proxy.strict_json import Json
 
@@ -155,7 +155,7 @@ def test_data_uris_can_be_turned_off() -> None:
 
 def test_listed_hosts_bind_every_file() -> None:
     """A host that is not listed is told apart from a URL that could never pass."""
-    hosts = Hosts.of(["cdn.example.com"])
+    hosts = HostAllowlist.from_patterns(["cdn.example.com"])
     payload: dict[str, Json] = {"image_url": "https://cdn.example.com/a", "mask_url": GOOD, "x_url": BAD}
 
     assert sorted((error["loc"][1], error["msg"][:22]) for error in faults(payload, hosts=hosts)) == [

@@ -9,7 +9,7 @@ HOUR = b'{"expiration_duration_seconds": 3600}'
 
 
 def written(lifecycle: Lifecycle, *values: bytes) -> bytes | None:
-    fields = lifecycle.chosen([(b"accept", b"*/*"), *((FIELD, value) for value in values)])
+    fields = lifecycle.forwarded_headers([(b"accept", b"*/*"), *((FIELD, value) for value in values)])
     assert {name for name, _ in fields} <= {FIELD}
     return fields[0][1] if fields else None
 

@@ -14,13 +14,13 @@ from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
 from proxy.errors import BadRequest, ConfigError, Refusal, ValidationFailed
 from proxy.fal_api.operations import Action, Target
-from proxy.payload.policy import EndpointPolicy, Payload, Policy, Rules
-from proxy.payload.schema_file import SHIPPED, Schema, load
+from proxy.payload.policy import EndpointPolicy, Payload, PayloadRules, Policy
+from proxy.payload.schema_file import SHIPPED, Schema, load_schema
 from proxy.payload.validator import MAX_VIOLATIONS, Validator
 from proxy.strict_json import Json, parse
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
-HYPER_SDXL = load(SHIPPED / f"{ENDPOINT}.json")
+HYPER_SDXL = load_schema(SHIPPED / f"{ENDPOINT}.json")
 TOY = Schema(
     "toy.json",
     {
@@ -43,7 +43,7 @@ TOY = Schema(
 
 
 def policy(schema: Schema = TOY, /, **rules: object) -> EndpointPolicy:
-    return EndpointPolicy("toy/app", schema, Rules(**rules))  # type: ignore[arg-type]
+    return EndpointPolicy("toy/app", schema, PayloadRules(**rules))  # type: ignore[arg-type]
 
 
 def body(**fields: object) -> bytes:
@@ -206,7 +206,7 @@ def test_cap_bounds_what_may_be_asked_for(name: str, limit: float, good: object,
 @pytest.mark.parametrize("steps", [4, "4", 4.0], ids=repr)
 def test_cap_holds_for_every_spelling(steps: object) -> None:
     """Steps that fal takes as a number or as a string are capped as both."""
-    admitting = EndpointPolicy(ENDPOINT, HYPER_SDXL, Rules(cap={"num_inference_steps": 2}))
+    admitting = EndpointPolicy(ENDPOINT, HYPER_SDXL, PayloadRules(cap={"num_inference_steps": 2}))
 
     assert refused(admitting, json.dumps({**VALID, "num_inference_steps": steps}).encode()) == [
         ("num_inference_steps", "one_of")
@@ -330,7 +330,7 @@ def test_the_schema_is_shared_and_stays_as_it_was() -> None:
     before = json.dumps(HYPER_SDXL.input)
 
     EndpointPolicy(
-        "a/b", HYPER_SDXL, Rules({"seed": 1}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"}))
+        "a/b", HYPER_SDXL, PayloadRules({"seed": 1}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"}))
     )
 
     assert json.dumps(HYPER_SDXL.input) == before
@@ -339,7 +339,9 @@ def test_the_schema_is_shared_and_stays_as_it_was() -> None:
 
 def test_the_effective_schema_is_what_decides() -> None:
     """What the form and /openapi.json show is the very schema a body is held against."""
-    rules = Rules({"enable_safety_checker": True}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"}))
+    rules = PayloadRules(
+        {"enable_safety_checker": True}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"})
+    )
     admitting = EndpointPolicy(ENDPOINT, HYPER_SDXL, rules)
 
     payload = admitting.admit(json.dumps(VALID).encode())
@@ -351,7 +353,7 @@ def test_the_effective_schema_is_what_decides() -> None:
 
 def test_the_policy_decides_by_the_endpoint_called() -> None:
     """Two endpoints of one app have rules of their own."""
-    decided = Policy([policy(), EndpointPolicy("toy/app/fast", TOY, Rules(force={"steps": 4}))])
+    decided = Policy([policy(), EndpointPolicy("toy/app/fast", TOY, PayloadRules(force={"steps": 4}))])
 
     assert decided.admit(grant("toy/app"), body()).raw == b'{"text":"hi"}'
     assert decided.admit(grant("toy/app/fast"), body()) == Payload(
@@ -377,7 +379,9 @@ json_values: st.SearchStrategy[Json] = st.recursive(
 @given(st.dictionaries(st.sampled_from([*HYPER_SDXL.fields(), "other"]), json_values, max_size=6))
 def test_whatever_is_admitted_keeps_the_rules(sent: dict[str, Json]) -> None:
     """Any body is refused with a list, or sent with what is forced, below the cap and without what is forbidden."""
-    rules = Rules({"enable_safety_checker": True}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"}))
+    rules = PayloadRules(
+        {"enable_safety_checker": True}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"})
+    )
     admitting = EndpointPolicy(ENDPOINT, HYPER_SDXL, rules)
     try:
         payload = admitting.admit(json.dumps({**VALID, **sent}).encode())

@@ -5,19 +5,19 @@ import json
 import pytest
 
 from proxy.auth.authenticator import Caller
-from proxy.auth.authorization import Grant, Listing, Ownership
-from proxy.auth.job_handles import Handles
+from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.job_handles import JobHandles
 from proxy.errors import BadRequest, UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import Action, resolve
-from proxy.payload.realtime_tokens import Realtime
+from proxy.payload.realtime_tokens import RealtimeTokens
 
-REALTIME = Realtime(["fal-ai/fast-lcm", "fal-ai/flow/v2", "workflows/me/talk"], max_seconds=120)
+REALTIME = RealtimeTokens(["fal-ai/fast-lcm", "fal-ai/flow/v2", "workflows/me/talk"], max_seconds=120)
 OLDER, NEWER = b"/tokens/", b"/tokens/realtime"
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJhIjoxfQ.c2ln"
 
 
 def grant(route: bytes) -> Grant:
-    ownership = Ownership([Listing("realtime", frozenset({Action.TOKEN}))], Handles([b"x" * 32]))
+    ownership = Authorization([Listing("realtime", frozenset({Action.TOKEN}))], JobHandles([b"x" * 32]))
     caller = Caller("https://app.test", "alice", "00", frozenset(), 0.0, {})
     return ownership.authorize(caller, resolve("POST", route, b"", None))
 
@@ -114,7 +114,7 @@ def test_the_body_is_strict_json() -> None:
 )
 def test_the_token_goes_on_and_nothing_else(said: object, answer: object) -> None:
     """In the shape fal gave it: a string, or an object with it."""
-    assert json.loads(REALTIME.checked(json.dumps(said).encode())) == answer
+    assert json.loads(REALTIME.checked_response(json.dumps(said).encode())) == answer
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,6 @@ def test_the_token_goes_on_and_nothing_else(said: object, answer: object) -> Non
 def test_an_answer_without_a_token_is_none(said: object) -> None:
     """What could not be one is not handed out; the reason does not repeat it."""
     with pytest.raises(UpstreamFailed) as refused:
-        REALTIME.checked(json.dumps(said).encode())
+        REALTIME.checked_response(json.dumps(said).encode())
 
     assert refused.value.reason == "fal answered a token request without a token"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.payload.schema_file import DRAFT, MAX_DEPTH, MAX_SUBSCHEMAS, SHIPPED, load, vet
+from proxy.payload.schema_file import DRAFT, MAX_DEPTH, MAX_SUBSCHEMAS, SHIPPED, check_schema, load_schema
 from proxy.payload.validator import Validator
 from proxy.strict_json import Json
 
@@ -32,7 +32,9 @@ def nested(depth: int) -> dict[str, object]:
 
 def test_a_plain_schema_is_taken_as_it_is() -> None:
     """Any JSON Schema of an object is a schema file; its own bookkeeping is left behind."""
-    schema = vet("x.json", document(**{"$schema": DRAFT, "$id": "urn:x", "$comment": "", "title": "X"}, required=["a"]))
+    schema = check_schema(
+        "x.json", document(**{"$schema": DRAFT, "$id": "urn:x", "$comment": "", "title": "X"}, required=["a"])
+    )
 
     assert schema.input == {"type": "object", "properties": {}, "title": "X", "required": ["a"]}
     assert schema.output is None
@@ -75,33 +77,35 @@ def test_references_are_replaced(schema: object, inlined: object) -> None:
         "Any": True,
     }
 
-    assert vet("x.json", field(schema, **definitions)).input["properties"] == {"a": inlined}
+    assert check_schema("x.json", field(schema, **definitions)).input["properties"] == {"a": inlined}
 
 
 def test_the_root_may_be_a_reference() -> None:
     """Generators like to put the input itself among the definitions."""
     raw = json.dumps({"$ref": "#/$defs/Input", "$defs": {"Input": {"type": "object", "properties": {"a": True}}}})
 
-    assert vet("x.json", raw.encode()).fields() == {"a": {}}
+    assert check_schema("x.json", raw.encode()).fields() == {"a": {}}
 
 
 def test_a_definition_may_be_used_many_times() -> None:
     """Only a circle is refused, not a diamond."""
-    schema = vet("x.json", field({"prefixItems": [{"$ref": "#/$defs/A"}] * 3}, A={"$ref": "#/$defs/B"}, B=True))
+    schema = check_schema(
+        "x.json", field({"prefixItems": [{"$ref": "#/$defs/A"}] * 3}, A={"$ref": "#/$defs/B"}, B=True)
+    )
 
     assert schema.fields()["a"] == {"prefixItems": [{"allOf": [True]}] * 3}
 
 
 def test_fields_and_required() -> None:
     """Boolean schemas get their other spelling; a field that has a default need not be sent."""
-    schema = vet(
+    schema = check_schema(
         "x.json",
         document(properties={"a": True, "b": False, "c": {"default": 1}}, required=["a", "c", "elsewhere"]),
     )
 
     assert schema.fields() == {"a": {}, "b": {"not": {}}, "c": {"default": 1}}
     assert schema.required() == ["a", "elsewhere"]
-    assert vet("x.json", document()).required() == []
+    assert check_schema("x.json", document()).required() == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_fields_and_required() -> None:
 def test_a_bad_file_stops_the_start(raw: bytes, message: str) -> None:
     """The problem is keyed by the file and says where in it what is wrong."""
     with pytest.raises(ConfigError) as caught:
-        vet("bad.json", raw)
+        check_schema("bad.json", raw)
 
     (problem,) = caught.value.problems
     assert problem.key == "bad.json"
@@ -190,7 +194,7 @@ def test_a_bad_file_stops_the_start(raw: bytes, message: str) -> None:
 def test_every_fault_of_a_file_is_named() -> None:
     """One start is enough to see them all."""
     with pytest.raises(ConfigError) as caught:
-        vet("bad.json", document(properties={"a": {"type": "strng"}, "b": {"minimum": "1"}}, required="a"))
+        check_schema("bad.json", document(properties={"a": {"type": "strng"}, "b": {"minimum": "1"}}, required="a"))
 
     assert sorted(problem.message.split(":")[0] for problem in caught.value.problems) == [
         "#/properties/a/type",
@@ -201,8 +205,8 @@ def test_every_fault_of_a_file_is_named() -> None:
 
 def test_the_deepest_schema_still_works() -> None:
     """The bounds are met exactly, and what is within them can be used."""
-    deep = vet("x.json", field(nested(MAX_DEPTH - 1)))
-    wide = vet("x.json", field({"anyOf": [True] * (MAX_SUBSCHEMAS - 2)}))
+    deep = check_schema("x.json", field(nested(MAX_DEPTH - 1)))
+    wide = check_schema("x.json", field({"anyOf": [True] * (MAX_SUBSCHEMAS - 2)}))
 
     assert Validator(deep.input).violations({"a": []}) == []
     assert Validator(wide.input).violations({"a": []}) == []
@@ -213,15 +217,15 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(document())
 
-    assert load(path).source == str(path)
+    assert load_schema(path).source == str(path)
     with pytest.raises(ConfigError, match=r"gone\.json: cannot be read: No such file"):
-        load(tmp_path / "gone.json")
+        load_schema(tmp_path / "gone.json")
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.rglob("*.json")), ids=lambda path: str(path.relative_to(SHIPPED)))
 def test_shipped_schemas_describe_a_form(path: Path) -> None:
     """Each loads, has an output, titles every field, and keeps its own defaults and examples."""
-    schema = load(path)
+    schema = load_schema(path)
 
     assert isinstance(schema.output, dict)
     names: list[Json] = [*schema.fields()]
@@ -297,7 +301,7 @@ def test_hyper_sdxl_takes(name: str, value: Json) -> None:
     """Every field of the model takes what fal documents for it."""
     body: Json = {"image_url": "https://example.com/a.png", "prompt": "a cat", name: value}
 
-    assert Validator(load(HYPER_SDXL).input).violations(body) == []
+    assert Validator(load_schema(HYPER_SDXL).input).violations(body) == []
 
 
 @pytest.mark.parametrize(
@@ -307,19 +311,19 @@ def test_hyper_sdxl_refuses(name: str, value: Json) -> None:
     """Every field refuses the rest, at its own place."""
     body: Json = {"image_url": "https://example.com/a.png", "prompt": "a cat", name: value}
 
-    (error,) = Validator(load(HYPER_SDXL).input).violations(body)
+    (error,) = Validator(load_schema(HYPER_SDXL).input).violations(body)
 
     assert error["loc"][:2] == ["body", name]
 
 
 def test_hyper_sdxl_is_covered() -> None:
     """The two tables above name every field there is."""
-    assert set(FIELDS) == set(load(HYPER_SDXL).fields())
+    assert set(FIELDS) == set(load_schema(HYPER_SDXL).fields())
 
 
 def test_hyper_sdxl_output() -> None:
     """The output schema takes a whole answer and misses what an answer must have."""
-    output = load(HYPER_SDXL).output
+    output = load_schema(HYPER_SDXL).output
     assert isinstance(output, dict)
     image: Json = {"url": "https://example.com/a.jpeg", "width": 1024, "height": 1024, "content_type": "image/jpeg"}
     answer: dict[str, Json] = {

@@ -5,21 +5,21 @@ import json
 import pytest
 
 from proxy.auth.authenticator import Caller
-from proxy.auth.authorization import Grant, Listing, Ownership
-from proxy.auth.job_handles import Handles
+from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.job_handles import JobHandles
 from proxy.errors import BadRequest, UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import Action, resolve
-from proxy.payload.host_allowlist import Hosts
+from proxy.payload.host_allowlist import HostAllowlist
 from proxy.payload.lifecycle import Lifecycle
 from proxy.payload.uploads import Uploads
 
-HOSTS = Hosts.of(["fal.media", "*.fal.media"])
+HOSTS = HostAllowlist.from_patterns(["fal.media", "*.fal.media"])
 UPLOADS = Uploads(["image/png", "image/jpeg"], hosts=HOSTS, lifecycle=Lifecycle())
 UPLOAD_URL, FILE_URL = "https://v3.fal.media/files/upload?sig=1", "https://v3.fal.media/files/b/x/cat.png"
 
 
 def grant() -> Grant:
-    ownership = Ownership([Listing("uploads", frozenset({Action.UPLOAD}))], Handles([b"x" * 32]))
+    ownership = Authorization([Listing("uploads", frozenset({Action.UPLOAD}))], JobHandles([b"x" * 32]))
     caller = Caller("https://app.test", "alice", "00", frozenset(), 0.0, {})
     return ownership.authorize(caller, resolve("POST", b"/storage/upload/initiate", b"", None))
 
@@ -80,7 +80,10 @@ def test_the_two_urls_go_on_and_nothing_else() -> None:
     """Unchanged, whatever else fal says beside them."""
     said = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, "account": "me", "x-fal-cdn-token": "t"}
 
-    assert json.loads(UPLOADS.checked(json.dumps(said).encode())) == {"upload_url": UPLOAD_URL, "file_url": FILE_URL}
+    assert json.loads(UPLOADS.checked_response(json.dumps(said).encode())) == {
+        "upload_url": UPLOAD_URL,
+        "file_url": FILE_URL,
+    }
 
 
 @pytest.mark.parametrize("name", ["upload_url", "file_url"])
@@ -106,7 +109,7 @@ def test_a_url_that_leads_elsewhere_goes_nowhere(name: str, url: object) -> None
     said = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, name: url}
 
     with pytest.raises(UpstreamFailed) as refused:
-        UPLOADS.checked(json.dumps(said).encode())
+        UPLOADS.checked_response(json.dumps(said).encode())
 
     assert refused.value.reason == f"fal answered an upload with an {name} outside uploads.hosts"
 
@@ -115,4 +118,4 @@ def test_a_url_that_leads_elsewhere_goes_nowhere(name: str, url: object) -> None
 def test_an_answer_without_urls_is_none(said: bytes) -> None:
     """It must be an object with both."""
     with pytest.raises(UpstreamFailed):
-        UPLOADS.checked(said)
+        UPLOADS.checked_response(said)

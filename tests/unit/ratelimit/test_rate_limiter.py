@@ -8,13 +8,13 @@ from proxy.errors import RateLimited, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.http.client_address import address_key
 from proxy.ratelimit.failed_logins import FailedLogins
-from proxy.ratelimit.rate_limiter import Quota, RateLimiter, Rule, parse_rate
-from proxy.ratelimit.sliding_window import Claim, MemoryWindows, Standing
+from proxy.ratelimit.rate_limiter import Quota, RateLimiter, RateRule, parse_rate
+from proxy.ratelimit.sliding_window import MemoryWindowStore, Remaining, WindowHit
 
-SUBMIT_USER = Rule("submit-user", 2, 60, "user", frozenset({Action.SUBMIT}))
-SUBMIT_ADDRESS = Rule("submit-address", 3, 60, "address", frozenset({Action.SUBMIT}))
-POLL = Rule("poll", 100, 60, "user", frozenset({Action.STATUS, Action.RESULT}))
-CANCEL = Rule("cancel", 1, 10, "user", frozenset({Action.CANCEL}))
+SUBMIT_USER = RateRule("submit-user", 2, 60, "user", frozenset({Action.SUBMIT}))
+SUBMIT_ADDRESS = RateRule("submit-address", 3, 60, "address", frozenset({Action.SUBMIT}))
+POLL = RateRule("poll", 100, 60, "user", frozenset({Action.STATUS, Action.RESULT}))
+CANCEL = RateRule("cancel", 1, 10, "user", frozenset({Action.CANCEL}))
 ALICE, BOB = "a" * 64, "b" * 64
 
 
@@ -29,10 +29,10 @@ class Clock:
 class Away:
     """A shared store that does not answer."""
 
-    async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
+    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         raise StoreAway(reason="paused")
 
-    async def give_back(self, claims: Sequence[Claim]) -> None:
+    async def undo(self, claims: Sequence[WindowHit]) -> None:
         raise StoreAway(reason="paused")
 
 
@@ -40,7 +40,7 @@ class Away:
 def limiter() -> RateLimiter:
     rules = [SUBMIT_USER, SUBMIT_ADDRESS, POLL, CANCEL]
     clock = Clock()
-    return RateLimiter(rules, MemoryWindows(rules, clock), clock)
+    return RateLimiter(rules, MemoryWindowStore(rules, clock), clock)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_an_address_counts_as(address: str, key: str) -> None:
 
 async def test_the_fields_of_an_admitted_request(limiter: RateLimiter) -> None:
     """Both fields name the rules that applied, in structured-field syntax, with this request counted."""
-    quota = await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    quota = await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
     assert quota.headers == (
         (b"ratelimit-policy", b'"submit-user";q=2;w=60, "submit-address";q=3;w=60'),
@@ -104,10 +104,10 @@ async def test_the_fields_of_an_admitted_request(limiter: RateLimiter) -> None:
 async def test_the_fields_of_a_refusal(limiter: RateLimiter) -> None:
     """A refusal says when there is room in the rule that refused, and which rule it was only to the log."""
     for _ in range(2):
-        await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+        await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
     with pytest.raises(RateLimited) as refusal:
-        await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.10")
+        await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.10")
 
     assert refusal.value.headers == (
         (b"retry-after", b"62"),
@@ -121,44 +121,46 @@ async def test_the_fields_of_a_refusal(limiter: RateLimiter) -> None:
 async def test_users_behind_one_address_share_its_rule(limiter: RateLimiter) -> None:
     """The address is counted whoever calls; IPv6 callers of one /64 are one address."""
     for user, address in ((ALICE, "2001:db8::1"), (BOB, "2001:db8::2"), (ALICE, "2001:db8::3")):
-        await limiter.spend(Action.SUBMIT, user=user, address=address)
+        await limiter.hit(Action.SUBMIT, user=user, address=address)
 
     with pytest.raises(RateLimited, match="submit-address"):
-        await limiter.spend(Action.SUBMIT, user=BOB, address="2001:db8::4")
+        await limiter.hit(Action.SUBMIT, user=BOB, address="2001:db8::4")
 
 
 async def test_a_refused_submit_consumes_nothing(limiter: RateLimiter) -> None:
     """Refused for the user, a request leaves the address as it was."""
     for _ in range(2):
-        await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+        await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
     for _ in range(5):
         with pytest.raises(RateLimited):
-            await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+            await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
-    await limiter.spend(Action.SUBMIT, user=BOB, address="203.0.113.9")
+    await limiter.hit(Action.SUBMIT, user=BOB, address="203.0.113.9")
 
 
 async def test_actions_are_counted_by_their_rules(limiter: RateLimiter) -> None:
     """Neither polls nor submits stand in the way of a cancel, and actions of one rule share it."""
     for _ in range(2):
-        await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+        await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
     for action in [Action.STATUS, Action.RESULT] * 50:
-        await limiter.spend(action, user=ALICE, address="203.0.113.9")
+        await limiter.hit(action, user=ALICE, address="203.0.113.9")
     with pytest.raises(RateLimited, match="poll"):
-        await limiter.spend(Action.RESULT, user=ALICE, address="203.0.113.9")
+        await limiter.hit(Action.RESULT, user=ALICE, address="203.0.113.9")
 
-    quota = await limiter.spend(Action.CANCEL, user=ALICE, address="203.0.113.9")
+    quota = await limiter.hit(Action.CANCEL, user=ALICE, address="203.0.113.9")
 
     assert quota.headers[0] == (b"ratelimit-policy", b'"cancel";q=1;w=10')
 
 
 async def test_an_action_without_rules(limiter: RateLimiter) -> None:
     """Where no rule applies there is nothing to say."""
-    assert await limiter.spend(Action.RUN, user=ALICE, address="203.0.113.9") == Quota()
+    assert await limiter.hit(Action.RUN, user=ALICE, address="203.0.113.9") == Quota()
 
 
-def away(*when_away: Literal["deny", "local", "allow"]) -> RateLimiter:
-    rules = [Rule(f"r{i}", 1, 60, "user", frozenset({Action.SUBMIT}), when) for i, when in enumerate(when_away)]
+def away(*on_store_error: Literal["deny", "local", "allow"]) -> RateLimiter:
+    rules = [
+        RateRule(f"r{i}", 1, 60, "user", frozenset({Action.SUBMIT}), when) for i, when in enumerate(on_store_error)
+    ]
     return RateLimiter(rules, Away(), Clock())
 
 
@@ -169,7 +171,7 @@ async def test_away_and_denied(others: tuple[Literal["local", "allow"], ...]) ->
 
     for _ in range(3):
         with pytest.raises(StoreAway):
-            await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+            await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
 
 @pytest.mark.parametrize(("others", "rule"), [((), b'"r0"'), (("allow",), b'"r1"')], ids=["alone", "and allow"])
@@ -177,26 +179,26 @@ async def test_away_and_counted_here(others: tuple[Literal["allow"], ...], rule:
     """Local rules bound this process alone: the answer tells of them only, and they refuse when they are full."""
     limiter = away(*others, "local")
 
-    quota = await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    quota = await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
     assert quota.headers == ((b"ratelimit-policy", rule + b";q=1;w=60"), (b"ratelimit", rule + b";r=0;t=62"))
     with pytest.raises(RateLimited):
-        await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+        await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
 
 async def test_away_and_allowed() -> None:
     """Where all rules allow it, a request passes without its store, and is told no figures."""
     limiter = away("allow", "allow")
 
-    assert [await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9") for _ in range(3)] == [Quota()] * 3
+    assert [await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9") for _ in range(3)] == [Quota()] * 3
 
 
 def test_two_rules_of_one_name() -> None:
     """They would share their windows."""
-    rules = [SUBMIT_USER, Rule("submit-user", 9, 9, "address", frozenset({Action.RUN}))]
+    rules = [SUBMIT_USER, RateRule("submit-user", 9, 9, "address", frozenset({Action.RUN}))]
 
     with pytest.raises(ValueError, match="same name"):
-        RateLimiter(rules, MemoryWindows(rules, Clock()), Clock())
+        RateLimiter(rules, MemoryWindowStore(rules, Clock()), Clock())
 
 
 def test_too_many_failed_logins() -> None:
@@ -247,22 +249,22 @@ def test_failed_logins_are_bounded() -> None:
 
 async def test_a_spent_request_can_be_given_back(limiter: RateLimiter) -> None:
     """A request refused further on leaves the windows as they were."""
-    before = await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
-    await limiter.give_back(Action.SUBMIT, user=ALICE, address="203.0.113.9")
-    await limiter.give_back(Action.STATUS_STREAM, user=ALICE, address="203.0.113.9")
+    before = await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    await limiter.undo(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    await limiter.undo(Action.STATUS_STREAM, user=ALICE, address="203.0.113.9")
 
-    assert before == await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    assert before == await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
 
 async def test_giving_back_to_a_store_that_is_away_is_no_error() -> None:
     """The refusal on its way to the caller is what matters."""
-    await away("allow").give_back(Action.SUBMIT, user=ALICE, address="203.0.113.9")
+    await away("allow").undo(Action.SUBMIT, user=ALICE, address="203.0.113.9")
 
 
 async def test_a_rule_may_only_observe() -> None:
     """It refuses nothing, and names itself where it would have."""
-    rule = Rule("watched", 1, 60, "user", frozenset({Action.SUBMIT}), mode="observe")
-    limiter = RateLimiter([rule], MemoryWindows([rule], Clock()), Clock())
-    observed = [(await limiter.spend(Action.SUBMIT, user=ALICE, address="203.0.113.9")).observed for _ in range(3)]
+    rule = RateRule("watched", 1, 60, "user", frozenset({Action.SUBMIT}), mode="observe")
+    limiter = RateLimiter([rule], MemoryWindowStore([rule], Clock()), Clock())
+    observed = [(await limiter.hit(Action.SUBMIT, user=ALICE, address="203.0.113.9")).observed for _ in range(3)]
 
     assert observed == [(), ("watched",), ("watched",)]

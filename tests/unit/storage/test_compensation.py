@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from proxy.errors import StoreAway
-from proxy.storage.compensation import Doubts
+from proxy.storage.compensation import PendingUndo
 
 
 class Shelf:
@@ -30,12 +30,12 @@ class Shelf:
 
 async def test_what_is_in_doubt_is_given_back_once() -> None:
     """In the order the doubts came, when the store answers, and not again."""
-    shelf, doubts = Shelf(), Doubts()
+    shelf, doubts = Shelf(), PendingUndo()
     for name in ("a", "b"):
         doubts.add(name, shelf.take_back(name))
     assert shelf.returned == []
     for _ in range(2):
-        doubts.settle()
+        doubts.flush()
         await doubts.aclose()
 
     assert shelf.returned == ["a", "b"]
@@ -43,13 +43,13 @@ async def test_what_is_in_doubt_is_given_back_once() -> None:
 
 async def test_a_store_that_is_away_again() -> None:
     """The doubts remain, and the next answer of the store is the next occasion."""
-    shelf, doubts = Shelf(), Doubts()
+    shelf, doubts = Shelf(), PendingUndo()
     doubts.add("a", shelf.take_back("a"))
     shelf.closed = True
-    doubts.settle()
+    doubts.flush()
     await doubts.aclose()
     shelf.closed = False
-    doubts.settle()
+    doubts.flush()
     await doubts.aclose()
 
     assert shelf.returned == ["a"]
@@ -57,11 +57,11 @@ async def test_a_store_that_is_away_again() -> None:
 
 async def test_what_is_asked_for_again_is_kept() -> None:
     """Who withdraws a doubt in time may have what it was about."""
-    shelf, doubts = Shelf(), Doubts()
+    shelf, doubts = Shelf(), PendingUndo()
     doubts.add("a", shelf.take_back("a"))
-    doubts.withdraw("a")
-    doubts.withdraw("b")
-    doubts.settle()
+    doubts.cancel("a")
+    doubts.cancel("b")
+    doubts.flush()
     await doubts.aclose()
 
     assert shelf.returned == []
@@ -69,27 +69,27 @@ async def test_what_is_asked_for_again_is_kept() -> None:
 
 async def test_what_is_being_given_back_cannot_be_had() -> None:
     """While that is under way nobody can tell which of the two comes first."""
-    shelf, doubts = Shelf(), Doubts()
+    shelf, doubts = Shelf(), PendingUndo()
     doubts.add("a", shelf.take_back("a"))
     shelf.hands.clear()
-    doubts.settle()
-    doubts.settle()
+    doubts.flush()
+    doubts.flush()
     await shelf.at_work.wait()
     with pytest.raises(StoreAway):
-        doubts.withdraw("a")
+        doubts.cancel("a")
     shelf.hands.set()
     await doubts.aclose()
-    doubts.withdraw("a")
+    doubts.cancel("a")
 
     assert shelf.returned == ["a"]
 
 
 async def test_a_long_absence() -> None:
     """There is room for so many doubts; those that come later are left to the store's own forgetting."""
-    shelf, doubts = Shelf(), Doubts(capacity=2)
+    shelf, doubts = Shelf(), PendingUndo(capacity=2)
     for name in ("a", "b", "c"):
         doubts.add(name, shelf.take_back(name))
-    doubts.settle()
+    doubts.flush()
     await doubts.aclose()
 
     assert shelf.returned == ["a", "b"]

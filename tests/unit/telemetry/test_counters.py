@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from proxy.telemetry.counters import MAX_CHILDREN, Durations, Tally
+from proxy.telemetry.counters import MAX_CHILDREN, Counter, Durations
 
 Samples = dict[tuple[str, ...], float]
 
@@ -33,7 +33,7 @@ def exposition(collector: Collector) -> str:
 
 def test_a_tally_counts_by_label_values() -> None:
     """Each set of values by itself, whatever the values are made of."""
-    tally = Tally("hits", "Hits.", ["page", "status"])
+    tally = Counter("hits", "Hits.", ["page", "status"])
     for values in [("a", 200), ("a", 404), ("a", 200), ("b", 200), ('"\n\\', 0)]:
         tally.add(*values)
 
@@ -47,7 +47,7 @@ def test_a_tally_counts_by_label_values() -> None:
 
 def test_a_tally_without_labels() -> None:
     """It has one child, once there was an event."""
-    tally = Tally("hits", "Hits.", [])
+    tally = Counter("hits", "Hits.", [])
     assert samples(tally) == {}
     tally.add()
     tally.add()
@@ -57,7 +57,7 @@ def test_a_tally_without_labels() -> None:
 
 def test_a_scrape_reads_what_a_counter_is_for() -> None:
     """Type, help and label names are told, before the first event too."""
-    tally = Tally("hits", "All the hits.", ["page"])
+    tally = Counter("hits", "All the hits.", ["page"])
     assert "# HELP hits_total All the hits.\n# TYPE hits_total counter\n" in exposition(tally)
     tally.add("a")
 
@@ -66,7 +66,7 @@ def test_a_scrape_reads_what_a_counter_is_for() -> None:
 
 def test_a_scrape_changes_nothing() -> None:
     """Two in a row read the same, and counting goes on from there."""
-    tally = Tally("hits", "Hits.", ["page"])
+    tally = Counter("hits", "Hits.", ["page"])
     tally.add("a")
     assert samples(tally) == samples(tally)
     tally.add("a")
@@ -76,7 +76,7 @@ def test_a_scrape_changes_nothing() -> None:
 
 def test_label_values_without_end_do_not_fill_the_memory() -> None:
     """Those that came first keep their counts, all others share one child, and no event is lost."""
-    tally = Tally("hits", "Hits.", ["page", "status"])
+    tally = Counter("hits", "Hits.", ["page", "status"])
     for number in range(MAX_CHILDREN + 50):
         tally.add(f"page-{number}", 200)
     tally.add("page-0", 200)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from proxy.fal_api.operations import Action
-from proxy.telemetry.json_log import MAX_VALUE, Journal
+from proxy.telemetry.json_log import MAX_VALUE, JsonLogWriter
 
 SECRET = '11111111-2222:s3cr3t/"+?~0123456789abcdef'
 B64 = base64.b64encode(SECRET.encode()).decode()
@@ -27,7 +27,7 @@ class Log:
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT)
 
-    def lines(self, journal: Journal) -> list[bytes]:
+    def lines(self, journal: JsonLogWriter) -> list[bytes]:
         journal.close(timeout=10)
         return self.path.read_bytes().splitlines(keepends=True)
 
@@ -46,7 +46,7 @@ class Pipe:
         self._reader, self.writer = os.pipe()
         fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4096)
 
-    def numbers(self, *journals: Journal) -> list[int]:
+    def numbers(self, *journals: JsonLogWriter) -> list[int]:
         """The `i` of each line that came, all *journals* closed; a line cut in two would not parse."""
         chunks: list[bytes] = []
         reading = threading.Thread(target=lambda: chunks.extend(iter(lambda: os.read(self._reader, 65536), b"")))
@@ -61,7 +61,7 @@ class Pipe:
 
 def test_a_line(log: Log) -> None:
     """One JSON object a line: the time in RFC 3339 and UTC, then the members in their order."""
-    journal = Journal(log.fd, clock=lambda: 1_795_000_000.25)
+    journal = JsonLogWriter(log.fd, clock=lambda: 1_795_000_000.25)
     journal.write({"event": "ready", "port": 8080, "ratio": 0.5, "tls": True, "reason": None})
 
     assert log.lines(journal) == [
@@ -71,7 +71,7 @@ def test_a_line(log: Log) -> None:
 
 def test_order_is_kept(log: Log) -> None:
     """Lines stand in the order they were written, and none is lost."""
-    journal = Journal(log.fd)
+    journal = JsonLogWriter(log.fd)
     for i in range(5_000):
         journal.write({"i": i})
 
@@ -81,7 +81,7 @@ def test_order_is_kept(log: Log) -> None:
 
 def test_lines_do_not_wait_for_the_end(log: Log) -> None:
     """A line is written soon, although nothing follows it and nobody closes the journal."""
-    journal = Journal(log.fd)
+    journal = JsonLogWriter(log.fd)
     for i in range(2):
         journal.write({"i": i})
         until = time.monotonic() + 5
@@ -109,7 +109,7 @@ def test_lines_do_not_wait_for_the_end(log: Log) -> None:
 )
 def test_values(log: Log, value: object, text: str | None) -> None:
     """Long strings are cut, other objects become text, and what JSON cannot hold does not lose the line."""
-    journal = Journal(log.fd)
+    journal = JsonLogWriter(log.fd)
     journal.write({"value": value, "then": "more"})
 
     (line,) = log.lines(journal)
@@ -124,7 +124,7 @@ def test_values(log: Log, value: object, text: str | None) -> None:
 )
 def test_no_terminal_obeys_a_line(log: Log, text: str) -> None:
     """Whatever a caller sends, a line is printable ASCII and one line, and still holds exactly what was sent."""
-    journal = Journal(log.fd)
+    journal = JsonLogWriter(log.fd)
     journal.write({"path": text})
 
     (line,) = log.lines(journal)
@@ -152,7 +152,7 @@ def test_no_terminal_obeys_a_line(log: Log, text: str) -> None:
 )
 def test_secrets_are_redacted(log: Log, text: object) -> None:
     """A registered secret is not in a line in any of its spellings, nor is a half of it where a value is cut."""
-    journal = Journal(log.fd, secrets=["another-secret", SECRET])
+    journal = JsonLogWriter(log.fd, secrets=["another-secret", SECRET])
     journal.write({"reason": text})
 
     (line,) = log.lines(journal)
@@ -164,7 +164,7 @@ def test_secrets_are_redacted(log: Log, text: object) -> None:
 
 def test_what_is_no_secret_stays(log: Log) -> None:
     """Words too short to be secrets are not looked for, and an empty one redacts nothing."""
-    journal = Journal(log.fd, secrets=["", "pass"])
+    journal = JsonLogWriter(log.fd, secrets=["", "pass"])
     journal.write({"reason": "passed a pass"})
 
     assert orjson.loads(log.lines(journal)[0])["reason"] == "passed a pass"
@@ -173,7 +173,7 @@ def test_what_is_no_secret_stays(log: Log) -> None:
 def test_nobody_reads() -> None:
     """With a full pipe writing goes on at full speed: what does not fit is dropped and counted, the rest comes."""
     pipe = Pipe()
-    journal = Journal(pipe.writer, capacity=100_000)
+    journal = JsonLogWriter(pipe.writer, capacity=100_000)
     longest = 0.0
     for i in range(20_000):
         start = time.perf_counter()
@@ -191,7 +191,7 @@ def test_nobody_reads() -> None:
 def test_closing_does_not_wait_for_a_reader() -> None:
     """It takes no longer than it was given."""
     pipe = Pipe()
-    journal = Journal(pipe.writer)
+    journal = JsonLogWriter(pipe.writer)
     for i in range(1_000):
         journal.write({"i": i})
     start = time.monotonic()
@@ -205,7 +205,7 @@ def test_a_reader_that_left() -> None:
     """Lines that nobody can get any more are counted; nothing is raised."""
     reader, writer = os.pipe()
     os.close(reader)
-    journal = Journal(writer)
+    journal = JsonLogWriter(writer)
     for i in range(3):
         journal.write({"i": i})
     journal.close(timeout=10)
@@ -218,7 +218,7 @@ def test_a_stream_that_someone_made_non_blocking() -> None:
     """The writer waits for room instead of losing lines."""
     pipe = Pipe()
     os.set_blocking(pipe.writer, False)
-    journal = Journal(pipe.writer)
+    journal = JsonLogWriter(pipe.writer)
     for i in range(3_000):
         journal.write({"i": i})
 
@@ -229,7 +229,7 @@ def test_a_stream_that_someone_made_non_blocking() -> None:
 def test_what_workers_that_share_a_pipe_write() -> None:
     """Whole lines, no more than PIPE_BUF bytes at once: those another writer cannot cut in two (POSIX, write())."""
     reader, writer = os.pipe2(os.O_DIRECT)  # each write is read as a packet of its own
-    journal = Journal(writer)
+    journal = JsonLogWriter(writer)
     for i in range(100):
         journal.write({"i": i, "filler": "x" * i})
     journal.close(timeout=10)
@@ -243,7 +243,7 @@ def test_what_workers_that_share_a_pipe_write() -> None:
 
 def test_after_closing(log: Log) -> None:
     """What is written later is counted as dropped, and closing twice is nothing."""
-    journal = Journal(log.fd)
+    journal = JsonLogWriter(log.fd)
     journal.close()
     journal.write({"i": 1})
 
@@ -253,7 +253,7 @@ def test_after_closing(log: Log) -> None:
 
 def test_a_line_longer_than_a_pipe_takes_at_once(log: Log) -> None:
     """It is written all the same, whole."""
-    journal = Journal(log.fd)
+    journal = JsonLogWriter(log.fd)
     journal.write({f"member{i}": "x" * MAX_VALUE for i in range(40)})
     journal.write({"i": 1})
 

@@ -12,7 +12,7 @@ from proxy.errors import OutcomeUnknown, RateLimited, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.telemetry.access_record import AccessRecord
 from proxy.telemetry.counters import MAX_CHILDREN
-from proxy.telemetry.json_log import Journal
+from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 
 
@@ -31,7 +31,7 @@ class Rig:
         self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT)
         self.clock = Clock()
-        self.journal = Journal(self._fd)
+        self.journal = JsonLogWriter(self._fd)
         self.telemetry = Telemetry(self.journal, CollectorRegistry(), clock=self.clock)
 
     def lines(self) -> list[dict[str, object]]:
@@ -107,7 +107,7 @@ def test_the_line_of_garbage(rig: Rig) -> None:
 def test_a_refusal(rig: Rig) -> None:
     """Its status, its error_type and the reason that the caller is not told."""
     record = submit(rig)
-    record.refused(RateLimited(retry_after=3, reason="rate limit submit-user"))
+    record.record_refusal(RateLimited(retry_after=3, reason="rate limit submit-user"))
     rig.telemetry.close(record)
 
     (line,) = rig.lines()
@@ -120,7 +120,7 @@ def test_a_defect(rig: Rig) -> None:
     try:
         orjson.loads("x" * 1000)
     except ValueError as error:
-        record.failed(error)
+        record.record_failure(error)
     rig.telemetry.close(record)
 
     (line,) = rig.lines()
@@ -146,7 +146,7 @@ def test_the_upstream_clock_stops_at_an_error(rig: Rig) -> None:
 
 def test_what_ends_before_it_is_a_request(rig: Rig) -> None:
     """It is counted, and makes no line."""
-    rig.telemetry.refused_early("head_too_large")
+    rig.telemetry.count_early_rejection("head_too_large")
 
     assert rig.sample("refusals_total", error_type="head_too_large") == 1
     assert rig.lines() == []
@@ -166,7 +166,7 @@ def test_what_is_counted(rig: Rig) -> None:
         record = submit(rig)
         record.status = status
         if status == 429:
-            record.refused(RateLimited(retry_after=1))
+            record.record_refusal(RateLimited(retry_after=1))
         else:
             record.outcome = "accepted"
             rig.clock.now += 0.3
@@ -188,7 +188,7 @@ def test_labels_are_bounded(rig: Rig) -> None:
     """Even if a label once held a caller's text, the number of series stays bounded and no request is lost."""
     for i in range(MAX_CHILDREN + 50):
         record = rig.telemetry.open("GET", b"/")
-        record.refused(StoreAway(error_type=f"made-up-{i}"))
+        record.record_refusal(StoreAway(error_type=f"made-up-{i}"))
         rig.telemetry.close(record)
 
     series = [line for line in rig.telemetry.exposition().splitlines() if line.startswith(b"fal_proxy_refusals_total{")]

@@ -22,17 +22,17 @@ from proxy.fal_api.operations import Action
 from proxy.http.client.messages import UpstreamResponse
 from proxy.upstream.outcomes import (
     MAX_ERROR_BODY,
-    Judge,
     Outcome,
-    Relayed,
+    ResponseClassifier,
+    UpstreamResult,
     may_stream,
-    outcome_of,
-    read_broke,
-    submit_broke,
+    read_error,
+    refusal_outcome,
+    submit_error,
 )
 
 KEY = b"key-id:key-secret-canary"
-JUDGE = Judge(frozenset({KEY, b"key-secret-canary"}))
+JUDGE = ResponseClassifier(frozenset({KEY, b"key-secret-canary"}))
 EVENTS = (b"content-type", b"text/event-stream")
 JSON = (b"content-type", b"application/json")
 TRANSPORT = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, TransportError)]
@@ -45,13 +45,13 @@ def said(status: int, body: bytes = b'{"detail":"x"}', *fields: tuple[bytes, byt
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_a_submit_with_any_2xx_is_accepted(status: int) -> None:
     """fal's documents disagree on 200 or 202; any success is one."""
-    assert JUDGE.submit(said(status)).outcome is Outcome.ACCEPTED
+    assert JUDGE.classify_submit(said(status)).outcome is Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize(("status", "shown"), [(400, 400), (404, 404), (408, 400), (409, 400), (413, 413), (422, 422)])
 def test_fals_definite_refusal_is_shown_and_never_replayed(status: int, shown: int) -> None:
     """A 4xx keeps its body; the two codes that the Python client replays become a 400."""
-    relayed = JUDGE.submit(said(status))
+    relayed = JUDGE.classify_submit(said(status))
 
     assert (Outcome.REFUSED, shown, b'{"detail":"x"}') == (relayed.outcome, relayed.status, relayed.body)
 
@@ -73,23 +73,25 @@ UNKNOWN_SUBMITS = {
 def test_a_submit_that_may_run_is_unknown(response: UpstreamResponse) -> None:
     """Where a job may exist although no usable answer came, nobody may be told to try again."""
     with pytest.raises(OutcomeUnknown) as refused:
-        JUDGE.submit(response)
+        JUDGE.classify_submit(response)
 
-    assert outcome_of(refused.value) is Outcome.UNKNOWN
+    assert refusal_outcome(refused.value) is Outcome.UNKNOWN
 
 
 def test_fals_own_503_is_a_refusal_that_may_be_replayed() -> None:
     """503 with fal's JSON means not taken; its Retry-After is passed on."""
     with pytest.raises(Unavailable) as refused:
-        JUDGE.submit(said(503, b'{"detail":"busy"}', JSON, (b"retry-after", b"7")))
+        JUDGE.classify_submit(said(503, b'{"detail":"busy"}', JSON, (b"retry-after", b"7")))
 
     assert (b"retry-after", b"7") in refused.value.headers
-    assert outcome_of(refused.value) is Outcome.REFUSED
+    assert refusal_outcome(refused.value) is Outcome.REFUSED
 
 
-@pytest.mark.parametrize("judge", [JUDGE.submit, JUDGE.read])
+@pytest.mark.parametrize("judge", [JUDGE.classify_submit, JUDGE.classify_read])
 @pytest.mark.parametrize("status", [401, 403])
-def test_fals_complaint_about_the_key_is_masked(judge: Callable[[UpstreamResponse], Relayed], status: int) -> None:
+def test_fals_complaint_about_the_key_is_masked(
+    judge: Callable[[UpstreamResponse], UpstreamResult], status: int
+) -> None:
     """The caller learns neither that the key is bad nor that the balance is spent."""
     with pytest.raises(UpstreamFailed) as refused:
         judge(said(status, b'{"detail":"User is locked. Reason: Exhausted balance."}'))
@@ -103,7 +105,7 @@ def test_fals_complaint_about_the_key_is_masked(judge: Callable[[UpstreamRespons
 def test_a_busy_model_passes_a_clamped_retry_after(raw: bytes, seconds: bytes) -> None:
     """429 passes on, with a wait between one second and five minutes."""
     with pytest.raises(RateLimited) as refused:
-        JUDGE.submit(said(429, b"{}", JSON, (b"retry-after", raw)))
+        JUDGE.classify_submit(said(429, b"{}", JSON, (b"retry-after", raw)))
 
     assert (b"retry-after", seconds) in refused.value.headers
 
@@ -120,7 +122,7 @@ def test_a_busy_model_passes_a_clamped_retry_after(raw: bytes, seconds: bytes) -
 def test_an_error_body_unfit_to_show_is_replaced(response: UpstreamResponse) -> None:
     """Pages, leaked keys and floods become a constant."""
     with pytest.raises(BadRequest) as refused:
-        JUDGE.submit(response)
+        JUDGE.classify_submit(response)
 
     assert refused.value.detail == "fal refused the request"
 
@@ -128,33 +130,33 @@ def test_an_error_body_unfit_to_show_is_replaced(response: UpstreamResponse) -> 
 @pytest.mark.parametrize("status", [200, 202])
 def test_a_read_keeps_its_status(status: int) -> None:
     """202 while running, 200 when done: fal's own clients decide by it."""
-    assert JUDGE.read(said(status)).status == status
+    assert JUDGE.classify_read(said(status)).status == status
 
 
 @pytest.mark.parametrize("status", [400, 405, 422])
 def test_a_read_keeps_the_models_error(status: int) -> None:
     """A failed job's own error comes back on its result."""
-    assert JUDGE.read(said(status)).status == status
+    assert JUDGE.classify_read(said(status)).status == status
 
 
 @pytest.mark.parametrize("status", [301, 304, 500, 502, 503, 504])
 def test_a_read_that_failed_upstream_may_be_repeated(status: int) -> None:
     """Every broken read is the same constant 502."""
     with pytest.raises(UpstreamFailed):
-        JUDGE.read(said(status))
+        JUDGE.classify_read(said(status))
 
 
 @pytest.mark.parametrize("status", [200, 202])
 def test_a_read_of_a_page_is_a_failure(status: int) -> None:
     """HTML never passes."""
     with pytest.raises(UpstreamFailed):
-        JUDGE.read(said(status, b"<html>", (b"content-type", b"text/html")))
+        JUDGE.classify_read(said(status, b"<html>", (b"content-type", b"text/html")))
 
 
 def test_a_job_fal_forgot_is_as_unknown_as_a_foreign_one() -> None:
     """fal's 404 becomes the one 404."""
     with pytest.raises(JobNotFound):
-        JUDGE.read(said(404, b'{"status":"NOT_FOUND"}'))
+        JUDGE.classify_read(said(404, b'{"status":"NOT_FOUND"}'))
 
 
 @pytest.mark.parametrize("kind", TRANSPORT, ids=lambda kind: kind.__name__)
@@ -164,8 +166,8 @@ def test_every_transport_error_has_an_outcome(kind: type[TransportError]) -> Non
     for sent, submit, read in [(False, NotSent, NotSent), (True, OutcomeUnknown, UpstreamFailed)]:
         TransportError.__init__(error, "broke", sent=sent)
 
-        assert type(submit_broke(error)) is submit
-        assert type(read_broke(error)) is read
+        assert type(submit_error(error)) is submit
+        assert type(read_error(error)) is read
 
 
 @pytest.mark.parametrize(
@@ -179,32 +181,32 @@ def test_every_transport_error_has_an_outcome(kind: type[TransportError]) -> Non
 )
 def test_a_refusal_tells_what_became_of_the_money(refusal: Refusal, outcome: Outcome) -> None:
     """The ledger settles by this."""
-    assert outcome_of(refusal) is outcome
+    assert refusal_outcome(refusal) is outcome
 
 
 def test_what_was_issued_is_accepted() -> None:
     """Any success with plain JSON is one."""
-    assert JUDGE.issued(said(201)).outcome is Outcome.ACCEPTED
+    assert JUDGE.classify_issue(said(201)).outcome is Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize("status", [100, 301, 404, 500, 502, 503, 504])
 def test_nothing_issued_may_be_asked_for_again(status: int) -> None:
     """Nobody has what did not come, so the answer is one that clients repeat; a 404 is no word about a job."""
     with pytest.raises(UpstreamFailed):
-        JUDGE.issued(said(status))
+        JUDGE.classify_issue(said(status))
 
 
 @pytest.mark.parametrize("body", [KEY, b"x" * (MAX_ERROR_BODY + 1)], ids=["key", "huge"])
 def test_an_issue_that_cannot_be_shown_is_none(body: bytes) -> None:
     """The key is never passed on, nor more than two addresses or a token can take."""
     with pytest.raises(UpstreamFailed):
-        JUDGE.issued(said(200, body))
+        JUDGE.classify_issue(said(200, body))
 
 
 @pytest.mark.parametrize(("status", "shown"), [(400, 400), (408, 400), (409, 400), (422, 422)])
 def test_fals_refusal_to_issue_is_shown(status: int, shown: int) -> None:
     """As for submits, without the statuses that the Python client repeats ten times."""
-    relayed = JUDGE.issued(said(status))
+    relayed = JUDGE.classify_issue(said(status))
 
     assert (relayed.outcome, relayed.status) == (Outcome.REFUSED, shown)
 
@@ -223,7 +225,7 @@ TYPED = (b"x-fal-error-type", b"runner_server_error")
 )
 def test_a_run_that_answers(response: UpstreamResponse, outcome: Outcome) -> None:
     """A 4xx is the model's own failure, but where there is no model."""
-    assert JUDGE.run(response).outcome is outcome
+    assert JUDGE.classify_run(response).outcome is outcome
 
 
 @pytest.mark.parametrize(
@@ -245,9 +247,9 @@ def test_a_run_that_answers(response: UpstreamResponse, outcome: Outcome) -> Non
 def test_a_run_that_does_not(response: UpstreamResponse, refusal: type[Refusal], outcome: Outcome) -> None:
     """Only fal's own word makes a 5xx a failure for certain: a proxy between may have lost the answer of a good run."""
     with pytest.raises(refusal) as caught:
-        JUDGE.run(response)
+        JUDGE.classify_run(response)
 
-    assert outcome_of(caught.value) is outcome
+    assert refusal_outcome(caught.value) is outcome
 
 
 @pytest.mark.parametrize(

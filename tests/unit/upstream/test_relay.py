@@ -6,8 +6,8 @@ import pytest
 from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
 
 from proxy.auth.authenticator import Caller
-from proxy.auth.authorization import Grant, Listing, Ownership
-from proxy.auth.job_handles import Handles
+from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.job_handles import JobHandles
 from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import (
     ConnectFailed,
@@ -21,10 +21,10 @@ from proxy.errors import (
 from proxy.fal_api.operations import Action, Surface, Target
 from proxy.http.client.messages import UpstreamResponse
 from proxy.payload.policy import Payload
-from proxy.upstream.outcomes import Relayed
+from proxy.upstream.outcomes import UpstreamResult
 from proxy.upstream.relay import Deadlines, Relay
 
-HANDLES = Handles([b"handle-secret-of-the-tests-000001"])
+HANDLES = JobHandles([b"handle-secret-of-the-tests-000001"])
 ALICE = Caller("i", "alice", "a" * 64, frozenset(), 0.0, {})
 STARTS = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
 PAYLOAD = Payload(ENDPOINT, {"prompt": "x"}, b'{"prompt":"x"}')
@@ -38,10 +38,10 @@ def relay_over(*script: Step, minimum: int = 20) -> tuple[Relay, ScriptedUpstrea
 
 
 def grant_of(action: Action, query: str = "") -> Grant:
-    handle = None if action in STARTS else HANDLES.seal(JOB, owner=ALICE.key, app=APP)
+    handle = None if action in STARTS else HANDLES.sign(JOB, owner=ALICE.key, app=APP)
     endpoint = ENDPOINT if action in STARTS else APP
     target = Target(action, endpoint, APP, handle, query)
-    return Ownership([Listing(ENDPOINT, frozenset(Action))], HANDLES).authorize(ALICE, target)
+    return Authorization([Listing(ENDPOINT, frozenset(Action))], HANDLES).authorize(ALICE, target)
 
 
 async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
@@ -128,9 +128,9 @@ async def test_a_stream_is_opened_as_a_status_is_read() -> None:
         source = await relay.follow(grant_of(Action.STATUS_STREAM, "logs=1"), held)
         refused = await relay.follow(grant_of(Action.STATUS_STREAM), held)
 
-    assert not isinstance(source, Relayed)
+    assert not isinstance(source, UpstreamResult)
     assert [chunk async for chunk in source] == [b"data: 1\n\n"]
-    assert isinstance(refused, Relayed)
+    assert isinstance(refused, UpstreamResult)
     assert refused.status == 422
     assert len(upstream.asked) == 3
     assert upstream.asked[1].path == f"/{APP}/requests/{JOB}/status/stream?logs=1".encode()
@@ -200,7 +200,7 @@ async def test_fals_5xx_counts_against_it() -> None:
 async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
     """Uploads that fail keep nobody from the queue; a repeated one is the client's to ask for."""
     relay, upstream = relay_over(BROKEN, minimum=2)
-    owned = Ownership([Listing("uploads", frozenset({Action.UPLOAD}))], HANDLES)
+    owned = Authorization([Listing("uploads", frozenset({Action.UPLOAD}))], HANDLES)
     path = "/storage/upload/initiate"
     grant = owned.authorize(ALICE, Target(Action.UPLOAD, "uploads", "uploads", surface=Surface.STORAGE, path=path))
     for _ in range(5):

@@ -6,7 +6,7 @@ from support.sandbox import Clock
 
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import StoreAway
-from proxy.webhooks.delivery_state import CallbackClaims, Turn
+from proxy.webhooks.delivery_state import DeliveryLock, DeliveryState
 
 KEEP, HOLD = 86_400.0, 20.0
 
@@ -14,20 +14,20 @@ KEEP, HOLD = 86_400.0, 20.0
 class Away(SqliteLedger):
     """A ledger that answers claims and takes nothing down."""
 
-    async def store(self, *_: object, **__: object) -> NoReturn:
+    async def store_answer(self, *_: object, **__: object) -> NoReturn:
         raise StoreAway
 
-    async def free(self, *_: object, **__: object) -> NoReturn:
+    async def free_key(self, *_: object, **__: object) -> NoReturn:
         raise StoreAway
 
 
 def claims(
     ledger: SqliteLedger | None = None, clock: Clock | None = None, lost: list[int] | None = None
-) -> CallbackClaims:
+) -> DeliveryState:
     def away() -> None:
         (lost if lost is not None else []).append(1)
 
-    return CallbackClaims(ledger or SqliteLedger(":memory:"), keep=KEEP, hold=HOLD, clock=clock or Clock(), away=away)
+    return DeliveryState(ledger or SqliteLedger(":memory:"), keep=KEEP, hold=HOLD, clock=clock or Clock(), away=away)
 
 
 async def test_a_ticket_is_of_the_job_it_was_said_to_be_of_first() -> None:
@@ -44,52 +44,52 @@ async def test_one_at_a_time_tells_the_app() -> None:
     """The second waits; who gives up lets the next one try; once the app knows, all hear by which callback."""
     it = claims()
 
-    assert await it.begin("job", "one") is Turn.OURS
-    assert await it.begin("job", "two") is Turn.TAKEN
-    await it.give_up("job", "two")
-    assert await it.begin("job", "two") is Turn.TAKEN
-    await it.give_up("job", "one")
-    assert await it.begin("job", "two") is Turn.OURS
-    await it.conclude("job", "two", b"signature")
-    assert await it.begin("job", "three") == b"signature"
-    assert await it.begin("another job", "three") is Turn.OURS
+    assert await it.acquire("job", "one") is DeliveryLock.OURS
+    assert await it.acquire("job", "two") is DeliveryLock.TAKEN
+    await it.release("job", "two")
+    assert await it.acquire("job", "two") is DeliveryLock.TAKEN
+    await it.release("job", "one")
+    assert await it.acquire("job", "two") is DeliveryLock.OURS
+    await it.complete("job", "two", b"signature")
+    assert await it.acquire("job", "three") == b"signature"
+    assert await it.acquire("another job", "three") is DeliveryLock.OURS
 
 
 async def test_one_who_was_killed_holds_it_for_a_while_only() -> None:
     """After *hold* seconds the next may try, and the dead one's word counts no more."""
     clock = Clock()
     it = claims(clock=clock)
-    await it.begin("job", "dead")
+    await it.acquire("job", "dead")
     clock.forward(HOLD - 1)
-    before = await it.begin("job", "next")
+    before = await it.acquire("job", "next")
     clock.forward(1)
-    after = await it.begin("job", "next")
-    await it.conclude("job", "dead", b"late")
+    after = await it.acquire("job", "next")
+    await it.complete("job", "dead", b"late")
 
-    assert (before, after) == (Turn.TAKEN, Turn.OURS)
-    assert await it.begin("job", "third") is Turn.TAKEN
+    assert (before, after) == (DeliveryLock.TAKEN, DeliveryLock.OURS)
+    assert await it.acquire("job", "third") is DeliveryLock.TAKEN
 
 
 async def test_what_the_app_knows_is_remembered() -> None:
     """For *keep* seconds from when it was told."""
     clock = Clock()
     it = claims(clock=clock)
-    await it.begin("job", "one")
-    await it.conclude("job", "one", b"signature")
+    await it.acquire("job", "one")
+    await it.complete("job", "one", b"signature")
     clock.forward(KEEP - 1)
-    remembered = await it.begin("job", "two")
+    remembered = await it.acquire("job", "two")
     clock.forward(1)
 
     assert remembered == b"signature"
-    assert await it.begin("job", "two") is Turn.OURS
+    assert await it.acquire("job", "two") is DeliveryLock.OURS
 
 
 async def test_what_cannot_be_written_is_counted() -> None:
     """The app knows all the same; nothing is raised."""
     lost: list[int] = []
     it = claims(Away(":memory:"), lost=lost)
-    await it.begin("job", "one")
-    await it.conclude("job", "one", b"signature")
-    await it.give_up("job", "one")
+    await it.acquire("job", "one")
+    await it.complete("job", "one", b"signature")
+    await it.release("job", "one")
 
     assert lost == [1, 1]

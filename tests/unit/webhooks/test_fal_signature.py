@@ -9,7 +9,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from support.webhooks import jwk, signed
 
 from proxy.sandbox.webhooks import Signer
-from proxy.webhooks.fal_signature import TOLERANCE, keys_of, signed_of
+from proxy.webhooks.fal_signature import TOLERANCE, parse_jwks, parse_webhook_headers
 
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 BODY = b'{"request_id": "job-1"}'
@@ -26,11 +26,11 @@ def jwks(*keys: object) -> bytes:
 
 def test_a_signature_by_any_of_the_keys_is_good() -> None:
     """fal publishes several while it rolls them; whichever signed it, no header names it."""
-    keys = keys_of(jwks(jwk(OTHER), jwk(KEY)))
+    keys = parse_jwks(jwks(jwk(OTHER), jwk(KEY)))
 
-    assert signed_of(fields()).is_by(keys, BODY)
-    assert not signed_of(fields()).is_by(keys[:1], BODY)
-    assert not signed_of(fields()).is_by((), BODY)
+    assert parse_webhook_headers(fields()).verify(keys, BODY)
+    assert not parse_webhook_headers(fields()).verify(keys[:1], BODY)
+    assert not parse_webhook_headers(fields()).verify((), BODY)
 
 
 def test_the_sandbox_signs_the_same() -> None:
@@ -38,7 +38,7 @@ def test_the_sandbox_signs_the_same() -> None:
     signer = Signer(bytes(32))
     headers = [(name.encode(), value.encode()) for name, value in signer.headers("job-1", BODY, now=1e9).items()]
 
-    assert signed_of(headers).is_by(keys_of(json.dumps(signer.jwks()).encode()), BODY)
+    assert parse_webhook_headers(headers).verify(parse_jwks(json.dumps(signer.jwks()).encode()), BODY)
 
 
 @pytest.mark.parametrize("name", ["request-id", "user-id", "timestamp", "signature"])
@@ -46,10 +46,10 @@ def test_every_part_is_signed(name: str) -> None:
     """Each header changed by itself, and the body, spoils the signature."""
     changed = {"request-id": b"job-2", "user-id": b"somebody", "timestamp": b"1800000001", "signature": b"ab" * 64}
     spoilt = [(f, changed[name]) if f.endswith(name.encode()) else (f, v) for f, v in fields(at=1_800_000_000)]
-    keys = keys_of(jwks(jwk(KEY)))
+    keys = parse_jwks(jwks(jwk(KEY)))
 
-    assert not signed_of(spoilt).is_by(keys, BODY)
-    assert not signed_of(fields()).is_by(keys, BODY + b"\n")
+    assert not parse_webhook_headers(spoilt).verify(keys, BODY)
+    assert not parse_webhook_headers(fields()).verify(keys, BODY + b"\n")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_malformed_header_is_refused(name: bytes, value: bytes) -> None:
     odd = [(f, value) if f.endswith(name) else (f, v) for f, v in fields()]
 
     with pytest.raises(ValueError, match=f"x-fal-webhook-{name.decode()} is malformed"):
-        signed_of(odd)
+        parse_webhook_headers(odd)
 
 
 @pytest.mark.parametrize("name", [b"request-id", b"user-id", b"timestamp", b"signature"])
@@ -87,9 +87,9 @@ def test_a_header_that_is_missing_or_there_twice_is_refused(name: bytes) -> None
     (one,) = [field for field in given if field[0].endswith(name)]
 
     with pytest.raises(ValueError, match="malformed"):
-        signed_of([*given, one])
+        parse_webhook_headers([*given, one])
     with pytest.raises(ValueError, match="missing"):
-        signed_of([field for field in given if field != one])
+        parse_webhook_headers([field for field in given if field != one])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_header_that_is_missing_or_there_twice_is_refused(name: bytes) -> None
 )
 def test_five_minutes_either_way(off: int, fresh: bool) -> None:
     """The clocks may differ by that much, and no more."""
-    assert signed_of(fields(at=1_800_000_000)).is_fresh(1_800_000_000.0 + off) is fresh
+    assert parse_webhook_headers(fields(at=1_800_000_000)).is_fresh(1_800_000_000.0 + off) is fresh
 
 
 OK = jwk(KEY)
@@ -119,7 +119,7 @@ ED448 = OKPAlgorithm.to_jwk(ed448.Ed448PrivateKey.generate().public_key(), as_di
 )
 def test_the_ed25519_keys_of_a_set_are_taken(document: bytes, count: int) -> None:
     """Keys of other kinds and for other uses are passed over."""
-    assert len(keys_of(document)) == count
+    assert len(parse_jwks(document)) == count
 
 
 @pytest.mark.parametrize(
@@ -149,4 +149,4 @@ def test_the_ed25519_keys_of_a_set_are_taken(document: bytes, count: int) -> Non
 def test_a_set_that_is_not_one_is_refused(document: bytes) -> None:
     """Whole: half a set would be a set that somebody else chose."""
     with pytest.raises(ValueError, match=r"key|JWK"):
-        keys_of(document)
+        parse_jwks(document)

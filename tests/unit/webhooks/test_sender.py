@@ -14,18 +14,18 @@ from support.webhooks import SECRET, App, listening
 
 from proxy.errors import Overloaded, Unavailable
 from proxy.http.client.tls import tls_context
-from proxy.webhooks.sender import Deliveries, Schedule, Verdict
+from proxy.webhooks.sender import DeliveryResult, RetrySchedule, WebhookSender
 from proxy.webhooks.standard_webhooks import AppSignature
 
-SCHEDULE = Schedule(tries=3, seconds=0.3, pause=0.01)
+SCHEDULE = RetrySchedule(tries=3, seconds=0.3, pause=0.01)
 BODY = b'{"request_id":"job-1"}'
 
 
 @asynccontextmanager
 async def deliveries(
-    url: str, *, concurrency: int = 4, schedule: Schedule = SCHEDULE, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Deliveries]:
-    made = Deliveries(
+    url: str, *, concurrency: int = 4, schedule: RetrySchedule = SCHEDULE, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[WebhookSender]:
+    made = WebhookSender(
         url, AppSignature([SECRET]), schedule, concurrency=concurrency, tls=tls or tls_context(), clock=time.time
     )
     yield made
@@ -35,16 +35,16 @@ async def deliveries(
 @pytest.mark.parametrize(
     ("plan", "verdict", "heard"),
     [
-        ([200], Verdict.DELIVERED, 1),
-        ([204], Verdict.DELIVERED, 1),
-        ([410], Verdict.GONE, 1),
-        ([500, 503, 201], Verdict.DELIVERED, 3),
-        ([0, 429, 410], Verdict.GONE, 3),
+        ([200], DeliveryResult.DELIVERED, 1),
+        ([204], DeliveryResult.DELIVERED, 1),
+        ([410], DeliveryResult.GONE, 1),
+        ([500, 503, 201], DeliveryResult.DELIVERED, 3),
+        ([0, 429, 410], DeliveryResult.GONE, 3),
         ([302, 404, 500], None, 3),
         ([0, 0, 0], None, 3),
     ],
 )
-async def test_it_is_tried_a_few_times(plan: list[int], verdict: Verdict | None, heard: int) -> None:
+async def test_it_is_tried_a_few_times(plan: list[int], verdict: DeliveryResult | None, heard: int) -> None:
     """Until 2xx or 410, with one id and body, each attempt signed for its own moment; no redirect is followed."""
     app = App(lambda number: plan[number])
     async with listening(app.app), deliveries(app.url) as sender:
@@ -86,7 +86,7 @@ async def test_nobody_there() -> None:
 async def test_only_so_many_at_once() -> None:
     """One more waits a little and is turned away; afterwards, also after cancelled ones, there is room again."""
     app = App(lambda number: 0 if number < 3 else 204)
-    patient = Schedule(tries=1, seconds=30.0, wait=0.05)
+    patient = RetrySchedule(tries=1, seconds=30.0, wait=0.05)
     async with listening(app.app), deliveries(app.url, concurrency=3, schedule=patient) as sender:
         under_way = [asyncio.create_task(sender.deliver(f"msg_{n}", BODY)) for n in range(3)]
         await until(lambda: app.under_way == 3)
@@ -97,7 +97,7 @@ async def test_only_so_many_at_once() -> None:
         await asyncio.gather(*under_way, return_exceptions=True)
         verdicts = [await sender.deliver(f"msg_{n}", BODY) for n in range(4)]
 
-    assert verdicts == [Verdict.DELIVERED] * 4
+    assert verdicts == [DeliveryResult.DELIVERED] * 4
     assert app.most_at_once <= 4
 
 
@@ -107,7 +107,7 @@ async def test_a_burst_waits_for_its_turn() -> None:
     async with listening(app.app), deliveries(app.url, concurrency=2) as sender:
         verdicts = await asyncio.gather(*(sender.deliver(f"msg_{n}", BODY) for n in range(30)))
 
-    assert verdicts == [Verdict.DELIVERED] * 30
+    assert verdicts == [DeliveryResult.DELIVERED] * 30
     assert app.most_at_once <= 2
 
 
@@ -134,7 +134,7 @@ async def test_the_app_behind_tls() -> None:
             refused = len(app.deliveries)
             verdict = await sender.deliver("msg_1", BODY)
 
-    assert (refused, verdict, len(app.deliveries)) == (0, Verdict.DELIVERED, 1)
+    assert (refused, verdict, len(app.deliveries)) == (0, DeliveryResult.DELIVERED, 1)
 
 
 async def test_an_endless_answer_is_not_read() -> None:
@@ -156,11 +156,11 @@ async def test_an_endless_answer_is_not_read() -> None:
         verdict = await sender.deliver("msg_1", BODY)
         took = time.monotonic() - started
 
-    assert verdict is Verdict.DELIVERED
+    assert verdict is DeliveryResult.DELIVERED
     assert took < SCHEDULE.seconds
 
 
 def test_how_long_one_can_take() -> None:
     """All tries and all pauses between them: what has to fit into fal's patience."""
-    assert Schedule(tries=3, seconds=3.0, pause=0.25).whole == 11.75
-    assert Schedule(tries=1, seconds=5.0, pause=0.25, wait=1.0).whole == 6.0
+    assert RetrySchedule(tries=3, seconds=3.0, pause=0.25).total_seconds == 11.75
+    assert RetrySchedule(tries=1, seconds=5.0, pause=0.25, wait=1.0).total_seconds == 6.0

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, parts_of
 
-from proxy.app.setup.components import Parts, vet
+from proxy.app.setup.components import Components, build_components
 from proxy.config.loader import read
 from proxy.errors import ConfigError
 
@@ -17,8 +17,8 @@ HMAC = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_en
 EDDSA = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "EdDSA", "public_key_file": "key.pem"}
 
 
-def vetted(base: Path, environ: dict[str, str] | None = None, **sections: object) -> Parts:
-    return vet(read(document(**sections), ENVIRON if environ is None else environ, base=base))
+def vetted(base: Path, environ: dict[str, str] | None = None, **sections: object) -> Components:
+    return build_components(read(document(**sections), ENVIRON if environ is None else environ, base=base))
 
 
 def problems(base: Path, environ: dict[str, str] | None = None, **sections: object) -> dict[str, str]:

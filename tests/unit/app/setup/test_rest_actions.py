@@ -21,7 +21,7 @@ from support.in_process_gateway import (
     token,
 )
 
-from proxy.app.setup.components import vet
+from proxy.app.setup.components import build_components
 from proxy.config.loader import read
 from proxy.errors import ConfigError, ConnectFailed, DeadlineExceeded, ExchangeBroken
 
@@ -240,7 +240,7 @@ async def test_bad_input_spends_nothing(tmp_path: Path, options: dict[str, Any],
 def problems(**sections: object) -> dict[str, str]:
     environ = {"FAL_KEY": FAL_KEY, "SESSION_SECRET": "s" * 40, "FAL_PROXY_HANDLE_SECRETS": "h" * 40}
     with pytest.raises(ConfigError) as refused:
-        vet(read(document(**sections), environ, base=Path()))
+        build_components(read(document(**sections), environ, base=Path()))
     return {problem.key: problem.message for problem in refused.value.problems}
 
 
@@ -252,7 +252,7 @@ def problems(**sections: object) -> dict[str, str]:
         ({"uploads": {"hosts": ["*"]}}, "uploads.hosts[0]", "name the hosts"),
         ({"uploads": {"hosts": ["localhost"]}}, "uploads.hosts[0]", "public host name"),
         ({"uploads": {"lifetime_seconds": 0}}, "uploads.lifetime_seconds", "greater than or equal"),
-        ({"uploads": {"lifetime": "never"}}, "uploads.lifetime", "cap"),
+        ({"uploads": {"lifetime_mode": "never"}}, "uploads.lifetime_mode", "cap"),
         ({"uploads": {"enabled": True}}, "uploads.enabled", "unknown key"),
         ({"realtime": {}}, "realtime.apps", "required"),
         ({"realtime": {"apps": []}}, "realtime.apps", "at least 1"),
@@ -293,7 +293,7 @@ def test_a_bare_table_opens_them() -> None:
     parts = parts_of(uploads={}, realtime={"apps": [APP]})
 
     assert [listing.endpoint for listing in parts.listings] == [ENDPOINT, "uploads", "realtime"]
-    assert parts_of().openings.issues == {}
+    assert parts_of().rest_actions.issues == {}
 
 
 async def test_the_description_has_what_is_open(tmp_path: Path) -> None:

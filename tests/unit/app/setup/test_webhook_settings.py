@@ -10,18 +10,18 @@ from support.hostile_webhooks import ROWS
 from support.in_process_gateway import ENDPOINT, ENVIRON, INPUT, ORIGIN, document, gate
 from support.webhooks import OLD_SECRET, SECRET, WEBHOOK_ENVIRON
 
-from proxy.app.setup.components import vet
+from proxy.app.setup.components import build_components
 from proxy.config.loader import read
 from proxy.errors import ConfigError
 
-OURS: dict[str, object] = {"mode": "ours", "url": "https://app.example.com/hooks"}
+OURS: dict[str, object] = {"mode": "gateway", "url": "https://app.example.com/hooks"}
 ALLOW: dict[str, object] = {"mode": "allow", "hosts": ["app.example.com"]}
 TARGET = "https://queue.fal.run"
 
 
 def problems(section: dict[str, object], environ: dict[str, str] = WEBHOOK_ENVIRON) -> list[str]:
     try:
-        vet(read(document(webhooks=section), environ, base=Path()))
+        build_components(read(document(webhooks=section), environ, base=Path()))
     except ConfigError as error:
         return [problem.key for problem in error.problems]
     return []
@@ -48,14 +48,14 @@ def test_good_sections(section: dict[str, object]) -> None:
     ("section", "keys"),
     [
         ({"mode": "on"}, ["webhooks.mode"]),
-        ({"modes": "ours"}, ["webhooks.modes"]),
+        ({"modes": "gateway"}, ["webhooks.modes"]),
         ({"mode": "allow"}, ["webhooks.hosts"]),
         ({"mode": "allow", "hosts": ["*"]}, ["webhooks.hosts[0]"]),
         ({"mode": "allow", "hosts": ["127.0.0.1"]}, ["webhooks.hosts[0]"]),
         ({"hosts": ["app.example.com"]}, ["webhooks.hosts"]),
         ({**ALLOW, "url": "https://app.example.com"}, ["webhooks.url"]),
         ({"url": "https://app.example.com"}, ["webhooks.url"]),
-        ({"mode": "ours"}, ["webhooks.url"]),
+        ({"mode": "gateway"}, ["webhooks.url"]),
         ({**OURS, "hosts": ["app.example.com"]}, ["webhooks.hosts"]),
         ({**OURS, "url": "http://app.example.com/x"}, ["webhooks.url"]),
         ({**OURS, "url": "https://u@app.example.com/x"}, ["webhooks.url"]),
@@ -64,7 +64,7 @@ def test_good_sections(section: dict[str, object]) -> None:
         ({**OURS, "fal_user_id": "a b"}, ["webhooks.fal_user_id"]),
         ({**OURS, "secrets_env": "NOT_SET"}, ["webhooks.secrets_env"]),
         (
-            {"mode": "ours", "ca_file": "x", "secrets_env": "NO"},
+            {"mode": "gateway", "ca_file": "x", "secrets_env": "NO"},
             ["webhooks.url", "webhooks.secrets_env", "webhooks.ca_file"],
         ),
     ],

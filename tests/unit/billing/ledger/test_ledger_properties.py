@@ -15,32 +15,41 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
 
 from proxy.auth.authenticator import Caller
-from proxy.billing.budgets import Budget, Calendar, InFlight, Rolling, charges, seats
-from proxy.billing.ledger.interface import Charge, DayLine, Entry, Ledger, Reserved, Seat, Shortfall, Standing
+from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
+from proxy.billing.ledger.interface import (
+    AllowanceStatus,
+    Charge,
+    DailyUsage,
+    Granted,
+    InFlightSlot,
+    Ledger,
+    LimitExceeded,
+    ReservationRequest,
+)
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 
 START = datetime(2026, 10, 24, 20, tzinfo=UTC).timestamp()  # Berlin's longest day of the year is about to begin
 ALICE = Caller("issuer", "alice", "key-of-alice", frozenset(), 0.0, {})
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
 BUDGETS = [
-    Budget("daily", "user", Calendar("day", ZoneInfo("Europe/Berlin")), 40),
-    Budget("rolling", "user", Rolling(24), 30),
-    Budget("monthly", "global", Calendar("month", ZoneInfo("UTC")), 90),
-    Budget("looked-at", "user", Rolling(1), 5, mode="observe"),
+    Budget("daily", "user", CalendarWindow("day", ZoneInfo("Europe/Berlin")), 40),
+    Budget("rolling", "user", RollingWindow(24), 30),
+    Budget("monthly", "global", CalendarWindow("month", ZoneInfo("UTC")), 90),
+    Budget("looked-at", "user", RollingWindow(1), 5, mode="observe"),
 ]
-SEATS = [InFlight("jobs", "user", 3, 600.0), InFlight("few", "global", 2, 60.0, mode="observe")]
+SEATS = [InFlightLimit("jobs", "user", 3, 600.0), InFlightLimit("few", "global", 2, 60.0, mode="observe")]
 TTL = 900.0
 
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 
 
-def allowances(charges: tuple[Charge, ...], seats: tuple[Seat, ...]) -> tuple[Charge | Seat, ...]:
+def allowances(charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...]) -> tuple[Charge | InFlightSlot, ...]:
     return (*charges, *seats)
 
 
 @dataclass
 class Ticket:
-    entry: Entry
+    entry: ReservationRequest
     line: date
     until: float
     job: str | None = None
@@ -54,18 +63,18 @@ class Model:
     used: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     reserved: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     leases: dict[tuple[str, str], float] = field(default_factory=dict)
-    lines: dict[date, DayLine] = field(default_factory=dict)
+    lines: dict[date, DailyUsage] = field(default_factory=dict)
 
     def taken(self, charge: Charge) -> tuple[int, int]:
         counted = [(charge.account, bucket) for bucket in charge.counted]
         return sum(self.used[one] for one in counted), sum(self.reserved[one] for one in counted)
 
-    def live(self, seat: Seat, now: float) -> int:
+    def live(self, seat: InFlightSlot, now: float) -> int:
         return sum(until > now for (account, _), until in self.leases.items() if account == seat.account)
 
-    def reserve(self, ticket: str, entry: Entry, now: float) -> Reserved | Shortfall:
+    def reserve(self, ticket: str, entry: ReservationRequest, now: float) -> Granted | LimitExceeded:
         observed = []
-        for allowance in allowances(entry.charges, entry.seats):
+        for allowance in allowances(entry.charges, entry.slots):
             short = self._short(allowance, entry, now)
             if short is not None and allowance.enforce:
                 return short
@@ -74,20 +83,20 @@ class Model:
         self.tickets[ticket] = Ticket(entry, day, now + entry.ttl)
         for charge in entry.charges:
             self.reserved[charge.account, charge.current] += entry.amount
-        for seat in entry.seats:
+        for seat in entry.slots:
             self.leases[seat.account, ticket] = now + seat.lease
         self._book(day, submits=1, reserved=entry.amount)
-        return Reserved(tuple(observed))
+        return Granted(tuple(observed))
 
-    def _short(self, allowance: Charge | Seat, entry: Entry, now: float) -> Shortfall | None:
-        if isinstance(allowance, Seat):
+    def _short(self, allowance: Charge | InFlightSlot, entry: ReservationRequest, now: float) -> LimitExceeded | None:
+        if isinstance(allowance, InFlightSlot):
             full = self.live(allowance, now) >= allowance.limit
-            return Shortfall("in-flight", allowance.name, allowance.limit, 0, None) if full else None
+            return LimitExceeded("in-flight", allowance.name, allowance.limit, 0, None) if full else None
         left = allowance.limit - sum(self.taken(allowance))
         if entry.amount <= left:
             return None
         renews_at = allowance.renews_at if entry.amount <= allowance.limit else None
-        return Shortfall("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
+        return LimitExceeded("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
 
     def end(self, ticket: str, told: int, *, unsettled: bool = False) -> None:
         gone = self.tickets.pop(ticket)
@@ -111,7 +120,7 @@ class Model:
         return next((name for name, ticket in self.tickets.items() if ticket.job == job), None)
 
     def _book(self, day: date, **sums: int) -> None:
-        line = self.lines.get(day, DayLine(day, ALICE.key, ENDPOINT, 0, 0, 0, 0, 0, 0))
+        line = self.lines.get(day, DailyUsage(day, ALICE.key, ENDPOINT, 0, 0, 0, 0, 0, 0))
         self.lines[day] = replace(line, **{name: getattr(line, name) + more for name, more in sums.items()})
 
 
@@ -147,14 +156,14 @@ class LedgerMachine(RuleBasedStateMachine):
         budgets=st.lists(st.sampled_from(BUDGETS), unique_by=lambda budget: budget.name),
         rules=st.lists(st.sampled_from(SEATS), unique_by=lambda rule: rule.name),
     )
-    def reserve(self, amount: int, budgets: list[Budget], rules: list[InFlight]) -> str | MultipleResults[str]:
+    def reserve(self, amount: int, budgets: list[Budget], rules: list[InFlightLimit]) -> str | MultipleResults[str]:
         ticket = self.name("ticket")
-        drawn, taken = charges(budgets, ALICE, ENDPOINT, self.now), seats(rules, ALICE, ENDPOINT)
-        entry = Entry(ALICE.key, ENDPOINT, amount, drawn, taken, TTL)
+        drawn, taken = charges(budgets, ALICE, ENDPOINT, self.now), slots(rules, ALICE, ENDPOINT)
+        entry = ReservationRequest(ALICE.key, ENDPOINT, amount, drawn, taken, TTL)
         said = self.runner.run(self.ledger.reserve(ticket, entry, now=self.now))
 
         assert said == self.model.reserve(ticket, entry, self.now)
-        return ticket if isinstance(said, Reserved) else multiple()
+        return ticket if isinstance(said, Granted) else multiple()
 
     @rule(target=jobs, ticket=tickets)
     def accept(self, ticket: str) -> str:
@@ -196,12 +205,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees_and_keeps_to_its_limits(self) -> None:
-        drawn, taken = charges(BUDGETS, ALICE, ENDPOINT, self.now), seats(SEATS, ALICE, ENDPOINT)
-        standings = self.runner.run(self.ledger.standings(drawn, taken, now=self.now))
+        drawn, taken = charges(BUDGETS, ALICE, ENDPOINT, self.now), slots(SEATS, ALICE, ENDPOINT)
+        standings = self.runner.run(self.ledger.statuses(drawn, taken, now=self.now))
 
         assert standings == (
-            *(Standing(c.budget, c.limit, *self.model.taken(c), c.renews_at) for c in drawn),
-            *(Standing(s.name, s.limit, self.model.live(s, self.now), 0, None) for s in taken),
+            *(AllowanceStatus(c.budget, c.limit, *self.model.taken(c), c.renews_at) for c in drawn),
+            *(AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None) for s in taken),
         )
         for standing, allowance in zip(standings, allowances(drawn, taken), strict=True):
             assert standing.used >= 0

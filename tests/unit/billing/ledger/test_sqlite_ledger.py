@@ -36,7 +36,7 @@ from support.ledger_suite import (
     sums,
 )
 
-from proxy.billing.ledger.interface import Charge, Claim, Ledger, Reserved
+from proxy.billing.ledger.interface import Charge, Granted, KeyState, Ledger
 from proxy.billing.ledger.sqlite_ledger import DAYS_KEPT, GRACE, SqliteLedger
 from proxy.errors import StoreAway
 
@@ -129,7 +129,7 @@ async def test_what_was_told_is_kept(path: Path) -> None:
         assert await sums(ledger, charge()) == [(3, 10)]
         assert await in_flight(ledger, seat()) == [1]
         assert await ledger.report(since=TODAY, until=TODAY) == report
-        assert await claimed(ledger, owner="p") is Claim.BUSY
+        assert await claimed(ledger, owner="p") is KeyState.BUSY
         assert await ledger.settle("job", amount=None, now=NOW) is True
 
 
@@ -150,7 +150,7 @@ async def test_a_question_costs_no_sync(path: Path) -> None:
         await ledger.settle("job", amount=None, now=NOW)
         before = commits(path)
         for _ in range(5):
-            await ledger.standings((charge(),), (seat(),), now=NOW)
+            await ledger.statuses((charge(),), (seat(),), now=NOW)
             await ledger.report(since=TODAY, until=TODAY)
             await ledger.reserve("t", entry(1, charge(100)), now=NOW)
             await ledger.settle("job", amount=0, now=NOW)
@@ -173,7 +173,7 @@ async def test_the_loop_goes_on(kind: str, path: Path) -> None:
         for n in range(25):
             await accepted(ledger, f"{name}.{n}", wanted)
             await ledger.settle(f"{name}.{n}", amount=None, now=NOW)
-            await ledger.standings((charge(),), (seat(),), now=NOW)
+            await ledger.statuses((charge(),), (seat(),), now=NOW)
 
     turns = []
     async with opened(path if kind == "file" else ":memory:") as ledger:
@@ -199,7 +199,7 @@ async def test_a_defect_fails_alone(kind: str, path: Path) -> None:
             return_exceptions=True,
         )
 
-        assert [type(answer) for answer in answers] == [Reserved, ValueError, ValueError, Reserved]
+        assert [type(answer) for answer in answers] == [Granted, ValueError, ValueError, Granted]
         assert await sums(ledger, charge()) == [(0, 2)]
         with pytest.raises(ValueError, match=r"NaN|Out of range"):
             await ledger.reserve("never", entry(1, charge()), now=float("nan"))
@@ -232,7 +232,7 @@ async def test_another_process_takes_its_time(path: Path) -> None:
         assert took < 1
         assert turns > 5
         assert (await sums(ledger, charge()))[0] in {(4, 0), (0, 10)}
-        assert await claimed(ledger, owner="p") is Claim.FRESH
+        assert await claimed(ledger, owner="p") is KeyState.FRESH
 
 
 async def test_a_caller_who_leaves_takes_nothing_along(path: Path) -> None:
@@ -248,8 +248,8 @@ async def test_a_caller_who_leaves_takes_nothing_along(path: Path) -> None:
                 await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks, return_exceptions=True)
 
-        assert await sums(ledger, charge()) == [(0, answers.count(Reserved()))]
-        assert answers.count(Reserved()) >= 100
+        assert await sums(ledger, charge()) == [(0, answers.count(Granted()))]
+        assert answers.count(Granted()) >= 100
 
 
 async def test_a_full_disk(path: Path) -> None:
@@ -446,7 +446,7 @@ async def rival(path: str, name: str) -> None:
             answers = await asyncio.gather(
                 *(ledger.reserve(f"{name}.{n}.{i}", entry(7, rivalled(n), seat(10**6)), now=NOW) for i in range(100))
             )
-            say(str(answers.count(Reserved())))
+            say(str(answers.count(Granted())))
 
 
 async def victim(path: str, _: str) -> None:

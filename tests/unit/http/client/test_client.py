@@ -23,7 +23,7 @@ from proxy.errors import (
     ResponseTooLarge,
     TransportError,
 )
-from proxy.http.client.client import Upstream, UpstreamStream
+from proxy.http.client.client import HttpClient, UpstreamStream
 from proxy.http.client.messages import FieldLines, UpstreamRequest, UpstreamResponse
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
@@ -41,8 +41,8 @@ async def client(
     connect_timeout: float = 5.0,
     acquire_timeout: float = 5.0,
     max_idle: float = 5.0,
-) -> AsyncIterator[Upstream]:
-    upstream = Upstream(
+) -> AsyncIterator[HttpClient]:
+    upstream = HttpClient(
         Origin.parse(url),
         tls=tls,
         max_connections=max_connections,
@@ -56,7 +56,7 @@ async def client(
 
 
 async def fetch(
-    upstream: Upstream, request: UpstreamRequest = GET, timeout: float = 5.0, max_body: int = 1000
+    upstream: HttpClient, request: UpstreamRequest = GET, timeout: float = 5.0, max_body: int = 1000
 ) -> UpstreamResponse:
     return await upstream.fetch(request, timeout=timeout, max_body=max_body)
 
@@ -141,7 +141,7 @@ def test_not_an_origin(text: str) -> None:
 def test_tls_goes_with_https(scheme: str) -> None:
     """Neither https without a context nor http with one can be built."""
     with pytest.raises(ValueError, match="TLS"):
-        Upstream(Origin.parse(f"{scheme}://localhost"), tls=None if scheme == "https" else tls_context())
+        HttpClient(Origin.parse(f"{scheme}://localhost"), tls=None if scheme == "https" else tls_context())
 
 
 def test_a_request_as_it_is_sent() -> None:
@@ -446,7 +446,7 @@ class Blocking:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def end_first(self, upstream: Upstream) -> None:
+    def end_first(self, upstream: HttpClient) -> None:
         """Returns when it shows on the socket of *upstream*; blocks the loop meanwhile, which is the point."""
         self._now.set()
         assert upstream._pool._idle[0]._poll.poll(5000)
@@ -887,7 +887,7 @@ async def echo(*, faults: float, tls: ssl.SSLContext | None = None) -> AsyncIter
     await until(lambda: Echo.open_connections == 0)
 
 
-async def storm(upstream: Upstream, count: int, seed: random.Random) -> dict[str, int]:
+async def storm(upstream: HttpClient, count: int, seed: random.Random) -> dict[str, int]:
     """*count* requests by 40 callers of whom many leave at a random moment; every answer must be its own."""
     outcomes = {"answered": 0, "cancelled": 0, "broken": 0}
     numbers = iter(range(count))

@@ -14,7 +14,7 @@ from support.scripted_upstream import Peer, certificates, on_both_loops, serve, 
 
 from proxy.errors import ConnectFailed
 from proxy.http.client import connect as dialing
-from proxy.http.client.connect import Address, dial, race, resolve
+from proxy.http.client.connect import Address, connect_first, dial, resolve
 from proxy.http.client.connection import Connection
 from proxy.http.client.tls import tls_context
 
@@ -61,7 +61,7 @@ async def test_a_silent_address_costs_a_head_start_only() -> None:
     loop = asyncio.get_running_loop()
     with silent() as hanging, listening() as good:
         before, began = descriptors(), loop.time()
-        winner = await race([hanging, good])
+        winner = await connect_first([hanging, good])
 
         assert winner.getpeername() == good[1]
         assert dialing.HEAD_START - 0.01 < loop.time() - began < 3
@@ -75,7 +75,7 @@ async def test_a_refusal_starts_the_next_address_at_once() -> None:
     loop = asyncio.get_running_loop()
     with listening() as good:
         began = loop.time()
-        winner = await race([refusing(), refusing(), good])
+        winner = await connect_first([refusing(), refusing(), good])
 
         assert winner.getpeername() == good[1]
         assert loop.time() - began < dialing.HEAD_START
@@ -88,7 +88,7 @@ async def test_a_late_first_address_still_wins(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(dialing, "HEAD_START", 0.0)
     with listening() as first, listening() as second:
         before = descriptors()
-        winner = await race([first, second])
+        winner = await connect_first([first, second])
 
         assert winner.getpeername() in (first[1], second[1])
         winner.close()
@@ -99,7 +99,7 @@ async def test_a_late_first_address_still_wins(monkeypatch: pytest.MonkeyPatch) 
 async def test_when_no_address_connects() -> None:
     """The error is the last address's, after all have been tried, slow ones too."""
     with pytest.raises(ConnectionRefusedError):
-        await race([refusing(), refusing()])
+        await connect_first([refusing(), refusing()])
 
 
 @on_both_loops
@@ -108,7 +108,7 @@ async def test_a_refusal_does_not_end_the_race_for_others(monkeypatch: pytest.Mo
     monkeypatch.setattr(dialing, "HEAD_START", 0.01)
     before = descriptors()
     with silent() as hanging:
-        racing = asyncio.create_task(race([hanging, refusing()]))
+        racing = asyncio.create_task(connect_first([hanging, refusing()]))
         done, _ = await asyncio.wait([racing], timeout=0.1)
 
         assert not done

@@ -61,7 +61,7 @@ async def test_exchanges_follow_one_another() -> None:
             assert await connection.head(soon()) == (200, [(b"content-length", b"1")])
             assert await content(connection) == body
             assert connection.finish()
-            assert connection.is_quiet()
+            assert connection.is_idle_and_clean()
 
 
 @on_both_loops
@@ -276,7 +276,7 @@ async def test_bytes_after_the_answer_close_the_connection(taken: bool) -> None:
         assert await content(connection) == b"ok"
         assert connection.finish() is taken
         await until(lambda: not server.peers)
-        assert not connection.is_quiet()
+        assert not connection.is_idle_and_clean()
 
 
 @on_both_loops

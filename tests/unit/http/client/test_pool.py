@@ -8,7 +8,7 @@ from support.scripted_upstream import on_both_loops, until
 
 from proxy.errors import ConnectFailed, DeadlineExceeded, PoolExhausted
 from proxy.http.client.connection import Connection
-from proxy.http.client.pool import Pool, refuse
+from proxy.http.client.pool import Pool, fail_waiter
 
 
 class FakeConnection(Connection):
@@ -23,7 +23,7 @@ class FakeConnection(Connection):
     def finish(self) -> bool:
         return self.complete
 
-    def is_quiet(self) -> bool:
+    def is_idle_and_clean(self) -> bool:
         return self.quiet
 
     def abort(self) -> None:
@@ -293,8 +293,8 @@ async def test_refused_and_cancelled_in_one_turn() -> None:
     leaver = asyncio.create_task(some.acquire(soon()))
     await until(lambda: some.waiting == 1)
     (waiter,) = some._waiting
-    refuse(waiter, PoolExhausted("late"))
-    refuse(waiter, PoolExhausted("closed"))  # one answer is enough
+    fail_waiter(waiter, PoolExhausted("late"))
+    fail_waiter(waiter, PoolExhausted("closed"))  # one answer is enough
     leaver.cancel()
     await asyncio.wait([leaver])
 
@@ -310,7 +310,7 @@ async def test_a_granted_slot_passes_those_who_gave_up() -> None:
     held = await some.acquire(soon())
     late, patient = asyncio.create_task(some.acquire(soon())), asyncio.create_task(some.acquire(soon()))
     await until(lambda: some.waiting == 2)
-    refuse(next(iter(some._waiting)), PoolExhausted("late"))
+    fail_waiter(next(iter(some._waiting)), PoolExhausted("late"))
     some.release(held)
 
     assert await patient is held

@@ -4,11 +4,11 @@ import pytest
 from support.hostile_answers import CHUNKED, MALFORMED, SIZED, STRAY, WHOLE
 
 from proxy.errors import MalformedResponse, ResponseTooLarge, TransportError
-from proxy.http.client.response_parser import Answer
+from proxy.http.client.response_parser import ResponseParser
 
 
-def answer(*reads: bytes, max_head: int = 1000) -> Answer:
-    fed = Answer(max_head=max_head)
+def answer(*reads: bytes, max_head: int = 1000) -> ResponseParser:
+    fed = ResponseParser(max_head=max_head)
     for read in reads:
         fed.feed(read)
     return fed
@@ -21,7 +21,7 @@ def test_a_sound_answer(raw: bytes, status: int, content: bytes, keep_alive: boo
     for reads in splits:
         fed = answer(*reads)
 
-        assert (fed.status, fed.take(), fed.ended, fed.keep_alive) == (status, content, True, keep_alive)
+        assert (fed.status, fed.read_content(), fed.ended, fed.keep_alive) == (status, content, True, keep_alive)
 
 
 def test_fields_of_the_head() -> None:
@@ -44,7 +44,7 @@ def test_an_answer_without_length_ends_with_the_connection() -> None:
     assert not fed.ended
     fed.close()
 
-    assert (fed.take(), fed.ended, fed.keep_alive) == (b"hello you", True, False)
+    assert (fed.read_content(), fed.ended, fed.keep_alive) == (b"hello you", True, False)
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ def test_a_cut_answer_has_not_ended(read: bytes) -> None:
 def test_one_answer_after_another() -> None:
     """`begin` leaves nothing of the answer before, content that nobody took included."""
     fed = answer(b"HTTP/1.1 404 No\r\nX: 1\r\nContent-Length: 3\r\n\r\nold")
-    fed.begin()
-    assert (fed.status, fed.fields, fed.ended, fed.buffered, fed.take()) == (0, [], False, 0, b"")
+    fed.reset()
+    assert (fed.status, fed.fields, fed.ended, fed.buffered, fed.read_content()) == (0, [], False, 0, b"")
     fed.feed(SIZED + b"hi")
 
-    assert (fed.status, fed.fields, fed.take()) == (200, [(b"content-length", b"2")], b"hi")
+    assert (fed.status, fed.fields, fed.read_content()) == (200, [(b"content-length", b"2")], b"hi")
 
 
 def test_an_unbounded_answer_is_forgotten_too() -> None:
     """Reading until the peer closes is a matter of one answer only."""
     fed = answer(b"HTTP/1.1 200 OK\r\n\r\n")
     fed.close()
-    fed.begin()
+    fed.reset()
     fed.close()
 
     assert not fed.ended
@@ -128,4 +128,4 @@ def test_framing_of_a_long_stream_is_no_head() -> None:
     """Small chunks may go on for ever: the cap counts from the last content."""
     fed = answer(CHUNKED, *[b"1\r\na\r\n"] * 5000)
 
-    assert fed.take() == b"a" * 5000
+    assert fed.read_content() == b"a" * 5000

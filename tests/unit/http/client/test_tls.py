@@ -172,13 +172,13 @@ async def test_half_a_record_is_not_quiet(ours: Certificates) -> None:
     async with connected(ours, script) as connection:
         assert await exchange(connection) == b"ok"
         assert connection.finish()
-        assert connection.is_quiet()
+        assert connection.is_idle_and_clean()
         idle.set()
         assert connection._poll.poll(5000)  # it has come; now the loop may read it
         await until(lambda: not connection._poll.poll(0))
 
         assert not connection._transport.is_closing()
-        assert not connection.is_quiet()
+        assert not connection.is_idle_and_clean()
 
 
 def corrupt(wire: Wire) -> None:

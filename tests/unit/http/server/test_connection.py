@@ -17,7 +17,7 @@ from support.http_server import QUICK, Recorder, answer, listening, on_uvloop
 from support.raw_http import PATIENCE, RawConnection, dial, exchange, replies
 
 from proxy.errors import CLOSE
-from proxy.http.server.connection import Inbound
+from proxy.http.server.connection import HttpConnection
 from proxy.http.server.exchange import EXCHANGE
 from proxy.http.server.limits import ListenerLimits
 
@@ -766,8 +766,8 @@ async def test_a_connection_leaves_nothing_for_the_collector() -> None:
     assert left() is None
 
 
-def inbounds() -> list[Inbound]:
-    return [thing for thing in gc.get_objects() if isinstance(thing, Inbound)]
+def inbounds() -> list[HttpConnection]:
+    return [thing for thing in gc.get_objects() if isinstance(thing, HttpConnection)]
 
 
 @on_uvloop

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message
 
 from proxy.errors import ClientGone
-from proxy.http.server.disconnect import Presence
+from proxy.http.server.disconnect import CancelOnDisconnect
 
 
 class Line:
@@ -26,7 +26,7 @@ class Line:
 async def test_a_quick_answer_needs_no_watcher() -> None:
     """The block's value comes through and no task is left behind."""
     line, before = Line(), len(asyncio.all_tasks())
-    async with Presence(line.receive):
+    async with CancelOnDisconnect(line.receive):
         value = await asyncio.sleep(0, 7)
 
     assert value == 7
@@ -38,7 +38,7 @@ async def test_a_caller_who_leaves_ends_the_block() -> None:
     line = Line()
     line.hang_up()
     with pytest.raises(ClientGone):
-        async with Presence(line.receive):
+        async with CancelOnDisconnect(line.receive):
             await asyncio.Event().wait()
 
     task = asyncio.current_task()
@@ -50,7 +50,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     """A stopping server cancels the request; that is not a caller who left."""
 
     async def wait() -> None:
-        async with Presence(Line().receive):
+        async with CancelOnDisconnect(Line().receive):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(wait())
@@ -64,7 +64,7 @@ async def test_an_error_of_the_block_comes_through() -> None:
     """Whatever else the block raises is not touched, and the watcher ends."""
 
     async def fail() -> None:
-        async with Presence(Line().receive):
+        async with CancelOnDisconnect(Line().receive):
             await asyncio.sleep(0.08)  # longer than the grace: the watcher is there
             raise ValueError("own")
 

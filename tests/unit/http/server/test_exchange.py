@@ -13,9 +13,9 @@ from support.http_server import Wire
 from support.raw_http import PATIENCE
 
 from proxy.http.server.exchange import Exchange
-from proxy.http.server.flow_control import HIGH_WATER, Outlet
+from proxy.http.server.flow_control import HIGH_WATER, FlowControl
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.state import Door
+from proxy.http.server.state import ServerState
 
 DATE = b"date: today\r\n"
 OK = b"HTTP/1.1 200 OK\r\n" + DATE
@@ -37,11 +37,11 @@ class Rig:
         on_complete: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.wire = Wire()
-        self.outlet = Outlet(cast(asyncio.Transport, self.wire))
+        self.outlet = FlowControl(cast(asyncio.Transport, self.wire))
         self.completed: list[Exchange] = []
         self.exchange = Exchange(
             self.outlet,
-            Door(ListenerLimits(), [], lambda _: None, common=DATE),
+            ServerState(ListenerLimits(), [], lambda _: None, default_headers=DATE),
             method,
             version,
             on_complete or self.completed.append,
@@ -101,18 +101,18 @@ async def test_a_body_is_received_as_it_came(name: str) -> None:
     rig = Rig()
     for told, message in RECEIVED[name]:
         for content in told:
-            rig.exchange.end() if content is None else rig.exchange.feed(content)
+            rig.exchange.on_request_complete() if content is None else rig.exchange.on_body(content)
         async with asyncio.timeout(PATIENCE):
             assert await rig.exchange.receive() == message
 
 
 # What has come and been received before, what happens, and what somebody who waits gets by that.
 NEWS: dict[str, tuple[list[bytes | None], Callable[[Rig], object], Message]] = {
-    "content": ([], lambda rig: rig.exchange.feed(b"a"), part(b"a", more=True)),
-    "more-content": ([b"a"], lambda rig: rig.exchange.feed(b"b"), part(b"b", more=True)),
-    "end": ([], lambda rig: rig.exchange.end(), part(b"", more=False)),
-    "client-leaves": ([b"a"], lambda rig: rig.exchange.leave(), GONE),
-    "client-leaves-after-the-body": ([b"a", None], lambda rig: rig.exchange.leave(), GONE),
+    "content": ([], lambda rig: rig.exchange.on_body(b"a"), part(b"a", more=True)),
+    "more-content": ([b"a"], lambda rig: rig.exchange.on_body(b"b"), part(b"b", more=True)),
+    "end": ([], lambda rig: rig.exchange.on_request_complete(), part(b"", more=False)),
+    "client-leaves": ([b"a"], lambda rig: rig.exchange.on_disconnect(), GONE),
+    "client-leaves-after-the-body": ([b"a", None], lambda rig: rig.exchange.on_disconnect(), GONE),
     "whole-answer": ([b"a", None], lambda rig: rig.exchange.answer(200, b"", b""), GONE),
     "whole-answer-to-a-part": ([b"a"], lambda rig: rig.exchange.answer(200, b"", b""), GONE),
 }
@@ -124,7 +124,7 @@ async def test_who_receives_waits_for_news(name: str) -> None:
     before, happens, message = NEWS[name]
     rig = Rig()
     for content in before:
-        rig.exchange.end() if content is None else rig.exchange.feed(content)
+        rig.exchange.on_request_complete() if content is None else rig.exchange.on_body(content)
     if before:
         await rig.exchange.receive()
     async with waiting(rig) as receiving:
@@ -149,10 +149,10 @@ async def test_the_last_message_of_an_answer_is_news() -> None:
 async def test_after_the_end_there_is_only_the_end(leaves: bool) -> None:
     """However often one asks, and whatever had come before."""
     rig = Rig()
-    rig.exchange.feed(b"a")
-    rig.exchange.end()
+    rig.exchange.on_body(b"a")
+    rig.exchange.on_request_complete()
     if leaves:
-        rig.exchange.leave()
+        rig.exchange.on_disconnect()
     else:
         await rig.send(start(), body())
 
@@ -166,7 +166,7 @@ async def test_one_who_gave_up_waiting_is_no_harm() -> None:
     receiving = asyncio.create_task(rig.exchange.receive())
     await asyncio.sleep(0)
     receiving.cancel()
-    rig.exchange.feed(b"a")
+    rig.exchange.on_body(b"a")
     await asyncio.wait([receiving])
 
     assert receiving.cancelled()
@@ -178,11 +178,11 @@ async def test_a_body_that_nobody_receives_is_held_back() -> None:
     rig = Rig()
     told = rig.wire.told
     for _ in range(2):
-        rig.exchange.feed(b"a" * (HIGH_WATER - 1))
-        rig.exchange.feed(b"a")
+        rig.exchange.on_body(b"a" * (HIGH_WATER - 1))
+        rig.exchange.on_body(b"a")
         assert told == []
-        rig.exchange.feed(b"a")
-        rig.exchange.feed(b"a")
+        rig.exchange.on_body(b"a")
+        rig.exchange.on_body(b"a")
         assert told == ["pause"]
         assert len((await rig.exchange.receive())["body"]) == HIGH_WATER + 2
         assert told == ["pause", "resume"]
@@ -209,14 +209,14 @@ async def test_a_client_that_asks_is_told_to_go_on(name: str) -> None:
     for step in steps:
         match step:
             case "receive":
-                rig.exchange.feed(b"a")
+                rig.exchange.on_body(b"a")
                 await rig.exchange.receive()
             case "start":
                 await rig.send(start())
             case "answer":
                 rig.exchange.answer(200, b"", b"")
             case "leave":
-                rig.exchange.leave()
+                rig.exchange.on_disconnect()
 
     assert rig.wire.writes.count(CONTINUE) == rig.written.count(b"100 Continue") == times
 
@@ -226,7 +226,7 @@ async def test_a_client_is_told_to_go_on_before_its_body_is_waited_for() -> None
     rig = Rig("POST", expects=True)
     async with waiting(rig):
         assert rig.written == CONTINUE
-        rig.exchange.feed(b"a")
+        rig.exchange.on_body(b"a")
 
 
 # (method, messages, all that is written)
@@ -448,12 +448,12 @@ async def test_a_slow_client_is_waited_for(begun: bool) -> None:
     await rig.send(*first)
     rig.exchange.flush()
     written = rig.written
-    rig.outlet.congest()
+    rig.outlet.pause_writing()
     sending = asyncio.create_task(rig.send(then))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert (sending.done(), rig.written) == (False, written)
-    rig.outlet.relieve()
+    rig.outlet.resume_writing()
     async with asyncio.timeout(PATIENCE):
         await sending
     rig.exchange.flush()
@@ -464,11 +464,11 @@ async def test_a_slow_client_is_waited_for(begun: bool) -> None:
 async def test_a_client_that_left_while_it_was_waited_for_is_sent_nothing() -> None:
     """The one who sends goes on as if it were."""
     rig = Rig()
-    rig.outlet.congest()
+    rig.outlet.pause_writing()
     sending = asyncio.create_task(rig.send(start(SIZED), body(b"abc")))
     await asyncio.sleep(0)
-    rig.outlet.relieve()
-    rig.exchange.leave()
+    rig.outlet.resume_writing()
+    rig.exchange.on_disconnect()
     async with asyncio.timeout(PATIENCE):
         await sending
 
@@ -482,9 +482,9 @@ async def test_nothing_is_sent_to_a_client_that_left(congested: bool) -> None:
     rig = Rig()
     await rig.send(start(), body(b"a", more=True))
     written = rig.written
-    rig.exchange.leave()
+    rig.exchange.on_disconnect()
     if congested:
-        rig.outlet.congest()
+        rig.outlet.pause_writing()
     async with asyncio.timeout(PATIENCE):
         await rig.send(body(b"b"), body(b"c"), start())
 
@@ -498,7 +498,7 @@ async def test_nothing_is_sent_after_a_cut(content: bytes) -> None:
     rig = Rig()
     rig.exchange.on_leave = lambda: pytest.fail("nobody left")
     await rig.send(start(SIZED), *([body(content, more=True)] if content else []))
-    rig.exchange.cut()
+    rig.exchange.abort()
     assert (rig.wire.told, rig.written) == (["close"], HEAD_LINES + content)
     await rig.send(body(b"c"))
     await asyncio.sleep(0)
@@ -546,7 +546,7 @@ async def test_some_answers_have_to_go_the_longer_way(how: str) -> None:
     rig = Rig()
     match how:
         case "congested":
-            rig.outlet.congest()
+            rig.outlet.pause_writing()
         case "started":
             await rig.send(start())
         case "answered":
@@ -560,9 +560,9 @@ async def test_some_answers_have_to_go_the_longer_way(how: str) -> None:
 async def test_a_whole_answer_for_a_slow_client_may_follow_its_relief() -> None:
     """What was refused was only that way, at that time."""
     rig = Rig()
-    rig.outlet.congest()
+    rig.outlet.pause_writing()
     rig.exchange.answer(200, b"", b"abc")
-    rig.outlet.relieve()
+    rig.outlet.resume_writing()
 
     assert rig.exchange.answer(200, b"", b"abc")
     assert rig.written == OK + b"\r\nabc"
@@ -572,9 +572,9 @@ async def test_a_whole_answer_for_a_slow_client_may_follow_its_relief() -> None:
 async def test_a_whole_answer_to_nobody_is_over(congested: bool) -> None:
     """There is no longer way to try."""
     rig = Rig()
-    rig.exchange.leave()
+    rig.exchange.on_disconnect()
     if congested:
-        rig.outlet.congest()
+        rig.outlet.pause_writing()
 
     assert rig.exchange.answer(200, b"", b"abc")
     assert (rig.wire.writes, rig.exchange.complete, rig.completed) == ([], False, [])
@@ -617,8 +617,8 @@ async def test_a_client_leaves_once() -> None:
     rig = Rig()
     told: list[bool] = []
     rig.exchange.on_leave = lambda: told.append(rig.exchange.gone)
-    rig.exchange.leave()
-    rig.exchange.leave()
+    rig.exchange.on_disconnect()
+    rig.exchange.on_disconnect()
 
     assert told == [True]
 
@@ -627,7 +627,7 @@ async def test_nobody_need_be_told_that_a_client_left() -> None:
     """It is so all the same."""
     rig = Rig()
     assert not rig.exchange.gone
-    rig.exchange.leave()
+    rig.exchange.on_disconnect()
 
     assert rig.exchange.gone
 
@@ -658,7 +658,7 @@ async def test_a_lost_connection_is_not_written_to() -> None:
     """A head that waited for its content goes nowhere."""
     rig = Rig()
     await rig.exchange.send({"type": "http.response.start", "status": 200, "headers": []})
-    rig.exchange.lose()
+    rig.exchange.on_connection_lost()
     await asyncio.sleep(0)
 
     assert rig.wire.writes == []

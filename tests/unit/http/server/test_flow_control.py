@@ -11,11 +11,11 @@ from support.raw_http import PATIENCE, replies
 from proxy.errors import BadRequest, OutcomeUnknown, Overloaded, RateLimited, Refusal
 from proxy.http.request_checks import malformed
 from proxy.http.response import PROTECTIVE
-from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, Outlet, refusal_bytes
+from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl, error_response
 
 
-def outlet(wire: Wire) -> Outlet:
-    return Outlet(cast(asyncio.Transport, wire))
+def outlet(wire: Wire) -> FlowControl:
+    return FlowControl(cast(asyncio.Transport, wire))
 
 
 async def test_it_writes_at_once() -> None:
@@ -33,7 +33,7 @@ async def test_it_is_congested_between_the_two_words_of_the_transport() -> None:
     """And not before; a relief that nobody needs is no harm, as of a connection that is lost."""
     to = outlet(Wire())
     seen = [to.is_congested]
-    for word in [to.relieve, to.congest, to.relieve, to.relieve, to.congest]:
+    for word in [to.resume_writing, to.pause_writing, to.resume_writing, to.resume_writing, to.pause_writing]:
         word()
         seen.append(to.is_congested)
 
@@ -43,23 +43,23 @@ async def test_it_is_congested_between_the_two_words_of_the_transport() -> None:
 async def test_nobody_waits_for_a_relief_without_congestion() -> None:
     """Also when it was congested before."""
     to = outlet(Wire())
-    to.congest()
-    to.relieve()
+    to.pause_writing()
+    to.resume_writing()
 
     async with asyncio.timeout(PATIENCE):
-        await to.relieved()
+        await to.drain()
 
 
 async def test_all_who_wait_are_relieved() -> None:
     """One who gave up takes nothing from the others."""
     to = outlet(Wire())
-    to.congest()
-    waiting = [asyncio.create_task(to.relieved()) for _ in range(3)]
+    to.pause_writing()
+    waiting = [asyncio.create_task(to.drain()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     await asyncio.sleep(0)
     assert [task.done() for task in waiting] == [True, False, False]
-    to.relieve()
+    to.resume_writing()
 
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*waiting[1:])
@@ -69,7 +69,14 @@ async def test_reading_is_held_and_released_once() -> None:
     """The transport is told of changes only."""
     wire = Wire()
     to = outlet(wire)
-    for word in [to.release, to.hold, to.hold, to.release, to.release, to.hold]:
+    for word in [
+        to.resume_reading,
+        to.pause_reading,
+        to.pause_reading,
+        to.resume_reading,
+        to.resume_reading,
+        to.pause_reading,
+    ]:
         word()
 
     assert wire.told == ["pause", "resume", "pause"]
@@ -80,7 +87,7 @@ async def test_a_cut_does_not_wait_for_one_who_does_not_read(unsent: int, way: s
     """What little is unsent still goes; a full buffer goes nowhere."""
     wire = Wire()
     wire.unsent = unsent
-    outlet(wire).cut()
+    outlet(wire).close_or_abort()
 
     assert wire.told == [way]
 
@@ -127,7 +134,7 @@ REFUSALS = [BadRequest(), malformed("No"), Overloaded(), RateLimited(retry_after
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.status}-{refusal.detail}")
 def test_a_refusal_is_a_whole_answer_and_the_last(refusal: Refusal) -> None:
     """JSON as everywhere else, with the fields of its own, and said to close once."""
-    raw = refusal_bytes(refusal, b"date: today\r\n")
+    raw = error_response(refusal, b"date: today\r\n")
     (reply,) = replies(raw)
 
     assert raw.startswith(b"HTTP/1.1 %d " % refusal.status)

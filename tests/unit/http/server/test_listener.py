@@ -18,7 +18,7 @@ from support.hostile_http import request
 from support.http_server import QUICK, Recorder, answer, listening, on_uvloop
 from support.raw_http import PATIENCE, RawConnection, dial, exchange, replies
 
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 
 GET = request(line=b"GET /hostile HTTP/1.1")
 PATIENT = dataclasses.replace(QUICK, head_time=PATIENCE, body_time=PATIENCE)
@@ -118,7 +118,7 @@ async def test_the_lifespan_encloses_the_requests() -> None:
 async def test_an_application_that_fails_to_start_is_not_served() -> None:
     """Whoever starts the listener is told, by an exception it can catch."""
     with pytest.raises(RuntimeError, match="did not start"):
-        await Listener(Living(fails=True), lifespan="on").start()
+        await HttpServer(Living(fails=True), lifespan="on").start()
 
 
 @on_uvloop
@@ -126,7 +126,7 @@ async def test_a_taken_port_ends_the_start() -> None:
     """The application, already up, is brought down again."""
     app = Living()
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="address already in use"):
-        await Listener(app, lifespan="on").start(port=taken.getsockname()[1])
+        await HttpServer(app, lifespan="on").start(port=taken.getsockname()[1])
 
     assert app.turns == ["startup", "shutdown"]
 
@@ -277,7 +277,7 @@ async def test_draining_reaches_the_answer_under_way() -> None:
 async def test_stopping_waits_for_the_answer_under_way() -> None:
     """It arrives whole; idle connections are closed at once, and no new ones are accepted."""
     app = Slow()
-    listener = Listener(app, limits=dataclasses.replace(PATIENT, closing=0.0))
+    listener = HttpServer(app, limits=dataclasses.replace(PATIENT, closing=0.0))
     await listener.start()
     async with dial(listener.address) as idle, dial(listener.address) as busy:
         await busy.send(GET)
@@ -298,7 +298,7 @@ async def test_stopping_waits_for_the_answer_under_way() -> None:
 async def test_stopping_does_not_wait_for_half_a_request(half: bytes) -> None:
     """Its rest has a moment to come, not all the time that answers have."""
     recorder = Recorder()
-    listener = Listener(recorder, limits=PATIENT)
+    listener = HttpServer(recorder, limits=PATIENT)
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -317,7 +317,7 @@ async def test_stopping_does_not_wait_for_half_a_request(half: bytes) -> None:
 async def test_a_request_completed_while_stopping_is_answered() -> None:
     """The moment is for that."""
     recorder = Recorder()
-    listener = Listener(recorder, limits=dataclasses.replace(PATIENT, closing=PATIENCE))
+    listener = HttpServer(recorder, limits=dataclasses.replace(PATIENT, closing=PATIENCE))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -339,7 +339,7 @@ async def test_a_connection_answered_early_is_closed_with_the_end_of_its_body() 
     async def early(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"early", 401)
 
-    listener = Listener(early, limits=dataclasses.replace(PATIENT, closing=PATIENCE))
+    listener = HttpServer(early, limits=dataclasses.replace(PATIENT, closing=PATIENCE))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(request(b"Content-Length: 5", body=b"ab"))
@@ -354,7 +354,7 @@ async def test_a_connection_answered_early_is_closed_with_the_end_of_its_body() 
 async def test_an_answer_that_takes_too_long_is_cancelled_and_not_cut() -> None:
     """A 500, which fal's clients do not replay for a submit; a reset connection they would."""
     app = Slow()
-    listener = Listener(app, limits=PATIENT)
+    listener = HttpServer(app, limits=PATIENT)
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -369,7 +369,7 @@ async def test_an_answer_that_takes_too_long_is_cancelled_and_not_cut() -> None:
 async def test_stopping_waits_for_work_whose_client_left() -> None:
     """A submit is finished, its outcome written down, though nobody hears it."""
     app = Slow()
-    listener = Listener(app, limits=PATIENT)
+    listener = HttpServer(app, limits=PATIENT)
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -389,7 +389,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
     async def large(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"a" * size)
 
-    listener = Listener(large, limits=PATIENT)
+    listener = HttpServer(large, limits=PATIENT)
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -404,7 +404,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
 @on_uvloop
 async def test_a_stopped_listener_leaves_nothing_in_the_loop() -> None:
     """No timer that would keep it alive."""
-    listener = Listener(Recorder())
+    listener = HttpServer(Recorder())
     await listener.start()
     await listener.stop(0)
     left = weakref.ref(listener)

@@ -9,7 +9,7 @@ import pytest
 from proxy.errors import BadRequest, ContentTooLarge, HeadTooLarge, Refusal, TargetTooLong
 from proxy.http.request_checks import NO_UPGRADE, malformed
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.request_parser import Arrival
+from proxy.http.server.request_parser import RequestParser
 
 LIMITS = ListenerLimits(head=2000, fields=10, target=100, framing=1000)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -30,7 +30,7 @@ class Taker:
     def begin(self) -> None:
         self._note("begin")
 
-    def head(self, arrival: Arrival) -> None:
+    def head(self, arrival: RequestParser) -> None:
         # The list and not a copy: what comes later must not be among these.
         self.told.append(
             (arrival.method, arrival.url, arrival.fields, arrival.version, arrival.keeps_alive, arrival.expects)
@@ -54,10 +54,10 @@ class Taker:
             raise self._refusal
 
 
-def arrive(reads: Iterable[bytes], taker: Taker, limits: ListenerLimits = LIMITS) -> Arrival:
-    arrival = Arrival(taker, limits)
+def arrive(reads: Iterable[bytes], taker: Taker, limits: ListenerLimits = LIMITS) -> RequestParser:
+    arrival = RequestParser(taker, limits)
     for read in reads:
-        arrival.take(read)
+        arrival.feed(read)
     return arrival
 
 
@@ -149,10 +149,10 @@ def test_a_request_is_told_in_order(name: str) -> None:
 def test_a_taker_is_told_as_soon_as_it_can_be() -> None:
     """The head before the body has come, and content before its end."""
     taker = Taker()
-    arrival = Arrival(taker, LIMITS)
+    arrival = RequestParser(taker, LIMITS)
     counts = []
     for read in [b"PO", b"ST / HTTP/1.1\r\nContent-Length: 3\r\n", b"\r\n", b"ab", b"c"]:
-        arrival.take(read)
+        arrival.feed(read)
         counts.append(len(taker.told))
 
     assert counts == [1, 1, 2, 3, 4]
@@ -250,7 +250,7 @@ def test_content_is_no_framing(name: str, step: int) -> None:
     arrival = arrive([raw[at : at + step] for at in range(0, len(raw), step)], taker)
 
     assert taker.told[-1] == "whole"
-    assert not arrival.is_begun
+    assert not arrival.started
 
 
 REFUSALS = [malformed("One at a time"), ContentTooLarge(), TargetTooLong()]
@@ -316,12 +316,12 @@ BEGUN: dict[str, list[tuple[bytes, bool]]] = {
 @pytest.mark.parametrize("name", BEGUN)
 def test_a_request_is_begun_until_it_is_whole(name: str) -> None:
     """From its first byte."""
-    arrival = Arrival(Taker(), LIMITS)
-    assert not arrival.is_begun
+    arrival = RequestParser(Taker(), LIMITS)
+    assert not arrival.started
     seen = []
     for read, _ in BEGUN[name]:
-        arrival.take(read)
-        seen.append(arrival.is_begun)
+        arrival.feed(read)
+        seen.append(arrival.started)
 
     assert seen == [begun for _, begun in BEGUN[name]]
 
