@@ -88,7 +88,10 @@ http {{
 
 @asynccontextmanager
 async def ours(base: str, ca: Authority) -> AsyncIterator[Send]:
-    from proxy.upstream import FieldLines, Origin, Upstream, UpstreamRequest, tls_context
+    from proxy.http.client.client import Upstream
+    from proxy.http.client.messages import FieldLines, UpstreamRequest
+    from proxy.http.client.tls import tls_context
+    from proxy.http.origin import Origin
 
     origin = Origin.parse(base)
     tls = tls_context(ca.file) if origin.scheme == "https" else None

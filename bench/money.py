@@ -19,7 +19,7 @@ from typing import get_args
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from live.test_money_burst import CALLERS, ROOM, burst, rooms
 from live.test_money_faults import matrix, storm
-from money_rig import UNITS, StoreKind, money
+from support.budgets import UNITS, StoreKind, money
 
 SEED = 4
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from proxy.sections import Document
+from proxy.config.document import Document
 
 HERE = Path(__file__).parent
 INTRODUCTION = """# Configuration

@@ -12,17 +12,17 @@ from pathlib import Path
 import click
 
 from proxy import __version__
-from proxy.config import load, secret
+from proxy.app.service import run, serve_workers
+from proxy.app.service import serve as serve_parts
+from proxy.app.setup.components import vet
+from proxy.app.setup.ledgers import ledger_of
+from proxy.auth.job_handles import Handles, upstream_id_of
+from proxy.auth.subjects import caller_key
+from proxy.auth.token_minting import mint
+from proxy.billing.usage_report import By, summed, table
+from proxy.config.loader import load, secret
 from proxy.errors import ConfigError, FalProxyError, JobNotFound, Problem
-from proxy.handles import Handles, upstream_id_of
-from proxy.jsontext import Json
-from proxy.ledgers import ledger_of
-from proxy.minting import mint
-from proxy.parts import vet
-from proxy.serving import run, serve_workers
-from proxy.serving import serve as serve_parts
-from proxy.subjects import caller_key
-from proxy.usage import By, summed, table
+from proxy.strict_json import Json
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -159,7 +159,7 @@ def usage(config: Path, by: By, since: datetime | None, until: datetime | None, 
 def demo(port: int, as_json: bool) -> None:
     """Run the gateway in front of the embedded sandbox: no key, no configuration."""
     # The sandbox is an extra: a gateway in production has neither Pillow nor this.
-    from proxy.demo import demo as run_demo
+    from proxy.demo.demo import demo as run_demo
 
     run(lambda: run_demo(port=port, as_json=as_json, log=sys.stderr.fileno()))
 
@@ -169,6 +169,6 @@ def demo(port: int, as_json: bool) -> None:
 @click.option("--key", "keys", multiple=True, help="A key to accept, id:secret; without any, every key is good.")
 def sandbox(port: int, keys: tuple[str, ...]) -> None:
     """Run the local fal alone, to develop against."""
-    from proxy.demo import run_sandbox
+    from proxy.demo.demo import run_sandbox
 
     run(lambda: run_sandbox(port=port, keys=frozenset(keys) or None))

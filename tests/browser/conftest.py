@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_rig import chromium
-from demo_rig import Told, told_demo
 from playwright.sync_api import Browser
-from rig import Rig
+from support.browser import chromium
+from support.demo import Told, told_demo
+from support.gateway_process import Rig
 
 
 @pytest.fixture(scope="module")

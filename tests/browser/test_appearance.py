@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser_rig import AXE, SIZES, Theme, Visit, playground, visit
-from gatekit import ENDPOINT, token
 from playwright.sync_api import Browser, expect
-from rig import Gateway, Rig
+from support.browser import AXE, SIZES, Theme, Visit, playground, visit
+from support.gateway_process import Gateway, Rig
+from support.in_process_gateway import ENDPOINT, token
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
 

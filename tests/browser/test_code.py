@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser_rig import visit
-from demo_rig import Told
 from playwright.sync_api import Browser, expect
-from rig import CLIENTS, program
+from support.browser import visit
+from support.demo import Told
+from support.gateway_process import CLIENTS, program
 
-from proxy.showcase import PAGES
+from proxy.app.playground import PAGES
 
 
 def shown(browser: Browser, demo: Told, language: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from browser_rig import PROMPT, playground, visit
-from gatekit import token
 from playwright.sync_api import Browser, Page, expect
-from rig import QUICK, Rig
+from support.browser import PROMPT, playground, visit
+from support.gateway_process import QUICK, Rig
+from support.in_process_gateway import token
 
 FOCUSED = "document.activeElement"
 # What is focused, by its accessible name as the browser computes it, near enough.

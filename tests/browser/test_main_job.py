@@ -7,11 +7,11 @@ import re
 
 import httpx2
 import pytest
-from browser_rig import PROMPT, Visit, playground, visit
-from demo_rig import Told
-from gatekit import ENDPOINT, FAL_KEY, token
 from playwright.sync_api import Browser, expect
-from rig import Rig, until
+from support.browser import PROMPT, Visit, playground, visit
+from support.demo import Told
+from support.gateway_process import Rig, until
+from support.in_process_gateway import ENDPOINT, FAL_KEY, token
 from support.sandbox import data_uri, png
 
 from proxy.sandbox.settings import SandboxSettings

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import httpx2
 import pytest
-from browser_rig import Visit, playground, visit
-from gatekit import ENDPOINT, token
 from playwright.sync_api import Browser, expect
-from rig import QUICK, Rig, until
+from support.browser import Visit, playground, visit
+from support.gateway_process import QUICK, Rig, until
+from support.in_process_gateway import ENDPOINT, token
 
-from proxy.demo import SandboxAddresses
+from proxy.demo.demo import SandboxAddresses
 
 SUBMITS = {"per": "user", "actions": ["submit"]}
 PRICED = {

@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
-from browser_rig import PROMPT, playground, visit
-from demo_rig import Told, told_demo
-from gatekit import token
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from rig import Rig
+from support.browser import PROMPT, playground, visit
+from support.demo import Told, told_demo
+from support.gateway_process import Rig
+from support.in_process_gateway import token
 
 INITIATE = re.compile(r"https://rest\.fal\.ai/storage/upload/initiate\?storage_type=fal-cdn-v3")
 MULTIPART = re.compile(r"https://rest\.fal\.ai/storage/upload/initiate-multipart\?storage_type=fal-cdn-v3")

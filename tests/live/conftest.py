@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rig import Rig
+from support.gateway_process import Rig
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rig import CLIENTS, Rig, client_environ, javascript, tls_front
-from scripted import certificates
-from stream_rig import ALL_ACTIONS
+from support.gateway_process import CLIENTS, Rig, client_environ, javascript, tls_front
+from support.scripted_upstream import certificates
+from support.streams import ALL_ACTIONS
 
-from proxy.demo import SandboxAddresses
+from proxy.demo.demo import SandboxAddresses
 
 
 def origins(sandbox: SandboxAddresses) -> dict[str, str]:

@@ -13,10 +13,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from gatekit import APP, ENDPOINT, INPUT, ORIGIN, QUEUED, token
-from raw_http import Reply, replies
-from rig import JSON, Gateway, Rig, ask, bearer, message
-from scripted import Peer, Recording, ScriptedServer
+from support.gateway_process import JSON, Gateway, Rig, ask, bearer, message
+from support.in_process_gateway import APP, ENDPOINT, INPUT, ORIGIN, QUEUED, token
+from support.raw_http import Reply, replies
+from support.scripted_upstream import Peer, Recording, ScriptedServer
 
 NAME = "__Host-session"
 PAGE = b"https://page.example.com"  # may call across origins, with tokens

@@ -11,12 +11,12 @@ from io import BytesIO
 from pathlib import Path
 
 import httpx2
-from demo_rig import CANARY, COMMAND, demo, interrupt
 from PIL import Image, ImageChops
-from rig import CLIENTS, program, until
+from support.demo import CANARY, COMMAND, demo, interrupt
+from support.gateway_process import CLIENTS, program, until
 
-from proxy.demo import ENDPOINT
-from proxy.welcome import PICTURE
+from proxy.demo.demo import ENDPOINT
+from proxy.demo.instructions import PICTURE
 
 
 def said_to_a_person(process: subprocess.Popen[str]) -> str:

@@ -8,9 +8,9 @@ import socket
 from dataclasses import dataclass, field
 
 import pytest
-from gatekit import APP, ENDPOINT, INPUT, QUEUED
-from rig import JSON, Gateway, Rig, bearer, message, until
-from scripted import Peer
+from support.gateway_process import JSON, Gateway, Rig, bearer, message, until
+from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED
+from support.scripted_upstream import Peer
 
 CANCEL_WITHIN = 1.0  # seconds, from the caller's leaving to the end of fal's request
 

@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-import hostile_bodies
-import hostile_targets
 import pytest
-from gatekit import APP, AUDIENCE, ENDPOINT, ENVIRON, INPUT, ISSUER, token
-from hostile_http import HOSTILE, Hostile
-from hostile_tokens import FAL_KEY, Material, fresh, rows
-from raw_http import Reply, exchange, replies
-from rig import JSON, Gateway, Rig, ask, bearer, message, until
-from scripted import Peer, ScriptedServer
+from support import hostile_bodies, hostile_targets
+from support.gateway_process import JSON, Gateway, Rig, ask, bearer, message, until
+from support.hostile_http import HOSTILE, Hostile
+from support.hostile_tokens import FAL_KEY, Material, fresh, rows
+from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, INPUT, ISSUER, token
+from support.raw_http import Reply, exchange, replies
+from support.scripted_upstream import Peer, ScriptedServer
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}".encode()
 STATUS = b"/api/fal/queue/fal-ai/hyper-sdxl/requests/abc/status"

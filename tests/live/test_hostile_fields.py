@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator
 
 import pytest
-from gatekit import ENDPOINT, ENVIRON, INPUT, QUEUED
-from hostile_targets import GOOD
-from rig import JSON, Gateway, Rig, ask, bearer, message
-from scripted import Recording
+from support.gateway_process import JSON, Gateway, Rig, ask, bearer, message
+from support.hostile_targets import GOOD
+from support.in_process_gateway import ENDPOINT, ENVIRON, INPUT, QUEUED
+from support.scripted_upstream import Recording
 
 from proxy import __version__
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from money_rig import UNITS, Rig, Sent, StoreKind, Table, endpoint, eventually, money, token
+from support.budgets import UNITS, Rig, Sent, StoreKind, Table, endpoint, eventually, money, token
 
 CALLERS, ROOM = 200, 37
 

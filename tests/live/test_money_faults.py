@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from money_rig import (
+from support.budgets import (
     CLIENTS,
     INPUT,
     PREFIX,

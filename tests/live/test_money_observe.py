@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from money_rig import LIMITS, UNITS, endpoint, money
+from support.budgets import LIMITS, UNITS, endpoint, money
 
 HOURLY = {"name": "hourly", "per": "user", "actions": ["submit"], "rate": "1/hour", "mode": "observe"}
 SOFT = {"name": "soft", "per": "user", "window": "day", "limit": UNITS, "mode": "observe"}

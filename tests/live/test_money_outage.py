@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from money_rig import QUICK, UNITS, Rig, Sent, endpoint, eventually, moment, money, until
+from support.budgets import QUICK, UNITS, Rig, Sent, endpoint, eventually, moment, money, until
 
 # The promises are 0.15 s and 2 s; the rest is for a busy machine.
 REFUSED_IN, RECOVERED_IN = 0.3, 4.0

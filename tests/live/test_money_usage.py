@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from money_rig import QUICK, Rig, StoreKind, endpoint, eventually, key_of, money
+from support.budgets import QUICK, Rig, StoreKind, endpoint, eventually, key_of, money
 
 from proxy.sandbox.faults import Fault, Kind
 

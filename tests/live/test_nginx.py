@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import hostile_targets
 import httpx2
 import pytest
-from gatekit import ENDPOINT, INPUT
-from raw_http import replies
-from rig import JSON, Rig, ask, bearer, javascript, message, program, until
-from scripted import Peer
-from stream_rig import (
+from support import hostile_targets
+from support.gateway_process import JSON, Rig, ask, bearer, javascript, message, program, until
+from support.in_process_gateway import ENDPOINT, INPUT
+from support.raw_http import replies
+from support.scripted_upstream import Peer
+from support.streams import (
     ALL_ACTIONS,
     LAST_CHUNK,
     WITHIN,
@@ -30,7 +30,7 @@ from stream_rig import (
     stream_request,
 )
 
-from proxy.sections import Fal
+from proxy.config.document import Fal
 
 SHIPPED = Path(__file__).parents[2] / "deploy/nginx"
 LOOPBACK = {"trusted_proxies": ["127.0.0.1/32"]}

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import httpx2
 import pytest
-from gatekit import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, SESSION_SECRET, token
-from rig import Gateway, Rig, ask, message
+from support.gateway_process import Gateway, Rig, ask, message
+from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, SESSION_SECRET, token
 
-from proxy.demo import SandboxAddresses
-from proxy.minting import mint
-from proxy.schema import SHIPPED
-from proxy.subjects import caller_key
+from proxy.auth.subjects import caller_key
+from proxy.auth.token_minting import mint
+from proxy.demo.demo import SandboxAddresses
+from proxy.payload.schema_file import SHIPPED
 
 OTHER_ISSUER = "https://other.example.com"
 OTHER_APP = "acme/echo"

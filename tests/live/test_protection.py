@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from gatekit import APP, ENDPOINT, INPUT, ORIGIN, QUEUED, token
-from raw_http import Reply, replies
-from rig import JSON, Gateway, Rig, ask, bearer, message
-from scripted import Peer
+from support.gateway_process import JSON, Gateway, Rig, ask, bearer, message
+from support.in_process_gateway import APP, ENDPOINT, INPUT, ORIGIN, QUEUED, token
+from support.raw_http import Reply, replies
+from support.scripted_upstream import Peer
 
-from proxy.answers import PROTECTIVE
-from proxy.cors import Cors
+from proxy.http.cors import Cors
+from proxy.http.response import PROTECTIVE
 
 PAGE = b"Origin: https://page.example.com"
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"

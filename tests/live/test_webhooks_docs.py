@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rig import Rig, program
-from webhook_rig import OLD_SECRET, SECRET, Delivery, hooked
+from support.gateway_process import Rig, program
+from support.webhooks import OLD_SECRET, SECRET, Delivery, hooked
 
 TEXT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 Check = Callable[[Delivery, str], bool]

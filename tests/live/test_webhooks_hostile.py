@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from gatekit import ENDPOINT
-from rig import Rig, until
-from webhook_rig import ACCOUNT, App, Hooked, hooked, jwk, signed
+from support.gateway_process import Rig, until
+from support.in_process_gateway import ENDPOINT
+from support.webhooks import ACCOUNT, App, Hooked, hooked, jwk, signed
 
-from proxy.callback_seals import Context, Seals
+from proxy.webhooks.callback_seal import Context, Seals
 
 Call = tuple[str, Mapping[str, str], bytes]
 Case = Callable[[Hooked, str, str], Call]

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from money_rig import Valkey
-from rig import Gateway, Rig
-from webhook_rig import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, Fal, Hooked, listening
+from support.budgets import Valkey
+from support.gateway_process import Gateway, Rig
+from support.webhooks import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, Fal, Hooked, listening
 
 JOBS, CALLS = 12, 6
 

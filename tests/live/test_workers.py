@@ -7,7 +7,7 @@ import signal
 import socket
 from pathlib import Path
 
-from money_rig import COMMAND, HOST, money, until
+from support.budgets import COMMAND, HOST, money, until
 
 
 def is_free(port: int) -> bool:

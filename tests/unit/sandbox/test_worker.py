@@ -39,7 +39,7 @@ async def test_a_flaw_in_a_model_ends_its_job(
         statuses = [await completed(http, await http.post("/acme/echo", json={})) for _ in range(3)]
 
     assert {status.json()["error_type"] for status in statuses} == {"runner_server_error"}
-    assert caplog.text.count("the work of acme/echo broke") == 3
+    assert caplog.text.count("the task of acme/echo failed") == 3
 
 
 async def test_closing_ends_the_work_and_can_be_repeated() -> None:

@@ -1,0 +1,145 @@
+"""The playground: a page at `/` that does all a caller can do, and the files it is made of, from a fixed table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from proxy import __version__
+from proxy.auth.authenticator import Caller
+from proxy.config.document import Playground
+from proxy.config.loader import Config
+from proxy.errors import Refusal
+from proxy.http.fields import Fields, first
+from proxy.strict_json import Json
+
+PAGES = Path(__file__).parents[1] / "playground"
+
+_HTML, _STYLE, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+_FONT, _JPEG, _SVG, _TEXT = "font/woff2", "image/jpeg", "image/svg+xml", "text/plain; charset=utf-8"
+
+# Asked about each time, and answered 304: a page and its scripts must be of one release.
+_FRESH = "no-cache"
+# The version, or a name that is never used again, is part of the address.
+_FOR_GOOD = "public, max-age=31536000, immutable"
+
+# Every path that is served, and nothing else: no folder is looked into, so no path can lead out of one.
+FILES: Mapping[str, tuple[str, str, str]] = {
+    "/": ("index.html", _HTML, _FRESH),
+    "/playground/style.css": ("style.css", _STYLE, _FRESH),
+    "/playground/icon.svg": ("icon.svg", _SVG, _FRESH),
+    **{
+        f"/playground/{name}.js": (f"{name}.js", _SCRIPT, _FRESH)
+        for name in (
+            "choices",
+            "code",
+            "compare",
+            "dom",
+            "entrance",
+            "fields",
+            "form",
+            "frame",
+            "history",
+            "listing",
+            "main",
+            "numbers",
+            "picture",
+            "result",
+            "run",
+            "schema",
+            "session",
+            "standing",
+            "theme",
+            "told",
+            "work",
+        )
+    },
+    **{
+        f"/playground/samples/{name}.jpg": (f"samples/{name}.jpg", _JPEG, _FOR_GOOD)
+        for name in ("coast", "dunes", "ridge")
+    },
+    "/playground/vendor/fal-client-1.10.1.js": ("vendor/fal-client-1.10.1.js", _SCRIPT, _FOR_GOOD),
+    "/playground/vendor/geist-5.3.0.woff2": ("vendor/geist-5.3.0.woff2", _FONT, _FOR_GOOD),
+    "/playground/vendor/geist-mono-5.3.0.woff2": ("vendor/geist-mono-5.3.0.woff2", _FONT, _FOR_GOOD),
+    "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", _TEXT, _FRESH),
+}
+
+# Who a request for a page is from, by its header fields. Raises a Refusal without a good session.
+Reader = Callable[[Fields], Caller]
+
+
+def showcase(config: Config, reader: Reader) -> Iterable[Route]:
+    """The playground's routes, none where it is off. Its files are read here, once; raises OSError without them."""
+    if not config.playground.enabled:
+        return
+    policy = policy_of(config.playground)
+    for path, (name, media_type, kept) in FILES.items():
+        yield Route(path, _file((PAGES / name).read_bytes(), media_type, kept, policy), methods=["GET"])
+
+    async def told(request: Request) -> Response:
+        """What the page must know beforehand. *user* is None where there is no good session."""
+        facts: Json = {
+            "version": __version__,
+            "origin": config.server.public_origin,
+            "prefix": config.server.prefix,
+            "max_body_bytes": config.server.max_body_bytes,
+            "picture_hosts": list(config.playground.picture_hosts),
+            "upload_hosts": list(config.playground.upload_hosts),
+            "sandbox": config.playground.sandbox,
+            "user": _user(reader, request.scope["headers"]),
+        }
+        return Response(orjson.dumps(facts), media_type="application/json")
+
+    yield Route("/playground/config.json", told, methods=["GET"])
+
+
+def _user(reader: Reader, fields: Fields) -> str | None:
+    try:
+        return reader(fields).subject
+    except Refusal:
+        return None
+
+
+def policy_of(playground: Playground) -> str:
+    """The Content-Security-Policy: the page's own files, and the configured hosts for what they are named for."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "font-src 'self'",
+            " ".join(["img-src 'self' data: blob:", *playground.picture_hosts]),
+            " ".join(["connect-src 'self'", *playground.upload_hosts]),
+            "form-action 'none'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def _file(body: bytes, media_type: str, kept: str, policy: str) -> Callable[[Request], Awaitable[Response]]:
+    tag = f'"{sha256(body).hexdigest()[:32]}"'
+    fields = {
+        "etag": tag,
+        "cache-control": kept,
+        "content-security-policy": policy,
+        "cross-origin-opener-policy": "same-origin",
+        # The same for everybody, so that it may be kept; the origin decides the CORS fields.
+        "vary": "Origin",
+    }
+
+    async def answer(request: Request) -> Response:
+        known = first(request.scope["headers"], b"if-none-match")
+        if known is not None and tag.encode("ascii") in known:
+            return Response(status_code=304, headers=fields)
+        return Response(body, media_type=media_type, headers=fields)
+
+    return answer

@@ -1,0 +1,246 @@
+"""The parts a configuration describes, each made and vetted on its own, so that every mistake is found at once."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from proxy.app.setup.allowances import budget_of, rule_of, terms_of
+from proxy.app.setup.rest_actions import Openings, file_rules_of, openings_of
+from proxy.app.setup.sessions import cookie_of, issuer_of
+from proxy.app.setup.webhook_settings import OurWebhooks, webhooks_of
+from proxy.auth.authenticator import Issuer
+from proxy.auth.authorization import Listing
+from proxy.auth.job_handles import Handles
+from proxy.auth.session_cookie import SessionCookie
+from proxy.billing.budgets import Budget, InFlight
+from proxy.billing.pricing import Price
+from proxy.billing.reservations import Terms
+from proxy.config.document import Endpoint, Limit
+from proxy.config.loader import Config, secret
+from proxy.errors import ConfigError, Problem
+from proxy.gateway.idempotency import Keeping
+from proxy.http.client.tls import tls_context
+from proxy.http.origin import Origin
+from proxy.payload.policy import EndpointPolicy, Rules
+from proxy.payload.schema_file import SHIPPED, load
+from proxy.ratelimit.rate_limiter import Rule, parse_rate
+from proxy.storage.redis_client import RedisStore
+from proxy.webhooks.callback_seal import Seals
+
+T = TypeVar("T")
+
+# What can stand in a header field, and is long enough to be looked for in answers. fal's own form is `id:secret`.
+_FAL_KEY = re.compile(r"[!-~]{8,512}")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything vetted that the application is put together from. Holds secrets; has no repr that shows them."""
+
+    config: Config
+    fal_key: str = field(repr=False)
+    handles: Handles
+    issuers: tuple[Issuer, ...]
+    cookie: SessionCookie | None
+    listings: tuple[Listing, ...]
+    policies: tuple[EndpointPolicy, ...]
+    rules: tuple[Rule, ...]
+    store: RedisStore | None
+    tls: ssl.SSLContext | None
+    budgets: tuple[Budget, ...]
+    in_flight: tuple[InFlight, ...]
+    prices: Mapping[str, Price]
+    terms: Terms
+    keeping: Keeping
+    openings: Openings
+    webhooks: OurWebhooks | None
+
+
+def vet(config: Config) -> Parts:
+    """Raises ConfigError with every problem of the file, its environment and the files it names."""
+    bench = _Workbench(config)
+    fal_key, handles = bench.fal_key(), bench.handles()
+    issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
+    rules, store, tls = bench.rules(), bench.store(), bench.tls()
+    openings = openings_of(config)
+    budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
+    bench.holds()
+    webhooks = bench.webhooks()
+    if bench.problems or fal_key is None or handles is None:
+        raise ConfigError(bench.problems)
+    return Parts(
+        config=config,
+        fal_key=fal_key,
+        handles=handles,
+        issuers=tuple(issuers),
+        cookie=cookie_of(config),
+        listings=(*listings, *openings.listings),
+        policies=tuple(policies),
+        rules=tuple(rules),
+        store=store,
+        tls=tls,
+        budgets=tuple(budgets),
+        in_flight=tuple(in_flight),
+        prices={**prices, **openings.prices},
+        terms=terms_of(config.ledger),
+        keeping=Keeping(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
+        openings=openings,
+        webhooks=webhooks,
+    )
+
+
+class _Workbench:
+    """What cannot be made is noted in *problems* under its key in the file, and the next part is tried."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.problems: list[Problem] = list(config.problems)
+
+    def fal_key(self) -> str | None:
+        return self._made("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
+
+    def handles(self) -> Handles | None:
+        return self._made("handles.secrets_env", lambda: Handles(self._handle_secrets()))
+
+    def issuers(self) -> Iterable[Issuer]:
+        """Several [[sessions]] of one issuer are several keys of it."""
+        issuers: dict[str, Issuer] = {}
+        for index, session in self._config.sessions:
+            source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
+            issuer = self._made(
+                f"sessions[{index}].{source}",
+                partial(issuer_of, self._config, session, issuers.get(session.issuer)),
+            )
+            if issuer is not None:
+                issuers[issuer.issuer] = issuer
+        if not self._config.sessions:
+            self.problems.append(Problem("sessions", "none is configured, so nobody could ever call"))
+        return issuers.values()
+
+    def listings(self) -> Iterable[Listing]:
+        seen: set[str] = set()
+        for index, endpoint in self._config.endpoints:
+            if endpoint.id in seen:
+                self.problems.append(Problem(f"endpoints[{index}].id", f"{endpoint.id} is listed twice"))
+            seen.add(endpoint.id)
+        return [Listing(e.id, frozenset(e.actions), e.scope) for _, e in self._config.endpoints]
+
+    def policies(self) -> Iterable[EndpointPolicy]:
+        made = [
+            self._made(f"endpoints[{index}]", partial(self._policy, endpoint))
+            for index, endpoint in self._config.endpoints
+        ]
+        return [policy for policy in made if policy is not None]
+
+    def rules(self) -> Iterable[Rule]:
+        made = [self._made(f"limits[{index}]", partial(_rule, limit)) for index, limit in self._config.limits]
+        rules = [rule for rule in made if rule is not None]
+        names = [rule.name for rule in rules]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            self.problems.append(Problem("limits", f"two are named {name}"))
+        return rules
+
+    def store(self) -> RedisStore | None:
+        store = self._config.store
+        if store.kind == "memory":
+            return None
+        return self._made(
+            "store.url_env",
+            lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
+        )
+
+    def budgets(self, openings: Openings) -> Iterable[Budget]:
+        listed = self._listed() | openings.prices.keys()
+        made = [self._made(f"budgets[{i}]", partial(budget_of, section, listed)) for i, section in self._config.budgets]
+        return [budget for budget in made if budget is not None]
+
+    def in_flight(self) -> Iterable[InFlight]:
+        listed = self._listed()
+        made = [
+            self._made(f"in_flight[{i}]", partial(rule_of, section, listed)) for i, section in self._config.in_flight
+        ]
+        return [rule for rule in made if rule is not None]
+
+    def prices(self, policies: Iterable[EndpointPolicy]) -> dict[str, Price]:
+        """Of every endpoint that has one; one that a budget covers must."""
+        effective = {policy.endpoint: policy.effective for policy in policies}
+        prices: dict[str, Price] = {}
+        for index, endpoint in self._config.endpoints:
+            key = f"endpoints[{index}].price"
+            if endpoint.price is None:
+                covering = [b.name for _, b in self._config.budgets if not b.endpoints or endpoint.id in b.endpoints]
+                if covering:
+                    self.problems.append(
+                        Problem(key, f"the budget {covering[0]} covers this endpoint, so it needs one")
+                    )
+            elif endpoint.id in effective:
+                price = self._made(key, partial(Price, endpoint.price, effective[endpoint.id]))
+                if price is not None:
+                    prices[endpoint.id] = price
+        return prices
+
+    def holds(self) -> None:
+        """What is held for a call and let go before its deadline could be taken by another; and held where all look."""
+        ledger, (call, seconds) = self._config.ledger, self._config.longest_call
+        if ledger.kind == "redis" and self._config.store.kind != "redis":
+            self.problems.append(Problem("ledger.kind", "redis is the one of [store], so store.kind must be redis too"))
+        held = {"ledger.reservation_seconds": ledger.reservation_seconds}
+        held |= {f"in_flight[{i}].lease_seconds": section.lease_seconds for i, section in self._config.in_flight}
+        for key, held_for in held.items():
+            if held_for <= seconds:
+                self.problems.append(Problem(key, f"must be more than {call}, which is {seconds:g}"))
+
+    def tls(self) -> ssl.SSLContext | None:
+        fal = self._config.fal
+        if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
+            return None
+        file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
+        return self._made("fal.ca_file", lambda: tls_context(file))
+
+    def webhooks(self) -> OurWebhooks | None:
+        """Callbacks are sealed with the secrets of handles, which are missed where `handles` is made."""
+        with suppress(ValueError):
+            return webhooks_of(self._config, Seals(self._handle_secrets()), self.problems)
+        return None
+
+    def _handle_secrets(self) -> list[bytes]:
+        return [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
+
+    def _listed(self) -> frozenset[str]:
+        return frozenset(endpoint.id for _, endpoint in self._config.endpoints)
+
+    def _made(self, key: str, make: Callable[[], T]) -> T | None:
+        try:
+            return make()
+        except (ValueError, OSError) as error:
+            self.problems.append(Problem(key, str(error)))
+        except ConfigError as error:
+            self.problems.extend(Problem(f"{key}: {problem.key}", problem.message) for problem in error.problems)
+        return None
+
+    def _policy(self, endpoint: Endpoint) -> EndpointPolicy:
+        shipped = SHIPPED / f"{endpoint.id}.json"
+        path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
+        if not path.exists() and endpoint.schema_file is None:
+            raise ValueError(f"no schema is shipped for {endpoint.id}; name one with schema_file")
+        cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
+        rules = Rules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
+        return EndpointPolicy(endpoint.id, load(path), rules, file_rules_of(self._config, endpoint.files))
+
+
+def _fal_key(text: str) -> str:
+    if _FAL_KEY.fullmatch(text) is None:
+        raise ValueError("not a fal key (id:secret)")
+    return text
+
+
+def _rule(limit: Limit) -> Rule:
+    amount, seconds = parse_rate(limit.rate)
+    return Rule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.when_away, limit.mode)

@@ -1,0 +1,66 @@
+"""What the operator opened on fal's REST host, made from its sections: uploads and realtime tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.auth.authorization import Listing
+from proxy.billing.pricing import Price
+from proxy.config.files import UPLOADED, Files, UploadsSection
+from proxy.config.loader import Config
+from proxy.fal_api.operations import REALTIME, UPLOADS, Action
+from proxy.http.origin import Origin
+from proxy.payload.host_allowlist import Hosts
+from proxy.payload.input_files import FileRules
+from proxy.payload.lifecycle import Lifecycle
+from proxy.payload.realtime_tokens import Realtime
+from proxy.payload.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Openings:
+    """*listings* and *prices* under the names that stand for them, *issues* by action; all empty where nothing is."""
+
+    listings: tuple[Listing, ...] = ()
+    issues: Mapping[Action, Uploads | Realtime] = field(default_factory=dict)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+
+
+def openings_of(config: Config) -> Openings:
+    listings: list[Listing] = []
+    issues: dict[Action, Uploads | Realtime] = {}
+    prices: dict[str, Price] = {}
+    if (uploads := config.uploads) is not None:
+        hosts = Hosts.of(uploads.hosts, local=_sandbox(config))
+        lifecycle = Lifecycle(uploads.lifetime_seconds, uploads.lifetime)
+        issues[Action.UPLOAD] = Uploads(uploads.content_types, hosts=hosts, lifecycle=lifecycle)
+        listings.append(Listing(UPLOADS, frozenset({Action.UPLOAD}), uploads.scope))
+        prices[UPLOADS] = _flat(uploads.price)
+    if (realtime := config.realtime) is not None:
+        issues[Action.TOKEN] = Realtime(realtime.apps, max_seconds=realtime.max_seconds)
+        listings.append(Listing(REALTIME, frozenset({Action.TOKEN}), realtime.scope))
+        prices[REALTIME] = _flat(realtime.price)
+    return Openings(tuple(listings), issues, prices)
+
+
+def file_rules_of(config: Config, files: Files) -> FileRules:
+    """ "uploads" among the hosts is whatever [uploads] names, or would by default, and a sandbox's file host."""
+    patterns = {host for host in files.hosts if host != UPLOADED}
+    local = None
+    if UPLOADED in files.hosts:
+        patterns.update((config.uploads or UploadsSection()).hosts)
+        local = _sandbox(config)
+    return FileRules(
+        Hosts.of(patterns, local=local), frozenset(files.media_types), files.max_bytes, frozenset(files.fields)
+    )
+
+
+def _sandbox(config: Config) -> str | None:
+    """Where uploaded files live without TLS: only a loopback origin may be plain http, and then it is no real fal."""
+    origin = config.fal.rest_origin.lower()
+    return origin if Origin.parse(origin).scheme == "http" else None
+
+
+def _flat(units: float) -> Price:
+    return Price(f"{units!r}", {})

@@ -1,0 +1,244 @@
+"""The ledger in Redis (7 or later) or Valkey, for any number of workers and replicas.
+
+A step that starts from a job or a ticket first reads its record, which never changes, to know the keys it must name;
+all it decides, it decides itself.
+
+All times are those the caller passes: what is old by them does not count, whether it is still stored or not. The keys'
+TTLs, in the server's own time, only throw away what nobody can ask for any more, with room for clocks that disagree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from typing import TypeVar
+
+import orjson
+
+from proxy.billing.ledger import redis_keys as keys
+from proxy.billing.ledger import redis_scripts as scripts
+from proxy.billing.ledger.interface import Charge, Claim, DayLine, Entry, Reserved, Seat, Shortfall, Standing, Stored
+from proxy.billing.ledger.money import MAX_PRICE, MICRO, Micros
+from proxy.billing.ledger.redis_keys import Record
+from proxy.errors import StoreAway
+from proxy.storage.compensation import Doubts, GiveBack
+from proxy.storage.redis_client import RedisStore, Script
+
+CLOCKS = 3_600.0  # seconds that clocks may disagree, or be set back, before a key is thrown away too early
+UNSWEPT = 7 * 86_400.0  # seconds that a reservation past its ttl waits for a sweep before it is forgotten
+MOST = 2**53 - 1  # up to here sums are exact; a limit or a price beyond is taken for this
+MOST_TOLD = int(MAX_PRICE) * MICRO  # the most a job is believed to cost
+AT_ONCE = 100  # reservations swept in one batch
+YEAR = 366  # days looked for in one call
+
+T = TypeVar("T")
+Args = list[bytes | str | int]
+
+
+class RedisLedger:
+    """*store* is shared with others: whoever made it closes it, after this.
+
+    A reservation or a claim whose caller got no answer, for StoreAway or being cancelled, is given back once the store
+    answers again.
+    """
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._doubts = Doubts()
+
+    async def reserve(self, ticket: str, entry: Entry, *, now: float) -> Reserved | Shortfall:
+        """A ticket that is open already gets the answer it got, and nothing is written. Raises ValueError below 0."""
+        if entry.amount < 0:
+            raise ValueError(f"cannot reserve {entry.amount}")
+        buckets = [keys.of_charge(charge) for charge in entry.charges]
+        record = Record(
+            ticket=ticket,
+            amount=min(entry.amount, MOST),
+            day=keys.of_day(datetime.fromtimestamp(now, UTC).date()),
+            line=f"{entry.caller} {entry.endpoint}",
+            buckets=[current for current, *_ in buckets],
+            seats=[keys.of_seat(seat) for seat in entry.seats],
+        )
+        said = await self._take(
+            ticket,
+            scripts.RESERVE,
+            [keys.of_ticket(ticket), keys.DUE, record.day, *chain(*buckets), *record.seats],
+            _terms(record, entry, [len(counted) for counted in buckets], now),
+            give_back=lambda: self.refund(ticket, now=now),
+        )
+        reserved, *short = _numbers(said)
+        shortfalls = [_shortfall(entry, i, left) for i, left in zip(short[::2], short[1::2], strict=True)]
+        return Reserved(tuple(shortfalls)) if reserved else shortfalls[0]
+
+    async def accept(self, ticket: str, job: str, *, now: float) -> None:
+        await self._store.run(scripts.ACCEPT, [keys.of_ticket(ticket), keys.of_job(job)], [])
+
+    async def refund(self, ticket: str, *, now: float) -> None:
+        record = await self._find(keys.of_ticket(ticket))
+        if record is not None:
+            await self._end(record, freed=record.seats, spent=0)
+
+    async def settle(self, job: str, *, amount: Micros | None, now: float) -> bool:
+        key = keys.of_job(job)
+        record = await self._find(key)
+        if record is None:
+            return False
+        told = record.amount if amount is None else max(0, min(amount, MOST_TOLD))
+        spent = min(told, record.amount)
+        return await self._end(record, freed=record.seats, spent=spent, overrun=told - spent, jobs=[key])
+
+    async def release(self, job: str, *, now: float) -> None:
+        record = await self._find(keys.of_job(job))
+        if record is not None and record.seats:
+            await self._store.run(scripts.RELEASE, record.seats, [record.ticket])
+
+    async def sweep(self, *, now: float, limit: int = 1000) -> int:
+        """Each reservation is a step of its own. All else that is old goes by its TTL."""
+        self._doubts.settle()
+        swept = 0
+        for done in range(0, limit, AT_ONCE):
+            count = min(AT_ONCE, limit - done)
+            due = _as(list, await self._store.run(scripts.DUE, [keys.DUE], [repr(now), count]))
+            swept += sum(await asyncio.gather(*(self._lapse(ticket.decode()) for ticket in due)))
+            if len(due) < count:
+                break
+        return swept
+
+    async def standings(
+        self, charges: tuple[Charge, ...], seats: tuple[Seat, ...], *, now: float
+    ) -> tuple[Standing, ...]:
+        buckets = [keys.of_charge(charge) for charge in charges]
+        named = [*chain(*buckets), *map(keys.of_seat, seats)]
+        numbers = iter(_numbers(await self._store.run(scripts.STANDINGS, named, [repr(now), *map(len, buckets)])))
+        drawn = [Standing(c.budget, c.limit, next(numbers), next(numbers), c.renews_at) for c in charges]
+        return (*drawn, *(Standing(seat.name, seat.limit, next(numbers), 0, None) for seat in seats))
+
+    async def report(self, *, since: date, until: date) -> tuple[DayLine, ...]:
+        days = [since + timedelta(n) for n in range((until - since).days + 1)]
+        lines: list[DayLine] = []
+        for start in range(0, len(days), YEAR):
+            part = days[start : start + YEAR]
+            kept = _as(list, await self._store.run(scripts.KEPT, list(map(keys.of_day, part)), []))
+            for n in kept:
+                lines += await self._lines(part[n - 1])
+        return tuple(lines)
+
+    async def claim(
+        self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float
+    ) -> Claim | Stored:
+        said = await self._take(
+            f"{key} {owner}",
+            scripts.CLAIM,
+            [keys.of_claim(key)],
+            [repr(now), body_hash, owner, repr(now + hold), repr(now + ttl), _ms(ttl + CLOCKS)],
+            give_back=lambda: self.free(key, owner=owner),
+        )
+        return Stored(_as(bytes, said[0])) if isinstance(said, list) else Claim(_as(bytes, said).decode())
+
+    async def store(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
+        args: Args = [repr(now), owner, answer, repr(now + ttl), _ms(ttl + CLOCKS)]
+        await self._store.run(scripts.STORE, [keys.of_claim(key)], args)
+
+    async def free(self, key: str, *, owner: str) -> None:
+        await self._store.run(scripts.FREE, [keys.of_claim(key)], [owner])
+
+    async def ping(self) -> None:
+        await self._store.ping()
+
+    async def aclose(self) -> None:
+        await self._doubts.aclose()
+
+    async def warnings(self) -> tuple[str, ...]:
+        info = _as(bytes, await self._store.run(scripts.INFO, [], [])).decode()
+        facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        return tuple(warning for (name, wanted), warning in _WARNINGS.items() if facts.get(name, wanted) != wanted)
+
+    async def _take(self, name: str, script: Script, named: list[str], args: Args, *, give_back: GiveBack) -> object:
+        self._doubts.withdraw(name)
+        said = await self._store.run(script, named, args, lost=lambda: self._doubts.add(name, give_back))
+        self._doubts.settle()
+        return said
+
+    async def _find(self, key: str) -> Record | None:
+        found = await self._store.run(scripts.FIND, [key], [])
+        return None if found is None else Record(**orjson.loads(_as(bytes, found)))
+
+    async def _lapse(self, ticket: str) -> bool:
+        """Its seats end with their leases. Of a ticket that is gone only the place among those due is left to go."""
+        record = await self._find(keys.of_ticket(ticket)) or Record(ticket, 0, keys.DUE, "")
+        return await self._end(record, freed=(), spent=record.amount, unsettled=record.amount)
+
+    async def _end(
+        self,
+        record: Record,
+        *,
+        freed: Sequence[str],
+        spent: Micros,
+        unsettled: Micros = 0,
+        overrun: Micros = 0,
+        jobs: Sequence[str] = (),
+    ) -> bool:
+        named = [keys.of_ticket(record.ticket), keys.DUE, record.day, *record.buckets, *freed, *jobs]
+        args: Args = [record.ticket, record.line, len(record.buckets), len(freed)]
+        args += [spent, -record.amount, record.amount - spent, unsettled, overrun]
+        return await self._store.run(scripts.END, named, args) == 1
+
+    async def _lines(self, day: date) -> list[DayLine]:
+        """Read in parts, so that a long day does not hold up the server; a line may come twice."""
+        found: dict[bytes, bytes] = {}
+        cursor = None
+        while cursor != b"0":
+            cursor, pairs = _as(list, await self._store.run(scripts.LINES, [keys.of_day(day)], [cursor or 0]))
+            found.update(zip(pairs[::2], pairs[1::2], strict=True))
+        return [_line(day, name, sums) for name, sums in sorted(found.items())]
+
+
+_WARNINGS = {
+    ("maxmemory_policy", "noeviction"): "maxmemory-policy is not noeviction: what was spent may be thrown away",
+    ("aof_enabled", "1"): "appendonly is off: a restart forgets what was spent since the last snapshot",
+}
+
+
+def _terms(record: Record, entry: Entry, counted: list[int], now: float) -> Args:
+    """What RESERVE is told of the ticket, of each charge, which has so many buckets *counted*, and of each seat."""
+    life = max([entry.ttl, *(seat.lease for seat in entry.seats)]) + UNSWEPT
+    args: Args = [record.ticket, orjson.dumps(record), repr(now), repr(now - CLOCKS), repr(now + entry.ttl), _ms(life)]
+    args += [record.line, record.amount, len(entry.charges), len(entry.seats)]
+    for charge, count in zip(entry.charges, counted, strict=True):
+        args += [count, min(charge.limit, MOST), int(charge.enforce), _ms(charge.ttl + CLOCKS)]
+    for seat in entry.seats:
+        args += [seat.limit, int(seat.enforce), repr(now + seat.lease), _ms(seat.lease + CLOCKS)]
+    return args
+
+
+def _shortfall(entry: Entry, index: int, left: int) -> Shortfall:
+    """*index* counts the charges, then the seats."""
+    if index < len(entry.charges):
+        charge = entry.charges[index]
+        # A price over the limit itself: waiting does not help.
+        renews_at = charge.renews_at if entry.amount <= charge.limit else None
+        return Shortfall("budget", charge.budget, charge.limit, left, renews_at)
+    seat = entry.seats[index - len(entry.charges)]
+    return Shortfall("in-flight", seat.name, seat.limit, left, None)
+
+
+def _line(day: date, name: bytes, sums: bytes) -> DayLine:
+    caller, endpoint = name.decode().rsplit(" ", 1)
+    return DayLine(day, caller, endpoint, *map(int, sums.split()))
+
+
+def _numbers(reply: object) -> list[int]:
+    return [int(number) for number in _as(bytes, reply).split()]
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
+def _as(kind: type[T], reply: object) -> T:
+    if not isinstance(reply, kind):
+        raise StoreAway(reason="a script of the ledger answered something else")
+    return reply

@@ -1,0 +1,241 @@
+"""The caller's allowances, before and after the upstream call: spent first, then settled by what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from proxy.auth.authenticator import Caller
+from proxy.auth.authorization import Grant
+from proxy.billing.budgets import Budget, InFlight, charges, seats
+from proxy.billing.ledger.interface import Entry, Ledger, Shortfall, Standing, WhenAway
+from proxy.billing.ledger.money import micros
+from proxy.billing.pricing import Price
+from proxy.billing.shortfalls import refusal_of
+from proxy.errors import Refusal, StoreAway
+from proxy.payload.policy import Payload
+from proxy.ratelimit.rate_limiter import Quota, RateLimiter
+from proxy.upstream.job_end import Ending
+from proxy.upstream.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How reservations end. *reservation*: seconds after which an outcome nobody reported counts as spent.
+
+    *by* "billable" takes fal's x-fal-billable-units times *unit_price* for the amount, where fal tells it.
+    """
+
+    reservation: float = 86_400.0
+    by: Literal["price", "billable"] = "price"
+    unit_price: float = 1.0
+    refund_failed: bool = True
+
+    def due(self, ending: Ending) -> int | None:
+        """In micros; None: what was reserved."""
+        if ending.cancelled or (ending.failed and self.refund_failed):
+            return 0
+        if ending.failed or self.by == "price" or ending.units is None:
+            return None
+        return micros(ending.units * self.unit_price)
+
+    def untold(self, ending: Ending) -> bool:
+        """Whether fal has yet to tell the units that the amount hangs on."""
+        return self.by == "billable" and ending.units is None and not ending.cancelled and not ending.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The proof that a submit was counted and its price reserved; *ledger* is None where it draws on no allowance.
+
+    *quota* says what the short windows leave, *observed* which allowances in observe mode would have refused.
+    """
+
+    id: str
+    quota: Quota
+    ledger: Ledger | None = None
+    observed: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What the answer tells of it."""
+        return (*self.quota.headers, *would_deny(self.observed))
+
+
+class Spending:
+    """*local* counts in this process what is set to be counted here while *ledger* is away.
+
+    *away* is told each time a settlement could not be written: the sweep will count that reservation as spent.
+    """
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        ledger: Ledger,
+        *,
+        local: Ledger,
+        budgets: tuple[Budget, ...],
+        in_flight: tuple[InFlight, ...],
+        prices: Mapping[str, Price],
+        terms: Terms,
+        clock: Callable[[], float],
+        away: Callable[[], None],
+    ) -> None:
+        self._limiter = limiter
+        self._ledger = ledger
+        self._local = local
+        self._ledgers = (ledger,) if ledger is local else (local, ledger)
+        self._budgets = budgets
+        self._in_flight = in_flight
+        self._prices = prices
+        self._terms = terms
+        self._clock = clock
+        self._away = away
+
+    async def count(self, grant: Grant, address: str) -> Quota:
+        """For what costs nothing but a place in the short windows. Raises RateLimited and StoreAway."""
+        return await self._limiter.spend(grant.target.action, user=grant.caller.key, address=address)
+
+    async def spend(self, ticket: str, grant: Grant, payload: Payload, address: str) -> Ticket:
+        """All of it or nothing.
+
+        Raises RateLimited (windows, jobs in flight), BudgetExceeded, StoreAway, and ValidationFailed for a payload that
+        has no price.
+        """
+        if not self._budgets and not self._in_flight:
+            quota = await self.count(grant, address)
+            return Ticket(ticket, quota, None, quota.observed)
+        entry = self._entry(grant, payload)
+        quota = await self.count(grant, address)
+        try:
+            ledger, observed = await self._reserve(ticket, entry)
+        except Refusal:
+            await self._limiter.give_back(grant.target.action, user=grant.caller.key, address=address)
+            raise
+        return Ticket(ticket, quota, ledger, (*quota.observed, *observed))
+
+    async def settle(self, ticket: Ticket, outcome: Outcome, job: str | None = None) -> None:
+        """What became of the submit. An unknown outcome keeps the reservation until it is swept."""
+        if ticket.ledger is None or outcome is Outcome.UNKNOWN:
+            return
+        try:
+            if outcome is not Outcome.ACCEPTED:
+                await ticket.ledger.refund(ticket.id, now=self._clock())
+            elif job is not None:
+                await ticket.ledger.accept(ticket.id, job, now=self._clock())
+        except StoreAway:
+            self._away()
+
+    async def conclude(self, ticket: Ticket, ending: Ending) -> None:
+        """A run has ended with its answer, or just so: nobody will hear of it later. Twice: no effect.
+
+        Between its own two steps, and from an ACCEPTED that was settled under `run_of` on, only a sweep ends it: spent.
+        """
+        if ticket.ledger is None:
+            return
+        job = run_of(ticket)
+        try:
+            await ticket.ledger.accept(ticket.id, job, now=self._clock())
+            await ticket.ledger.settle(job, amount=self._terms.due(ending), now=self._clock())
+        except StoreAway:
+            self._away()
+
+    async def end(self, job: str, ending: Ending) -> None:
+        """A job was seen at its end."""
+        if not self._budgets and not self._in_flight:
+            return
+        for ledger in self._ledgers:
+            try:
+                await self._end_in(ledger, job, ending)
+            except StoreAway:
+                self._away()
+
+    async def called_back(self, ticket: str, job: str, ending: Ending) -> None:
+        """As `end`, told by fal itself: perhaps sooner than its answer to the submit, or where that never came.
+
+        Raises StoreAway, so that fal tells it again.
+        """
+        if not self._budgets and not self._in_flight:
+            return
+        for ledger in self._ledgers:
+            await ledger.accept(ticket, job, now=self._clock())
+            await self._end_in(ledger, job, ending)
+
+    async def standings(self, caller: Caller, endpoints: tuple[str, ...]) -> tuple[Standing, ...]:
+        """Each allowance the caller draws on through *endpoints*, once. Raises StoreAway."""
+        now = self._clock()
+        drawn = {c.account: c for endpoint in endpoints for c in charges(self._budgets, caller, endpoint, now)}
+        held = {s.account: s for endpoint in endpoints for s in seats(self._in_flight, caller, endpoint)}
+        told = await self._ledger.standings(tuple(drawn.values()), tuple(held.values()), now=now)
+        named = [replace(s, endpoint=c.endpoint) for s, c in zip(told, drawn.values(), strict=False)]
+        return (*named, *told[len(named) :])
+
+    async def aclose(self) -> None:
+        for ledger in self._ledgers:
+            await ledger.aclose()
+
+    async def sweep(self) -> int:
+        """Counts reservations past their time as spent; how many. Raises StoreAway."""
+        return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
+
+    def _entry(self, grant: Grant, payload: Payload) -> Entry:
+        endpoint = payload.endpoint
+        drawn = charges(self._budgets, grant.caller, endpoint, self._clock())
+        return Entry(
+            caller=grant.caller.key,
+            endpoint=endpoint,
+            amount=self._prices[endpoint].of(payload.value) if drawn else 0,
+            charges=drawn,
+            seats=seats(self._in_flight, grant.caller, endpoint),
+            ttl=self._terms.reservation,
+        )
+
+    async def _reserve(self, ticket: str, entry: Entry) -> tuple[Ledger | None, tuple[str, ...]]:
+        if not entry.charges and not entry.seats:
+            return None, ()
+        try:
+            return self._ledger, await self._reserve_in(self._ledger, ticket, entry)
+        except StoreAway:
+            if "deny" in _behaviours(entry):
+                raise
+        entry = _only_local(entry)
+        if not entry.charges and not entry.seats:
+            return None, ()
+        return self._local, await self._reserve_in(self._local, ticket, entry)
+
+    async def _reserve_in(self, ledger: Ledger, ticket: str, entry: Entry) -> tuple[str, ...]:
+        now = self._clock()
+        said = await ledger.reserve(ticket, entry, now=now)
+        if isinstance(said, Shortfall):
+            raise refusal_of(said)
+        return tuple(shortfall.name for shortfall in said.observed)
+
+    async def _end_in(self, ledger: Ledger, job: str, ending: Ending) -> None:
+        now = self._clock()
+        if self._terms.untold(ending):
+            await ledger.release(job, now=now)  # the result will tell fal's units, or else the sweep settles
+        else:
+            await ledger.settle(job, amount=self._terms.due(ending), now=now)
+
+
+def run_of(ticket: Ticket) -> str:
+    """What a run is called in the ledger: no job's name has a colon."""
+    return f"run:{ticket.id}"
+
+
+def _behaviours(entry: Entry) -> set[WhenAway]:
+    return {charge.when_away for charge in entry.charges} | {seat.when_away for seat in entry.seats}
+
+
+def _only_local(entry: Entry) -> Entry:
+    return replace(
+        entry,
+        charges=tuple(charge for charge in entry.charges if charge.when_away == "local"),
+        seats=tuple(seat for seat in entry.seats if seat.when_away == "local"),
+    )
+
+
+def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """The field that tells of allowances in observe mode."""
+    return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()

@@ -1,0 +1,172 @@
+"""The gateway in front of its own sandbox, in one process: what `fal-proxy demo` and `make run` start."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from proxy.app.service import Service, stop_signal
+from proxy.app.setup.components import Parts, vet
+from proxy.auth.token_minting import mint
+from proxy.config.loader import read
+from proxy.demo.instructions import welcome
+from proxy.demo.login import SignIn, cookie_name
+from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.listener import Listener
+from proxy.sandbox.app import BANNER, create_control, create_sandbox
+from proxy.sandbox.settings import SandboxSettings
+
+ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
+ISSUER, AUDIENCE = "https://demo.fal-proxy.test", "fal-proxy-demo"
+USERS = ("alice", "bob")
+# Credits: one is a picture of 1024 x 1024 made in one step.
+PRICE = "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)"
+ALLOWANCE, JOBS = 200.0, 4
+TOKEN_LIFETIME = 12 * 3600.0  # seconds; a working day at the sandbox
+
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class SandboxAddresses:
+    queue: str
+    run: str
+    rest: str
+    control: str
+
+
+@asynccontextmanager
+async def sandbox(
+    settings: SandboxSettings, *, ports: tuple[int, int, int, int] = (0, 0, 0, 0)
+) -> AsyncIterator[SandboxAddresses]:
+    """A running sandbox on *ports* of loopback (queue, run, rest, control; 0 takes a free one).
+
+    The origins in *settings* are replaced by where it really listens. Raises OSError where a port is taken.
+    """
+    sockets = [socket.create_server((HOST, port)) for port in ports]
+    origins = SandboxAddresses(*(f"http://{HOST}:{s.getsockname()[1]}" for s in sockets))
+    made = create_sandbox(
+        replace(settings, queue_origin=origins.queue, run_origin=origins.run, rest_origin=origins.rest)
+    )
+    # The sandbox stands in for a CDN too: one page may open many connections to it.
+    limits = replace(ListenerLimits(), per_address=10_000, body_time=600.0)
+    listeners = [Listener(app, limits=limits) for app in (made.queue, made.run, made.rest, create_control(made))]
+    for listener, listening in zip(listeners, sockets, strict=True):
+        await listener.start(sock=listening)
+    try:
+        yield origins
+    finally:
+        await made.close()
+        for listener in listeners:
+            await listener.stop(1.0)
+
+
+async def demo(*, port: int, as_json: bool, log: int) -> None:
+    """Prints, once ready, a JSON line for scripts or what a person can paste. Returns after SIGTERM or SIGINT.
+
+    Raises OSError where *port* is taken.
+    """
+    stopping = stop_signal()
+    fal_key = f"sandbox:{secrets.token_hex(16)}"
+    listening = socket.create_server((HOST, port))
+    origin = f"http://{HOST}:{listening.getsockname()[1]}"
+    async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
+        planned = plan(origin=origin, upstream=upstream, fal_key=fal_key)
+        service = Service(planned.parts, log=log, around=lambda app: SignIn(app, origin=origin, tokens=planned.tokens))
+        await service.start(sock=listening)
+        print(_for_scripts(planned, upstream) if as_json else _for_people(planned, upstream), flush=True)
+        await stopping.wait()
+        await service.stop(drain=0)
+
+
+async def run_sandbox(*, port: int, keys: frozenset[str] | None) -> None:
+    """Returns after SIGTERM or SIGINT. Raises OSError where a port is taken."""
+    stopping = stop_signal()
+    async with sandbox(SandboxSettings(keys=keys), ports=(port, port + 1, port + 2, port + 3)) as origins:
+        print(BANNER)
+        for name, origin in asdict(origins).items():
+            print(f"  {name:8} {origin}", flush=True)
+        await stopping.wait()
+
+
+def _for_scripts(planned: Demo, upstream: SandboxAddresses) -> str:
+    return json.dumps(
+        {
+            "url": planned.parts.config.server.public_origin,
+            "upstream": upstream.queue,
+            "control": upstream.control,
+            "tokens": dict(planned.tokens),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A vetted configuration that nobody had to write, and a token for each of its users."""
+
+    parts: Parts
+    tokens: Mapping[str, str]
+
+
+def plan(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
+    """*origin* is where the gateway will be reached, *upstream* the sandbox; all secrets are new each time."""
+    session_secret = secrets.token_urlsafe(48)
+    document = {
+        "server": {"public_origin": origin, "trusted_proxies": trusted_proxies},
+        "admin": {"port": 0},
+        "fal": {"queue_origin": upstream.queue, "run_origin": upstream.run, "rest_origin": upstream.rest},
+        "sessions": [
+            {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
+        ],
+        "cookie": {"name": cookie_name(origin), "insecure_name": origin.startswith("http:")},
+        "endpoints": [{"id": ENDPOINT, "price": PRICE, "files": {"hosts": ["*", "uploads"]}}],
+        "uploads": {},
+        "budgets": [{"name": "today", "per": "user", "window": "day", "limit": ALLOWANCE}],
+        "in_flight": [{"name": "jobs", "per": "user", "limit": JOBS}],
+        "playground": {
+            "enabled": True,
+            "sandbox": True,
+            "picture_hosts": [upstream.rest],
+            "upload_hosts": [upstream.rest],
+        },
+    }
+    environ = {
+        "FAL_KEY": fal_key,
+        "FAL_PROXY_SESSION_SECRET": session_secret,
+        "FAL_PROXY_HANDLE_SECRETS": secrets.token_urlsafe(48),
+    }
+    tokens = {
+        user: mint(
+            algorithm="HS256",
+            key=session_secret.encode(),
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            subject=user,
+            lifetime=TOKEN_LIFETIME,
+            now=time.time(),
+        )
+        for user in USERS
+    }
+    return Demo(vet(read(document, environ, base=Path())), tokens)
+
+
+def _for_people(planned: Demo, upstream: SandboxAddresses) -> str:
+    server = planned.parts.config.server
+    return "\n".join(
+        [
+            BANNER,
+            "",
+            f"  Open      {server.public_origin}/   to sign in and make a picture",
+            "",
+            f"  Gateway   {server.public_origin}{server.prefix}",
+            f"  Sandbox   {upstream.queue}   its knobs: {upstream.control}",
+            welcome(f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=planned.tokens["alice"]),
+        ]
+    )

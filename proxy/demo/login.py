@@ -1,0 +1,91 @@
+"""The demo's own app, in the place of yours: it signs its users in with a cookie. No part of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from proxy.auth.session_cookie import same_origin
+from proxy.errors import BadRequest, ClientGone, MalformedJson, MethodNotAllowed, NotFound, Refusal
+from proxy.http.request_body import BodyBudget, json_content_type, read_body
+from proxy.http.request_checks import guard
+from proxy.http.response import Answer, refused
+from proxy.strict_json import parse
+
+_PATHS = b"/demo/"
+_METHODS = ("GET", "POST", "DELETE")
+_MAX_BODY = 1024  # bytes
+
+
+class SignIn:
+    """ASGI: `/demo/users` and `/demo/session` are answered here, all else by *app*, which is the gateway.
+
+    *origin* is where both are reached, *tokens* are the users' sessions.
+    """
+
+    def __init__(self, app: ASGIApp, *, origin: str, tokens: Mapping[str, str]) -> None:
+        self._app = app
+        self._origin = origin.encode("ascii")
+        self._tokens = tokens
+        self._name = cookie_name(origin)
+        secure = "; Secure" if origin.startswith("https:") else ""
+        self._attributes = f"; Path=/; HttpOnly; SameSite=Strict{secure}"
+        self._bodies = BodyBudget(1024 * _MAX_BODY)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["raw_path"].startswith(_PATHS):
+            await self._app(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(scope, receive)
+        except Refusal as refusal:
+            answer = refused(refusal)
+        except ClientGone:
+            return
+        fields = answer.wire_headers(b"demo")
+        if answer.status == 204:  # RFC 9110 section 8.6: it has no length
+            fields = [field for field in fields if not field[0].startswith(b"content-length")]
+        await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        named = guard(scope, methods=_METHODS)
+        match scope["raw_path"], scope["method"]:
+            case b"/demo/users", "GET":
+                return Answer(200, orjson.dumps({"users": list(self._tokens)}))
+            case b"/demo/session", "POST":
+                return await self._signed_in(scope, named, receive)
+            case b"/demo/session", "DELETE":
+                same_origin("DELETE", scope["headers"], (self._origin,))
+                return self._cookie("; Max-Age=0")
+            case b"/demo/users" | b"/demo/session", _:
+                raise MethodNotAllowed(["GET"] if scope["raw_path"] == b"/demo/users" else ["POST", "DELETE"])
+        raise NotFound()
+
+    async def _signed_in(self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive) -> Answer:
+        same_origin("POST", scope["headers"], (self._origin,))
+        json_content_type(named)
+        with self._bodies.hold() as hold:
+            body = await read_body(receive, named, limit=_MAX_BODY, hold=hold)
+        return self._cookie("", token=self._token(body))
+
+    def _token(self, body: bytes) -> str:
+        try:
+            told = parse(body)
+        except MalformedJson as error:
+            raise BadRequest(str(error), error_type="malformed_json") from error
+        user = told.get("user") if isinstance(told, dict) else None
+        if not isinstance(user, str) or user not in self._tokens:
+            raise BadRequest(f"user must be one of {', '.join(self._tokens)}", error_type="unknown_user")
+        return self._tokens[user]
+
+    def _cookie(self, more: str, *, token: str = "") -> Answer:
+        cookie = f"{self._name}={token}{self._attributes}{more}"
+        return Answer(204, b"", ((b"set-cookie", cookie.encode("ascii")),))
+
+
+def cookie_name(origin: str) -> str:
+    """Chromium keeps a `__Host-` cookie over http on loopback too, but not every browser does: a plain name there."""
+    return "__Host-fal-session" if origin.startswith("https:") else "fal-session"

@@ -1,0 +1,244 @@
+"""The request's straight line. Each step returns the evidence that the next one takes, so none can be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import replace
+from typing import NamedTuple
+
+from proxy.auth.authenticator import Authenticator, Caller
+from proxy.auth.authorization import Grant, Ownership
+from proxy.auth.session_cookie import SessionCookie
+from proxy.billing.reservations import Spending, Ticket, would_deny
+from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
+from proxy.fal_api import headers
+from proxy.fal_api.operations import Action, Surface, resolve
+from proxy.gateway.idempotency import Replays
+from proxy.gateway.issue import Issuing
+from proxy.gateway.job_responses import JobAnswers, job_named
+from proxy.gateway.run import Runs, unrepeatable
+from proxy.gateway.status_stream import Watch
+from proxy.gateway.stream_slots import Place, Streams
+from proxy.gateway.streaming_response import Streamed
+from proxy.http.fields import Fields, first
+from proxy.http.request import Request
+from proxy.http.request_body import BodyBudget, announces_body, json_content_type, read_body
+from proxy.http.response import Answer
+from proxy.http.server.disconnect import Presence
+from proxy.payload.policy import Payload, Policy
+from proxy.payload.realtime_tokens import Realtime
+from proxy.payload.uploads import Uploads
+from proxy.ratelimit.failed_logins import FailedLogins
+from proxy.telemetry.access_record import AccessRecord
+from proxy.upstream.job_end import ending_of
+from proxy.upstream.outcomes import Outcome, Relayed, outcome_of
+from proxy.upstream.relay import Relay
+from proxy.webhooks.callback_url import CallbackUrls
+
+_SMALL_BODY = 16 * 1024  # bytes: two names, or a list of apps
+_UNNEEDED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
+
+
+class Job(NamedTuple):
+    """A job just accepted: *upstream_id* is fal's for it, *name* for the ledger, *handle* for its caller."""
+
+    upstream_id: str
+    name: str
+    handle: str
+
+
+class Gateway:
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        cookie: SessionCookie | None,
+        failed_logins: FailedLogins,
+        ownership: Ownership,
+        policy: Policy,
+        issues: Mapping[Action, Uploads | Realtime],
+        replays: Replays,
+        spending: Spending,
+        relay: Relay,
+        answers: JobAnswers,
+        streams: Streams,
+        max_body: int,
+        body_budget: BodyBudget,
+        webhook_hosts: frozenset[str] = frozenset(),
+        callback_urls: CallbackUrls | None = None,
+    ) -> None:
+        """Callers may name a webhook on *webhook_hosts*; with *callback_urls* fal is given one of ours."""
+        self._authenticator = authenticator
+        self._cookie = cookie
+        self._failed_logins = failed_logins
+        self._ownership = ownership
+        self._policy = policy
+        self._issues = issues
+        self._replays = replays
+        self._spending = spending
+        self._relay = relay
+        self._answers = answers
+        self._streams = streams
+        self._watch = Watch(relay, answers, spending)
+        self._runs = Runs(relay, answers, spending)
+        self._issuing = Issuing(relay, spending)
+        self._max_body = max_body
+        self._body_budget = body_budget
+        self._webhook_hosts = webhook_hosts
+        self._callback_urls = callback_urls
+
+    async def handle(self, request: Request, record: AccessRecord) -> Answer | Streamed:
+        """Raises a Refusal wherever the line ends early, and ClientGone. *record* takes down what was learned."""
+        target = resolve(
+            request.method,
+            request.route,
+            request.query,
+            request.named.get(b"x-fal-target-url"),
+            webhook_hosts=self._webhook_hosts,
+        )
+        record.action = target.action
+        caller = self._identify(request)
+        record.caller = caller.key
+        grant = self._ownership.authorize(caller, target)
+        record.endpoint = target.endpoint
+        if target.action is Action.SUBMIT:
+            return await self._submit(request, grant, record)
+        if target.action in (Action.RUN, Action.RUN_STREAM):
+            return await self._run(request, grant, record)
+        if target.action is Action.STATUS_STREAM:
+            return await self._follow(request, grant, record)
+        if target.surface is Surface.STORAGE:
+            return await self._issue(request, grant, record)
+        return await self._read(request, grant, record)
+
+    def _identify(self, request: Request) -> Caller:
+        given = request.named.get(b"authorization")
+        if given is None and self._cookie is not None:
+            given = first(self._cookie.as_authorization(request.method, request.headers), b"authorization")
+        try:
+            return self._authenticator.holder(
+                given, before_verifying=lambda: self._failed_logins.check(request.address)
+            )
+        except Unauthenticated:
+            # Without a session nothing was guessed: any page can make its visitors' browsers send such requests.
+            if given is not None:
+                self._failed_logins.record(request.address)
+            raise
+
+    async def _submit(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        """From here on the caller's leaving changes nothing: a submit is finished, its outcome known."""
+        chosen = headers.options(grant.target.action, request.headers)
+        json_content_type(request.named)
+        with self._body_budget.hold() as hold:
+            body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
+            payload = self._policy.admit(grant, body)
+            attempt = await self._replays.claim(request.named.get(b"idempotency-key"), grant, payload)
+            if attempt.answer is not None:
+                # A replay costs no allowance, but it is a request like any other: keys must not open the windows.
+                quota = await self._spending.count(grant, request.address)
+                return attempt.answer._replace(headers=(*attempt.answer.headers, *quota.headers))
+            async with attempt:
+                ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+                record.would_deny = ", ".join(ticket.observed) or None
+                answer = await self._send(grant, payload, chosen, ticket, record)
+                attempt.keep(answer)
+        return answer
+
+    async def _send(
+        self, grant: Grant, payload: Payload, chosen: Fields, ticket: Ticket, record: AccessRecord
+    ) -> Answer:
+        """Relay and settle. Whatever else than a refusal ends this leaves the reservation to be swept as spent."""
+        callback = "" if self._callback_urls is None else self._callback_urls.query(ticket.id, grant)
+        try:
+            with record.upstream_clock():
+                relayed = await self._relay.submit(grant, payload, chosen, callback)
+            job = None if relayed.outcome is not Outcome.ACCEPTED else self._job(grant, relayed)
+        except Refusal as refusal:
+            record.outcome = outcome_of(refusal)
+            await self._spending.settle(ticket, outcome_of(refusal))
+            raise
+        record.outcome = relayed.outcome
+        await self._spending.settle(ticket, relayed.outcome, None if job is None else job.name)
+        if self._callback_urls is not None and job is not None:
+            await self._callback_urls.bind(ticket.id, job.upstream_id)
+        fields = (*relayed.headers, *ticket.fields)
+        if job is None:
+            return Answer(relayed.status, relayed.body, fields)
+        return self._answers.submitted(relayed.body, app=grant.target.app, handle=job.handle, headers=fields)
+
+    def _job(self, grant: Grant, relayed: Relayed) -> Job:
+        try:
+            upstream_id = job_named(relayed.body)
+            return Job(upstream_id, f"{grant.target.app}/{upstream_id}", self._ownership.seal(grant, upstream_id))
+        except (UpstreamFailed, ValueError) as error:
+            raise OutcomeUnknown(reason=f"fal took the submit but named no usable job: {error}") from error
+
+    async def _run(self, request: Request, grant: Grant, record: AccessRecord) -> Answer | Streamed:
+        """As a submit, with the answer itself at the end in place of a job, and no key to ask for it again."""
+        chosen = headers.options(grant.target.action, request.headers)
+        json_content_type(request.named)
+        unrepeatable(request.headers)
+        with self._body_budget.hold() as hold:
+            body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
+            payload = self._policy.admit(grant, body)
+            async with AsyncExitStack() as held:
+                streamed = grant.target.action is Action.RUN_STREAM
+                place = held.enter_context(self._place(grant, paid=True)) if streamed else None
+                ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+                record.would_deny = ", ".join(ticket.observed) or None
+                if place is None:
+                    return await self._runs.run(grant, payload, chosen, ticket, record)
+                return await self._runs.stream(grant, payload, chosen, ticket, place, held, record)
+
+    async def _follow(self, request: Request, grant: Grant, record: AccessRecord) -> Answer | Streamed:
+        await self._nothing(request)
+        async with AsyncExitStack() as held:
+            place = held.enter_context(self._place(grant, paid=False))
+            quota = await self._spending.count(grant, request.address)
+            record.would_deny = ", ".join(quota.observed) or None
+            said = await self._watch.open(request.receive, grant, place, held, record)
+            fields = (*said.headers, *quota.headers, *would_deny(quota.observed))
+            return self._followed(grant, said, fields) if isinstance(said, Relayed) else replace(said, headers=fields)
+
+    def _place(self, grant: Grant, *, paid: bool) -> AbstractContextManager[Place]:
+        caller = grant.caller
+        return self._streams.place(caller.key, expires=self._authenticator.holds_until(caller), paid=paid)
+
+    async def _issue(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        issue = self._issues[grant.target.action]
+        chosen = issue.chosen(request.headers)
+        json_content_type(request.named)
+        with self._body_budget.hold() as hold:
+            body = await read_body(request.receive, request.named, limit=_SMALL_BODY, hold=hold)
+            payload = issue.admit(grant, body)
+        ticket = await self._spending.spend(record.request_id, grant, payload, request.address)
+        record.would_deny = ", ".join(ticket.observed) or None
+        return await self._issuing.issue(grant, payload, chosen, ticket, record, issue.checked)
+
+    async def _nothing(self, request: Request) -> None:
+        # Nobody needs the body, but only its end shows that the request was whole: half a one must not cancel a job.
+        if not announces_body(request.named):
+            return
+        with self._body_budget.hold() as hold:
+            await read_body(request.receive, request.named, limit=_UNNEEDED_BODY, hold=hold)
+
+    async def _read(self, request: Request, grant: Grant, record: AccessRecord) -> Answer:
+        await self._nothing(request)
+        quota = await self._spending.count(grant, request.address)
+        record.would_deny = ", ".join(quota.observed) or None
+        with record.upstream_clock():
+            async with Presence(request.receive):
+                relayed = await self._relay.read(grant)
+        # Before anything is settled by it: what cannot be presented says nothing about the job's end either.
+        answer = self._followed(grant, relayed, (*relayed.headers, *quota.headers, *would_deny(quota.observed)))
+        ending = ending_of(grant.target.action, relayed)
+        if ending is not None:
+            await self._spending.end(f"{grant.target.app}/{grant.upstream_id}", ending)
+        return answer
+
+    def _followed(self, grant: Grant, relayed: Relayed, fields: Fields) -> Answer:
+        handle = grant.target.handle or ""
+        if grant.target.action is Action.RESULT:
+            return self._answers.result(relayed.status, relayed.body, handle=handle, headers=fields)
+        return self._answers.followed(relayed.status, relayed.body, app=grant.target.app, handle=handle, headers=fields)

@@ -1,0 +1,117 @@
+"""The HTTP/1.1 client of the hot path: one origin, a bounded pool, no redirects, no retries, no environment.
+
+Ours because the fate of a paid submit hangs on knowing whether a byte of it was handed to the socket and whether a byte
+of an answer came back, which client libraries do not tell. `bench/clients.py` shows what it costs next to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
+
+from proxy.http.client.connect import dial
+from proxy.http.client.connection import Connection
+from proxy.http.client.messages import Fields, UpstreamRequest, UpstreamResponse
+from proxy.http.client.pool import Pool
+from proxy.http.origin import Origin
+
+
+class UpstreamStream:
+    """An answer whose content is read as it comes: `async for chunk in stream`, once.
+
+    Nothing is read from the socket beyond a small buffer while the caller does not ask.
+    """
+
+    __slots__ = ("_connection", "_timeout_idle", "headers", "status")
+
+    def __init__(self, status: int, headers: Fields, connection: Connection, timeout_idle: float) -> None:
+        self.status = status
+        self.headers = headers
+        self._connection = connection
+        self._timeout_idle = timeout_idle
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._connection.read(asyncio.get_running_loop().time() + self._timeout_idle)
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+
+class Upstream:
+    """Raises the TransportErrors of `proxy.errors`. All durations are in seconds, all sizes in bytes.
+
+    Cancelling a call closes its connection at once.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        tls: ssl.SSLContext | None,
+        max_connections: int = 100,
+        connect_timeout: float = 5.0,
+        acquire_timeout: float = 1.0,
+        max_idle: float = 4.0,  # below 5 s, a common keep-alive of servers: they must not close first
+        max_head: int = 65536,
+    ) -> None:
+        if (origin.scheme == "https") != (tls is not None):
+            raise ValueError("https needs a TLS context, http takes none")
+        self._authority = origin.authority
+
+        async def connect() -> Connection:
+            return await dial(Connection(max_head=max_head), origin.host, origin.port, tls=tls)
+
+        self._pool = Pool(
+            connect,
+            size=max_connections,
+            connect_timeout=connect_timeout,
+            acquire_timeout=acquire_timeout,
+            max_idle=max_idle,
+        )
+
+    @property
+    def active(self) -> int:
+        """Exchanges under way, those connecting included."""
+        return self._pool.active
+
+    @property
+    def idle(self) -> int:
+        """Connections kept for the next exchange."""
+        return self._pool.idle
+
+    async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse:
+        """*timeout* is for all of it, from the wait for a connection to the last byte of the answer."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        connection = await self._pool.acquire(deadline)
+        try:
+            connection.send(request.message(self._authority))
+            status, headers, body = await connection.whole(deadline, max_body)
+        finally:
+            self._pool.release(connection)
+        return UpstreamResponse(status, tuple(headers), body)
+
+    @asynccontextmanager
+    async def stream(
+        self, request: UpstreamRequest, *, timeout_head: float, timeout_idle: float = 90.0
+    ) -> AsyncIterator[UpstreamStream]:
+        """*timeout_head* is for all up to the complete head, *timeout_idle* for each silence between chunks after it.
+
+        Leaving the block before the end of the answer closes the connection.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_head
+        connection = await self._pool.acquire(deadline)
+        try:
+            connection.send(request.message(self._authority))
+            status, headers = await connection.head(deadline)
+            yield UpstreamStream(status, tuple(headers), connection, timeout_idle)
+        finally:
+            self._pool.release(connection)
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()

@@ -1,0 +1,176 @@
+"""One connection to the upstream: an asyncio protocol that carries one exchange at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import select
+from typing import cast
+
+from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, ResponseTooLarge, TransportError
+from proxy.http.client.response_parser import Answer, Fields
+
+HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as asyncio's streams
+
+
+class Connection(asyncio.Protocol):
+    """An exchange is `send`, then `head`, then `read` until b"", then `finish`; deadlines are on the loop's clock.
+
+    An exchange begins with its write, so every TransportError after it says `sent`. Bytes that come while no exchange
+    is open close the connection.
+    """
+
+    def __init__(self, *, max_head: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        self.idle_since = 0.0
+        self._answer = Answer(max_head=max_head)
+        self._poll = select.poll()
+        self._waiter: asyncio.Future[None] | None = None
+        self._most: int | None = None  # bytes that somebody waits for the whole of, who is not woken before
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: TransportError | None = None
+        self._open_exchange = False
+        self._received = False
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def is_quiet(self) -> bool:
+        """Open, with nothing to read: an idle connection that is readable is dead or poisoned.
+
+        The loop may not have looked at the socket since the peer closed it, so this asks the kernel.
+        """
+        transport = self._transport
+        return not (transport.is_closing() or transport.get_extra_info("unfinished") or self._poll.poll(0))
+
+    def send(self, message: bytes) -> None:
+        """Hands all of it over at once. Raises ConnectFailed if the connection has closed before: nothing was sent."""
+        if self._transport.is_closing():
+            raise ConnectFailed("closed by the upstream before the request")
+        self._answer.begin()
+        self._open_exchange = True
+        self._received = False
+        self._most = None
+        self._transport.write(message)
+
+    async def head(self, deadline: float) -> tuple[int, Fields]:
+        """Status and fields, names in lower case. Raises TransportError."""
+        while self._answer.status == 0 or self._error is not None:
+            if self._error is not None:
+                raise self._error
+            await self._wait(deadline)
+        return self._answer.status, self._answer.fields
+
+    async def read(self, deadline: float) -> bytes:
+        """The next content, or b"" at the end of the answer. Raises TransportError, after the content before it."""
+        while not self._answer.buffered:
+            if self._error is not None:
+                raise self._error
+            if self._answer.ended:
+                return b""
+            await self._wait(deadline)
+        content = self._answer.take()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return content
+
+    async def whole(self, deadline: float, max_body: int) -> tuple[int, Fields, bytes]:
+        """All of the answer at once: status, fields, content. Raises TransportError."""
+        self._most = max_body
+        while self._error is not None or not self._has_enough(max_body):
+            if self._error is not None:
+                raise self._error
+            await self._wait(deadline)
+        self._most = None
+        if self._answer.buffered > max_body:
+            self.abort()  # even if all of it has come by now
+            raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
+        return self._answer.status, self._answer.fields, self._answer.take()
+
+    def finish(self) -> bool:
+        """Ends the exchange, wherever it is. False: the connection cannot carry another one and is closed."""
+        answer, self._open_exchange = self._answer, False
+        # An upstream that answered before it read all of the request still has the rest of it to come.
+        whole = answer.ended and answer.keep_alive and self._transport.get_write_buffer_size() == 0
+        if whole and not answer.buffered and self._error is None and not self._transport.is_closing():
+            return True
+        self.abort()
+        return False
+
+    def abort(self) -> None:
+        """Closes at once, whatever is still buffered."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._open_exchange or self._answer.ended:
+            self.abort()
+            return
+        self._received = True
+        try:
+            self._answer.feed(data)
+        except TransportError as error:
+            self._fail(error)
+            return
+        if self._most is not None:
+            if self._has_enough(self._most):
+                self._wake()
+            return
+        if self._answer.buffered > HIGH_WATER and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._answer.close()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._open_exchange and not self._answer.ended:
+            self._fail(ExchangeBroken(f"closed by the upstream: {exc}", sent=True, received=self._received))
+        self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.lost.set_result(None)
+
+    async def _wait(self, deadline: float) -> None:
+        self._waiter = self._loop.create_future()
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            self._arm()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _has_enough(self, most: int) -> bool:
+        return self._answer.ended or self._answer.buffered > most
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._expire)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _expire(self) -> None:
+        """One timer for all exchanges, as setting and cancelling one costs more than all else here does."""
+        self._timer = None
+        if self._waiter is None or self._waiter.done():  # what came in this very turn of the loop came in time
+            return
+        if self._loop.time() < self._deadline:
+            self._arm()
+        else:
+            self._fail(DeadlineExceeded("no complete answer in time", sent=True, received=self._received))
+
+    def _fail(self, error: TransportError) -> None:
+        if self._error is None:
+            self._error = error
+        self.abort()
+        self._wake()

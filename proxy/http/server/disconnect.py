@@ -1,0 +1,65 @@
+"""Whether the caller is still there while we wait for fal on their behalf."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from starlette.types import Receive
+
+from proxy.errors import ClientGone
+from proxy.http.server.exchange import Exchange
+
+# Most polls are answered sooner than this; only the slower ones pay for a second task.
+_GRACE = 0.05
+
+
+class Presence:
+    """`async with Presence(receive):` cancels the block when the caller disconnects, and raises ClientGone instead.
+
+    The request's body must have been read to its end, since this takes what *receive* gives. Our own listener's
+    exchange says by itself that its client has left; elsewhere a task has to ask.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        exchange = getattr(receive, "__self__", None)
+        self._exchange = exchange if isinstance(exchange, Exchange) else None
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._gone = False
+
+    async def __aenter__(self) -> None:
+        exchange = self._exchange
+        self._task = asyncio.current_task() if exchange is None else exchange.task
+        if exchange is None:
+            self._timer = asyncio.get_running_loop().call_later(_GRACE, self._begin)
+        elif exchange.gone:
+            self._leave()
+        else:
+            exchange.on_leave = self._leave
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._exchange is not None:
+            self._exchange.on_leave = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._gone and kind is asyncio.CancelledError and self._task is not None and self._task.uncancel() == 0:
+            raise ClientGone("the caller left before fal answered") from error
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()

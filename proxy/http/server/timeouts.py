@@ -1,0 +1,63 @@
+"""What a connection waits for, and how long: pure, the moments are passed in."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+from proxy.http.server.limits import ListenerLimits
+
+
+class Phase(enum.Enum):
+    """What the connection waits for."""
+
+    IDLE = enum.auto()  # a next request
+    HEAD = enum.auto()  # the rest of a head, or the first one
+    BODY = enum.auto()  # the rest of a body; it may be answered already
+    ANSWER = enum.auto()  # us
+    ENDED = enum.auto()  # its end: nothing that comes is read
+
+
+IDLE, HEAD, BODY, ANSWER, ENDED = Phase
+
+
+class Patience:
+    """*content*: bytes of the body so far. All moments are of the same monotonic clock, in seconds."""
+
+    __slots__ = ("_body_began", "_limits", "_until", "content", "phase")
+
+    def __init__(self, limits: ListenerLimits, now: float) -> None:
+        self._limits = limits
+        self.await_head(now)
+
+    def await_head(self, now: float) -> None:
+        self.phase = HEAD
+        self._until = now + self._limits.head_time
+
+    def await_body(self, now: float) -> None:
+        self.phase = BODY
+        self._body_began = now
+        self._until = now + self._limits.body_time
+        self.content = 0
+
+    def await_answer(self) -> None:
+        self.phase = ANSWER
+        self._until = math.inf
+
+    def rest(self, now: float) -> None:
+        self.phase = IDLE
+        self._until = now + self._limits.keep_alive
+
+    def linger(self, now: float) -> None:
+        self.phase = ENDED
+        self._until = now + self._limits.linger
+
+    def hurry(self, now: float) -> None:
+        """The rest of a half-sent request must come soon."""
+        self._until = min(self._until, now + self._limits.closing)
+
+    def is_over(self, now: float) -> bool:
+        """Time is up, or a body comes more slowly than the least rate, its grace aside."""
+        if now >= self._until or self.phase is not BODY:
+            return now >= self._until
+        return self.content < self._limits.min_rate * (now - self._body_began - self._limits.rate_grace)

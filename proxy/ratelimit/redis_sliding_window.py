@@ -1,0 +1,100 @@
+"""Short windows shared by all workers, kept in Redis; what they mean is said in `windows`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from proxy.errors import StoreAway
+from proxy.ratelimit.sliding_window import SLICES, Claim, Standing
+from proxy.storage.redis_client import RedisStore, Script
+
+# A window is stored as "slice:count slice:count ...", oldest first. Counts from further ahead than a window were
+# written before the server's clock was set back, and would never grow old.
+_TAKE = Script("""
+local SLICES = 10
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local admitted, windows = 1, {}
+for i, stored in ipairs(redis.call('MGET', unpack(KEYS))) do
+  local length = tonumber(ARGV[2 * i + 1])
+  local window = {amount = tonumber(ARGV[2 * i]), length = length, slice = math.floor(now / length), total = 0}
+  for slice, count in string.gmatch(stored or '', '(%d+):(%d+)') do
+    if math.abs(slice - window.slice) <= SLICES then
+      window[#window + 1] = {tonumber(slice), tonumber(count)}
+      window.total = window.total + count
+    end
+  end
+  if window.total >= window.amount then admitted = 0 end
+  windows[i] = window
+end
+local reply = {admitted}
+for i, window in ipairs(windows) do
+  if admitted == 1 then
+    local last = window[#window]
+    if last and last[1] >= window.slice then
+      last[2] = last[2] + 1
+    else
+      window[#window + 1] = {window.slice, 1}
+    end
+    window.total = window.total + 1
+    local parts = {}
+    for j, counted in ipairs(window) do parts[j] = counted[1] .. ':' .. counted[2] end
+    redis.call('SET', KEYS[i], table.concat(parts, ' '), 'PX', window.length * (SLICES + 1))
+  end
+  local oldest = window[1]
+  reply[#reply + 1] = math.max(0, window.amount - window.total)
+  reply[#reply + 1] = oldest and math.ceil(((oldest[1] + SLICES + 1) * window.length - now) / 1000) or 0
+end
+return table.concat(reply, ' ')
+""")
+
+
+_GIVE_BACK = Script("""
+for _, key in ipairs(KEYS) do
+  local before, slice, count = string.match(redis.call('GET', key) or '', '^(.-)(%d+):(%d+)$')
+  if count and tonumber(count) > 1 then
+    redis.call('SET', key, before .. slice .. ':' .. (count - 1), 'KEEPTTL')
+  elseif before and before ~= '' then
+    redis.call('SET', key, string.sub(before, 1, -2), 'KEEPTTL')
+  elseif count then
+    redis.call('DEL', key)
+  end
+end
+return 1
+""")
+
+
+class RedisWindows:
+    """The windows that all workers share: one script call a request, however many bounds there are.
+
+    All keys carry the hash tag `{limits}`, so in a Redis Cluster one node counts for everybody: one atomic step needs
+    one slot, and a request's user and address have none in common. Time is the server's, so that workers need not
+    agree on it; a *clock* (seconds) takes its place in tests.
+    """
+
+    def __init__(self, store: RedisStore, clock: Callable[[], float] | None = None) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def take(self, claims: Sequence[Claim]) -> tuple[bool, Sequence[Standing]]:
+        args: list[int | str] = [int(self._clock() * 1000) if self._clock else ""]
+        for bound, _ in claims:
+            args += (bound.amount, bound.seconds * 1000 // SLICES)
+        reply = await self._store.run(_TAKE, _keys(claims), args)
+        if not isinstance(reply, bytes):
+            raise StoreAway(reason="the limits script answered something else")
+        admitted, *numbers = map(int, reply.split())
+        return bool(admitted), list(zip(numbers[::2], numbers[1::2], strict=True))
+
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        await self._store.run(_GIVE_BACK, _keys(claims), [])
+
+
+def _keys(claims: Sequence[Claim]) -> list[str]:
+    return [
+        f"{{limits}}:{bound.name}:{bound.seconds}:{hashlib.sha256(key.encode()).hexdigest()}" for bound, key in claims
+    ]

@@ -1,0 +1,71 @@
+"""Record of one request for the access log and the metrics."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+
+from proxy.errors import Refusal
+
+
+class AccessRecord:
+    """What is learned of one request on its way; none of it may be a secret, a token or a prompt.
+
+    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal, *ended* why a stream
+    was over.
+    """
+
+    action: str | None = None
+    endpoint: str | None = None
+    caller: str | None = None
+    status: int = 0
+    error_type: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+    would_deny: str | None = None
+    upstream_ms: float | None = None
+    response_bytes: int = 0
+    ended: str | None = None
+
+    def __init__(self, request_id: str, method: str, path: bytes, clock: Callable[[], float]) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.path = path
+        self.clock = clock
+        self.started = clock()
+
+    def refused(self, refusal: Refusal) -> None:
+        self.status = refusal.status
+        self.error_type = refusal.error_type
+        self.reason = refusal.reason
+
+    def failed(self, error: BaseException) -> None:
+        """A defect of ours: the error and the frames it came through, innermost first, in what a line has room for."""
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        places = [f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames]
+        self.error_type = "internal_error"
+        self.reason = f"{type(error).__name__}: {error}"[:160] + f" ({' < '.join(places)})"
+
+    def upstream_clock(self) -> UpstreamClock:
+        """`with record.upstream_clock():` round the wait for fal, however it ends."""
+        return UpstreamClock(self)
+
+
+class UpstreamClock:
+    __slots__ = ("_record", "_started")
+
+    def __init__(self, record: AccessRecord) -> None:
+        self._record = record
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = self._record.clock()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._record.upstream_ms = milliseconds(self._record.clock() - self._started)
+
+
+def milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

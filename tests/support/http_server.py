@@ -1,0 +1,110 @@
+"""What tests of the listening edge share: a listener with short deadlines, on the loop that production runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal, ParamSpec
+
+import uvloop
+from starlette.types import ASGIApp, Receive, Scope, Send
+from support.raw_http import PATIENCE
+
+from proxy.errors import ClientGone, Refusal
+from proxy.http.client_address import Network
+from proxy.http.request_body import BodyBudget, read_body
+from proxy.http.request_checks import guard
+from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.listener import Listener
+
+P = ParamSpec("P")
+
+QUICK = ListenerLimits(head_time=0.2, body_time=0.2, linger=0.005, closing=0.1, sweep=0.005)
+
+
+def on_uvloop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+    """Runs *test* on uvloop, whose transports are not asyncio's."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return run
+
+
+@asynccontextmanager
+async def listening(
+    app: ASGIApp,
+    limits: ListenerLimits = QUICK,
+    *,
+    trusted: Sequence[Network] = (),
+    lifespan: Literal["on", "off"] = "off",
+    report: Callable[[str], None] = lambda _: None,
+    sock: socket.socket | None = None,
+) -> AsyncIterator[Listener]:
+    listener = Listener(app, limits=limits, trusted=trusted, lifespan=lifespan, report=report)
+    await listener.start(sock=sock)
+    try:
+        yield listener
+    finally:
+        await listener.stop(grace=PATIENCE)
+
+
+class Wire:
+    """A transport that takes down what it is told, with a buffer of a size to be set."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.told: list[str] = []
+        self.unsent = 0
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+    def abort(self) -> None:
+        self.told.append("abort")
+
+
+class Recorder:
+    """An application behind the guards that takes down every request it hears in full."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[bytes, bytes]] = []
+        self.scopes: list[Scope] = []
+        self.cut = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            named = guard(scope)
+            with BodyBudget().hold() as hold:
+                content = await read_body(receive, named, limit=2_000_000, hold=hold)
+        except ClientGone:
+            self.cut += 1
+        except Refusal as refusal:
+            await answer(send, b"refused", refusal.status, *refusal.headers)
+        else:
+            self.scopes.append(scope)
+            self.heard.append((scope["raw_path"], content))
+            await answer(send, b"heard")
+
+
+async def answer(send: Send, body: bytes, status: int = 200, *fields: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-length", b"%d" % len(body)), *fields]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

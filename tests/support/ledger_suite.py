@@ -1,0 +1,603 @@
+"""What every ledger does, whichever store keeps it.
+
+A body's tests subclass `LedgerSuite` and give it a fixture `ledger`, one that is empty; a body that several processes
+may share also subclasses `SharedLedgerSuite` and gives it a fixture `ledgers`, two that keep their books together.
+Timeouts are to be patient: here a busy machine must not decide anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from proxy.auth.authenticator import Caller
+from proxy.billing.budgets import Budget, Calendar, InFlight, Rolling, charges, seats
+from proxy.billing.ledger.interface import (
+    Charge,
+    Claim,
+    DayLine,
+    Entry,
+    Ledger,
+    Reserved,
+    Seat,
+    Shortfall,
+    Standing,
+    Stored,
+)
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
+TODAY = date(2026, 11, 23)
+HOUR, DAY = 3600.0, 86_400.0
+ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
+
+
+def charge(limit: int = 100, *, name: str = "daily", enforce: bool = True) -> Charge:
+    return Charge(name, f"{name}:alice", 20261123, (20261123,), limit, NOW + DAY / 2, DAY / 2, enforce)
+
+
+def seat(limit: int = 2, *, name: str = "jobs", lease: float = 600.0, enforce: bool = True) -> Seat:
+    return Seat(name, f"{name}:alice", limit, lease, enforce)
+
+
+def entry(amount: int, *allowances: Charge | Seat, ttl: float = DAY) -> Entry:
+    return Entry(
+        caller="alice",
+        endpoint=ENDPOINT,
+        amount=amount,
+        charges=tuple(one for one in allowances if isinstance(one, Charge)),
+        seats=tuple(one for one in allowances if isinstance(one, Seat)),
+        ttl=ttl,
+    )
+
+
+def caller(subject: str, **claims: object) -> Caller:
+    return Caller("issuer", subject, f"key-of-{subject}", frozenset(), 0.0, claims)
+
+
+def lacking(short: Charge, left: int) -> Shortfall:
+    return Shortfall("budget", short.budget, short.limit, left, short.renews_at)
+
+
+async def sums(ledger: Ledger, *drawn: Charge, now: float = NOW) -> list[tuple[int, int]]:
+    """Used and reserved of each."""
+    return [(standing.used, standing.reserved) for standing in await ledger.standings(drawn, (), now=now)]
+
+
+async def in_flight(ledger: Ledger, *taken: Seat, now: float = NOW) -> list[int]:
+    return [standing.used for standing in await ledger.standings((), taken, now=now)]
+
+
+async def accepted(ledger: Ledger, job: str, wanted: Entry, *, now: float = NOW) -> None:
+    """A job that fal took, under a ticket of its own."""
+    assert await ledger.reserve(f"ticket-of-{job}", wanted, now=now) == Reserved()
+    await ledger.accept(f"ticket-of-{job}", job, now=now)
+
+
+async def claimed(ledger: Ledger, key: str = "key", body: str = "body", *, owner: str, now: float = NOW) -> object:
+    return await ledger.claim(key, body, owner=owner, now=now, ttl=DAY, hold=60.0)
+
+
+class ReserveSuite:
+    async def test_room_is_taken(self, ledger: Ledger) -> None:
+        """What was reserved is there for all to see, and its like fits in until the limit, not beyond."""
+        drawn = charge(100)
+        for n in range(10):
+            assert await ledger.reserve(f"t{n}", entry(10, drawn), now=NOW) == Reserved()
+
+        assert await ledger.reserve("t", entry(1, drawn), now=NOW) == lacking(drawn, 0)
+        assert await ledger.reserve("free", entry(0, drawn), now=NOW) == Reserved()
+        assert await ledger.standings((drawn,), (), now=NOW) == (Standing("daily", 100, 0, 100, drawn.renews_at),)
+
+    @pytest.mark.parametrize("last", range(4), ids=["first", "second", "seat", "last"])
+    async def test_a_refusal_writes_nothing(self, ledger: Ledger, last: int) -> None:
+        """Whichever of its allowances has no room: no other is drawn on, no seat is taken, no submit reported."""
+        allowances: list[Charge | Seat] = [charge(), charge(name="all"), seat(), seat(name="ours")]
+        asked = list(allowances)
+        asked[last] = replace(asked[last], limit=0)
+        refused = await ledger.reserve("t", entry(1, *asked), now=NOW)
+
+        assert isinstance(refused, Shortfall)
+        assert await sums(ledger, charge(), charge(name="all")) == [(0, 0), (0, 0)]
+        assert await in_flight(ledger, seat(), seat(name="ours")) == [0, 0]
+        assert await ledger.report(since=TODAY, until=TODAY) == ()
+
+    async def test_the_first_shortfall_is_told(self, ledger: Ledger) -> None:
+        """Budgets in order, then seats; with what is left, and when it renews."""
+        wide, tight, full = charge(100, name="wide"), charge(7, name="tight"), seat(1)
+        await ledger.reserve("t", entry(5, wide, tight, full), now=NOW)
+
+        assert await ledger.reserve("a", entry(96, tight, wide, full), now=NOW) == replace(
+            lacking(tight, 2), renews_at=None
+        )
+        assert await ledger.reserve("b", entry(3, wide, tight, full), now=NOW) == lacking(tight, 2)
+        assert await ledger.reserve("c", entry(2, wide, tight, full), now=NOW) == Shortfall(
+            "in-flight", "jobs", 1, 0, None
+        )
+
+    async def test_what_never_fits_does_not_renew(self, ledger: Ledger) -> None:
+        """A price over the limit itself: waiting does not help."""
+        assert await ledger.reserve("t", entry(101, charge(100)), now=NOW) == Shortfall(
+            "budget", "daily", 100, 100, None
+        )
+
+    async def test_a_lowered_limit_leaves_nothing(self, ledger: Ledger) -> None:
+        """More is spent than now allowed: what is left is 0, not less."""
+        await ledger.reserve("t", entry(50, charge(100)), now=NOW)
+
+        assert await ledger.reserve("u", entry(1, charge(20)), now=NOW) == lacking(charge(20), 0)
+        assert await ledger.standings((charge(20),), (), now=NOW) == (Standing("daily", 20, 0, 50, charge().renews_at),)
+
+    async def test_observe_mode_only_tells(self, ledger: Ledger) -> None:
+        """What would have been refused is let through, counted, and named; a real limit beside it still refuses."""
+        looked, counted, real = charge(10, name="look", enforce=False), seat(1, enforce=False), charge(30)
+        told = []
+        for n in range(3):
+            said = await ledger.reserve(f"t{n}", entry(8, looked, real, counted), now=NOW)
+            assert isinstance(said, Reserved)
+            told.append([(short.name, short.left) for short in said.observed])
+
+        assert told == [[], [("look", 2), ("jobs", 0)], [("look", 0), ("jobs", 0)]]
+        assert await sums(ledger, looked) == [(0, 24)]
+        assert await in_flight(ledger, counted) == [3]
+        assert await ledger.reserve("t", entry(8, looked, real, counted), now=NOW) == lacking(real, 6)
+        assert await sums(ledger, looked) == [(0, 24)]
+
+    async def test_a_ticket_counts_once(self, ledger: Ledger) -> None:
+        """Reserved again it gets the same answer, is not charged again, and takes no second seat."""
+        wanted = entry(10, charge(15), charge(5, name="look", enforce=False), seat(1))
+        answers = await asyncio.gather(*(ledger.reserve("t", wanted, now=NOW) for _ in range(20)))
+
+        assert set(answers) == {Reserved((replace(lacking(charge(5, name="look"), 5), renews_at=None),))}
+        assert await sums(ledger, charge(15)) == [(0, 10)]
+        assert [line.submits for line in await ledger.report(since=TODAY, until=TODAY)] == [1]
+
+    async def test_a_negative_price_is_a_defect(self, ledger: Ledger) -> None:
+        """Nobody earns money by asking."""
+        with pytest.raises(ValueError, match=r"\S"):
+            await ledger.reserve("t", entry(-1, charge()), now=NOW)
+
+        assert await sums(ledger, charge()) == [(0, 0)]
+
+    async def test_large_amounts_stay_exact(self, ledger: Ledger) -> None:
+        """The dearest price there is, in millionths, to the last one."""
+        drawn = charge(10**15)
+        await accepted(ledger, "job", entry(10**15 - 1, drawn))
+        await ledger.settle("job", amount=10**15 - 2, now=NOW)
+
+        assert await ledger.reserve("t", entry(3, drawn), now=NOW) == lacking(drawn, 2)
+        assert await ledger.reserve("t", entry(2, drawn), now=NOW) == Reserved()
+
+    async def test_a_barrier_of_callers(self, ledger: Ledger) -> None:
+        """Two hundred let loose at once on room for 37: exactly 37 get in, twenty times over, to the millionth."""
+        for n in range(20):
+            drawn = charge(37 * 7 + 6, name=f"round{n}")
+            barrier = asyncio.Barrier(200)
+
+            async def ask(name: int, barrier: asyncio.Barrier = barrier, drawn: Charge = drawn) -> object:
+                async with barrier:
+                    return await ledger.reserve(f"{drawn.budget}-{name}", entry(7, drawn, seat(10**6)), now=NOW)
+
+            answers = await asyncio.gather(*map(ask, range(200)))
+
+            assert answers.count(Reserved()) == 37
+            assert answers.count(lacking(drawn, 6)) == 163
+            assert await sums(ledger, drawn) == [(0, 37 * 7)]
+        assert await in_flight(ledger, seat(10**6)) == [20 * 37]
+
+    async def test_callers_who_leave(self, ledger: Ledger) -> None:
+        """Cancelled at any moment, a reservation is made whole or not at all: two budgets and a seat always agree."""
+        chance = random.Random(7)
+        both = charge(10**6), charge(10**6, name="all")
+        tasks = []
+        for n in range(300):
+            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, *both, seat(10**6)), now=NOW)))
+            if chance.random() < 0.6:
+                asyncio.get_running_loop().call_later(chance.random() * 0.002, tasks[-1].cancel)
+            await asyncio.sleep(0)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        kept = answers.count(Reserved())
+        (one, other), seated = await sums(ledger, *both), await in_flight(ledger, seat(10**6))
+
+        assert kept + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
+        assert one == other == (0, seated[0])
+        assert kept <= seated[0] <= 300
+
+
+class EndingSuite:
+    @pytest.mark.parametrize(
+        ("amount", "used", "refunded", "overrun"),
+        [(None, 10, 0, 0), (10, 10, 0, 0), (4, 4, 6, 0), (0, 0, 10, 0), (15, 10, 0, 5), (-3, 0, 10, 0)],
+        ids=["as-reserved", "the-same", "less", "nothing", "more", "negative"],
+    )
+    async def test_settled(self, ledger: Ledger, amount: int | None, used: int, refunded: int, overrun: int) -> None:
+        """At most what was reserved is spent, the rest is free again; more is noted. True the first time only."""
+        await accepted(ledger, "job", entry(10, charge(), charge(name="all"), seat()))
+
+        assert await ledger.settle("job", amount=amount, now=NOW) is True
+        assert await ledger.settle("job", amount=10, now=NOW) is False
+        assert await sums(ledger, charge(), charge(name="all")) == [(used, 0)] * 2
+        assert await in_flight(ledger, seat()) == [0]
+        assert await ledger.report(since=TODAY, until=TODAY) == (
+            DayLine(TODAY, "alice", ENDPOINT, 1, used, 0, refunded, 0, overrun),
+        )
+
+    async def test_an_absurd_amount(self, ledger: Ledger) -> None:
+        """Whatever fal tells, no more than was reserved is spent."""
+        await accepted(ledger, "job", entry(10, charge()))
+
+        assert await ledger.settle("job", amount=10**30, now=NOW) is True
+        assert await sums(ledger, charge()) == [(10, 0)]
+
+    async def test_refunded(self, ledger: Ledger) -> None:
+        """As if it had never been, but for the report. Once."""
+        for name in ("t", "u"):
+            await ledger.reserve(name, entry(10, charge(), seat()), now=NOW)
+        for _ in range(2):
+            await ledger.refund("t", now=NOW)
+
+        assert await sums(ledger, charge()) == [(0, 10)]
+        assert await in_flight(ledger, seat()) == [1]
+        assert await ledger.report(since=TODAY, until=TODAY) == (DayLine(TODAY, "alice", ENDPOINT, 2, 0, 10, 10, 0, 0),)
+
+    async def test_what_has_ended_stays_ended(self, ledger: Ledger) -> None:
+        """No later word on a settled, refunded or unknown job changes anything, in whatever order it comes."""
+        await accepted(ledger, "settled", entry(10, charge()))
+        await ledger.settle("settled", amount=None, now=NOW)
+        await ledger.reserve("refunded", entry(10, charge()), now=NOW)
+        await ledger.refund("refunded", now=NOW)
+        for ticket in ("ticket-of-settled", "refunded", "unknown"):
+            await ledger.accept(ticket, f"late-{ticket}", now=NOW)
+            await ledger.refund(ticket, now=NOW)
+            assert await ledger.settle(f"late-{ticket}", amount=0, now=NOW) is False
+        for job in ("settled", "unknown"):
+            await ledger.release(job, now=NOW)
+            assert await ledger.settle(job, amount=0, now=NOW) is False
+
+        assert await sums(ledger, charge()) == [(10, 0)]
+
+    async def test_accepting_twice(self, ledger: Ledger) -> None:
+        """The amount stays reserved, and the job ends once."""
+        await ledger.reserve("t", entry(10, charge()), now=NOW)
+        for _ in range(2):
+            await ledger.accept("t", "job", now=NOW)
+
+        assert await sums(ledger, charge()) == [(0, 10)]
+        assert [await ledger.settle("job", amount=None, now=NOW) for _ in range(2)] == [True, False]
+        assert await sums(ledger, charge()) == [(10, 0)]
+
+    async def test_settled_by_many_at_once(self, ledger: Ledger) -> None:
+        """Polls, a webhook and a cancel see the same end: one of them settles."""
+        await accepted(ledger, "job", entry(10, charge()))
+        answers = await asyncio.gather(*(ledger.settle("job", amount=n % 11, now=NOW) for n in range(50)))
+        ((used, reserved),) = await sums(ledger, charge())
+        (line,) = await ledger.report(since=TODAY, until=TODAY)
+
+        assert answers.count(True) == 1
+        assert reserved == 0
+        assert (line.used, line.refunded) == (used, 10 - used)
+
+    async def test_a_job_may_take_seats_only(self, ledger: Ledger) -> None:
+        """Without a budget nothing is charged, and the seat goes with the job."""
+        await accepted(ledger, "job", entry(0, seat(1)))
+
+        assert isinstance(await ledger.reserve("t", entry(0, seat(1)), now=NOW), Shortfall)
+        assert await ledger.settle("job", amount=5, now=NOW) is True
+        assert await ledger.reserve("t", entry(0, seat(1)), now=NOW) == Reserved()
+
+
+class SeatSuite:
+    async def test_released(self, ledger: Ledger) -> None:
+        """Seats and nothing else: the amount stays reserved until the job is settled."""
+        await accepted(ledger, "job", entry(10, charge(), seat(1), seat(1, name="ours")))
+        for _ in range(2):
+            await ledger.release("job", now=NOW)
+
+        assert await in_flight(ledger, seat(), seat(name="ours")) == [0, 0]
+        assert await sums(ledger, charge()) == [(0, 10)]
+        assert await ledger.settle("job", amount=None, now=NOW) is True
+
+    async def test_a_lease_is_its_own(self, ledger: Ledger) -> None:
+        """It ends to the second, whatever other jobs of the caller do meanwhile, and says so without a sweep."""
+        await accepted(ledger, "first", entry(1, seat(2, lease=100.0)))
+        await accepted(ledger, "second", entry(1, seat(2, lease=100.0)), now=NOW + 50)
+        await ledger.accept("ticket-of-first", "first", now=NOW + 99)
+
+        assert await in_flight(ledger, seat(), now=NOW + 99.9) == [2]
+        assert await in_flight(ledger, seat(), now=NOW + 100) == [1]
+        assert await ledger.reserve("third", entry(1, seat(2)), now=NOW + 100) == Reserved()
+        assert await in_flight(ledger, seat(), now=NOW + 150) == [1]
+
+    async def test_a_seat_that_ended_does_not_end_the_job(self, ledger: Ledger) -> None:
+        """It may still run, and is settled in the end."""
+        await accepted(ledger, "job", entry(10, charge(), seat(lease=100.0)))
+        await ledger.sweep(now=NOW + 200)
+
+        assert await sums(ledger, charge(), now=NOW + 200) == [(0, 10)]
+        assert await ledger.settle("job", amount=3, now=NOW + 200) is True
+
+
+class SweepSuite:
+    async def test_nobody_told_the_outcome(self, ledger: Ledger) -> None:
+        """Past its time a reservation is spent and reported as unsettled, accepted or not; what came later stays."""
+        await ledger.reserve("unknown", entry(10, charge(), ttl=100.0), now=NOW)
+        await accepted(ledger, "job", entry(20, charge(), ttl=100.0))
+        await ledger.reserve("later", entry(30, charge(), ttl=101.0), now=NOW)
+
+        assert await ledger.sweep(now=NOW + 99.9) == 0
+        assert await ledger.sweep(now=NOW + 100) == 2
+        assert await ledger.sweep(now=NOW + 100) == 0
+        assert await sums(ledger, charge()) == [(30, 30)]
+        assert await ledger.report(since=TODAY, until=TODAY) == (
+            DayLine(TODAY, "alice", ENDPOINT, 3, 30, 30, 0, 30, 0),
+        )
+
+    async def test_a_late_word_changes_nothing(self, ledger: Ledger) -> None:
+        """What was swept is spent, whatever is said about it afterwards."""
+        await accepted(ledger, "job", entry(20, charge(), ttl=100.0))
+        await ledger.sweep(now=NOW + 100)
+        await ledger.refund("ticket-of-job", now=NOW + 101)
+
+        assert await ledger.settle("job", amount=0, now=NOW + 101) is False
+        assert await sums(ledger, charge()) == [(20, 0)]
+
+    async def test_swept_jobs_keep_their_seats(self, ledger: Ledger) -> None:
+        """They may still run: a seat ends with its lease."""
+        await ledger.reserve("t", entry(20, charge(), seat(lease=200.0), ttl=100.0), now=NOW)
+        await ledger.sweep(now=NOW + 150)
+
+        assert await in_flight(ledger, seat(), now=NOW + 199) == [1]
+        assert await in_flight(ledger, seat(), now=NOW + 200) == [0]
+
+    async def test_so_many_at_a_time(self, ledger: Ledger) -> None:
+        """A sweep takes no more than it is told to, and each reservation once, also where several sweep."""
+        for n in range(25):
+            await ledger.reserve(f"t{n}", entry(1, charge(), ttl=100.0), now=NOW)
+
+        assert await ledger.sweep(now=NOW + 100, limit=10) == 10
+        assert await sums(ledger, charge()) == [(10, 15)]
+        assert sum(await asyncio.gather(*(ledger.sweep(now=NOW + 100) for _ in range(4)))) == 15
+        assert await sums(ledger, charge()) == [(25, 0)]
+
+    async def test_an_end_after_the_window(self, ledger: Ledger) -> None:
+        """Long after its bucket is gone a job is settled, and touches no other window."""
+        await accepted(ledger, "job", entry(10, charge(), ttl=30 * DAY))
+        later = NOW + 20 * DAY
+        tomorrow = replace(charge(), current=20261213, counted=(20261213,), renews_at=later + DAY)
+        await ledger.reserve("t", entry(7, tomorrow), now=later)
+        await ledger.sweep(now=later)
+
+        assert await ledger.settle("job", amount=None, now=later) is True
+        assert await sums(ledger, tomorrow, now=later) == [(0, 7)]
+
+
+class WindowSuite:
+    async def test_a_calendar_day(self, ledger: Ledger) -> None:
+        """Full until midnight in its zone, empty after; what was reserved before it is settled on its own day."""
+        budget = Budget("daily", "user", Calendar("day", ZoneInfo("Asia/Tokyo")), 10)
+        midnight = datetime(2026, 11, 24, tzinfo=ZoneInfo("Asia/Tokyo")).timestamp()
+
+        def drawn(now: float) -> Charge:
+            return charges([budget], caller("alice"), ENDPOINT, now)[0]
+
+        await accepted(ledger, "late", entry(10, drawn(midnight - 1)), now=midnight - 1)
+        assert await ledger.reserve("a", entry(1, drawn(midnight - 0.5)), now=midnight - 0.5) == Shortfall(
+            "budget", "daily", 10, 0, midnight
+        )
+        assert await ledger.reserve("b", entry(10, drawn(midnight)), now=midnight) == Reserved()
+        await ledger.settle("late", amount=None, now=midnight + 1)
+        assert await sums(ledger, drawn(midnight - 1), drawn(midnight)) == [(10, 0), (0, 10)]
+
+    async def test_a_rolling_window(self, ledger: Ledger) -> None:
+        """Spending comes back a day after it was done, part by part, and never in between."""
+        budget = Budget("rolling", "user", Rolling(24), 24)
+
+        def drawn(now: float) -> Charge:
+            return charges([budget], caller("alice"), ENDPOINT, now)[0]
+
+        for n in range(24):
+            await accepted(ledger, f"job{n}", entry(1, drawn(NOW + n * HOUR)), now=NOW + n * HOUR)
+            await ledger.settle(f"job{n}", amount=None, now=NOW + n * HOUR)
+        for hours in (23.5, 23.999):
+            assert isinstance(
+                await ledger.reserve("t", entry(1, drawn(NOW + hours * HOUR)), now=NOW + hours * HOUR), Shortfall
+            )
+        assert [await sums(ledger, drawn(NOW + n * HOUR)) for n in (24, 25, 26, 30, 48)] == [
+            [(spent, 0)] for spent in (24, 23, 22, 18, 0)
+        ]
+
+    async def test_only_what_counts_is_counted(self, ledger: Ledger) -> None:
+        """The buckets a charge names, and no others of its account."""
+        for bucket in range(10):
+            await ledger.reserve(f"t{bucket}", entry(2**bucket, replace(charge(10**6), current=bucket)), now=NOW)
+
+        assert await sums(ledger, replace(charge(), counted=(2, 3, 4, 7))) == [(0, 4 + 8 + 16 + 128)]
+
+    async def test_a_plan_that_changes(self, ledger: Ledger) -> None:
+        """An upgrade gives room at once, a downgrade takes it; what was spent stays spent on both."""
+        day = Calendar("day", ZoneInfo("UTC"))
+        budget = Budget("daily", "user", day, None, tiers={"free": 10, "pro": 100}, tier_claim="plan")
+
+        async def ask(ticket: str, amount: int, plan: str) -> object:
+            (drawn,) = charges([budget], caller("alice", plan=plan), ENDPOINT, NOW)
+            return await ledger.reserve(ticket, entry(amount, drawn), now=NOW)
+
+        assert await ask("a", 10, "free") == Reserved()
+        assert isinstance(await ask("b", 1, "free"), Shortfall)
+        assert await ask("c", 50, "pro") == Reserved()
+        assert isinstance(await ask("d", 1, "free"), Shortfall)
+        assert isinstance(await ask("e", 41, "pro"), Shortfall)
+        assert await ask("f", 40, "pro") == Reserved()
+        assert isinstance(await ask("g", 1, "gold"), Shortfall)
+
+    async def test_callers_share_what_is_global(self, ledger: Ledger) -> None:
+        """Each has their own budget and seats, and all draw on the operator's."""
+        day = Calendar("day", ZoneInfo("UTC"))
+        budgets = [Budget("mine", "user", day, 10), Budget("ours", "global", day, 15)]
+        rules = [InFlight("jobs", "user", 2, 600.0), InFlight("all", "global", 3, 600.0)]
+
+        async def ask(ticket: str, who: Caller) -> str:
+            drawn = charges(budgets, who, ENDPOINT, NOW)
+            wanted = Entry(who.key, ENDPOINT, 5, drawn, seats(rules, who, ENDPOINT), DAY)
+            said = await ledger.reserve(ticket, wanted, now=NOW)
+            return said.name if isinstance(said, Shortfall) else "reserved"
+
+        alice, bob = caller("alice"), caller("bob")
+        assert [await ask(f"a{n}", alice) for n in range(3)] == ["reserved", "reserved", "mine"]
+        assert [await ask(f"b{n}", bob) for n in range(2)] == ["reserved", "ours"]
+        await ledger.refund("a0", now=NOW)
+        assert await ask("b", bob) == "reserved"
+        assert [(line.caller, line.submits) for line in await ledger.report(since=TODAY, until=TODAY)] == [
+            (alice.key, 2),
+            (bob.key, 2),
+        ]
+
+
+class ReportSuite:
+    async def test_by_day_caller_and_endpoint(self, ledger: Ledger) -> None:
+        """In order, both ends included, each line booked on the day (UTC) its reservation was made."""
+        midnight = datetime(2026, 11, 24, tzinfo=UTC).timestamp()
+        made = [
+            ("b", "fal-ai/b", midnight - 1),
+            ("a", "fal-ai/b", midnight - 1),
+            ("a", "fal-ai/a", midnight - 1),
+            ("a", "fal-ai/a", midnight),
+            ("a", "fal-ai/a", midnight + DAY),
+        ]
+        for n, (who, endpoint, now) in enumerate(made):
+            await ledger.reserve(f"t{n}", Entry(who, endpoint, n + 1, (charge(),), (), 9 * DAY), now=now)
+            await ledger.accept(f"t{n}", f"job{n}", now=now)
+        await ledger.settle("job2", amount=2, now=midnight + DAY)
+
+        assert await ledger.report(since=TODAY, until=date(2026, 11, 24)) == (
+            DayLine(TODAY, "a", "fal-ai/a", 1, 2, 0, 1, 0, 0),
+            DayLine(TODAY, "a", "fal-ai/b", 1, 0, 2, 0, 0, 0),
+            DayLine(TODAY, "b", "fal-ai/b", 1, 0, 1, 0, 0, 0),
+            DayLine(date(2026, 11, 24), "a", "fal-ai/a", 1, 0, 4, 0, 0, 0),
+        )
+        assert len(await ledger.report(since=date(2026, 11, 25), until=date(2026, 12, 1))) == 1
+
+    async def test_an_empty_ledger(self, ledger: Ledger) -> None:
+        """Nothing spent, nothing held, nothing to report, nothing to sweep, and it answers."""
+        await ledger.ping()
+
+        assert await ledger.standings((), (), now=NOW) == ()
+        assert await ledger.standings((charge(),), (seat(),), now=NOW) == (
+            Standing("daily", 100, 0, 0, charge().renews_at),
+            Standing("jobs", 2, 0, 0, None),
+        )
+        assert await ledger.report(since=TODAY, until=TODAY) == ()
+        assert await ledger.sweep(now=NOW) == 0
+
+
+class ClaimSuite:
+    async def test_the_first_one_works_the_others_wait(self, ledger: Ledger) -> None:
+        """A hundred twins at once: one is first, and all of them get its answer."""
+        answers = await asyncio.gather(*(claimed(ledger, owner=f"o{n}") for n in range(100)))
+        assert (answers.count(Claim.FRESH), answers.count(Claim.BUSY)) == (1, 99)
+
+        await ledger.store("key", b"\x00\xff answer", owner=f"o{answers.index(Claim.FRESH)}", now=NOW, ttl=DAY)
+        assert {await claimed(ledger, owner=f"p{n}") for n in range(3)} == {Stored(b"\x00\xff answer")}
+
+    async def test_another_body(self, ledger: Ledger) -> None:
+        """The key is taken, under way and answered alike."""
+        await claimed(ledger, owner="o")
+        assert await claimed(ledger, body="other", owner="p") is Claim.MISMATCH
+        await ledger.store("key", b"", owner="o", now=NOW, ttl=DAY)
+        assert await claimed(ledger, body="other", owner="p") is Claim.MISMATCH
+        assert await claimed(ledger, key="other", body="other", owner="p") is Claim.FRESH
+
+    async def test_freed(self, ledger: Ledger) -> None:
+        """By its owner, and only while there is no answer: then the next claim is first, with any body."""
+        await claimed(ledger, owner="o")
+        await ledger.free("key", owner="p")
+        assert await claimed(ledger, owner="p") is Claim.BUSY
+        await ledger.free("key", owner="o")
+        assert await claimed(ledger, body="other", owner="p") is Claim.FRESH
+
+    async def test_an_answer_stays(self, ledger: Ledger) -> None:
+        """No second answer, no freeing, and no stranger changes what was told once."""
+        await claimed(ledger, owner="o")
+        await ledger.store("key", b"stranger", owner="p", now=NOW, ttl=DAY)
+        assert await claimed(ledger, owner="q") is Claim.BUSY
+        await ledger.store("key", b"first", owner="o", now=NOW, ttl=DAY)
+        await ledger.store("key", b"second", owner="o", now=NOW, ttl=DAY)
+        await ledger.free("key", owner="o")
+        assert await claimed(ledger, owner="q") == Stored(b"first")
+
+    async def test_an_owner_who_died(self, ledger: Ledger) -> None:
+        """After its hold the outcome is unknown, and stays so; the owner, if late, may still tell."""
+        await claimed(ledger, owner="o")
+        assert await claimed(ledger, owner="p", now=NOW + 59.9) is Claim.BUSY
+        for later in (60.0, DAY - 1):
+            assert await claimed(ledger, owner="p", now=NOW + later) is Claim.UNKNOWN
+        assert await claimed(ledger, body="other", owner="p", now=NOW + 60) is Claim.MISMATCH
+        await ledger.store("key", b"late", owner="o", now=NOW + 61, ttl=DAY)
+        assert await claimed(ledger, owner="p", now=NOW + 62) == Stored(b"late")
+
+    @pytest.mark.parametrize("sweeps", [False, True], ids=["unswept", "swept"])
+    async def test_forgotten(self, ledger: Ledger, sweeps: bool) -> None:
+        """A key counts for its ttl from the claim, or from the answer; then it is as new."""
+        await claimed(ledger, "silent", owner="o")
+        await claimed(ledger, "answered", owner="o")
+        await ledger.store("answered", b"x", owner="o", now=NOW + 1, ttl=DAY)
+        if sweeps:
+            await ledger.sweep(now=NOW + DAY)
+
+        assert await claimed(ledger, "silent", owner="p", now=NOW + DAY) is Claim.FRESH
+        assert await claimed(ledger, "answered", owner="p", now=NOW + DAY) == Stored(b"x")
+        assert await claimed(ledger, "answered", owner="p", now=NOW + DAY + 1) is Claim.FRESH
+
+    async def test_nothing_to_store_or_free(self, ledger: Ledger) -> None:
+        """A key nobody claimed takes no answer."""
+        await ledger.store("key", b"x", owner="o", now=NOW, ttl=DAY)
+        await ledger.free("key", owner="o")
+
+        assert await claimed(ledger, owner="o") is Claim.FRESH
+
+
+class LedgerSuite(ReserveSuite, EndingSuite, SeatSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
+    pass
+
+
+class SharedLedgerSuite:
+    async def test_two_see_one_book(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        """What one reserves the other settles, releases, sweeps, reports and finds claimed."""
+        here, there = ledgers
+        await accepted(here, "job", entry(10, charge(), seat()))
+        await there.release("job", now=NOW)
+        assert await in_flight(here, seat()) == [0]
+        assert await there.settle("job", amount=4, now=NOW) is True
+        assert await here.settle("job", amount=4, now=NOW) is False
+        assert await sums(here, charge()) == await sums(there, charge()) == [(4, 0)]
+
+        await here.reserve("lost", entry(6, charge(), ttl=10.0), now=NOW)
+        assert [await there.sweep(now=NOW + 10), await here.sweep(now=NOW + 10)] == [1, 0]
+        assert await here.report(since=TODAY, until=TODAY) == await there.report(since=TODAY, until=TODAY)
+
+        assert await claimed(here, owner="o") is Claim.FRESH
+        assert await claimed(there, owner="p") is Claim.BUSY
+        await here.store("key", b"x", owner="o", now=NOW, ttl=DAY)
+        assert await claimed(there, owner="p") == Stored(b"x")
+
+    async def test_a_barrier_across_two(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        """A hundred callers of each on room for 37: exactly 37 get in."""
+        for n in range(5):
+            drawn = charge(37, name=f"round{n}")
+            answers = await asyncio.gather(
+                *(ledgers[i % 2].reserve(f"{n}-{i}", entry(1, drawn), now=NOW) for i in range(200))
+            )
+
+            assert answers.count(Reserved()) == 37
+            assert [await sums(ledger, drawn) for ledger in ledgers] == [[(0, 37)]] * 2
+
+    async def test_twins_at_two(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        """One key, claimed at both at once, many times: one owner each."""
+        for n in range(20):
+            answers = await asyncio.gather(*(claimed(ledgers[i % 2], f"k{n}", owner=f"o{i}") for i in range(20)))
+
+            assert answers.count(Claim.FRESH) == 1

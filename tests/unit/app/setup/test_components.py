@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, parts_of
+
+from proxy.app.setup.components import Parts, vet
+from proxy.config.loader import read
+from proxy.errors import ConfigError
+
+HMAC = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
+EDDSA = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "EdDSA", "public_key_file": "key.pem"}
+
+
+def vetted(base: Path, environ: dict[str, str] | None = None, **sections: object) -> Parts:
+    return vet(read(document(**sections), ENVIRON if environ is None else environ, base=base))
+
+
+def problems(base: Path, environ: dict[str, str] | None = None, **sections: object) -> dict[str, str]:
+    with pytest.raises(ConfigError) as refused:
+        vetted(base, environ, **sections)
+    return {problem.key: problem.message for problem in refused.value.problems}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A folder with a public key in it."""
+    public = Ed25519PrivateKey.generate().public_key()
+    (tmp_path / "key.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return tmp_path
+
+
+def test_a_good_configuration_becomes_parts() -> None:
+    """One issuer, one listing, one policy; nothing of the key in a repr."""
+    parts = parts_of()
+
+    assert (len(parts.issuers), len(parts.listings), len(parts.policies)) == (1, 1, 1)
+    assert (parts.store, parts.tls) == (None, None)
+    assert ENVIRON["FAL_KEY"] not in repr(parts)
+
+
+def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """Secrets, keys, schemas, rules and rates are each tried, and each mistake stands at its key."""
+    found = problems(
+        tmp_path,
+        {"FAL_KEY": "short", "SESSION_SECRET": "secret"},
+        sessions=[HMAC, {**EDDSA, "issuer": "other"}],
+        endpoints=[
+            {"id": ENDPOINT, "forbid": ["no_such_field"]},
+            {"id": "fal-ai/unknown/model"},
+            {"id": ENDPOINT, "schema_file": "missing.json"},
+        ],
+        limits=[{"name": "x", "per": "user", "actions": ["submit"], "rate": "1/minute"}] * 2,
+        store={"kind": "redis"},
+        fal={"ca_file": "missing.pem"},
+    )
+
+    assert set(found) == {
+        "FAL_KEY",
+        "handles.secrets_env",
+        "sessions[0].secret_env",
+        "sessions[1].public_key_file",
+        f"endpoints[0]: {ENDPOINT}.forbid.no_such_field",
+        "endpoints[1]",
+        "endpoints[2].id",
+        f"endpoints[2]: {tmp_path / 'missing.json'}",
+        "limits",
+        "store.url_env",
+        "fal.ca_file",
+    }
+    assert "short" not in found["FAL_KEY"]
+
+
+@pytest.mark.parametrize(
+    ("session", "words"),
+    [
+        ({**HMAC, "public_key_file": "key.pem"}, "no public_key_file"),
+        ({**EDDSA, "secret_env": "SESSION_SECRET"}, "no secret_env"),
+        ({**EDDSA, "public_key_file": None}, "takes public_key_file"),
+        ({**EDDSA, "algorithm": "RS256"}, ""),
+    ],
+)
+def test_a_key_of_the_wrong_kind_is_refused(base: Path, session: dict[str, object], words: str) -> None:
+    """A shared secret and a public key are not to be confused."""
+    assert any(words in message for message in problems(base, sessions=[session]).values())
+
+
+def test_the_session_secret_must_not_be_the_fal_key(tmp_path: Path) -> None:
+    """Whoever can verify sessions must not thereby hold the key."""
+    key = "id:" + "0a1b2c3d4e5f" * 4
+    environ = {**ENVIRON, "FAL_KEY": key, "SESSION_SECRET": key}
+
+    assert "sessions[0].secret_env" in problems(tmp_path, environ)
+
+
+def test_one_issuer_may_have_several_keys(base: Path) -> None:
+    """Keys of one issuer are told apart by kid, which is how they rotate."""
+    parts = vetted(base, sessions=[{**EDDSA, "kid": "new"}, {**EDDSA, "kid": "old"}])
+
+    assert [key.kid for key in parts.issuers[0].keys] == ["new", "old"]
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (HMAC, "mix"),
+        (EDDSA, "kid"),
+        ({**EDDSA, "kid": "old", "audience": "other"}, "share"),
+    ],
+    ids=["mixed", "no-kid", "other-audience"],
+)
+def test_keys_of_one_issuer_must_agree(base: Path, second: dict[str, object], words: str) -> None:
+    """Mixed algorithms, missing kids and differing audiences are refused at start."""
+    first = {**EDDSA, "kid": "new"}
+
+    assert any(words in message for message in problems(base, sessions=[first, second]).values())
+
+
+def test_nobody_could_call_without_an_issuer(tmp_path: Path) -> None:
+    """A gateway without sessions is a mistake, not a way to switch them off."""
+    assert "sessions" in problems(tmp_path, sessions=[])
+
+
+def test_https_upstreams_are_verified(tmp_path: Path) -> None:
+    """The default origin gets a TLS context that checks names and chains."""
+    parts = vetted(tmp_path, fal={})
+
+    assert parts.tls is not None
+    assert (parts.tls.check_hostname, parts.tls.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+
+def test_a_redis_store_is_made_from_its_url(tmp_path: Path) -> None:
+    """The URL is a secret and comes from the environment; a bad one is named without being shown."""
+    environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": "redis://127.0.0.1:6379/0"}
+    bad = {**ENVIRON, "FAL_PROXY_REDIS_URL": "ftp://user:password@x"}
+
+    assert vetted(tmp_path, environ, store={"kind": "redis"}).store is not None
+    assert "password" not in problems(tmp_path, bad, store={"kind": "redis"})["store.url_env"]
+
+
+@pytest.mark.parametrize(
+    ("submit_seconds", "wrong"),
+    [
+        (59.0, set()),
+        (60.0, {"ledger.reservation_seconds"}),
+        (90.0, {"ledger.reservation_seconds", "in_flight[1].lease_seconds"}),
+    ],
+)
+def test_what_is_held_for_a_submit_outlasts_it(tmp_path: Path, submit_seconds: float, wrong: set[str]) -> None:
+    """A reservation or a seat that is let go while its submit is under way would be there for a second one."""
+    rule = {"per": "user", "limit": 1}
+    sections: dict[str, Any] = {
+        "fal": {"submit_seconds": submit_seconds},
+        "ledger": {"reservation_seconds": 60},
+        "in_flight": [{"name": "long", **rule}, {"name": "short", "lease_seconds": 90, **rule}],
+    }
+    if wrong:
+        assert set(problems(tmp_path, **sections)) == wrong
+    else:
+        assert len(vetted(tmp_path, **sections).in_flight) == 2
+
+
+def test_a_shared_ledger_needs_a_shared_store(tmp_path: Path) -> None:
+    """Without one each replica would count alone, and nobody would notice."""
+    assert "store.kind must be redis" in problems(tmp_path, ENVIRON, ledger={"kind": "redis"})["ledger.kind"]
+
+
+def test_what_is_held_outlasts_a_run(tmp_path: Path) -> None:
+    """Where runs are listed their deadline is the longest; where they are not it does not matter."""
+    seats = [{"name": "jobs", "per": "user", "limit": 1, "lease_seconds": 60}]
+    runs = [{"id": ENDPOINT, "actions": ["submit", "run"]}]
+
+    assert (
+        "fal.run_seconds" in problems(tmp_path, ENVIRON, endpoints=runs, in_flight=seats)["in_flight[0].lease_seconds"]
+    )
+    assert vetted(tmp_path, ENVIRON, in_flight=seats).in_flight

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from support.gateway_process import program
+from support.in_process_gateway import gate, token
+
+from proxy.app.playground import FILES, PAGES, policy_of
+from proxy.config.document import FAL_MEDIA, Playground
+
+ROOT = Path(__file__).parents[3]
+ON = {"enabled": True}
+
+
+def named() -> set[str]:
+    return {name for name, _, _ in FILES.values()}
+
+
+def test_the_table_is_the_folder() -> None:
+    """Every file of the playground is in the table, and nothing else is."""
+    assert named() == {str(path.relative_to(PAGES)) for path in PAGES.rglob("*") if path.is_file()}
+
+
+def test_what_the_files_name_is_served() -> None:
+    """Each address in the page, the style and the modules is one of the table's."""
+    mentioned = set()
+    for name in sorted(named()):
+        if not name.startswith("vendor/") and name.endswith((".html", ".css", ".js")):
+            text = (PAGES / name).read_text(encoding="utf-8")
+            mentioned |= set(re.findall(r'"(/playground/[\w./-]+\.\w+)"', text))
+            mentioned |= {f"/playground/{found}" for found in re.findall(r'from "\./([\w./-]+)"', text)}
+
+    assert len(mentioned) > 15
+    assert mentioned - {"/playground/config.json"} <= set(FILES)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in named() if name.endswith((".html", ".js", ".css"))))
+def test_nothing_comes_from_elsewhere(name: str) -> None:
+    """No third-party origin, and no script or style within the page, which its policy would not run."""
+    text = (PAGES / name).read_text(encoding="utf-8")
+
+    if not name.startswith("vendor/"):
+        assert set(re.findall(r"https?://[\w.-]+", text)) <= {"http://www.w3.org"}
+    if name.endswith(".html"):
+        assert not re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son\w+=", text)
+    assert not re.findall(r"\binnerHTML\b|\beval\(|new Function\b|document\.write", text)
+
+
+async def test_off_by_default(tmp_path: Path) -> None:
+    """Where nobody asked for it there is no page, no file, no configuration."""
+    with gate(tmp_path) as g:
+        async with g.client() as alice:
+            statuses = {path: (await alice.get(path)).status_code for path in (*FILES, "/playground/config.json")}
+
+    assert set(statuses.values()) == {404}
+
+
+async def test_every_file(tmp_path: Path) -> None:
+    """Its bytes, its type, the page's policy, a 304 where nothing changed; HEAD says the same without the body."""
+    with gate(tmp_path, playground=ON) as g:
+        async with g.client(None) as nobody:
+            for path, (name, media_type, kept) in FILES.items():
+                whole, head = await nobody.get(path), await nobody.head(path)
+                again = await nobody.get(path, headers={"if-none-match": whole.headers["etag"]})
+
+                assert (whole.status_code, head.status_code, again.status_code) == (200, 200, 304), path
+                assert whole.content == (PAGES / name).read_bytes()
+                assert (whole.headers["content-type"], whole.headers["cache-control"]) == (media_type, kept)
+                assert whole.headers["content-security-policy"] == policy_of(Playground())
+                assert whole.headers["x-content-type-options"] == "nosniff"
+                assert again.content == b""
+                assert head.headers["content-length"] == str(len(whole.content))
+                assert len(whole.headers.get_list("content-security-policy")) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/playground", 404),
+        ("GET", "/playground/", 404),
+        ("GET", "/playground/../config.py", 404),
+        ("GET", "/playground/%2e%2e/config.py", 404),
+        ("GET", "/playground/..%2fconfig.py", 404),
+        ("GET", "/playground/vendor/..%5c..%5cconfig.py", 404),
+        ("GET", "/playground/vendor", 404),
+        ("GET", "/playground//main.js", 404),
+        ("GET", "/playground/main.js/", 404),
+        ("GET", "/playground/MAIN.JS", 404),
+        ("GET", "/index.html", 404),
+        ("POST", "/", 405),
+        ("PUT", "/playground/main.js", 405),
+    ],
+)
+async def test_only_the_table(tmp_path: Path, method: str, path: str, status: int) -> None:
+    """No other path, spelling or method gets anything."""
+    with gate(tmp_path, playground=ON) as g:
+        async with g.client(None) as nobody:
+            answer = await nobody.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+async def test_the_api_keeps_its_own_policy(tmp_path: Path) -> None:
+    """The page's policy is the page's alone."""
+    with gate(tmp_path, playground=ON) as g:
+        async with g.client() as alice:
+            answers = [await alice.get(path) for path in ("/healthz", "/api/fal/usage", "/playground/config.json")]
+
+    assert {a.headers["content-security-policy"] for a in answers} == {"default-src 'none'; frame-ancestors 'none'"}
+    assert {a.headers["cache-control"] for a in answers} == {"no-store, private"}
+
+
+async def test_what_the_page_is_told(tmp_path: Path) -> None:
+    """Where things are, and whose session came with the request; a bad session is nobody's, and no error."""
+    playground = {"enabled": True, "picture_hosts": ["https://a.example"], "upload_hosts": ["https://b.example"]}
+    with gate(tmp_path, playground=playground) as g:
+        async with g.client() as alice, g.client(None) as nobody:
+            hers = (await alice.get("/playground/config.json")).json()
+            anybody = (await nobody.get("/playground/config.json")).json()
+            forged = {"authorization": f"Bearer {token()[:-4]}AAAA"}
+            bad = await nobody.get("/playground/config.json", headers=forged)
+
+    assert hers == {
+        "version": hers["version"],
+        "origin": "https://gate.example.com",
+        "prefix": "/api/fal",
+        "max_body_bytes": 10 * 1024 * 1024,
+        "picture_hosts": ["https://a.example"],
+        "upload_hosts": ["https://b.example"],
+        "sandbox": False,
+        "user": "alice",
+    }
+    assert anybody == {**hers, "user": None}
+    assert (bad.status_code, bad.json()) == (200, anybody)
+
+
+def test_the_policy_names_configured_hosts_only() -> None:
+    """Closed, but for our own files and the hosts of the configuration; fal's media hosts by default."""
+    policy = policy_of(Playground(picture_hosts=("https://p.example",), upload_hosts=("https://u.example:8443",)))
+    directives = dict(part.split(" ", 1) for part in policy.split("; "))
+
+    assert directives == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "font-src": "'self'",
+        "img-src": "'self' data: blob: https://p.example",
+        "connect-src": "'self' https://u.example:8443",
+        "form-action": "'none'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    assert " ".join(FAL_MEDIA) in policy_of(Playground())
+
+
+def test_the_bundled_client_is_what_the_lock_file_says(tmp_path: Path) -> None:
+    """Made anew from the locked packages, every file is the same byte for byte."""
+    vendor = ROOT / "vendor"
+    assert (vendor / "node_modules/esbuild").exists(), "run `make test`, which installs the npm packages"
+    subprocess.run([program("node"), "build.mjs", str(tmp_path)], cwd=vendor, check=True, timeout=60)
+
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_bytes() for path in (PAGES / "vendor").iterdir()}
+    assert {"fal-client-1.10.1.js", "LICENSES.txt"} < set(made)
+
+
+@pytest.mark.parametrize("folder", ["vendor", "tests/browser", "tests/clients"])
+def test_lock_files_have_no_addresses(folder: str) -> None:
+    """They pin by version and hash; where to get it from is the machine's business."""
+    text = (ROOT / folder / "package-lock.json").read_text(encoding="utf-8")
+
+    assert '"integrity"' in text
+    assert '"resolved"' not in text
+    assert "://" not in re.sub(r'"url": "[^"]*"', "", text)
+
+
+def test_the_wheel_has_every_file(tmp_path: Path) -> None:
+    """What is installed can serve the page."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "proxy", source / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, timeout=60, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+
+    assert {f"proxy/playground/{name}" for name in named()} <= held

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.auth.authenticator import Caller
+from proxy.auth.authorization import Grant, Listing, Ownership
+from proxy.auth.job_handles import Handles
+from proxy.errors import Forbidden, JobNotFound
+from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Surface, Target
+
+SDXL, APP = "fal-ai/hyper-sdxl/image-to-image", "fal-ai/hyper-sdxl"
+READS = frozenset({Action.SUBMIT, Action.STATUS, Action.RESULT, Action.CANCEL})
+HANDLES = Handles([b"handle-secret-of-the-tests-000001"])
+
+
+def caller(name: str = "alice", *scopes: str) -> Caller:
+    return Caller("https://app.test", name, name.encode().hex(), frozenset(scopes), 0.0, {})
+
+
+def ownership(*listings: Listing) -> Ownership:
+    return Ownership(listings or [Listing(SDXL, READS)], HANDLES)
+
+
+def handle_of(name: str = "alice") -> str:
+    return HANDLES.seal("job-1", owner=caller(name).key, app=APP)
+
+
+def test_a_listed_submit_is_granted() -> None:
+    """The grant carries who and what, and no job yet."""
+    target = Target(Action.SUBMIT, SDXL, APP)
+
+    assert Grant(caller(), target, None) == ownership().authorize(caller(), target)
+
+
+@pytest.mark.parametrize("endpoint", [APP, SDXL])
+def test_a_job_is_granted_to_its_owner(endpoint: str) -> None:
+    """Follow-ups may be addressed by the app or by the full id; the grant holds fal's own id."""
+    target = Target(Action.STATUS, endpoint, APP, handle_of())
+
+    assert ownership().authorize(caller(), target).upstream_id == "job-1"
+
+
+@pytest.mark.parametrize("action", [Action.STATUS, Action.RESULT, Action.CANCEL])
+def test_a_foreign_job_is_not_found(action: Action) -> None:
+    """Whoever did not start a job cannot see that it exists."""
+    with pytest.raises(JobNotFound):
+        ownership().authorize(caller("bob"), Target(action, APP, APP, handle_of("alice")))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        Target(Action.SUBMIT, "fal-ai/hyper-sdxl", APP),
+        Target(Action.SUBMIT, "fal-ai/hyper-sdxl/image-to-image-pro", APP),
+        Target(Action.SUBMIT, "Fal-AI/hyper-sdxl/image-to-image", "Fal-AI/hyper-sdxl"),
+        Target(Action.STATUS, "fal-ai/flux", "fal-ai/flux", "x"),
+        Target(Action.STATUS, "fal-ai/hyper-sdxl/other", APP, "x"),
+        Target(Action.STATUS_STREAM, APP, APP, "x"),
+        Target(Action.RUN, SDXL, APP),
+    ],
+    ids=["app-is-not-endpoint", "longer", "case", "other-app", "sibling-full-id", "action", "run"],
+)
+def test_whatever_is_not_listed_is_forbidden(target: Target) -> None:
+    """Endpoints are compared whole, and each with its own actions."""
+    with pytest.raises(Forbidden):
+        ownership().authorize(caller(), target)
+
+
+def test_an_empty_list_allows_nothing() -> None:
+    """Deny by default."""
+    with pytest.raises(Forbidden):
+        Ownership([], HANDLES).authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
+
+
+def test_a_scope_is_needed_where_one_is_set() -> None:
+    """A session without the endpoint's scope is refused, one with it is not."""
+    scoped = ownership(Listing(SDXL, READS, scope="images"))
+    target = Target(Action.SUBMIT, SDXL, APP)
+
+    assert scoped.authorize(caller("alice", "images"), target).caller.subject == "alice"
+    with pytest.raises(Forbidden) as refused:
+        scoped.authorize(caller("alice", "image"), target)
+    assert refused.value.error_type == "insufficient_scope"
+
+
+def test_an_app_follows_any_of_its_endpoints() -> None:
+    """Where two endpoints share an app, a follow-up is open if one of them opens it to this caller."""
+    both = ownership(
+        Listing(SDXL, READS, scope="images"), Listing(f"{APP}/text-to-image", frozenset({Action.SUBMIT, Action.STATUS}))
+    )
+
+    assert both.authorize(caller(), Target(Action.STATUS, APP, APP, handle_of())).upstream_id == "job-1"
+    with pytest.raises(Forbidden):
+        both.authorize(caller(), Target(Action.CANCEL, APP, APP, handle_of()))
+
+
+def test_a_submitted_job_is_sealed_to_its_caller() -> None:
+    """The handle made under a grant opens for that caller alone."""
+    gate = ownership()
+    grant = gate.authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
+
+    assert handle_of() == gate.seal(grant, "job-1")
+
+
+@pytest.mark.parametrize("action", [Action.UPLOAD, Action.TOKEN])
+def test_what_has_no_endpoint_is_opened_by_its_name(action: Action) -> None:
+    """Uploads and tokens are listed like endpoints, with a scope of their own; a model's listing opens neither."""
+    name = WITHOUT_ENDPOINT[action]
+    target = Target(action, name, name, surface=Surface.STORAGE, path="/x")
+    opened = ownership(Listing(SDXL, READS), Listing(name, frozenset({action}), scope="more"))
+
+    assert opened.authorize(caller("alice", "more"), target).upstream_id is None
+    for gate, who in ((opened, caller()), (ownership(), caller("alice", "more"))):
+        with pytest.raises(Forbidden):
+            gate.authorize(who, target)

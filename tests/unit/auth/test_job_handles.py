@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.auth.job_handles import Handles, upstream_id_of
+from proxy.errors import JobNotFound
+
+OLD, NEW = b"o" * 16 + b"1" * 16, b"n" * 16 + b"2" * 16
+ALICE, BOB = "a" * 64, "b" * 64
+APP = "fal-ai/hyper-sdxl"
+JOB = "764cabcf-b745-4b3e-ae38-1200304cf45b"
+
+
+def test_a_handle_opens_for_its_owner_and_app() -> None:
+    """What was sealed opens to fal's id, under the same owner and app."""
+    handles = Handles([NEW])
+
+    assert handles.open(handles.seal(JOB, owner=ALICE, app=APP), owner=ALICE, app=APP) == JOB
+
+
+def test_a_handle_survives_a_restart() -> None:
+    """The MAC is the whole proof: another instance with the same secret opens it."""
+    sealed = Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+
+    assert Handles([NEW]).open(sealed, owner=ALICE, app=APP) == JOB
+
+
+@pytest.mark.parametrize(
+    ("owner", "app", "secrets"),
+    [(BOB, APP, [NEW]), (ALICE, "fal-ai/other", [NEW]), (ALICE, APP, [OLD])],
+    ids=["other-owner", "other-app", "other-secret"],
+)
+def test_a_handle_opens_for_nobody_else(owner: str, app: str, secrets: list[bytes]) -> None:
+    """Another owner, app or secret finds no job."""
+    sealed = Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+
+    with pytest.raises(JobNotFound):
+        Handles(secrets).open(sealed, owner=owner, app=app)
+
+
+def test_secrets_rotate_without_losing_a_job() -> None:
+    """A handle of the old secret opens while the old secret stands second, and new ones are sealed by the first."""
+    old_handle = Handles([OLD]).seal(JOB, owner=ALICE, app=APP)
+    rotated = Handles([NEW, OLD])
+
+    assert rotated.open(old_handle, owner=ALICE, app=APP) == JOB
+    assert rotated.seal(JOB, owner=ALICE, app=APP) == Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+
+
+SEALED = Handles([NEW]).seal(JOB, owner=ALICE, app=APP)
+_MAC = SEALED.rpartition(".")[2]
+
+MALFORMED = {
+    "empty": "",
+    "raw-id": JOB,
+    "dot-only": ".",
+    "no-mac": f"{JOB}.",
+    "no-id": f".{_MAC}",
+    "short-mac": SEALED[:-1],
+    "long-mac": SEALED + "A",
+    "padded": SEALED + "=",
+    "upper-id": f"{JOB.upper()}.{_MAC}",
+    "swapped-case-mac": f"{JOB}.{_MAC.swapcase()}",
+    "flipped-first": f"{JOB}.{'A' if _MAC[0] != 'A' else 'B'}{_MAC[1:]}",
+    "flipped-last": f"{JOB}.{_MAC[:-1]}{'A' if _MAC[-1] != 'A' else 'B'}",
+    "newline": SEALED + "\n",
+    "leading-space": " " + SEALED,
+    "encoded": SEALED.replace("-", "%2d"),
+    "dots": "..",
+    "traversal": "%2e%2e%2f" + SEALED,
+    "nul": f"{JOB}\x00.{_MAC}",
+    "latin-1": f"\xe9{SEALED}",
+    "std-alphabet": f"{JOB}.{'+' * 24}",
+    "two-macs": f"{SEALED}.{_MAC}",
+    "made-up": f"00000000-0000-4000-8000-000000000000.{'A' * 24}",
+    "long": "a" * 5000,
+    "other-id": f"{'0' * 36}.{_MAC}",
+}
+
+
+@pytest.mark.parametrize("handle", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_and_forged_handles_are_the_same_refusal(handle: str) -> None:
+    """Every spelling but the sealed one ends as the refusal a foreign handle gets."""
+    with pytest.raises(JobNotFound) as refused:
+        Handles([NEW, OLD]).open(handle, owner=ALICE, app=APP)
+
+    assert refused.value.detail == JobNotFound().detail
+    assert refused.value.reason == "the handle is not this caller's"
+
+
+@pytest.mark.parametrize("upstream_id", ["", "a/b", "a.b", "a b", "../x", "é", "a" * 129, "-a"])
+def test_an_upstream_id_of_another_form_is_not_sealed(upstream_id: str) -> None:
+    """An id that could not be addressed again, or would change a path, gets no handle."""
+    with pytest.raises(ValueError, match="malformed"):
+        Handles([NEW]).seal(upstream_id, owner=ALICE, app=APP)
+
+
+@pytest.mark.parametrize("secrets", [[], [b"short"], [NEW, b"x" * 31]])
+def test_weak_secrets_are_refused(secrets: list[bytes]) -> None:
+    """Each secret needs 32 bytes, and there must be one."""
+    with pytest.raises(ValueError, match="32 bytes"):
+        Handles(secrets)
+
+
+def test_the_operator_can_read_the_upstream_id() -> None:
+    """The id inside is readable without any secret, and only out of something shaped as a handle."""
+    assert upstream_id_of(SEALED) == JOB
+    with pytest.raises(ValueError, match="not a job handle"):
+        upstream_id_of(JOB)

@@ -1,0 +1,237 @@
+"""Any interleaving of what happens to money, against a model a page long. `machine_of` takes any ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+
+from proxy.auth.authenticator import Caller
+from proxy.billing.budgets import Budget, Calendar, InFlight, Rolling, charges, seats
+from proxy.billing.ledger.interface import Charge, DayLine, Entry, Ledger, Reserved, Seat, Shortfall, Standing
+from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+
+START = datetime(2026, 10, 24, 20, tzinfo=UTC).timestamp()  # Berlin's longest day of the year is about to begin
+ALICE = Caller("issuer", "alice", "key-of-alice", frozenset(), 0.0, {})
+ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
+BUDGETS = [
+    Budget("daily", "user", Calendar("day", ZoneInfo("Europe/Berlin")), 40),
+    Budget("rolling", "user", Rolling(24), 30),
+    Budget("monthly", "global", Calendar("month", ZoneInfo("UTC")), 90),
+    Budget("looked-at", "user", Rolling(1), 5, mode="observe"),
+]
+SEATS = [InFlight("jobs", "user", 3, 600.0), InFlight("few", "global", 2, 60.0, mode="observe")]
+TTL = 900.0
+
+Open = Callable[[], AbstractAsyncContextManager[Ledger]]
+
+
+def allowances(charges: tuple[Charge, ...], seats: tuple[Seat, ...]) -> tuple[Charge | Seat, ...]:
+    return (*charges, *seats)
+
+
+@dataclass
+class Ticket:
+    entry: Entry
+    line: date
+    until: float
+    job: str | None = None
+
+
+@dataclass
+class Model:
+    """What a ledger is, without haste and without neighbours."""
+
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    used: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    reserved: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    leases: dict[tuple[str, str], float] = field(default_factory=dict)
+    lines: dict[date, DayLine] = field(default_factory=dict)
+
+    def taken(self, charge: Charge) -> tuple[int, int]:
+        counted = [(charge.account, bucket) for bucket in charge.counted]
+        return sum(self.used[one] for one in counted), sum(self.reserved[one] for one in counted)
+
+    def live(self, seat: Seat, now: float) -> int:
+        return sum(until > now for (account, _), until in self.leases.items() if account == seat.account)
+
+    def reserve(self, ticket: str, entry: Entry, now: float) -> Reserved | Shortfall:
+        observed = []
+        for allowance in allowances(entry.charges, entry.seats):
+            short = self._short(allowance, entry, now)
+            if short is not None and allowance.enforce:
+                return short
+            observed += [] if short is None else [short]
+        day = datetime.fromtimestamp(now, UTC).date()
+        self.tickets[ticket] = Ticket(entry, day, now + entry.ttl)
+        for charge in entry.charges:
+            self.reserved[charge.account, charge.current] += entry.amount
+        for seat in entry.seats:
+            self.leases[seat.account, ticket] = now + seat.lease
+        self._book(day, submits=1, reserved=entry.amount)
+        return Reserved(tuple(observed))
+
+    def _short(self, allowance: Charge | Seat, entry: Entry, now: float) -> Shortfall | None:
+        if isinstance(allowance, Seat):
+            full = self.live(allowance, now) >= allowance.limit
+            return Shortfall("in-flight", allowance.name, allowance.limit, 0, None) if full else None
+        left = allowance.limit - sum(self.taken(allowance))
+        if entry.amount <= left:
+            return None
+        renews_at = allowance.renews_at if entry.amount <= allowance.limit else None
+        return Shortfall("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
+
+    def end(self, ticket: str, told: int, *, unsettled: bool = False) -> None:
+        gone = self.tickets.pop(ticket)
+        amount, spent = gone.entry.amount, min(told, gone.entry.amount)
+        for charge in gone.entry.charges:
+            self.reserved[charge.account, charge.current] -= amount
+            self.used[charge.account, charge.current] += spent
+        self._book(
+            gone.line,
+            reserved=-amount,
+            used=spent,
+            refunded=amount - spent,
+            unsettled=spent if unsettled else 0,
+            overrun=told - spent,
+        )
+
+    def stand_up(self, ticket: str) -> None:
+        self.leases = {(account, of): until for (account, of), until in self.leases.items() if of != ticket}
+
+    def of_job(self, job: str) -> str | None:
+        return next((name for name, ticket in self.tickets.items() if ticket.job == job), None)
+
+    def _book(self, day: date, **sums: int) -> None:
+        line = self.lines.get(day, DayLine(day, ALICE.key, ENDPOINT, 0, 0, 0, 0, 0, 0))
+        self.lines[day] = replace(line, **{name: getattr(line, name) + more for name, more in sums.items()})
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    open: Open
+    tickets: Bundle[str] = Bundle("tickets")
+    jobs: Bundle[str] = Bundle("jobs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = START
+        self.names = 0
+        self.model = Model()
+        self.runner = asyncio.Runner()
+        self.opened = type(self).open()
+        self.ledger = self.runner.run(self.opened.__aenter__())
+
+    def teardown(self) -> None:
+        self.runner.run(self.opened.__aexit__(None, None, None))
+        self.runner.close()
+
+    def name(self, kind: str) -> str:
+        self.names += 1
+        return f"{kind}{self.names}"
+
+    @rule(seconds=st.one_of(st.floats(0, 100), st.floats(0, 100_000), st.sampled_from([60.0, 600.0, 900.0, 3600.0])))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        target=tickets,
+        amount=st.integers(0, 45),
+        budgets=st.lists(st.sampled_from(BUDGETS), unique_by=lambda budget: budget.name),
+        rules=st.lists(st.sampled_from(SEATS), unique_by=lambda rule: rule.name),
+    )
+    def reserve(self, amount: int, budgets: list[Budget], rules: list[InFlight]) -> str | MultipleResults[str]:
+        ticket = self.name("ticket")
+        drawn, taken = charges(budgets, ALICE, ENDPOINT, self.now), seats(rules, ALICE, ENDPOINT)
+        entry = Entry(ALICE.key, ENDPOINT, amount, drawn, taken, TTL)
+        said = self.runner.run(self.ledger.reserve(ticket, entry, now=self.now))
+
+        assert said == self.model.reserve(ticket, entry, self.now)
+        return ticket if isinstance(said, Reserved) else multiple()
+
+    @rule(target=jobs, ticket=tickets)
+    def accept(self, ticket: str) -> str:
+        job = self.name("job")
+        self.runner.run(self.ledger.accept(ticket, job, now=self.now))
+        if ticket in self.model.tickets and self.model.tickets[ticket].job is None:
+            self.model.tickets[ticket].job = job
+        return job
+
+    @rule(ticket=tickets)
+    def refund(self, ticket: str) -> None:
+        self.runner.run(self.ledger.refund(ticket, now=self.now))
+        if ticket in self.model.tickets:
+            self.model.stand_up(ticket)
+            self.model.end(ticket, 0)
+
+    @rule(job=jobs, amount=st.one_of(st.none(), st.integers(0, 60)))
+    def settle(self, job: str, amount: int | None) -> None:
+        settled = self.runner.run(self.ledger.settle(job, amount=amount, now=self.now))
+        ticket = self.model.of_job(job)
+        assert settled == (ticket is not None)
+        if ticket is not None:
+            self.model.stand_up(ticket)
+            self.model.end(ticket, self.model.tickets[ticket].entry.amount if amount is None else amount)
+
+    @rule(job=jobs)
+    def release(self, job: str) -> None:
+        self.runner.run(self.ledger.release(job, now=self.now))
+        ticket = self.model.of_job(job)
+        if ticket is not None:
+            self.model.stand_up(ticket)
+
+    @rule()
+    def sweep(self) -> None:
+        due = [name for name, ticket in self.model.tickets.items() if ticket.until <= self.now]
+        assert self.runner.run(self.ledger.sweep(now=self.now)) == len(due)
+        for ticket in due:
+            self.model.end(ticket, self.model.tickets[ticket].entry.amount, unsettled=True)
+
+    @invariant()
+    def agrees_and_keeps_to_its_limits(self) -> None:
+        drawn, taken = charges(BUDGETS, ALICE, ENDPOINT, self.now), seats(SEATS, ALICE, ENDPOINT)
+        standings = self.runner.run(self.ledger.standings(drawn, taken, now=self.now))
+
+        assert standings == (
+            *(Standing(c.budget, c.limit, *self.model.taken(c), c.renews_at) for c in drawn),
+            *(Standing(s.name, s.limit, self.model.live(s, self.now), 0, None) for s in taken),
+        )
+        for standing, allowance in zip(standings, allowances(drawn, taken), strict=True):
+            assert standing.used >= 0
+            assert standing.reserved >= 0
+            assert not allowance.enforce or standing.used + standing.reserved <= standing.limit
+
+    @invariant()
+    def reports_what_happened(self) -> None:
+        lines = self.runner.run(self.ledger.report(since=date(2026, 10, 1), until=date(2027, 10, 1)))
+
+        assert lines == tuple(sorted(self.model.lines.values(), key=lambda line: line.day))
+
+
+def machine_of(body: Open) -> type[LedgerMachine]:
+    """*body* opens an empty ledger for each example."""
+
+    class Machine(LedgerMachine):
+        open = staticmethod(body)
+
+    return Machine
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[Ledger]:
+    ledger = SqliteLedger(":memory:", timeout=5.0)
+    yield ledger
+    await ledger.aclose()
+
+
+TestSqliteLedger = machine_of(memory).TestCase
+TestSqliteLedger.settings = settings(
+    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

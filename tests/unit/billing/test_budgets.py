@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.auth.authenticator import Caller
+from proxy.billing.budgets import SLICES, Budget, Calendar, InFlight, Rolling, charges, seats
+
+ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
+DAY = Calendar("day", ZoneInfo("UTC"))
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def caller(subject: str = "alice", claims: dict[str, object] | None = None, *, issuer: str = "i") -> Caller:
+    return Caller(issuer, subject, f"{issuer}-{subject}", frozenset(), 0.0, claims or {})
+
+
+def at(*parts: int, zone: ZoneInfo | None = None) -> float:
+    return datetime(*parts, tzinfo=zone or UTC).timestamp()  # type: ignore[arg-type, misc]
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "bucket", "renews_at"),
+    [
+        (DAY, at(2026, 11, 23, 23, 59, 59), 20261123, at(2026, 11, 24)),
+        (DAY, at(2026, 11, 24), 20261124, at(2026, 11, 25)),
+        (Calendar("month", ZoneInfo("UTC")), at(2026, 12, 31, 12), 20261201, at(2027, 1, 1)),
+        (Calendar("month", ZoneInfo("UTC")), at(2028, 2, 29), 20280201, at(2028, 3, 1)),
+        (Calendar("day", BERLIN), at(2026, 11, 23, 23, 30), 20261124, at(2026, 11, 25, zone=BERLIN)),
+        # The clocks go back on 25 October and forward on 29 March: days of 25 and 23 hours.
+        (Calendar("day", BERLIN), at(2026, 10, 25, 1), 20261025, at(2026, 10, 25) + 23 * 3600),
+        (Calendar("day", BERLIN), at(2026, 3, 29, 10), 20260329, at(2026, 3, 29, 22)),
+    ],
+    ids=["last-second", "midnight", "december", "leap", "zone", "long-day", "short-day"],
+)
+def test_a_calendar_window_follows_its_zone(window: Calendar, now: float, bucket: int, renews_at: float) -> None:
+    """The bucket is the local date it began on, and it renews at the next local midnight."""
+    span = window.span(now)
+
+    assert (span.current, span.counted, span.renews_at) == (bucket, (bucket,), renews_at)
+    assert span.ttl == renews_at - now
+
+
+@given(st.floats(min_value=1e9, max_value=2e9), st.integers(min_value=1, max_value=720), st.floats(0, 1))
+def test_a_rolling_window_never_forgets_early(now: float, hours: int, part: float) -> None:
+    """Whatever was charged within the last *hours* is still counted, and its bucket is still kept."""
+    window = Rolling(hours)
+    earlier = now - part * hours * 3600 * 0.999999
+    charged = window.span(earlier)
+
+    assert charged.current in window.span(now).counted
+    assert earlier + charged.ttl >= now
+
+
+def test_a_rolling_window_forgets_in_the_end() -> None:
+    """One part after its time a charge no longer counts, and the window renews part by part."""
+    window, now = Rolling(24), at(2026, 11, 23, 12, 30)
+
+    assert window.span(now).current not in window.span(now + (SLICES + 1) * 3600).counted
+    assert window.span(now).renews_at == at(2026, 11, 23, 13)
+
+
+def test_accounts_are_by_what_the_budget_is_per() -> None:
+    """Users, claim values, endpoints and all: each has an account of its own."""
+    budgets = [
+        Budget("user", "user", DAY, 5),
+        Budget("team", "claim", DAY, 5, claim="team"),
+        Budget("model", "endpoint", DAY, 5),
+        Budget("all", "global", DAY, 5),
+    ]
+
+    def accounts(who: Caller, endpoint: str = ENDPOINT) -> list[str]:
+        return [charge.account for charge in charges(budgets, who, endpoint, at(2026, 11, 23))]
+
+    alice, bob = accounts(caller("alice", {"team": "red"})), accounts(caller("bob", {"team": "red"}))
+    assert [a == b for a, b in zip(alice, bob, strict=True)] == [False, True, True, True]
+    assert accounts(caller(claims={"team": "blue"}))[1] != alice[1]
+    assert accounts(caller(claims={"team": "red"}, issuer="j"))[1] != alice[1]
+    assert accounts(caller(claims={"team": "red"}), "a/b")[2] != alice[2]
+    assert alice[3] == "all:all"
+
+
+@pytest.mark.parametrize(
+    ("claims", "limit"),
+    [({"plan": "free"}, 10), ({"plan": "pro"}, 100), ({"plan": "gold"}, 1), ({}, 1), ({"plan": ["pro"]}, 1)],
+)
+def test_a_plan_decides_the_limit(claims: dict[str, object], limit: int) -> None:
+    """A tier by claim; any other value gets the plain limit."""
+    budget = Budget("user", "user", DAY, 1, tiers={"free": 10, "pro": 100}, tier_claim="plan")
+
+    assert charges([budget], caller(claims=claims), ENDPOINT, 0.0)[0].limit == limit
+
+
+def test_without_a_plain_limit_an_unknown_plan_gets_nothing() -> None:
+    """Deny by default."""
+    budget = Budget("user", "user", DAY, None, tiers={"pro": 100}, tier_claim="plan")
+
+    assert charges([budget], caller(), ENDPOINT, 0.0)[0].limit == 0
+
+
+def test_a_budget_may_be_for_some_endpoints() -> None:
+    """Others do not draw on it; observe mode is passed on."""
+    only = frozenset({ENDPOINT})
+    budgets = [Budget("b", "global", DAY, 1, endpoints=only, mode="observe")]
+    rules = [InFlight("jobs", "user", 2, 600.0, endpoints=only)]
+
+    assert [charge.enforce for charge in charges(budgets, caller(), ENDPOINT, 0.0)] == [False]
+    assert [seat.enforce for seat in seats(rules, caller(), ENDPOINT)] == [True]
+    assert charges(budgets, caller(), "a/b", 0.0) == ()
+    assert seats(rules, caller(), "a/b") == ()
+
+
+def test_seats_are_for_a_user_or_for_all() -> None:
+    """Two users share the global seats only."""
+    rules = [InFlight("mine", "user", 2, 600.0), InFlight("ours", "global", 9, 600.0)]
+    alice, bob = seats(rules, caller("alice"), ENDPOINT), seats(rules, caller("bob"), ENDPOINT)
+
+    assert alice[0].account != bob[0].account
+    assert alice[1] == bob[1]
+
+
+@pytest.mark.parametrize("name", ["uploads", "realtime"])
+def test_what_has_no_endpoint_must_be_named(name: str) -> None:
+    """A budget or seats for all endpoints leave uploads and tokens alone; one that names them draws on both."""
+    everything = Budget("all", "user", DAY, 1)
+    named = Budget("named", "user", DAY, 1, endpoints=frozenset({ENDPOINT, name}))
+
+    assert [charge.budget for charge in charges([everything, named], caller(), name, 0.0)] == ["named"]
+    assert [charge.budget for charge in charges([everything, named], caller(), ENDPOINT, 0.0)] == ["all", "named"]
+    assert seats([InFlight("jobs", "user", 1, 60)], caller(), name) == ()

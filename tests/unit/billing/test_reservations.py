@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.in_process_gateway import APP, ENDPOINT, INPUT, JOB, QUEUED, Gate, Step, gate, said
+
+from proxy.errors import ConnectFailed, ExchangeBroken
+from proxy.http.client.messages import UpstreamResponse
+from proxy.payload.schema_file import SHIPPED
+
+SUBMIT = f"/api/fal/queue/{ENDPOINT}"
+PRICED = [{"id": ENDPOINT, "price": "input.num_images"}]
+DAILY = {"name": "daily", "per": "user", "window": "day", "limit": 3}
+DONE = said({"status": "COMPLETED", "request_id": JOB})
+FAILED = said({"status": "COMPLETED", "request_id": JOB, "error": "Failed"})
+SEAT = {"name": "jobs", "per": "user", "limit": 1}
+BROKEN = ExchangeBroken("reset", sent=True)
+
+
+def queued(number: int) -> UpstreamResponse:
+    return said({**QUEUED, "request_id": f"job-{number}"})
+
+
+def paid(tmp_path: Path, *script: Step, **sections: object) -> AbstractContextManager[Gate]:
+    return gate(tmp_path, *script, **{"endpoints": PRICED, "budgets": [DAILY], **sections})
+
+
+async def standing(g: Gate, subject: str = "alice") -> dict[str, Any]:
+    async with g.client(subject) as client:
+        told = (await client.get("/api/fal/usage")).json()
+    return {**told["budgets"][0], "jobs": [seat["used"] for seat in told["in_flight"]]}
+
+
+async def submit(g: Gate, subject: str = "alice", **fields: object) -> dict[str, Any]:
+    async with g.client(subject) as client:
+        answer = await client.post(SUBMIT, json={**INPUT, **fields})
+    return {**answer.json(), "status_code": answer.status_code, "headers": answer.headers}
+
+
+async def follow(g: Gate, handle: object, tail: str = "/status", method: str = "GET") -> None:
+    async with g.client() as client:
+        await client.request(method, f"/api/fal/queue/{APP}/requests/{handle}{tail}")
+
+
+async def test_a_submit_reserves_its_price(tmp_path: Path) -> None:
+    """From acceptance on the price is reserved, and nobody else's budget is touched."""
+    with paid(tmp_path) as g:
+        await submit(g, num_images=2)
+        alice, bob = await standing(g), await standing(g, "bob")
+
+    assert (alice["used"], alice["reserved"], alice["left"]) == (0.0, 2.0, 1.0)
+    assert bob["left"] == 3.0
+    assert str(alice["renews_at"]).endswith("T00:00:00Z")
+
+
+async def test_a_spent_budget_is_a_402_that_names_it(tmp_path: Path) -> None:
+    """Which budget, its limit, what is left and when it renews; nothing is asked upstream, nothing consumed."""
+    with paid(tmp_path, queued(1), queued(2)) as g:
+        await submit(g, num_images=2)
+        refused = await submit(g, num_images=2)
+        smaller = await submit(g, num_images=1)
+
+    budget = refused["budget"]
+    assert (refused["status_code"], refused["error_type"]) == (402, "budget_exceeded")
+    assert (budget["name"], budget["limit"], budget["left"]) == ("daily", 3.0, 1.0)
+    assert "daily has 1 of 3 left" in str(refused["message"])
+    assert smaller["status_code"] == 200
+    assert len(g.upstream.asked) == 2
+
+
+async def test_a_budget_refusal_gives_the_window_back(tmp_path: Path) -> None:
+    """A refusal consumes nothing anywhere, the short windows included."""
+    limits = [{"name": "two", "per": "user", "actions": ["submit"], "rate": "2/minute"}]
+    with paid(tmp_path, queued(1), queued(2), limits=limits) as g:
+        await submit(g, num_images=3)
+        refused = [await submit(g, num_images=3) for _ in range(5)]
+        last = await submit(g, "bob")
+
+    assert {answer["status_code"] for answer in refused} == {402}
+    assert last["status_code"] == 200
+
+
+@pytest.mark.parametrize(
+    ("step", "reserved"),
+    [
+        (ConnectFailed("refused"), 0.0),
+        (said({"detail": "no"}, 422), 0.0),
+        (said({"detail": "busy"}, 503), 0.0),
+        (said({"detail": "key"}, 401), 0.0),
+        (BROKEN, 2.0),
+        (said({}, 500), 2.0),
+        (said({"no": "job"}), 2.0),
+        (RuntimeError("a defect"), 2.0),
+    ],
+    ids=["not-sent", "refused", "busy", "key", "reset", "500", "no-job", "defect"],
+)
+async def test_what_is_not_certain_to_be_free_stays_reserved(tmp_path: Path, step: Step, reserved: float) -> None:
+    """A definite refusal refunds; an unknown outcome keeps the money until it is swept."""
+    with paid(tmp_path, step) as g:
+        await submit(g, num_images=2)
+        now = await standing(g)
+
+    assert (now["used"], now["reserved"]) == (0.0, reserved)
+
+
+@pytest.mark.parametrize(
+    ("answer", "tail", "method", "used"),
+    [
+        (DONE, "/status", "GET", 2.0),
+        (FAILED, "/status", "GET", 0.0),
+        (said({"images": []}), "", "GET", 2.0),
+        (said({"detail": []}, 422), "", "GET", 0.0),
+        (said({"status": "OK"}), "/cancel", "PUT", 0.0),
+    ],
+    ids=["completed", "failed", "result", "failed-result", "cancelled"],
+)
+async def test_an_end_settles(tmp_path: Path, answer: UpstreamResponse, tail: str, method: str, used: float) -> None:
+    """A finished job is spent; a failed or cancelled one is refunded; its seat is free either way."""
+    seats = [{"name": "jobs", "per": "user", "limit": 1}]
+    with paid(tmp_path, queued(1), answer, queued(2), in_flight=seats) as g:
+        handle = (await submit(g, num_images=2))["request_id"]
+        await follow(g, handle, tail, method)
+        now = await standing(g)
+        again = await submit(g, num_images=1)
+
+    assert (now["used"], now["reserved"], now["jobs"]) == (used, 0.0, [0])
+    assert again["status_code"] == 200
+
+
+async def test_a_job_is_settled_once(tmp_path: Path) -> None:
+    """However often its end is seen."""
+    with paid(tmp_path, queued(1), DONE) as g:
+        handle = (await submit(g, num_images=2))["request_id"]
+        for _ in range(3):
+            await follow(g, handle)
+        now = await standing(g)
+
+    assert (now["used"], now["reserved"]) == (2.0, 0.0)
+
+
+async def test_fals_units_can_decide(tmp_path: Path) -> None:
+    """With settle_by "billable" the result's units are what is spent, at most what was reserved."""
+    billed = said({"images": []}, 200, (b"x-fal-billable-units", b"1.25"))
+    ledger = {"settle_by": "billable", "unit_price": 0.8}
+    with paid(tmp_path, queued(1), DONE, billed, ledger=ledger) as g:
+        handle = (await submit(g, num_images=2))["request_id"]
+        await follow(g, handle)
+        waiting = await standing(g)
+        await follow(g, handle, "")
+        settled = await standing(g)
+
+    assert (waiting["used"], waiting["reserved"]) == (0.0, 2.0)
+    assert (settled["used"], settled["reserved"]) == (1.0, 0.0)
+
+
+async def test_too_many_jobs_are_a_429(tmp_path: Path) -> None:
+    """Jobs in flight pass with time, so clients may ask again."""
+    seats = [{"name": "jobs", "per": "user", "limit": 1}]
+    with paid(tmp_path, queued(1), queued(2), in_flight=seats) as g:
+        answers = [await submit(g), await submit(g), await submit(g, "bob")]
+
+    assert [answer["status_code"] for answer in answers] == [200, 429, 200]
+    assert answers[1]["error_type"] == "too_many_jobs"
+
+
+async def test_an_observed_budget_only_reports(tmp_path: Path) -> None:
+    """The header, the journal and the metrics say that it would have refused; the answer is as good as any."""
+    budgets = [{**DAILY, "mode": "observe"}]
+    limits = [{"name": "watched", "per": "user", "actions": ["submit"], "rate": "1/minute", "mode": "observe"}]
+    with paid(tmp_path, queued(1), queued(2), budgets=budgets, limits=limits) as g:
+        first, second = await submit(g, num_images=3), await submit(g, num_images=3)
+        told = await g.metrics()
+        lines = [line for line in g.lines() if line["action"] == "submit"]
+
+    assert [first["status_code"], second["status_code"]] == [200, 200]
+    assert "would-deny" not in first["headers"]
+    assert second["headers"]["would-deny"] == "watched, daily"
+    assert [line["would_deny"] for line in lines] == [None, "watched, daily"]
+    assert 'fal_proxy_would_deny_total{allowances="watched, daily"} 1.0' in told
+
+
+async def test_a_plan_decides_the_budget(tmp_path: Path) -> None:
+    """A caller without the claim has the plain limit."""
+    budget = {**DAILY, "limit": 1, "tiers": {"pro": 100}, "tier_claim": "plan"}
+    with paid(tmp_path, budgets=[budget]) as g:
+        assert (await standing(g))["limit"] == 1.0
+
+
+async def test_usage_is_the_callers_own_and_needs_a_session(tmp_path: Path) -> None:
+    """No session, no figures; without allowances there are none to tell."""
+    with gate(tmp_path) as g:
+        async with g.client(None) as nobody, g.client() as alice:
+            refused = await nobody.get("/api/fal/usage")
+            told = (await alice.get("/api/fal/usage")).json()
+
+    assert refused.status_code == 401
+    assert (told["budgets"], told["in_flight"]) == ([], [])
+
+
+async def test_a_payload_without_a_price_is_a_422(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused before anything is spent, and what the caller wrote is in no log."""
+    endpoint = [{"id": ENDPOINT, "price": "number(input.prompt == 'x' ? '1' : input.prompt)"}]
+    with paid(tmp_path, endpoints=endpoint) as g:
+        answer = await submit(g, prompt="unpriceable words")
+
+    assert answer["status_code"] == 422
+    assert '"type": "unpriceable"' in json.dumps(answer["detail"])
+    assert "unpriceable words" not in json.dumps(answer["detail"])
+    assert caplog.records == []
+    assert g.upstream.asked == []
+
+
+async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
+    """One line an endpoint, told apart by it; what is shared by all of them stands there once, without."""
+    other = "fal-ai/hyper-sdxl"
+    schema = tmp_path / "schema.json"
+    schema.write_bytes((SHIPPED / f"{ENDPOINT}.json").read_bytes())
+    endpoints = [*PRICED, {"id": other, "price": "1", "schema_file": str(schema)}]
+    each = {"name": "each", "per": "endpoint", "window": "day", "limit": 5}
+    with paid(tmp_path, endpoints=endpoints, budgets=[each, DAILY]) as g:
+        await submit(g, num_images=2)
+        async with g.client() as client:
+            told = (await client.get("/api/fal/usage")).json()["budgets"]
+
+    assert [(one["name"], one.get("endpoint"), one["left"]) for one in told] == [
+        ("each", ENDPOINT, 3.0),
+        ("daily", None, 1.0),
+        ("each", other, 5.0),
+    ]
+
+
+async def test_a_run_is_over_with_its_answer(tmp_path: Path) -> None:
+    """At its answer: one after the other they find the seat free, until the budget is spent."""
+    with paid(tmp_path, said({}), endpoints=[{**PRICED[0], "actions": ["run"]}], in_flight=[SEAT]) as g:
+        async with g.client() as alice:
+            for _ in range(3):
+                assert (await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)).status_code == 200
+            spent = await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)
+        now = await standing(g)
+
+    assert spent.status_code == 402
+    assert (now["used"], now["reserved"], now["jobs"]) == (3.0, 0.0, [0])

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import resource
+from ipaddress import ip_network
+
+import pytest
+
+from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.state import Door
+
+
+def door(per_address: int = 2) -> Door:
+    return Door(ListenerLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
+
+
+def test_a_crowd_is_counted_by_subscriber() -> None:
+    """All of an IPv6 /64 is one; the next is another."""
+    entrance = door()
+    keys = [entrance.enter(f"2001:db8::{number}") for number in range(3)]
+
+    assert keys == ["2001:db8::/64", "2001:db8::/64", None]
+    assert entrance.enter("2001:db8:0:1::1") == "2001:db8:0:1::/64"
+
+
+def test_who_leaves_makes_room_and_is_forgotten() -> None:
+    """The count holds nobody who is not there."""
+    entrance = door(per_address=1)
+    key = entrance.enter("203.0.113.5")
+    refused = entrance.enter("::ffff:203.0.113.5")
+    entrance.leave(refused)
+    entrance.leave(key)
+
+    assert refused is None
+    assert not entrance.crowd
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", ""], ids=["trusted-proxy", "no-address"])
+def test_some_are_not_counted(address: str) -> None:
+    """A proxy comes with a crowd of its own; a peer without an address cannot be told from another."""
+    entrance = door(per_address=1)
+    keys = [entrance.enter(address) for _ in range(9)]
+    for key in keys:
+        entrance.leave(key)
+
+    assert keys == [""] * 9
+    assert not entrance.crowd
+
+
+@pytest.mark.parametrize(("soft", "cap"), [(256, 204), (1024, 819), (resource.RLIM_INFINITY, 65_536)])
+def test_a_fifth_of_the_descriptors_is_kept_for_others(soft: int, cap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upstream, the store and the log need some too."""
+    monkeypatch.setattr("proxy.http.server.limits.getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
+
+    assert ListenerLimits().connections == cap

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, Patience, Phase
+
+# Binary fractions, so that a moment is exactly the last one or the first.
+LIMITS = ListenerLimits(head_time=10, body_time=30, keep_alive=75, linger=0.5, closing=2, min_rate=100, rate_grace=5)
+START = 1000.0
+LATER = START + 7
+
+
+def patience() -> Patience:
+    """Of a connection that was made at START."""
+    return Patience(LIMITS, START)
+
+
+def reading(patience: Patience) -> None:
+    """A body that comes faster than anybody asks for."""
+    patience.await_body(LATER)
+    patience.content = 1_000_000
+
+
+# (what happens, the phase after it, the seconds after LATER when time is up)
+WAITS: dict[str, tuple[Callable[[Patience], None], Phase, float]] = {
+    "made": (lambda patience: None, HEAD, 3),
+    "a-head": (lambda patience: patience.await_head(LATER), HEAD, 10),
+    "a-body": (reading, BODY, 30),
+    "a-next-request": (lambda patience: patience.rest(LATER), IDLE, 75),
+    "its-end": (lambda patience: patience.linger(LATER), ENDED, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_each_wait_has_its_own_end(name: str) -> None:
+    """Not a moment before, and from then on; the wait before it does not count."""
+    happens, phase, seconds = WAITS[name]
+    waiting = patience()
+    happens(waiting)
+
+    assert waiting.phase is phase
+    moments = [LATER, LATER + seconds - 0.25, LATER + seconds, LATER + seconds + 1000]
+    assert [waiting.is_over(moment) for moment in moments] == [False, False, True, True]
+
+
+def test_an_answer_is_waited_for_as_long_as_it_takes() -> None:
+    """Deadlines for it are the application's."""
+    waiting = patience()
+    waiting.await_body(START)
+    waiting.await_answer()
+
+    assert waiting.phase is ANSWER
+    assert not waiting.is_over(START + 1e9)
+
+
+# (seconds since the head, bytes of the body so far, whether that is too slow): 100 a second after a grace of 5
+PACES = [
+    (0, 0, False),
+    (5, 0, False),
+    (5.25, 0, True),
+    (6, 99, True),
+    (6, 100, False),
+    (25, 1999, True),
+    (25, 2000, False),
+    (29.75, 2475, False),
+    (30, 1_000_000, True),
+]
+
+
+@pytest.mark.parametrize(("seconds", "content", "over"), PACES)
+def test_a_body_keeps_its_rate(seconds: float, content: int, over: bool) -> None:
+    """Of the whole body since its head, the grace aside; and its deadline stands however fast it comes."""
+    waiting = patience()
+    waiting.await_body(LATER)
+    waiting.content = content
+
+    assert waiting.is_over(LATER + seconds) is over
+
+
+def test_a_next_body_owes_nothing_for_the_one_before() -> None:
+    """Nor has it anything to its credit."""
+    waiting = patience()
+    waiting.await_body(START)
+    waiting.content = 1_000_000
+    waiting.await_body(LATER)
+
+    assert not waiting.is_over(LATER + 5)
+    assert waiting.is_over(LATER + 6)
+
+
+@pytest.mark.parametrize("name", ["a-head", "a-next-request", "its-end"])
+def test_only_a_body_has_a_rate(name: str) -> None:
+    """What waits for something else is not late because no content comes."""
+    happens, _, seconds = WAITS[name]
+    waiting = patience()
+    waiting.await_body(START)
+    happens(waiting)
+
+    assert not waiting.is_over(LATER + seconds - 0.25)
+
+
+@pytest.mark.parametrize(
+    ("since", "hurried", "over"), [(0, 1, 3), (0, 9, 10), (0, 8, 10)], ids=["sooner", "already-sooner", "as-soon"]
+)
+def test_a_hurry_only_ever_shortens(since: float, hurried: float, over: float) -> None:
+    """The rest must come within the closing time, or by the deadline that stood."""
+    waiting = patience()
+    waiting.await_head(START + since)
+    waiting.hurry(START + hurried)
+
+    assert [waiting.is_over(START + moment) for moment in (over - 0.25, over)] == [False, True]
+    assert waiting.phase is HEAD
+
+
+def test_a_hurried_body_still_keeps_its_rate() -> None:
+    """The hurry is on top."""
+    waiting = patience()
+    waiting.await_body(START)
+    waiting.hurry(START + 5)
+
+    assert [waiting.is_over(START + moment) for moment in (5, 5.25)] == [False, True]

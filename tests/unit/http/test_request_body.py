@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+from starlette.types import Message, Receive
+
+from proxy.errors import CLOSE, BadRequest, ClientGone, ContentTooLarge, Overloaded, UnsupportedMediaType
+from proxy.http.request_body import BodyBudget, json_content_type, read_body
+
+Fields = list[tuple[bytes, bytes]]
+
+GONE: Message = {"type": "http.disconnect"}
+
+
+def part(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+class Script:
+    """A receive that says its lines and counts how many were asked for."""
+
+    def __init__(self, *lines: Message) -> None:
+        self._lines = iter(lines)
+        self.asked = 0
+
+    async def __call__(self) -> Message:
+        self.asked += 1
+        return next(self._lines)
+
+
+async def read(receive: Receive, fields: Iterable[tuple[bytes, bytes]] = (), *, limit: int = 10) -> bytes:
+    with BodyBudget().hold() as hold:
+        return await read_body(receive, dict(fields), limit=limit, hold=hold)
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        ([part(b"abc", more=False)], b"abc"),
+        ([part(b"", more=False)], b""),
+        ([{"type": "http.request"}], b""),
+        ([part(b"abc"), part(b"", more=False)], b"abc"),
+        ([part(b""), part(b"abc", more=False)], b"abc"),
+        ([part(b"ab"), part(b"c"), part(b"d", more=False)], b"abcd"),
+        ([part(b"0123456789", more=False)], b"0123456789"),
+    ],
+)
+async def test_a_body_is_read_to_its_end(lines: list[Message], body: bytes) -> None:
+    """However the server cuts it, up to the limit itself."""
+    assert await read(Script(*lines)) == body
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [part(b"0123456789a", more=False)],
+        [part(b"0123456789"), part(b"a", more=False)],
+        [part(b"0123456789"), part(b"a"), part(b"never asked for")],
+    ],
+)
+async def test_the_limit_is_on_what_is_read(lines: list[Message]) -> None:
+    """A body without Content-Length is bounded all the same, and nothing more of it is read."""
+    script = Script(*lines)
+    with pytest.raises(ContentTooLarge) as refused:
+        await read(script)
+
+    assert CLOSE in refused.value.headers
+    assert script.asked == min(len(lines), 2)
+
+
+async def test_a_declared_excess_is_not_read() -> None:
+    """Nor is the client asked to send it: a 100-continue goes out with the first read."""
+    script = Script()
+    with pytest.raises(ContentTooLarge):
+        await read(script, [(b"content-length", b"11")])
+
+    assert script.asked == 0
+
+
+@pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1,1", b"0x1", b"1.0", b"1_0", b"\xb2", b"1" * 19, b"1 1"])
+async def test_a_length_is_a_number(value: bytes) -> None:
+    """Whatever the server in front made of it."""
+    with pytest.raises(BadRequest):
+        await read(Script(), [(b"content-length", value)])
+
+
+async def test_a_length_may_have_space_around_it() -> None:
+    """Optional white space is not part of a value; httptools leaves it at the end."""
+    assert await read(Script(part(b"abc", more=False)), [(b"content-length", b"3 ")]) == b"abc"
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate", b"identity, gzip", b"GZIP", b"x", b""])
+async def test_a_coded_body_is_not_read(coding: bytes) -> None:
+    """Its size would say nothing of what is in it."""
+    script = Script()
+    with pytest.raises(UnsupportedMediaType):
+        await read(script, [(b"content-encoding", coding)])
+
+    assert script.asked == 0
+
+
+async def test_identity_is_no_coding() -> None:
+    """Some clients say so."""
+    assert await read(Script(part(b"abc", more=False)), [(b"content-encoding", b" Identity")]) == b"abc"
+
+
+@pytest.mark.parametrize("lines", [[GONE], [part(b"abc"), GONE]])
+async def test_half_a_body_is_no_body(lines: list[Message]) -> None:
+    """A client that left has sent nothing to act on."""
+    with pytest.raises(ClientGone):
+        await read(Script(*lines))
+
+
+# The budget of the worker.
+
+
+async def test_the_budget_is_for_all_bodies_together() -> None:
+    """What does not fit is refused as overload; when a body goes there is room again."""
+    budget = BodyBudget(10)
+    with budget.hold() as first:
+        await read_body(Script(part(b"0123456", more=False)), {}, limit=10, hold=first)
+        with pytest.raises(Overloaded), budget.hold() as second:
+            await read_body(Script(part(b"012"), part(b"3")), {}, limit=10, hold=second)
+        with budget.hold() as third:
+            await read_body(Script(part(b"012", more=False)), {}, limit=10, hold=third)
+        left = budget.left
+
+    assert (left, budget.left) == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [(GONE, ClientGone), (part(b"01234567890123456789"), ContentTooLarge), (part(b"01234567"), Overloaded)],
+)
+async def test_the_budget_is_given_back_whatever_happens(last: Message, error: type[Exception]) -> None:
+    """Not a byte leaks."""
+    budget = BodyBudget(10)
+    with pytest.raises(error), budget.hold() as hold:
+        await read_body(Script(part(b"abc"), last), {}, limit=20, hold=hold)
+
+    assert budget.left == 10
+
+
+async def test_the_budget_is_given_back_when_the_reader_is_cancelled() -> None:
+    """As at the end of a worker."""
+    budget = BodyBudget(10)
+    taken = asyncio.Event()
+
+    async def receive() -> Message:
+        if budget.left == 10:
+            return part(b"abc")
+        taken.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def reading() -> None:
+        with budget.hold() as hold:
+            await read_body(receive, {}, limit=10, hold=hold)
+
+    task = asyncio.create_task(reading())
+    await taken.wait()
+    held = budget.left
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert (held, budget.left) == (7, 10)
+
+
+async def test_a_declared_length_costs_the_budget_nothing() -> None:
+    """Otherwise a few silent connections would hold it all."""
+    budget = BodyBudget(10)
+
+    async def receive() -> Message:
+        assert budget.left == 10
+        return GONE
+
+    with pytest.raises(ClientGone), budget.hold() as hold:
+        await read_body(receive, {b"content-length": b"10"}, limit=10, hold=hold)
+
+
+# What a body says it is.
+
+JSON: dict[str, Fields] = {
+    "plain": [(b"content-type", b"application/json")],
+    "upper-case": [(b"content-type", b"Application/JSON")],
+    "charset": [(b"content-type", b"application/json; charset=utf-8")],
+    "charset-upper-case": [(b"content-type", b"application/json;charset=UTF-8")],
+    "charset-quoted": [(b"content-type", b'application/json; charset="utf-8"')],
+    "semicolon": [(b"content-type", b"application/json;")],
+    "no-body": [],
+    "no-body-declared": [(b"content-length", b"0")],
+    "no-body-and-empty": [(b"content-length", b"0"), (b"content-type", b"")],
+}
+
+NOT_JSON: dict[str, Fields] = {
+    "none-with-length": [(b"content-length", b"2")],
+    "none-chunked": [(b"transfer-encoding", b"chunked")],
+    "empty": [(b"content-length", b"2"), (b"content-type", b"")],
+    "text": [(b"content-type", b"text/plain")],
+    "form": [(b"content-type", b"application/x-www-form-urlencoded")],
+    "multipart": [(b"content-type", b"multipart/form-data; boundary=a")],
+    "text-json": [(b"content-type", b"text/json")],
+    "json-suffix": [(b"content-type", b"application/ld+json")],
+    "json-seq": [(b"content-type", b"application/json-seq")],
+    "prefix": [(b"content-type", b"application/jsonp")],
+    "list": [(b"content-type", b"application/json, text/plain")],
+    "other-first": [(b"content-type", b"text/plain; application/json")],
+    "comment": [(b"content-type", b"application/json (text/plain)")],
+    "inner-space": [(b"content-type", b"application / json")],
+    "charset-utf-16": [(b"content-type", b"application/json; charset=utf-16")],
+    "charset-latin": [(b"content-type", b"application/json; charset=iso-8859-1")],
+    "charset-empty": [(b"content-type", b"application/json; charset=")],
+    "charset-two": [(b"content-type", b"application/json; charset=utf-8; charset=utf-7")],
+    "charset-spaced": [(b"content-type", b"application/json; charset = utf-8")],
+    "other-parameter": [(b"content-type", b"application/json; boundary=a")],
+    "many-semicolons": [(b"content-type", b"application/json" + b"; " * 10_000 + b"x")],
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_json_in_utf_8_is_taken(name: str) -> None:
+    """In every spelling of it; where there is no body there is nothing to declare."""
+    json_content_type(dict(JSON[name]))
+
+
+@pytest.mark.parametrize("name", NOT_JSON)
+def test_anything_else_is_refused(name: str) -> None:
+    """Above all what a page may send across origins without asking (Fetch standard, CORS-safelisted types)."""
+    with pytest.raises(UnsupportedMediaType):
+        json_content_type(dict(NOT_JSON[name]))

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.auth.authenticator import Caller
+from proxy.auth.authorization import Grant, Listing, Ownership
+from proxy.auth.job_handles import Handles
+from proxy.errors import BadRequest, UpstreamFailed, ValidationFailed
+from proxy.fal_api.operations import Action, resolve
+from proxy.payload.host_allowlist import Hosts
+from proxy.payload.lifecycle import Lifecycle
+from proxy.payload.uploads import Uploads
+
+HOSTS = Hosts.of(["fal.media", "*.fal.media"])
+UPLOADS = Uploads(["image/png", "image/jpeg"], hosts=HOSTS, lifecycle=Lifecycle())
+UPLOAD_URL, FILE_URL = "https://v3.fal.media/files/upload?sig=1", "https://v3.fal.media/files/b/x/cat.png"
+
+
+def grant() -> Grant:
+    ownership = Ownership([Listing("uploads", frozenset({Action.UPLOAD}))], Handles([b"x" * 32]))
+    caller = Caller("https://app.test", "alice", "00", frozenset(), 0.0, {})
+    return ownership.authorize(caller, resolve("POST", b"/storage/upload/initiate", b"", None))
+
+
+def test_an_announcement_is_made_anew() -> None:
+    """fal is sent our own text of what was understood."""
+    payload = UPLOADS.admit(grant(), b' { "file_name" : "Cat.PNG", "content_type" : "image\\/png" } ')
+
+    assert (payload.endpoint, payload.raw) == ("uploads", b'{"content_type":"image/png","file_name":"Cat.png"}')
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        ({}, ["content_type", "file_name"]),
+        ({"content_type": "image/png"}, ["file_name"]),
+        ({"file_name": "a.png"}, ["content_type"]),
+        ({"content_type": "image/gif", "file_name": "a.gif"}, ["content_type"]),
+        ({"content_type": "Image/PNG", "file_name": "a.png"}, ["content_type"]),
+        ({"content_type": "image/png; x=y", "file_name": "a.png"}, ["content_type"]),
+        ({"content_type": "image/png\r\nX: y", "file_name": "a.png"}, ["content_type"]),
+        ({"content_type": ["image/png"], "file_name": "a.png"}, ["content_type"]),
+        ({"content_type": None, "file_name": None}, ["content_type", "file_name"]),
+        ({"content_type": "image/png", "file_name": ""}, ["file_name"]),
+        ({"content_type": "image/png", "file_name": 7}, ["file_name"]),
+        ({"content_type": "image/png", "file_name": "a" * 256}, ["file_name"]),
+        ({"content_type": "image/png", "file_name": "../a.png"}, ["file_name"]),
+        ({"content_type": "image/png", "file_name": "a\x00.png"}, ["file_name"]),
+        ({"content_type": "image/png", "file_name": "a.png", "acl": "public"}, ["acl"]),
+        ({"content_type": "image/png", "file_name": "a.png", "lifecycle": {}, "x": 1}, ["lifecycle", "x"]),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_field(body: object, places: list[str]) -> None:
+    """fal's 422: nothing but the two members, a listed type, a name that is one."""
+    with pytest.raises(ValidationFailed) as refused:
+        UPLOADS.admit(grant(), json.dumps(body).encode())
+
+    assert sorted(str(error["loc"][1]) for error in refused.value.detail) == places
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"7", b"null"])
+def test_no_object_no_upload(body: bytes) -> None:
+    """Any other JSON value is a validation error too."""
+    with pytest.raises(ValidationFailed):
+        UPLOADS.admit(grant(), body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"content_type":"image/png","content_type":"image/png","file_name":"a.png"}', b"\xff", b"x=y"]
+)
+def test_the_body_is_strict_json(body: bytes) -> None:
+    """One spelling in."""
+    with pytest.raises(BadRequest):
+        UPLOADS.admit(grant(), body)
+
+
+def test_the_two_urls_go_on_and_nothing_else() -> None:
+    """Unchanged, whatever else fal says beside them."""
+    said = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, "account": "me", "x-fal-cdn-token": "t"}
+
+    assert json.loads(UPLOADS.checked(json.dumps(said).encode())) == {"upload_url": UPLOAD_URL, "file_url": FILE_URL}
+
+
+@pytest.mark.parametrize("name", ["upload_url", "file_url"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        7,
+        "",
+        "http://v3.fal.media/x",
+        "https://v3.fal.media.evil.com/x",
+        "https://evil.com/v3.fal.media",
+        "https://v3.fal.media@evil.com/x",
+        "https://v3.fal.media:8443/x",
+        "https://127.0.0.1/x",
+        "javascript:alert(1)",
+        "https://storage.googleapis.com/bucket/x",
+        "/files/x",
+    ],
+)
+def test_a_url_that_leads_elsewhere_goes_nowhere(name: str, url: object) -> None:
+    """Callers PUT their files where fal says, so what it says is checked; the log does not hear the URL."""
+    said = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, name: url}
+
+    with pytest.raises(UpstreamFailed) as refused:
+        UPLOADS.checked(json.dumps(said).encode())
+
+    assert refused.value.reason == f"fal answered an upload with an {name} outside uploads.hosts"
+
+
+@pytest.mark.parametrize("said", [b"[]", b'"x"', b"{}", b"null"])
+def test_an_answer_without_urls_is_none(said: bytes) -> None:
+    """It must be an object with both."""
+    with pytest.raises(UpstreamFailed):
+        UPLOADS.checked(said)

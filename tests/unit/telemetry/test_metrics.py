@@ -1,0 +1,215 @@
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.errors import OutcomeUnknown, RateLimited, StoreAway
+from proxy.fal_api.operations import Action
+from proxy.telemetry.access_record import AccessRecord
+from proxy.telemetry.counters import MAX_CHILDREN
+from proxy.telemetry.json_log import Journal
+from proxy.telemetry.metrics import Telemetry
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rig:
+    """A Telemetry with all that it is given, and what came out of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+        self.clock = Clock()
+        self.journal = Journal(self._fd)
+        self.telemetry = Telemetry(self.journal, CollectorRegistry(), clock=self.clock)
+
+    def lines(self) -> list[dict[str, object]]:
+        self.journal.close(timeout=10)
+        return [orjson.loads(line) for line in self._path.read_bytes().splitlines()]
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """The exposed value of `fal_proxy_<name>` with exactly *labels*."""
+        text = self.telemetry.exposition().decode()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        values = [s.value for s in samples if s.name == f"fal_proxy_{name}" and s.labels == labels]
+        return values[0] if values else None
+
+    def close(self) -> None:
+        self.journal.close(timeout=10)
+        os.close(self._fd)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path / "log")
+    yield rig
+    rig.close()
+
+
+def submit(rig: Rig) -> AccessRecord:
+    record = rig.telemetry.open("POST", b"/api/fal/proxy")
+    record.action, record.endpoint, record.caller = Action.SUBMIT, "fal-ai/hyper-sdxl", "0123456789abcdef" * 4
+    return record
+
+
+def test_the_line_of_an_answered_request(rig: Rig) -> None:
+    """One line a request, with all its members, the caller by 16 digits only and times in milliseconds."""
+    record = submit(rig)
+    with record.upstream_clock():
+        rig.clock.now += 0.2
+    rig.clock.now += 0.05
+    record.status, record.outcome, record.response_bytes = 200, "accepted", 345
+    rig.telemetry.close(record)
+
+    (line,) = rig.lines()
+    assert list(line)[:2] == ["time", "event"]
+    assert {name: value for name, value in line.items() if name != "time"} == {
+        "event": "request",
+        "request_id": record.request_id,
+        "method": "POST",
+        "path": "/api/fal/proxy",
+        "action": "submit",
+        "endpoint": "fal-ai/hyper-sdxl",
+        "caller": "0123456789abcdef",
+        "status": 200,
+        "error_type": None,
+        "reason": None,
+        "outcome": "accepted",
+        "would_deny": None,
+        "upstream_ms": 200.0,
+        "duration_ms": 250.0,
+        "response_bytes": 345,
+    }
+
+
+def test_the_line_of_garbage(rig: Rig) -> None:
+    """A request that names nothing is told by its path, 256 characters of it at most."""
+    rig.telemetry.close(rig.telemetry.open("GET", b"/\xff\x1b[2J" + b"x" * 8000))
+
+    (line,) = rig.lines()
+    path = line["path"]
+    assert isinstance(path, str)
+    assert (path[:6], len(path)) == ("/\xff\x1b[2J", 256)
+    assert (line["action"], line["endpoint"], line["caller"]) == ("none", None, None)
+
+
+def test_a_refusal(rig: Rig) -> None:
+    """Its status, its error_type and the reason that the caller is not told."""
+    record = submit(rig)
+    record.refused(RateLimited(retry_after=3, reason="rate limit submit-user"))
+    rig.telemetry.close(record)
+
+    (line,) = rig.lines()
+    assert (line["status"], line["error_type"], line["reason"]) == (429, "rate_limited", "rate limit submit-user")
+
+
+def test_a_defect(rig: Rig) -> None:
+    """The error and the way it took, innermost first, whatever the error says."""
+    record = submit(rig)
+    try:
+        orjson.loads("x" * 1000)
+    except ValueError as error:
+        record.failed(error)
+    rig.telemetry.close(record)
+
+    (line,) = rig.lines()
+    assert line["error_type"] == "internal_error"
+    assert str(line["reason"]).startswith("JSONDecodeError: ")
+    assert "(test_metrics.py:" in str(line["reason"])
+
+
+def test_the_upstream_clock_stops_at_an_error(rig: Rig) -> None:
+    """The wait for fal is told however it ends."""
+    record = submit(rig)
+
+    def relay() -> None:
+        with record.upstream_clock():
+            rig.clock.now += 1.5
+            raise OutcomeUnknown
+
+    with pytest.raises(OutcomeUnknown):
+        relay()
+
+    assert record.upstream_ms == 1500.0
+
+
+def test_what_ends_before_it_is_a_request(rig: Rig) -> None:
+    """It is counted, and makes no line."""
+    rig.telemetry.refused_early("head_too_large")
+
+    assert rig.sample("refusals_total", error_type="head_too_large") == 1
+    assert rig.lines() == []
+
+
+def test_request_ids(rig: Rig) -> None:
+    """128 random bits in hexadecimal, new for each request."""
+    ids = {rig.telemetry.open("GET", b"/").request_id for _ in range(100)}
+
+    assert len(ids) == 100
+    assert all(len(bytes.fromhex(one)) == 16 for one in ids)
+
+
+def test_what_is_counted(rig: Rig) -> None:
+    """Requests by action and status, their duration, refusals by type and outcomes by endpoint."""
+    for status in (200, 200, 429):
+        record = submit(rig)
+        record.status = status
+        if status == 429:
+            record.refused(RateLimited(retry_after=1))
+        else:
+            record.outcome = "accepted"
+            rig.clock.now += 0.3
+        rig.telemetry.close(record)
+    rig.telemetry.close(rig.telemetry.open("GET", b"/healthz"))
+
+    assert rig.sample("requests_total", action="submit", status="200") == 2
+    assert rig.sample("requests_total", action="submit", status="429") == 1
+    assert rig.sample("requests_total", action="none", status="0") == 1
+    assert rig.sample("request_duration_seconds_bucket", action="submit", le="0.25") == 1
+    assert rig.sample("request_duration_seconds_bucket", action="submit", le="0.5") == 3
+    assert rig.sample("request_duration_seconds_count", action="submit") == 3
+    assert rig.sample("refusals_total", error_type="rate_limited") == 1
+    labels = {"action": "submit", "endpoint": "fal-ai/hyper-sdxl", "outcome": "accepted"}
+    assert rig.sample("upstream_outcomes_total", **labels) == 2
+
+
+def test_labels_are_bounded(rig: Rig) -> None:
+    """Even if a label once held a caller's text, the number of series stays bounded and no request is lost."""
+    for i in range(MAX_CHILDREN + 50):
+        record = rig.telemetry.open("GET", b"/")
+        record.refused(StoreAway(error_type=f"made-up-{i}"))
+        rig.telemetry.close(record)
+
+    series = [line for line in rig.telemetry.exposition().splitlines() if line.startswith(b"fal_proxy_refusals_total{")]
+    assert len(series) == MAX_CHILDREN + 1
+    assert rig.sample("refusals_total", error_type="other") == 50
+
+
+def test_lines_that_were_dropped(rig: Rig) -> None:
+    """A log that loses lines shows in the metrics."""
+    rig.journal.close(timeout=10)
+    rig.telemetry.close(submit(rig))
+
+    assert rig.sample("log_lines_dropped_total") == 1
+
+
+def test_what_lives_elsewhere_is_read_at_each_scrape(rig: Rig) -> None:
+    """Gauges and totals of other parts are asked for their value when somebody looks."""
+    pool = {"idle": 3}
+    rig.telemetry.gauge("upstream_idle", "Idle connections to fal.", lambda: pool["idle"])
+    rig.telemetry.counter("store_failures", "Calls the store did not answer.", lambda: 7)
+    first = rig.sample("upstream_idle")
+    pool["idle"] = 5
+
+    assert (first, rig.sample("upstream_idle"), rig.sample("store_failures_total")) == (3, 5, 7)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
+
+from proxy import __version__
+from proxy.app.setup.components import vet
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.job_handles import Handles
+from proxy.auth.subjects import caller_key
+from proxy.cli import main
+from proxy.config.loader import load
+
+GOOD = f"""
+[server]
+public_origin = "https://gate.example.com"
+
+[[sessions]]
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+algorithm = "HS256"
+secret_env = "SESSION_SECRET"
+
+[[endpoints]]
+id = "{ENDPOINT}"
+"""
+
+FIVE_MISTAKES = """
+[server]
+public_origin = "https://gate.example.com/path"
+prot = 8080
+
+[[sessions]]
+issuer = "i"
+audience = "a"
+algorithm = "HS256"
+secret_env = "WEAK"
+
+[[endpoints]]
+id = "fal-ai/hyper-sdxl/image-to-image"
+cap = { num_imagez = 4 }
+
+[[limits]]
+name = "submits"
+per = "user"
+actions = ["submit"]
+rate = "often"
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A configuration file with nothing wrong in it."""
+    file = tmp_path / "config.toml"
+    file.write_text(GOOD)
+    return file
+
+
+def fal_proxy(*args: str | Path, **environ: str) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args], env={**ENVIRON, **environ})
+
+
+def test_check_praises_a_good_file(good: Path) -> None:
+    """Status 0 and what was found."""
+    result = fal_proxy("check", good)
+
+    assert (result.exit_code, result.stdout) == (0, f"{good}: good; 1 endpoint(s), 1 issuer(s)\n")
+
+
+def test_check_names_all_five_mistakes(tmp_path: Path) -> None:
+    """Each with the key it is at, in one run, and status 1."""
+    file = tmp_path / "config.toml"
+    file.write_text(FIVE_MISTAKES)
+    result = fal_proxy("check", file, WEAK="secret")
+    named = [line.split(": ")[0] for line in result.stderr.splitlines()]
+
+    assert result.exit_code == 1
+    assert named == [
+        "server.public_origin",
+        "server.prot",
+        "limits[0].rate",
+        "sessions[0].secret_env",
+        "endpoints[0]",
+        "5 problem(s)",
+    ]
+    assert "num_imagez" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_nothing_starts_on_a_bad_file(tmp_path: Path, command: str) -> None:
+    """`serve` goes the same way as `check` before it listens."""
+    result = fal_proxy(command, tmp_path / "missing.toml")
+
+    assert result.exit_code == 1
+    assert "missing.toml" in result.stderr
+
+
+def test_a_minted_token_is_a_session(good: Path) -> None:
+    """What `token` prints is accepted for the subject and scopes asked for."""
+    result = fal_proxy("token", good, "--subject", "alice", "--scope", "images", "--lifetime", "60")
+    parts = vet(load(good, ENVIRON))
+    caller = Authenticator(parts.issuers, clock=time.time).identify(
+        [(b"authorization", b"Bearer " + result.stdout.strip().encode())]
+    )
+
+    assert (caller.issuer, caller.subject, caller.scopes) == (ISSUER, "alice", frozenset({"images"}))
+
+
+def test_a_token_needs_a_session_section(good: Path) -> None:
+    """An index beyond the file's sessions is a problem at that key."""
+    result = fal_proxy("token", good, "--subject", "alice", "--session", "3")
+
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "sessions[3]: there is none")
+
+
+def test_a_handle_shows_what_is_inside(good: Path) -> None:
+    """The upstream id for anyone; whose it is, with the configuration."""
+    key = caller_key(ISSUER, "alice")
+    handle = Handles([ENVIRON["FAL_PROXY_HANDLE_SECRETS"].encode()]).seal(JOB, owner=key, app=APP)
+    whose: list[str | Path] = ["--config", good, "--issuer", ISSUER, "--app", APP, "--subject"]
+
+    assert json.loads(fal_proxy("handle", handle).stdout) == {"upstream_id": JOB}
+    assert json.loads(fal_proxy("handle", handle, *whose, "alice").stdout)["owner"] == "this caller"
+    assert "somebody else" in json.loads(fal_proxy("handle", handle, *whose, "bob").stdout)["owner"]
+
+
+def test_a_handle_that_is_none_is_an_error(good: Path) -> None:
+    """A raw id is told apart, and a half-asked question is not answered."""
+    assert fal_proxy("handle", JOB).exit_code == 1
+    assert fal_proxy("handle", f"{JOB}.{'A' * 24}", "--config", good).exit_code == 2
+
+
+def test_the_version_is_the_packages() -> None:
+    """`--version` says it."""
+    assert __version__ in fal_proxy("--version").stdout

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
+
+from proxy.auth.authenticator import Caller
+from proxy.auth.authorization import Grant, Listing, Ownership
+from proxy.auth.job_handles import Handles
+from proxy.circuit_breaker import Breaker, BreakerSettings
+from proxy.errors import (
+    ConnectFailed,
+    DeadlineExceeded,
+    ExchangeBroken,
+    NotSent,
+    OutcomeUnknown,
+    PoolExhausted,
+    UpstreamFailed,
+)
+from proxy.fal_api.operations import Action, Surface, Target
+from proxy.http.client.messages import UpstreamResponse
+from proxy.payload.policy import Payload
+from proxy.upstream.outcomes import Relayed
+from proxy.upstream.relay import Deadlines, Relay
+
+HANDLES = Handles([b"handle-secret-of-the-tests-000001"])
+ALICE = Caller("i", "alice", "a" * 64, frozenset(), 0.0, {})
+STARTS = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
+PAYLOAD = Payload(ENDPOINT, {"prompt": "x"}, b'{"prompt":"x"}')
+BROKEN = ExchangeBroken("reset", sent=True)
+
+
+def relay_over(*script: Step, minimum: int = 20) -> tuple[Relay, ScriptedUpstream]:
+    upstream = ScriptedUpstream(list(script))
+    breaker = Breaker(BreakerSettings(minimum=minimum), clock=lambda: 0.0)
+    return Relay(dict.fromkeys(Surface, upstream), FAL_KEY, breaker=breaker, deadlines=Deadlines()), upstream
+
+
+def grant_of(action: Action, query: str = "") -> Grant:
+    handle = None if action in STARTS else HANDLES.seal(JOB, owner=ALICE.key, app=APP)
+    endpoint = ENDPOINT if action in STARTS else APP
+    target = Target(action, endpoint, APP, handle, query)
+    return Ownership([Listing(ENDPOINT, frozenset(Action))], HANDLES).authorize(ALICE, target)
+
+
+async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
+    """Method, rebuilt path, our Authorization and exactly the validated bytes."""
+    relay, upstream = relay_over(said(QUEUED))
+    await relay.submit(grant_of(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, ((b"x-fal-no-retry", b"1"),))
+    [asked] = upstream.asked
+
+    assert (asked.method, asked.path) == (b"POST", f"/{ENDPOINT}?fal_max_queue_length=3".encode())
+    assert asked.body == PAYLOAD.raw
+    assert (b"authorization", b"Key " + FAL_KEY.encode()) in asked.headers
+    assert (b"x-fal-no-retry", b"1") in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("action", "method", "path"),
+    [
+        (Action.STATUS, b"GET", f"/{APP}/requests/{JOB}/status?logs=1"),
+        (Action.RESULT, b"GET", f"/{APP}/requests/{JOB}?logs=1"),
+        (Action.CANCEL, b"PUT", f"/{APP}/requests/{JOB}/cancel?logs=1"),
+    ],
+)
+async def test_a_follow_up_is_addressed_by_fals_own_id(action: Action, method: bytes, path: str) -> None:
+    """Upstream hears the id inside the handle, never the handle, and no body."""
+    relay, upstream = relay_over(said({}))
+    await relay.read(grant_of(action, "logs=1"))
+    [asked] = upstream.asked
+
+    assert (asked.method, asked.path, asked.body) == (method, path.encode(), b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "refusal"),
+    [
+        (ConnectFailed("refused"), NotSent),
+        (PoolExhausted("full"), NotSent),
+        (ExchangeBroken("reset", sent=False), NotSent),
+        (BROKEN, OutcomeUnknown),
+        (DeadlineExceeded("late", sent=True), OutcomeUnknown),
+        (DeadlineExceeded("late", sent=False), NotSent),
+    ],
+)
+async def test_a_broken_submit_is_never_repeated(error: Exception, refusal: type[Exception]) -> None:
+    """One attempt, whatever became of it; what was sent decides the answer."""
+    relay, upstream = relay_over(error, said(QUEUED))
+
+    with pytest.raises(refusal):
+        await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+    assert len(upstream.asked) == 1
+
+
+async def test_a_broken_read_is_repeated_once() -> None:
+    """No byte of an answer came, so asking again is safe and enough."""
+    relay, upstream = relay_over(BROKEN, said({"status": "IN_QUEUE"}, 202))
+    relayed = await relay.read(grant_of(Action.STATUS))
+
+    assert relayed.status == 202
+    assert len(upstream.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (BROKEN, 2),
+        (ExchangeBroken("cut", sent=True, received=True), 1),
+        (DeadlineExceeded("late", sent=True), 1),
+        (PoolExhausted("full"), 1),
+    ],
+    ids=["broken-twice", "cut", "late", "full"],
+)
+async def test_a_read_is_repeated_no_further(error: Exception, attempts: int) -> None:
+    """Not a second time, not after a byte came back, not when time or our own pool is short."""
+    relay, upstream = relay_over(error)
+
+    with pytest.raises((UpstreamFailed, NotSent)):
+        await relay.read(grant_of(Action.RESULT))
+    assert len(upstream.asked) == attempts
+
+
+async def test_a_stream_is_opened_as_a_status_is_read() -> None:
+    """By fal's own id, asking for events; a broken opening is repeated once, and what fal refuses is told."""
+    relay, upstream = relay_over(BROKEN, UpstreamResponse(200, (EVENTS,), b"data: 1\n\n"), said({"detail": "no"}, 422))
+    async with AsyncExitStack() as held:
+        source = await relay.follow(grant_of(Action.STATUS_STREAM, "logs=1"), held)
+        refused = await relay.follow(grant_of(Action.STATUS_STREAM), held)
+
+    assert not isinstance(source, Relayed)
+    assert [chunk async for chunk in source] == [b"data: 1\n\n"]
+    assert isinstance(refused, Relayed)
+    assert refused.status == 422
+    assert len(upstream.asked) == 3
+    assert upstream.asked[1].path == f"/{APP}/requests/{JOB}/status/stream?logs=1".encode()
+
+
+@pytest.mark.parametrize("action", [Action.RUN, Action.RUN_STREAM])
+async def test_a_run_is_sent_once_and_says_nothing_of_fal(action: Action) -> None:
+    """Not repeated, whatever became of it; and neither slow nor failing models keep others from the queue."""
+    relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, said(QUEUED), minimum=2)
+    for _ in range(5):
+        async with AsyncExitStack() as held:
+            with pytest.raises(OutcomeUnknown):
+                await _run(relay, action, held)
+    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+
+    assert len(upstream.asked) == 6
+
+
+async def _run(relay: Relay, action: Action, held: AsyncExitStack) -> object:
+    if action is Action.RUN:
+        return await relay.run(grant_of(action), PAYLOAD, ())
+    return await relay.run_stream(grant_of(action), PAYLOAD, (), held)
+
+
+async def test_repeats_are_a_tenth_of_reads_at_most() -> None:
+    """In an outage the load on fal does not double."""
+    relay, upstream = relay_over(BROKEN, minimum=1000)
+    for _ in range(100):
+        with pytest.raises(UpstreamFailed):
+            await relay.read(grant_of(Action.STATUS))
+
+    assert 100 < len(upstream.asked) <= 111
+
+
+async def test_a_dead_upstream_is_left_alone() -> None:
+    """After enough failures nothing is sent, and callers hear so at once."""
+    relay, upstream = relay_over(ConnectFailed("refused"), minimum=5)
+    for _ in range(8):
+        with pytest.raises(NotSent):
+            await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+
+    assert len(upstream.asked) == 5
+
+
+async def test_our_own_full_pool_does_not_count_against_fal() -> None:
+    """The breaker judges fal, not us."""
+    relay, upstream = relay_over(PoolExhausted("full"), minimum=2)
+    for _ in range(5):
+        with pytest.raises(NotSent):
+            await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+
+    assert len(upstream.asked) == 5
+
+
+async def test_fals_5xx_counts_against_it() -> None:
+    """Answers of 500 and above are failures to the breaker."""
+    relay, upstream = relay_over(said({}, 500, JSON), minimum=3)
+    for _ in range(3):
+        with pytest.raises(UpstreamFailed):
+            await relay.read(grant_of(Action.STATUS))
+    with pytest.raises(NotSent):
+        await relay.read(grant_of(Action.STATUS))
+
+    assert len(upstream.asked) == 3
+
+
+async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
+    """Uploads that fail keep nobody from the queue; a repeated one is the client's to ask for."""
+    relay, upstream = relay_over(BROKEN, minimum=2)
+    owned = Ownership([Listing("uploads", frozenset({Action.UPLOAD}))], HANDLES)
+    path = "/storage/upload/initiate"
+    grant = owned.authorize(ALICE, Target(Action.UPLOAD, "uploads", "uploads", surface=Surface.STORAGE, path=path))
+    for _ in range(5):
+        with pytest.raises(UpstreamFailed):
+            await relay.issue(grant, PAYLOAD, ())
+    upstream.script[:] = [said(QUEUED)]
+
+    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+    assert [asked.path.decode() for asked in upstream.asked] == [path] * 5 + [f"/{ENDPOINT}"]

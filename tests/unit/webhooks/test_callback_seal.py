@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.auth.subjects import caller_key
+from proxy.webhooks.callback_seal import Context, Seals
+
+SECRET, OTHER = b"a secret of handles, thirty-two by", b"another secret of handles, 32 byte"
+CONTEXT = Context("https://app.example.com", "alice", "fal-ai/hyper-sdxl/image-to-image", "f" * 32, 1_800_000_000)
+
+
+def test_a_seal_opens_to_what_was_sealed() -> None:
+    """Owner and app come from the context as from the submit."""
+    opened = Seals([SECRET]).open(Seals([SECRET]).seal(CONTEXT).encode())
+
+    assert opened == CONTEXT
+    assert opened.owner == caller_key("https://app.example.com", "alice")
+    assert opened.app == "fal-ai/hyper-sdxl"
+
+
+def test_a_seal_shows_nothing_and_is_one_segment() -> None:
+    """Nothing of the user can be read in it, it needs no escaping, and no two are alike."""
+    seals = Seals([SECRET])
+    one, two = seals.seal(CONTEXT), seals.seal(CONTEXT)
+    padded = one + "=" * (-len(one) % 4)
+
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", one)
+    assert not re.search(rb"alice|example|fal-ai|ffff", base64.urlsafe_b64decode(padded))
+    assert one[:20] != two[:20]
+
+
+def test_a_secret_rotates() -> None:
+    """The first seals, all open; one that is dropped opens no more."""
+    old = Seals([OTHER]).seal(CONTEXT).encode()
+
+    assert Seals([SECRET, OTHER]).open(old) == CONTEXT
+    assert Seals([SECRET]).open(Seals([SECRET, OTHER]).seal(CONTEXT).encode()) == CONTEXT
+    with pytest.raises(ValueError, match="no secret of ours"):
+        Seals([SECRET]).open(old)
+
+
+@given(st.integers(min_value=0), st.integers(min_value=1, max_value=255))
+def test_a_changed_seal_does_not_open(place: int, change: int) -> None:
+    """Any byte of it."""
+    text = Seals([SECRET]).seal(CONTEXT)
+    raw = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    raw[place % len(raw)] ^= change
+
+    with pytest.raises(ValueError, match=r"seal|opens|base64"):
+        Seals([SECRET]).open(base64.urlsafe_b64encode(raw).rstrip(b"="))
+
+
+@given(st.binary(max_size=300))
+def test_nothing_else_opens(text: bytes) -> None:
+    """Whatever stands in its place is a ValueError, never anything else."""
+    with pytest.raises(ValueError, match=r"seal|opens|base64"):
+        Seals([SECRET, OTHER]).open(text)
+
+
+@given(st.text(min_size=1, max_size=256).filter(lambda text: text.isprintable()))
+def test_any_subject_comes_back(subject: str) -> None:
+    """Whatever a token may name."""
+    context = Context("https://app.example.com", subject, "a/b", "1", 1)
+
+    assert Seals([SECRET]).open(Seals([SECRET]).seal(context).encode()) == context

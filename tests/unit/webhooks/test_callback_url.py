@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import NoReturn
+from urllib.parse import parse_qs
+
+from support.in_process_gateway import ENDPOINT, ISSUER, JOB, parts_of
+from support.sandbox import Clock
+
+from proxy.auth.authenticator import Caller
+from proxy.auth.authorization import Grant, Ownership
+from proxy.auth.subjects import caller_key
+from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.errors import StoreAway
+from proxy.fal_api.operations import resolve
+from proxy.webhooks.callback_seal import Context, Seals
+from proxy.webhooks.callback_url import CallbackUrls
+from proxy.webhooks.delivery_state import CallbackClaims
+
+SEALS = Seals([b"a secret of handles, thirty-two by"])
+PUBLIC = "https://gate.example.com/api/fal"
+
+
+class Away(SqliteLedger):
+    async def claim(self, *_: object, **__: object) -> NoReturn:
+        raise StoreAway
+
+
+def urls(ledger: SqliteLedger) -> CallbackUrls:
+    claims = CallbackClaims(ledger, keep=86_400, hold=20, clock=Clock(), away=lambda: None)
+    return CallbackUrls(PUBLIC, SEALS, claims, clock=Clock(1_800_000_000.5))
+
+
+def grant() -> Grant:
+    """alice may submit."""
+    parts = parts_of()
+    caller = Caller(ISSUER, "alice", caller_key(ISSUER, "alice"), frozenset(), 2e9, {})
+    target = resolve("POST", f"/queue/{ENDPOINT}".encode(), b"", None)
+    return Ownership(parts.listings, parts.handles).authorize(caller, target)
+
+
+def test_the_parameter_of_a_submit() -> None:
+    """One parameter, encoded, whose URL leads here and opens to the submit it was made for."""
+    told = parse_qs(urls(SqliteLedger(":memory:")).query("ticket-1", grant()), strict_parsing=True)
+    (url,) = told.pop("fal_webhook")
+    base, _, seal = url.rpartition("/")
+
+    assert (base, told) == (f"{PUBLIC}/webhooks/fal", {})
+    assert SEALS.open(seal.encode()) == Context(ISSUER, "alice", ENDPOINT, "ticket-1", 1_800_000_000)
+
+
+async def test_a_job_that_cannot_be_written_down() -> None:
+    """A ledger that is away must not fail a submit that fal has taken: the seal alone is then what its callback has."""
+    assert await urls(SqliteLedger(":memory:")).bind("ticket-1", JOB) is True
+    assert await urls(Away(":memory:")).bind("ticket-1", JOB) is False
