@@ -1,4 +1,4 @@
-"""A local fal: three apps for its three hosts over one state, and a fourth to look inside and turn the knobs."""
+"""A local fal: three applications for its three hosts over one state, and a control API of its own."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from starlette.routing import Route, request_response
 from starlette.types import ASGIApp
 
 from proxy.sandbox.accounts import Accounts
+from proxy.sandbox.api.queue_api import QueueApi
+from proxy.sandbox.api.run_api import RunApi
+from proxy.sandbox.api.storage_api import StorageApi
+from proxy.sandbox.api.token_api import TokenApi
+from proxy.sandbox.asgi import AsgiApp
 from proxy.sandbox.control import Control
-from proxy.sandbox.faults import Action, Knobs
+from proxy.sandbox.fault_injection import FaultInjection
+from proxy.sandbox.faults import Action, FaultSet
 from proxy.sandbox.files import FileHost
-from proxy.sandbox.front import Front
-from proxy.sandbox.image_to_image import ImageToImage
-from proxy.sandbox.jobs import Job, Pace, Queue
-from proxy.sandbox.journal import Journal
-from proxy.sandbox.models import Models, failed
-from proxy.sandbox.queue_api import QueueApi
-from proxy.sandbox.replies import FalError, infrastructure, refuse
-from proxy.sandbox.run_api import RunApi
-from proxy.sandbox.settings import SandboxSettings
-from proxy.sandbox.sources import Sources
-from proxy.sandbox.storage_api import StorageApi
-from proxy.sandbox.token_api import TokenApi
+from proxy.sandbox.input_files import InputFiles
+from proxy.sandbox.jobs import Job, Queue, QueueSettings
+from proxy.sandbox.models.image_to_image import ImageToImage
+from proxy.sandbox.models.registry import ModelRegistry, error_outcome
+from proxy.sandbox.request_log import RequestLog
+from proxy.sandbox.responses import FalError, error_response, infrastructure_error
+from proxy.sandbox.settings import IMAGE_TO_IMAGE, SandboxSettings
 from proxy.sandbox.tokens import Tokens
-from proxy.sandbox.trouble import Trouble
 from proxy.sandbox.uploads import Uploads
 from proxy.sandbox.webhooks import Retries, Signer, Webhooks
 from proxy.sandbox.worker import Worker
@@ -44,12 +44,12 @@ BANNER = """\
    every answer carries `x-sandbox: 1`. Never point real users at it.
   ------------------------------------------------------------------"""
 
-Handler = Callable[[Request], Awaitable[Response]]
-# The action a fault names, the method, the path below the host, and what answers.
-Row = tuple[Action, str, str, Handler]
+RouteFunction = Callable[[Request], Awaitable[Response]]
+# A fault's action, the method, the path below the host, and the route's function.
+Row = tuple[Action, str, str, RouteFunction]
 
-# fal docs, common parameters: the header that says it was the caller's own deadline.
-_START_TIMEOUT = infrastructure(
+# fal docs, common parameters: this header marks a deadline that the caller set.
+_START_TIMEOUT = infrastructure_error(
     504,
     "Request timed out before it started",
     error_type="startup_timeout",
@@ -58,7 +58,7 @@ _START_TIMEOUT = infrastructure(
 
 _JOB = "/{endpoint:path}/requests/{request_id}"
 _UPLOAD = "/upload/{name}"
-# What a page on another origin may read, as fal lets it.
+# Headers that a page of another origin may read, as fal allows it.
 _EXPOSED = [
     "etag",
     "x-fal-billable-units",
@@ -71,11 +71,11 @@ _EXPOSED = [
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """*queue* stands in for queue.fal.run, *run* for fal.run, *rest* for rest.fal.ai and the CDN. Serve them on one
-    event loop, unwrapped (see `connection`).
+    """The applications: *queue* for queue.fal.run, *run* for fal.run, *rest* for rest.fal.ai and the CDN.
 
-    *close* ends jobs, streams and deliveries, and may be called twice; the queue app's lifespan calls it at its end,
-    but a server waits for open streams before that, so call it when the stop signal comes.
+    Serve them on one event loop, and pass them the server's own `send` (see `connection`).
+    *close* ends jobs, streams and deliveries and may be called twice. The queue application's lifespan calls it at its
+    end; a server waits for open streams before that, so call it at the stop signal.
     """
 
     queue: ASGIApp
@@ -86,58 +86,63 @@ class Sandbox:
 
 
 def create_sandbox(settings: SandboxSettings) -> Sandbox:
+    """Returns a sandbox with empty state."""
     clock, closing = settings.clock, asyncio.Event()
-    knobs = Knobs(settings.faults, seed=settings.fault_seed)
-    journal = Journal(size=settings.journal_entries)
+    faults = FaultSet(settings.faults, seed=settings.fault_seed)
+    request_log = RequestLog(size=settings.log_entries)
     accounts = Accounts(settings.keys)
     tokens = Tokens(clock=clock)
     files = FileHost(settings.rest_origin, capacity=settings.file_bytes, clock=clock)
     uploads = Uploads(settings.rest_origin, files, seconds=settings.upload_seconds, clock=clock)
-    sources = Sources(files, max_bytes=settings.fetch_bytes, seconds=settings.fetch_seconds)
-    models = Models(ImageToImage(sources, files), echoes=settings.models)
+    models = _models(settings, files)
     signer = Signer(settings.webhook_seed)
     webhooks = Webhooks(signer, _retries(settings), clock=clock)
-    queue = Queue(_pace(settings), timed_out=failed(_START_TIMEOUT), clock=clock)
+    queue = Queue(_queue_settings(settings), timed_out=error_outcome(_START_TIMEOUT), clock=clock)
 
     def on_end(job: Job) -> None:
         if job.outcome is not None and job.outcome.units is not None:
-            journal.billed(job.outcome.units)
-        webhooks.announce(job)
+            request_log.add_units(job.outcome.units)
+        webhooks.deliver(job)
 
-    worker = Worker(queue, models, knobs, run_seconds=settings.run_seconds, closing=closing, clock=clock, on_end=on_end)
+    worker = Worker(
+        queue, models, faults, run_seconds=settings.run_seconds, closing=closing, clock=clock, on_end=on_end
+    )
 
     async def close() -> None:
         await worker.close()
         await webhooks.close()
 
-    def forget() -> None:
-        for part in (worker, uploads, files, journal):
+    def clear_state() -> None:
+        for part in (worker, uploads, files, request_log):
             part.clear()
-        knobs.set(())
+        faults.replace(())
 
     def host(surface: str, rows: list[Row], *, close: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
-        return Front(
-            _starlette(rows, knobs, closing, close),
+        return AsgiApp(
+            _starlette(rows, faults, closing, close),
             surface=surface,
-            journal=journal,
+            request_log=request_log,
             accounts=accounts,
             max_body=settings.max_body,
             clock=clock,
         )
 
-    jobs = QueueApi(settings.queue_origin, accounts, models, queue, worker, journal, clock, settings.heartbeat)
-    runs = RunApi(accounts, tokens, models, queue, worker, journal, clock, settings.heartbeat)
+    jobs = QueueApi(settings.queue_origin, accounts, models, queue, worker, request_log, clock, settings.heartbeat)
+    runs = RunApi(accounts, tokens, models, queue, worker, request_log, clock, settings.heartbeat)
     return Sandbox(
         queue=host("queue", _queue_rows(jobs), close=close),
         run=host("run", _run_rows(runs)),
         rest=host("rest", _rest_rows(StorageApi(accounts, uploads, files), TokenApi(accounts, tokens), signer)),
-        control=Control(journal, knobs, forget),
+        control=Control(request_log, faults, clear_state),
         close=close,
     )
 
 
 def create_control(sandbox: Sandbox) -> Starlette:
-    """`GET /journal`, `GET /counts`, `GET|PUT|DELETE /faults`, `POST /reset`; no credential, so for loopback only."""
+    """Returns the control API: `GET /journal`, `GET /counts`, `GET|PUT|DELETE /faults`, `POST /reset`.
+
+    It checks no credential, so serve it on loopback only.
+    """
     control = sandbox.control
     return Starlette(
         routes=[
@@ -187,7 +192,7 @@ def _rest_rows(storage: StorageApi, tokens: TokenApi, signer: Signer) -> list[Ro
 
 
 def _starlette(
-    rows: list[Row], knobs: Knobs, closing: asyncio.Event, close: Callable[[], Awaitable[None]] | None
+    rows: list[Row], faults: FaultSet, closing: asyncio.Event, close: Callable[[], Awaitable[None]] | None
 ) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -201,20 +206,22 @@ def _starlette(
     app = Starlette(
         routes=[
             Route(
-                path, Trouble(request_response(handler), action=action, knobs=knobs, closing=closing), methods=[method]
+                path,
+                FaultInjection(request_response(function), action=action, faults=faults, closing=closing),
+                methods=[method],
             )
-            for action, method, path, handler in rows
+            for action, method, path, function in rows
         ],
         middleware=[cors],
-        exception_handlers={FalError: refuse},  # type: ignore[dict-item]
+        exception_handlers={FalError: error_response},  # type: ignore[dict-item]
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _pace(settings: SandboxSettings) -> Pace:
-    return Pace(
+def _queue_settings(settings: SandboxSettings) -> QueueSettings:
+    return QueueSettings(
         queue_seconds=settings.queue_seconds,
         run_seconds=settings.run_seconds,
         slots=settings.concurrency,
@@ -230,3 +237,8 @@ def _retries(settings: SandboxSettings) -> Retries:
         backoff=settings.webhook_backoff,
         backoff_max=settings.webhook_backoff_max,
     )
+
+
+def _models(settings: SandboxSettings, files: FileHost) -> ModelRegistry:
+    input_files = InputFiles(files, max_bytes=settings.fetch_bytes, seconds=settings.fetch_seconds)
+    return ModelRegistry({IMAGE_TO_IMAGE: ImageToImage(input_files, files)}, echoes=settings.models)

@@ -1,4 +1,4 @@
-"""The control endpoint: what reached the sandbox, and which faults are set. For its own loopback port."""
+"""Control API: the requests the sandbox received, its counts, and its faults. For a loopback port of its own."""
 
 from __future__ import annotations
 
@@ -9,44 +9,50 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from proxy.sandbox.faults import Fault, Knobs
-from proxy.sandbox.journal import Journal
+from proxy.sandbox.faults import Fault, FaultSet
+from proxy.sandbox.request_log import RequestLog
 
 _FAULTS = TypeAdapter(tuple[Fault, ...])
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    journal: Journal
-    knobs: Knobs
-    forget: Callable[[], None]
+    """Route functions of the control API. *clear_state* removes jobs, files, counts and faults."""
+
+    request_log: RequestLog
+    faults: FaultSet
+    clear_state: Callable[[], None]
 
     async def read_journal(self, request: Request) -> Response:
-        return JSONResponse([asdict(entry) for entry in self.journal.entries])
+        """Returns the logged requests, oldest first."""
+        return JSONResponse([asdict(entry) for entry in self.request_log.entries])
 
     async def read_counts(self, request: Request) -> Response:
-        return JSONResponse(self.journal.counts())
+        """Returns the numbers of accepted calls and the billable units."""
+        return JSONResponse(self.request_log.counts())
 
     async def read_faults(self, request: Request) -> Response:
-        return self._faults()
+        """Returns the active faults, each with the count that is left."""
+        return self._faults_response()
 
     async def put_faults(self, request: Request) -> Response:
-        """Body: a JSON list of faults, which replaces the ones that were set."""
+        """Replaces the active faults by the JSON list in the body. Answers 422 where an item is invalid."""
         try:
             faults = _FAULTS.validate_json(await request.body())
         except ValidationError as exc:
             return Response(exc.json(include_url=False, include_context=False), 422, media_type="application/json")
-        self.knobs.set(faults)
-        return self._faults()
+        self.faults.replace(faults)
+        return self._faults_response()
 
     async def delete_faults(self, request: Request) -> Response:
-        self.knobs.set(())
-        return self._faults()
+        """Removes every fault."""
+        self.faults.replace(())
+        return self._faults_response()
 
     async def reset(self, request: Request) -> Response:
-        """Forgets jobs, files, journal, counts and faults."""
-        self.forget()
+        """Removes jobs, files, logged requests, counts and faults."""
+        self.clear_state()
         return Response(status_code=204)
 
-    def _faults(self) -> Response:
-        return JSONResponse(_FAULTS.dump_python(self.knobs.faults, mode="json"))
+    def _faults_response(self) -> Response:
+        return JSONResponse(_FAULTS.dump_python(self.faults.active, mode="json"))

@@ -1,17 +1,19 @@
+"""Grammar of endpoint ids."""
+
 from __future__ import annotations
 
 import re
 
-from proxy.sandbox.replies import app_not_found
+from proxy.sandbox.responses import app_not_found
 
 NAMESPACES = frozenset({"workflows", "comfy"})
 _ENDPOINT = re.compile(r"(?:(?!requests(?:/|\Z))[A-Za-z0-9][A-Za-z0-9._-]*(?:/(?!\Z)|\Z)){2,}", re.ASCII)
 
 
-def app_of(endpoint: str) -> str:
-    """`[namespace/]owner/alias` of an endpoint id; what follow-ups are addressed to, with or without the rest.
+def app_id(endpoint: str) -> str:
+    """Returns `[namespace/]owner/alias` of an endpoint id, the path under which its jobs are read.
 
-    Raises FalError 404 where the id is none.
+    Raises FalError 404 for a malformed id.
     """
     segments = endpoint.split("/")
     size = 3 if segments[0] in NAMESPACES else 2

@@ -1,4 +1,4 @@
-"""Failure knobs: which request shall go wrong, and how."""
+"""Faults: which requests fail, how, and how often."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 ANY: Final = "*"
 MODEL: Final = "model"
-# What a fault may name: the routes' actions, and the model's own work.
+# The actions of the routes, the model's own work, and every route.
 Action = Literal[
     "submit",
     "status",
@@ -33,6 +33,8 @@ Action = Literal[
 
 
 class Kind(StrEnum):
+    """Kinds of faults."""
+
     LATENCY = "latency"
     STATUS = "status"
     HANG = "hang"
@@ -42,21 +44,27 @@ class Kind(StrEnum):
     NOT_JSON = "not-json"
     CONTENT_TYPE = "content-type"
     REDIRECT = "redirect"
+    LOCKED = "locked"
 
 
-_CARRIED_OUT_ANYWAY = frozenset({Kind.LATENCY, Kind.TRUNCATE, Kind.CONTENT_TYPE})
-_OF_A_MODEL = frozenset({Kind.LATENCY, Kind.STATUS, Kind.HANG})
+_ALWAYS_CARRIED_OUT = frozenset({Kind.LATENCY, Kind.TRUNCATE, Kind.CONTENT_TYPE})
+_NEVER_CARRIED_OUT = frozenset({Kind.LOCKED})
+_MODEL_KINDS = frozenset({Kind.LATENCY, Kind.STATUS, Kind.HANG})
+# Actions that fal refuses for a locked account.
+LOCKED_ACTIONS = frozenset({"submit", "status", "status-stream", "run", "run-stream", "upload"})
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class Fault:
-    """One knob.
+    """One configured failure.
 
-    *action*: a route's; `model`, where the job itself fails (latency, status, hang); `*`, every one but `model`;
-    *count*: how often it strikes, None for ever; *probability* of each strike; *delay* before it acts, in seconds;
-    *after*: the request is carried out first and only its answer is lost (a submit's job exists);
-    *status*, *html*: the answer of `status`, in fal's JSON or as a front end's HTML page; *location* of `redirect`;
-    *headers*: more of them on the answer of `status`, `not-json` and `redirect`.
+    *action*: the route's action; `model` fails the job itself (latency, status, hang); `*` matches every route.
+    *count*: how many requests fail, None without end. *probability*: chance of each match, 0 to 1.
+    *delay*: seconds before the fault acts.
+    *after*: the request is carried out and only its answer is lost, so a submit's job exists.
+    *status*, *html*: answer of `status`, as fal's JSON or as the HTML page of a front end.
+    *location*: target of `redirect`. *headers*: extra fields on the answers of `status`, `not-json` and `redirect`.
+    A `locked` fault under `*` matches submits, runs, uploads and status reads.
     """
 
     kind: Kind
@@ -71,37 +79,46 @@ class Fault:
     headers: dict[str, str] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.after and (self.kind in _CARRIED_OUT_ANYWAY or self.action == MODEL):
-            raise ValueError(f"`after` says nothing about {self.kind} of {self.action}")
-        if self.action == MODEL and self.kind not in _OF_A_MODEL:
-            raise ValueError(f"a model's work knows no {self.kind}")
+        if self.after and (self.kind in _ALWAYS_CARRIED_OUT | _NEVER_CARRIED_OUT or self.action == MODEL):
+            raise ValueError(f"`after` has no meaning for {self.kind} of {self.action}")
+        if self.action == MODEL and self.kind not in _MODEL_KINDS:
+            raise ValueError(f"a model's work has no fault of kind {self.kind}")
+        if self.kind is Kind.LOCKED and self.action not in LOCKED_ACTIONS | {ANY}:
+            raise ValueError(f"a locked account does not refuse {self.action}")
+
+    def matches(self, action: Action) -> bool:
+        """Returns True where a request with *action* is one that this fault can fail."""
+        if self.action != ANY:
+            return self.action == action
+        return action in LOCKED_ACTIONS if self.kind is Kind.LOCKED else action != MODEL
 
 
-class Knobs:
-    """The faults that are set; the first one that fits and strikes is used. One seed, one sequence of strikes."""
+class FaultSet:
+    """Active faults in order. *seed* fixes the sequence of random draws."""
 
     def __init__(self, faults: Sequence[Fault], *, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - a coin that must fall the same way each time
+        self._random = random.Random(seed)  # noqa: S311 - draws must be repeatable, not secret
         self._faults = list(faults)
 
     @property
-    def faults(self) -> tuple[Fault, ...]:
-        """Each with the count it has left."""
+    def active(self) -> tuple[Fault, ...]:
+        """The active faults, each with the count that is left."""
         return tuple(self._faults)
 
-    def set(self, faults: Sequence[Fault]) -> None:
+    def replace(self, faults: Sequence[Fault]) -> None:
+        """Replaces all active faults."""
         self._faults = list(faults)
 
     def draw(self, action: Action) -> Fault | None:
-        for place, fault in enumerate(self._faults):
-            fits = fault.action == action or (fault.action == ANY and action != MODEL)
-            if fits and self._random.random() < fault.probability:
-                self._use_up(place, fault)
+        """Returns the first fault that matches *action* and passes its probability, and counts it down."""
+        for index, fault in enumerate(self._faults):
+            if fault.matches(action) and self._random.random() < fault.probability:
+                self._count_down(index, fault)
                 return fault
         return None
 
-    def _use_up(self, place: int, fault: Fault) -> None:
+    def _count_down(self, index: int, fault: Fault) -> None:
         if fault.count == 1:
-            del self._faults[place]
+            del self._faults[index]
         elif fault.count is not None:
-            self._faults[place] = replace(fault, count=fault.count - 1)
+            self._faults[index] = replace(fault, count=fault.count - 1)

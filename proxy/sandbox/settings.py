@@ -1,8 +1,11 @@
+"""Settings of the sandbox."""
+
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from proxy.sandbox.faults import Fault
 
@@ -12,18 +15,19 @@ _EPOCH = time.time() - time.monotonic()
 
 
 def unix_clock() -> float:
-    """Unix seconds that never step back."""
+    """Returns unix seconds that never step back."""
     return _EPOCH + time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSettings:
-    """A local fal. Durations are seconds, sizes bytes; the three origins are where the three apps are reached.
+    """Settings of a local fal. Durations are seconds, sizes bytes; each origin is the address of one of the hosts.
 
-    *keys*: the accepted `id:secret` strings, None takes any non-empty `Key …`.
-    *models*: the endpoint ids that answer with an echo besides the image model, None takes every well-formed id.
-    *clock*: unix seconds; states, logs, expiry and signatures all read it.
-    *webhook_seed*: the 32 bytes of the signing key, None for a new key at each start.
+    *keys*: the accepted `id:secret` strings. None accepts every non-empty `Key …`.
+    *models*: the endpoint ids without a schema that answer with an echo. None accepts every well-formed id.
+    *schemas*: folder of schema files that are added to the shipped ones, None without one.
+    *clock*: unix seconds; states, logs, expiry and signatures read it.
+    *webhook_seed*: the 32 bytes of the signing key. None makes a new key at each start.
     """
 
     queue_origin: str = "http://127.0.0.1:9000"
@@ -31,6 +35,7 @@ class SandboxSettings:
     rest_origin: str = "http://127.0.0.1:9002"
     keys: frozenset[str] | None = None
     models: frozenset[str] | None = None
+    schemas: Path | None = None
     clock: Callable[[], float] = unix_clock
 
     queue_seconds: float = 0.5
@@ -47,10 +52,10 @@ class SandboxSettings:
     file_bytes: int = 512 * 2**20
     fetch_bytes: int = 20 * 2**20
     fetch_seconds: float = 5.0
-    # fal-js#169: a presigned upload URL lives about two minutes.
+    # fal-js#169: a presigned upload URL is valid for about two minutes.
     upload_seconds: float = 120.0
 
-    # fal docs, webhooks: 15 s for an answer, ten deliveries over two hours; here the waits are a developer's.
+    # fal docs, webhooks: 15 s for an answer, ten deliveries over two hours. The waits are shorter for developers.
     webhook_seconds: float = 15.0
     webhook_seed: bytes | None = None
     webhook_attempts: int = 10
@@ -59,4 +64,4 @@ class SandboxSettings:
 
     faults: tuple[Fault, ...] = ()
     fault_seed: int = 0
-    journal_entries: int = 10_000
+    log_entries: int = 10_000

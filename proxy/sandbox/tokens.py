@@ -1,42 +1,47 @@
+"""Short-lived tokens for direct calls from a browser."""
+
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proxy.sandbox.endpoints import app_of
+from proxy.sandbox.endpoints import app_id
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
+class TokenGrant:
+    """Rights of one token. *expires*: unix seconds."""
+
     account: str
     apps: frozenset[str]
     expires: float
 
 
 class Tokens:
-    """Short-lived credentials for `fal_jwt_token`. fal's are JWTs; no client looks inside, so these are opaque."""
+    """Credentials for `fal_jwt_token`. fal's are JWTs; no client parses them, so these are opaque."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._minted: dict[str, Minted] = {}
+        self._grants: dict[str, TokenGrant] = {}
 
     def mint(self, account: str, apps: Sequence[str], seconds: float) -> str:
+        """Returns a new token for *apps*, valid for *seconds*. Raises FalError 404 for a malformed app."""
         now = self._clock()
-        self._minted = {token: minted for token, minted in self._minted.items() if minted.expires > now}
+        self._grants = {token: grant for token, grant in self._grants.items() if grant.expires > now}
         token = f"sandbox.{secrets.token_urlsafe(32)}"
-        self._minted[token] = Minted(account, frozenset(_name(app) for app in apps), now + seconds)
+        self._grants[token] = TokenGrant(account, frozenset(_app_name(app) for app in apps), now + seconds)
         return token
 
     def account(self, token: str, endpoint: str) -> str | None:
-        """Whose token it is, None where it is unknown, expired or for other apps."""
-        minted = self._minted.get(token)
-        if minted is None or self._clock() >= minted.expires:
+        """Returns the account of *token*, None where it is unknown, expired or not for the endpoint's app."""
+        grant = self._grants.get(token)
+        if grant is None or self._clock() >= grant.expires:
             return None
-        app = app_of(endpoint)
-        return minted.account if {app, app.rpartition("/")[2]} & minted.apps else None
+        app = app_id(endpoint)
+        return grant.account if {app, app.rpartition("/")[2]} & grant.apps else None
 
 
-def _name(app: str) -> str:
-    """The older mint names apps by alias alone, the newer one by a path such as `owner/alias/realtime`."""
-    return app_of(app) if "/" in app else app
+def _app_name(app: str) -> str:
+    """Returns the alias of the older requests unchanged, and the app of a path such as `owner/alias/realtime`."""
+    return app_id(app) if "/" in app else app

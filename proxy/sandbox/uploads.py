@@ -1,4 +1,4 @@
-"""Presigned uploads: a URL that takes one file, whole or in parts, for a short time and without a key."""
+"""Presigned uploads: URLs that accept one file, whole or in parts, without a key."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.sandbox.files import FileHost, StoredFile
-from proxy.sandbox.replies import infrastructure
+from proxy.sandbox.responses import infrastructure_error
 
 MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """*expires*: when the URL dies; *keep*: how long the file then lives, in seconds, None for ever."""
+    """One presigned upload. *expires*: unix seconds of the URL's end; *file_seconds*: lifetime of the file, or None."""
 
     name: str
     content_type: str
     signature: str
     expires: float
     lifecycle: str | None
-    keep: float | None
+    file_seconds: float | None
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
 class Uploads:
+    """Open uploads. *seconds*: how long a presigned URL is valid."""
+
     def __init__(self, origin: str, files: FileHost, *, seconds: float, clock: Callable[[], float]) -> None:
         self._origin = origin
         self._files = files
@@ -36,7 +38,7 @@ class Uploads:
         self._open: dict[str, Upload] = {}
 
     def initiate(self, content_type: str, file_name: str, lifecycle: str | None) -> tuple[str, str]:
-        """The `upload_url` and the `file_url`. Raises FalError 400 for a lifecycle that is none."""
+        """Returns the `upload_url` and the `file_url`. Raises FalError 400 for a malformed lifecycle."""
         now = self._clock()
         self._open = {name: upload for name, upload in self._open.items() if upload.expires > now}
         upload = Upload(
@@ -45,38 +47,40 @@ class Uploads:
             signature=secrets.token_hex(16),
             expires=now + self._seconds,
             lifecycle=lifecycle,
-            keep=_keep(lifecycle),
+            file_seconds=_parse_lifecycle(lifecycle),
         )
         self._open[upload.name] = upload
         url = f"{self._origin}/upload/{upload.name}?signature={upload.signature}"
         return url, self._files.url(upload.name)
 
     def find(self, name: str, signature: str | None) -> Upload:
-        """Raises FalError 403 alike for a wrong signature, an unknown upload and one that expired."""
+        """Returns an open upload. Raises the same FalError 403 for a wrong signature, an unknown or an expired one."""
         upload = self._open.get(name)
         if upload is None or signature != upload.signature or self._clock() >= upload.expires:
-            raise infrastructure(403, "The upload URL is not valid, or not any more")
+            raise infrastructure_error(403, "The upload URL is invalid or expired")
         return upload
 
     def put(self, upload: Upload, content: bytes) -> None:
-        expires = None if upload.keep is None else self._clock() + upload.keep
+        """Stores the whole file. Its lifetime starts now."""
+        expires = None if upload.file_seconds is None else self._clock() + upload.file_seconds
         self._files.put(upload.name, StoredFile(content, upload.content_type, expires, upload.lifecycle))
 
     def put_part(self, upload: Upload, number: int, content: bytes) -> str:
-        """The part's etag. Raises FalError 400 for a part number outside 1 to 10000."""
+        """Stores a part and returns its etag. Raises FalError 400 for a number outside 1 to 10000."""
         if not 1 <= number <= MAX_PARTS:
-            raise infrastructure(400, f"Part numbers go from 1 to {MAX_PARTS}")
+            raise infrastructure_error(400, f"Part numbers go from 1 to {MAX_PARTS}")
         upload.parts[number] = content
         return _etag(content)
 
     def complete(self, upload: Upload, parts: Sequence[tuple[int, str]]) -> None:
-        """Joins the parts. Raises FalError 400 unless *parts* names just those that came, by number and etag."""
+        """Joins the parts. Raises FalError 400 unless *parts* lists exactly the uploaded ones by number and etag."""
         if not parts or sorted(parts) != sorted((number, _etag(part)) for number, part in upload.parts.items()):
-            raise infrastructure(400, "The parts are not those that were uploaded")
+            raise infrastructure_error(400, "The parts are not those that were uploaded")
         self.put(upload, b"".join(upload.parts[number] for number in sorted(upload.parts)))
         upload.parts.clear()
 
     def clear(self) -> None:
+        """Invalidates every open upload."""
         self._open.clear()
 
 
@@ -84,13 +88,13 @@ def _etag(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-def _keep(lifecycle: str | None) -> float | None:
-    """fal docs, media expiration: `{"expiration_duration_seconds": n}`, null for ever."""
+def _parse_lifecycle(lifecycle: str | None) -> float | None:
+    """Returns the seconds of `{"expiration_duration_seconds": n}`, None without end (fal docs, media expiration)."""
     if lifecycle is None:
         return None
     try:
-        wanted = json.loads(lifecycle)
+        preference = json.loads(lifecycle)
     except ValueError as exc:
-        raise infrastructure(400, "X-Fal-Object-Lifecycle is not JSON") from exc
-    seconds = wanted.get("expiration_duration_seconds") if isinstance(wanted, dict) else None
+        raise infrastructure_error(400, "X-Fal-Object-Lifecycle is not JSON") from exc
+    seconds = preference.get("expiration_duration_seconds") if isinstance(preference, dict) else None
     return float(seconds) if isinstance(seconds, int | float) else None

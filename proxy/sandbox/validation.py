@@ -1,3 +1,5 @@
+"""Request bodies checked by a Pydantic model, with errors in fal's shape."""
+
 from __future__ import annotations
 
 import json
@@ -5,14 +7,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from proxy.sandbox.replies import FalError
+from proxy.sandbox.responses import FalError
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def validated(model: type[Body], payload: object) -> Body:
-    """Raises FalError 422, every error with its `loc`. pydantic's own shape is fal's; the optional `input` is left out,
-    as it would echo whole data URIs."""
+def validate(model: type[Body], payload: object) -> Body:
+    """Returns *payload* as *model*. Raises FalError 422 with every error and its `loc`.
+
+    Pydantic's error shape is fal's. The optional `input` is left out, since it would repeat whole data URIs.
+    """
     try:
         return model.model_validate(payload)
     except ValidationError as exc:

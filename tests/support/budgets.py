@@ -233,11 +233,11 @@ class Upstream:
 
     def fail(self, *faults: Fault) -> None:
         """These and no others, for the requests to come."""
-        self._sandbox.control.knobs.set(faults)
+        self._sandbox.control.faults.replace(faults)
 
     def jobs(self) -> Mapping[str, int]:
         """Jobs taken on, by endpoint, delivered or not."""
-        counts: Json = self._sandbox.control.journal.counts()
+        counts: Json = self._sandbox.control.request_log.counts()
         submits: Mapping[str, int] = counts["submits"]["by_endpoint"]
         return submits
 

@@ -47,7 +47,7 @@ async def test_a_bad_knob_is_refused_and_the_old_stay(body: bytes) -> None:
 
 
 async def test_counts_and_journal_are_shown_and_reset() -> None:
-    """What was accepted and what arrived, as JSON; a reset forgets it, with jobs, files and knobs."""
+    """What was accepted and what arrived, as JSON; a reset forgets it, with jobs, files and faults."""
     sandbox = create_sandbox(QUICK)
     control, queue, rest = client(create_control(sandbox), {}), client(sandbox.queue), client(sandbox.rest, {})
     job = await queue.post(f"/{MODEL}", json=picture_input())

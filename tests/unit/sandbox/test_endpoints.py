@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.sandbox.endpoints import app_of
-from proxy.sandbox.replies import FalError
+from proxy.sandbox.endpoints import app_id
+from proxy.sandbox.responses import FalError
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from proxy.sandbox.replies import FalError
 )
 def test_the_app_is_owner_and_alias(endpoint: str, app: str) -> None:
     """Follow-ups are addressed to `[namespace/]owner/alias`, whatever came behind it."""
-    assert app_of(endpoint) == app
+    assert app_id(endpoint) == app
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,6 @@ def test_the_app_is_owner_and_alias(endpoint: str, app: str) -> None:
 def test_what_is_no_endpoint_is_an_unknown_application(endpoint: str) -> None:
     """An id outside the grammar gets fal's 404 for applications."""
     with pytest.raises(FalError) as refused:
-        app_of(endpoint)
+        app_id(endpoint)
 
     assert (refused.value.status, refused.value.body) == (404, {"detail": f'Application "{endpoint}" not found'})

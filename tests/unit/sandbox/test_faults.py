@@ -3,47 +3,47 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from proxy.sandbox.faults import Action, Fault, Kind, Knobs
+from proxy.sandbox.faults import Action, Fault, FaultSet, Kind
 
 
-def strikes(knobs: Knobs, action: Action, times: int) -> list[bool]:
-    return [knobs.draw(action) is not None for _ in range(times)]
+def strikes(faults: FaultSet, action: Action, times: int) -> list[bool]:
+    return [faults.draw(action) is not None for _ in range(times)]
 
 
 def test_a_fault_strikes_its_action_only() -> None:
     """Other actions pass; `*` means every route, but not the model's own work."""
-    knobs = Knobs([Fault(Kind.HANG, "submit")], seed=0)
-    assert [strikes(knobs, action, 1) for action in ("submit", "status")] == [[True], [False]]
+    faults = FaultSet([Fault(Kind.HANG, "submit")], seed=0)
+    assert [strikes(faults, action, 1) for action in ("submit", "status")] == [[True], [False]]
 
-    knobs.set([Fault(Kind.HANG)])
-    assert [strikes(knobs, action, 1) for action in ("submit", "file", "model")] == [[True], [True], [False]]
+    faults.replace([Fault(Kind.HANG)])
+    assert [strikes(faults, action, 1) for action in ("submit", "file", "model")] == [[True], [True], [False]]
 
 
 def test_a_count_is_used_up() -> None:
     """A fault with a count strikes that often, and is shown with what is left of it until it is no longer set."""
-    knobs = Knobs([Fault(Kind.RESET, count=2)], seed=0)
+    faults = FaultSet([Fault(Kind.RESET, count=2)], seed=0)
 
-    assert strikes(knobs, "submit", 1) == [True]
-    assert [fault.count for fault in knobs.faults] == [1]
-    assert strikes(knobs, "submit", 3) == [True, False, False]
-    assert knobs.faults == ()
+    assert strikes(faults, "submit", 1) == [True]
+    assert [fault.count for fault in faults.active] == [1]
+    assert strikes(faults, "submit", 3) == [True, False, False]
+    assert faults.active == ()
 
 
 def test_the_first_fault_that_fits_is_used() -> None:
     """In the order they were set; one strike a request."""
     first, second = Fault(Kind.HANG, "submit", count=1), Fault(Kind.RESET)
-    knobs = Knobs([first, second], seed=0)
+    faults = FaultSet([first, second], seed=0)
 
-    assert [knobs.draw("submit"), knobs.draw("submit")] == [first, second]
+    assert [faults.draw("submit"), faults.draw("submit")] == [first, second]
 
 
 def test_probability_is_a_seeded_coin() -> None:
     """About three in ten of 1000, and the same ones for the same seed."""
     faults = [Fault(Kind.RESET, probability=0.3)]
-    once = strikes(Knobs(faults, seed=5), "submit", 1000)
+    once = strikes(FaultSet(faults, seed=5), "submit", 1000)
 
-    assert once == strikes(Knobs(faults, seed=5), "submit", 1000)
-    assert once != strikes(Knobs(faults, seed=6), "submit", 1000)
+    assert once == strikes(FaultSet(faults, seed=5), "submit", 1000)
+    assert once != strikes(FaultSet(faults, seed=6), "submit", 1000)
     assert 250 < sum(once) < 350
 
 

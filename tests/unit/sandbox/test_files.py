@@ -33,15 +33,15 @@ def test_names_are_unguessable_and_harmless(file_name: str, ending: str) -> None
 
 
 def test_a_url_leads_back_to_its_file() -> None:
-    """`name_of` undoes `url`, and knows no other host's URLs."""
+    """`file_name` undoes `url`, and knows no other host's URLs."""
     host = a_host()
 
-    assert host.name_of(host.url("a_b")) == "a_b"
-    assert host.name_of("http://127.0.0.1:9003/files/a_b") is None
+    assert host.parse_url(host.url("a_b")) == "a_b"
+    assert host.parse_url("http://127.0.0.1:9003/files/a_b") is None
 
 
 def test_a_file_expires_by_the_clock() -> None:
-    """A file with an expiry is gone at that moment; one without stays."""
+    """A file with an expiry is wait_disconnect at that moment; one without stays."""
     clock = Clock()
     host = a_host(clock)
     host.put("short", StoredFile(b"1", "text/plain", expires=clock() + 60))

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from support.sandbox import Clock
 
-from proxy.sandbox.jobs import LARGE_RESULT, Job, LogEntry, Outcome, Pace, Queue, State
+from proxy.sandbox.jobs import LARGE_RESULT, Job, LogEntry, Outcome, Queue, QueueSettings, State
 
-PACE = Pace(queue_seconds=2, run_seconds=10, slots=1, retention=3600, large_retention=360)
+PACE = QueueSettings(queue_seconds=2, run_seconds=10, slots=1, retention=3600, large_retention=360)
 GOOD = Outcome(200, b"{}", units=1.0)
 BAD = Outcome(422, b"{}", error="Invalid status code: 422", error_type="missing")
 LATE = Outcome(504, b"{}", error="too late", error_type="startup_timeout")
@@ -27,15 +27,15 @@ def test_a_job_waits_runs_and_completes_by_the_clock() -> None:
     queue, job = a_queue(clock), a_job("1", clock)
     queue.submit(job)
 
-    assert (queue.turn().started, job.state(clock())) == ([], State.IN_QUEUE)
+    assert (queue.advance().started, job.state(clock())) == ([], State.IN_QUEUE)
     clock.forward(2)
-    assert (queue.turn().started, job.state(clock())) == ([job], State.IN_PROGRESS)
+    assert (queue.advance().started, job.state(clock())) == ([job], State.IN_PROGRESS)
     queue.end(job, GOOD)
     clock.forward(9.9)
-    assert (queue.turn().ended, job.state(clock())) == ([], State.IN_PROGRESS)
+    assert (queue.advance().ended, job.state(clock())) == ([], State.IN_PROGRESS)
     clock.forward(0.1)
-    assert (queue.turn().ended, job.state(clock())) == ([job], State.COMPLETED)
-    assert queue.turn().ended == []
+    assert (queue.advance().ended, job.state(clock())) == ([job], State.COMPLETED)
+    assert queue.advance().ended == []
     assert job.payload is None
 
 
@@ -44,12 +44,12 @@ def test_a_failure_does_not_take_the_runs_time() -> None:
     clock = Clock()
     queue, job = a_queue(clock, queue_seconds=0), a_job("1", clock)
     queue.submit(job)
-    queue.turn()
+    queue.advance()
 
     queue.end(job, BAD)
 
     assert job.state(clock()) is State.COMPLETED
-    assert queue.turn().ended == [job]
+    assert queue.advance().ended == [job]
 
 
 def test_work_slower_than_the_runs_time_holds_the_job() -> None:
@@ -57,7 +57,7 @@ def test_work_slower_than_the_runs_time_holds_the_job() -> None:
     clock = Clock()
     queue, job = a_queue(clock, queue_seconds=0), a_job("1", clock)
     queue.submit(job)
-    queue.turn()
+    queue.advance()
     clock.forward(60)
 
     assert job.state(clock()) is State.IN_PROGRESS
@@ -76,7 +76,7 @@ def test_slots_are_taken_in_order_and_low_priority_goes_last() -> None:
     assert [queue.position(job) for job in (first, second, low)] == [0, 1, 2]
     order = []
     for _ in range(3):
-        (started,) = queue.turn().started
+        (started,) = queue.advance().started
         order.append(started)
         queue.end(started, BAD)
     assert order == [first, second, low]
@@ -87,13 +87,13 @@ def test_a_direct_call_takes_a_slot_or_is_refused() -> None:
     clock = Clock()
     queue, direct = a_queue(clock, queue_seconds=0), a_job("direct", clock)
 
-    assert queue.start_now(direct)
+    assert queue.start_immediately(direct)
     assert direct.state(clock()) is State.IN_PROGRESS
-    assert not queue.start_now(a_job("other", clock))
+    assert not queue.start_immediately(a_job("other", clock))
     queue.submit(waiting := a_job("waiting", clock))
-    assert queue.turn().started == []
+    assert queue.advance().started == []
     queue.end(direct, BAD)
-    assert queue.turn().started == [waiting]
+    assert queue.advance().started == [waiting]
 
 
 def test_a_job_that_could_not_start_in_time_times_out() -> None:
@@ -104,11 +104,11 @@ def test_a_job_that_could_not_start_in_time_times_out() -> None:
 
     assert queue.next_change() == clock() + 1
     clock.forward(1)
-    turn = queue.turn()
+    turn = queue.advance()
 
     assert (turn.started, turn.ended, job.outcome) == ([], [job], LATE)
     clock.forward(5)
-    assert queue.turn().started == []
+    assert queue.advance().started == []
 
 
 def test_a_start_deadline_is_only_for_those_who_wait() -> None:
@@ -116,33 +116,33 @@ def test_a_start_deadline_is_only_for_those_who_wait() -> None:
     clock = Clock()
     queue = a_queue(clock, queue_seconds=0)
     queue.submit(job := a_job("1", clock, start_by=clock() + 1))
-    queue.turn()
+    queue.advance()
 
     clock.forward(1)
-    assert (queue.turn().ended, job.state(clock())) == ([], State.IN_PROGRESS)
+    assert (queue.advance().ended, job.state(clock())) == ([], State.IN_PROGRESS)
     queue.submit(a_job("2", clock, start_by=clock() + 1))
     queue.clear(BAD)
     clock.forward(1)
-    assert queue.turn().ended == []
+    assert queue.advance().ended == []
 
 
 @pytest.mark.parametrize(
     ("size", "kept"), [(LARGE_RESULT - 1, 3600), (LARGE_RESULT, 360)], ids=["just small", "just large"]
 )
 def test_results_are_kept_an_hour_and_large_ones_six_minutes(size: int, kept: float) -> None:
-    """A result is there until the last moment of its retention, and gone after."""
+    """A result is there until the last moment of its retention, and wait_disconnect after."""
     clock = Clock()
     queue, job = a_queue(clock, queue_seconds=0, run_seconds=0), a_job("1", clock)
     queue.submit(job)
-    queue.turn()
+    queue.advance()
     queue.end(job, Outcome(200, b"x" * size, units=1.0))
-    queue.turn()
+    queue.advance()
 
     clock.forward(kept - 1)
-    queue.turn()
+    queue.advance()
     assert queue.find("alice", "a/b", "1") is job
     clock.forward(1)
-    queue.turn()
+    queue.advance()
     assert queue.find("alice", "a/b", "1") is None
 
 
@@ -169,7 +169,7 @@ def test_the_length_of_a_queue_counts_one_endpoint_of_all_callers() -> None:
 
     assert queue.length("a/b/c") == 2
     clock.forward(2)
-    queue.turn()
+    queue.advance()
     assert queue.length("a/b/c") == 1
 
 
@@ -182,12 +182,12 @@ def test_the_next_change_is_the_nearest_moment_ahead() -> None:
 
     assert queue.next_change() == start + 2
     clock.forward(2)
-    queue.turn()
+    queue.advance()
     assert queue.next_change() is None
     job.log = [LogEntry(start + 2, "now"), LogEntry(start + 5, "later")]
     assert queue.next_change() == start + 5
     clock.forward(3)
-    queue.turn()
+    queue.advance()
     queue.end(job, GOOD)
     assert queue.next_change() == start + 12
 
@@ -198,11 +198,11 @@ def test_a_moment_between_a_turn_and_the_question_is_not_lost() -> None:
     queue, start = a_queue(clock), clock()
     queue.submit(a_job("1", clock))
     clock.forward(1.9)
-    assert queue.turn().started == []
+    assert queue.advance().started == []
     clock.forward(0.2)
 
     assert queue.next_change() == start + 2
-    assert len(queue.turn().started) == 1
+    assert len(queue.advance().started) == 1
 
 
 def test_a_log_shows_what_has_happened_in_its_window() -> None:
@@ -226,10 +226,10 @@ def test_clearing_ends_what_anyone_still_holds() -> None:
     queue = a_queue(clock, queue_seconds=0)
     queue.submit(running := a_job("1", clock))
     queue.submit(waiting := a_job("2", clock))
-    queue.turn()
+    queue.advance()
 
     queue.clear(BAD)
 
     assert {running.state(clock()), waiting.state(clock())} == {State.COMPLETED}
     assert queue.find("alice", "a/b", "1") is None
-    assert (queue.waiting(), queue.turn().ended) == ([], [])
+    assert (queue.waiting(), queue.advance().ended) == ([], [])

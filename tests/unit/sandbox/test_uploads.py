@@ -6,7 +6,7 @@ import pytest
 from support.sandbox import Clock
 
 from proxy.sandbox.files import FileHost, StoredFile
-from proxy.sandbox.replies import FalError
+from proxy.sandbox.responses import FalError
 from proxy.sandbox.uploads import Upload, Uploads
 
 ORIGIN = "http://127.0.0.1:9002"
@@ -23,7 +23,7 @@ class Desk:
         parts = urlsplit(upload_url)
         self.name = parts.path.removeprefix("/upload/")
         self.signature = parse_qs(parts.query)["signature"][0]
-        self.stored = self.files.name_of(file_url) or ""
+        self.stored = self.files.parse_url(file_url) or ""
 
     def upload(self) -> Upload:
         return self.uploads.find(self.name, self.signature)

@@ -7,14 +7,11 @@ import pytest
 from support.sandbox import QUICK, Clock, client, completed, until
 
 from proxy.sandbox.app import create_sandbox
-from proxy.sandbox.faults import Fault, Kind, Knobs
-from proxy.sandbox.files import FileHost
-from proxy.sandbox.image_to_image import ImageToImage
-from proxy.sandbox.jobs import Job, Pace, Queue
-from proxy.sandbox.models import Echo, Models, failed
-from proxy.sandbox.output import Output
+from proxy.sandbox.faults import Fault, FaultSet, Kind
+from proxy.sandbox.jobs import Job, Queue, QueueSettings
+from proxy.sandbox.models.output import Output
+from proxy.sandbox.models.registry import Echo, ModelRegistry, error_outcome
 from proxy.sandbox.settings import SandboxSettings
-from proxy.sandbox.sources import Sources
 from proxy.sandbox.worker import CANCELLED, Worker
 
 
@@ -24,7 +21,7 @@ async def test_the_queue_moves_without_anyone_looking() -> None:
 
     await client(sandbox.queue).post("/acme/echo", json={})
 
-    await until(lambda: sandbox.control.journal.counts()["billable_units"] == 1.0)
+    await until(lambda: sandbox.control.request_log.counts()["billable_units"] == 1.0)
 
 
 async def test_a_flaw_in_a_model_ends_its_job(
@@ -35,14 +32,14 @@ async def test_a_flaw_in_a_model_ends_its_job(
     async def broken(self: Echo, payload: object) -> Output:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Echo, "make", broken)
+    monkeypatch.setattr(Echo, "run", broken)
     http = client(create_sandbox(QUICK).queue)
 
     with caplog.at_level(logging.ERROR):
         statuses = [await completed(http, await http.post("/acme/echo", json={})) for _ in range(3)]
 
     assert {status.json()["error_type"] for status in statuses} == {"runner_server_error"}
-    assert caplog.text.count("the work of acme/echo broke") == 3
+    assert caplog.text.count("the task of acme/echo failed") == 3
 
 
 async def test_closing_ends_the_work_and_can_be_repeated() -> None:
@@ -73,7 +70,7 @@ async def test_a_cancel_during_the_last_wait_still_counts() -> None:
 
     assert (await http.put(job.json()["cancel_url"])).status_code == 202
     assert (await http.get(job.json()["response_url"])).status_code == 499
-    assert sandbox.control.journal.counts()["billable_units"] == 0
+    assert sandbox.control.request_log.counts()["billable_units"] == 0
 
 
 async def test_a_clear_stops_the_work() -> None:
@@ -82,7 +79,7 @@ async def test_a_clear_stops_the_work() -> None:
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, faults=(Fault(Kind.HANG, "model"),)))
     await client(sandbox.queue).post("/acme/echo", json={})
 
-    sandbox.control.forget()
+    sandbox.control.clear_state()
 
     await until(lambda: asyncio.all_tasks() == before)
 
@@ -90,17 +87,16 @@ async def test_a_clear_stops_the_work() -> None:
 async def test_a_change_between_two_looks_is_not_missed() -> None:
     """Waiting since an older version returns at once; since the present one, only after the time."""
     clock = Clock()
-    pace = Pace(queue_seconds=0, run_seconds=0, slots=1, retention=1, large_retention=1)
-    queue = Queue(pace, timed_out=failed(CANCELLED), clock=clock)
-    files = FileHost("http://127.0.0.1", capacity=0, clock=clock)
-    models = Models(ImageToImage(Sources(files, max_bytes=0, seconds=1), files), echoes=None)
+    pace = QueueSettings(queue_seconds=0, run_seconds=0, slots=1, retention=1, large_retention=1)
+    queue = Queue(pace, timed_out=error_outcome(CANCELLED), clock=clock)
+    models = ModelRegistry({}, echoes=None)
     worker = Worker(
-        queue, models, Knobs([], seed=0), run_seconds=0, closing=asyncio.Event(), clock=clock, on_end=lambda _: None
+        queue, models, FaultSet([], seed=0), run_seconds=0, closing=asyncio.Event(), clock=clock, on_end=lambda _: None
     )
     before = worker.version
     queue.submit(Job("1", "alice", "a/b", "a/b", {}, submitted=clock()))
-    worker.turn()
+    worker.advance()
 
-    assert await worker.change(before, 60)
-    assert not await worker.change(worker.version, 0)
+    assert await worker.wait_for_change(before, 60)
+    assert not await worker.wait_for_change(worker.version, 0)
     await worker.close()

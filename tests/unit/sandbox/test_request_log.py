@@ -2,20 +2,20 @@ from __future__ import annotations
 
 import dataclasses
 
-from proxy.sandbox.journal import Entry, Journal
+from proxy.sandbox.request_log import LoggedRequest, RequestLog
 
-ENTRY = Entry(0.0, "queue", "POST", "/a/b", "", [], "", 0)
+ENTRY = LoggedRequest(0.0, "queue", "POST", "/a/b", "", [], "", 0)
 
 
 def test_counts_are_of_what_was_taken_on() -> None:
     """Submits and runs by endpoint, cancels, and billable units to four places; a clear forgets them all."""
-    journal = Journal(size=10)
+    journal = RequestLog(size=10)
     for endpoint in ("a/b", "a/b", "a/c"):
-        journal.submitted(endpoint)
-    journal.ran("a/b")
-    journal.cancelled()
+        journal.count_submit(endpoint)
+    journal.count_run("a/b")
+    journal.count_cancel()
     for _ in range(3):
-        journal.billed(0.1)
+        journal.add_units(0.1)
 
     assert journal.counts() == {
         "submits": {"total": 3, "by_endpoint": {"a/b": 2, "a/c": 1}},
@@ -30,7 +30,7 @@ def test_counts_are_of_what_was_taken_on() -> None:
 
 def test_the_journal_keeps_the_newest() -> None:
     """Past its size the oldest entries go."""
-    journal = Journal(size=2)
+    journal = RequestLog(size=2)
     for number in range(3):
         journal.entries.append(dataclasses.replace(ENTRY, at=float(number)))
 

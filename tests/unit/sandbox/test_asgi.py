@@ -29,7 +29,7 @@ async def test_the_journal_has_the_request_as_it_came() -> None:
     await http.post("/acme/echo%2Fx/?logs=1&a=%20", content=b'{"a":1}')
     await http.post("/acme/echo", content=b"", headers={"authorization": "Key alice:wrong", "x-extra": "kept"})
 
-    first, second = sandbox.control.journal.entries
+    first, second = sandbox.control.request_log.entries
     assert (first.surface, first.method, first.path, first.query) == (
         "queue",
         "POST",
@@ -40,7 +40,7 @@ async def test_the_journal_has_the_request_as_it_came() -> None:
     assert dict(first.headers)["authorization"] == "accepted"
     assert dict(second.headers)["authorization"] == "refused"
     assert dict(second.headers)["x-extra"] == "kept"
-    assert "secret" not in repr(sandbox.control.journal.entries)
+    assert "secret" not in repr(sandbox.control.request_log.entries)
 
 
 async def test_a_body_over_the_cap_is_refused() -> None:
@@ -63,11 +63,11 @@ async def test_a_caller_who_leaves_mid_body_starts_nothing() -> None:
         writer.write(b"POST /acme/echo HTTP/1.1\r\nhost: x\r\nauthorization: Key a:b\r\ncontent-length: 9\r\n\r\n{}")
         await writer.drain()
         writer.close()
-        await until(lambda: rig.sandbox.control.journal.entries)
+        await until(lambda: rig.sandbox.control.request_log.entries)
 
-        (entry,) = rig.sandbox.control.journal.entries
+        (entry,) = rig.sandbox.control.request_log.entries
         assert entry.body_length == 2
-        assert rig.sandbox.control.journal.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+        assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
 async def test_a_body_in_pieces_is_one_body() -> None:
@@ -90,4 +90,4 @@ async def test_a_body_in_pieces_is_one_body() -> None:
     await sandbox.queue(scope, receive, send)
 
     assert sent[0]["status"] == 200
-    assert sandbox.control.journal.entries[0].path == "/acme/echo"
+    assert sandbox.control.request_log.entries[0].path == "/acme/echo"

@@ -7,18 +7,18 @@ import pytest
 from PIL import Image
 from support.sandbox import Clock, data_uri, picture_input, png
 
-from proxy.sandbox import pictures
 from proxy.sandbox.files import FileHost
-from proxy.sandbox.image_to_image import PRESETS, ImageToImage
-from proxy.sandbox.replies import FalError
-from proxy.sandbox.sources import Sources
+from proxy.sandbox.input_files import InputFiles
+from proxy.sandbox.media import images
+from proxy.sandbox.models.image_to_image import PRESETS, ImageToImage
+from proxy.sandbox.responses import FalError
 
 FILES = FileHost("http://127.0.0.1:9002", capacity=2**26, clock=Clock())
-MODEL = ImageToImage(Sources(FILES, max_bytes=2**20, seconds=1), FILES)
+MODEL = ImageToImage(InputFiles(FILES, max_bytes=2**20, seconds=1), FILES)
 
 
 async def made(**fields: object) -> dict[str, object]:
-    output = await MODEL.make(picture_input(**fields))
+    output = await MODEL.run(picture_input(**fields))
     assert isinstance(output.body, dict)
     return output.body
 
@@ -29,7 +29,7 @@ def content(body: dict[str, object], number: int = 0) -> bytes:
     url: str = images[number]["url"]
     if url.startswith("data:"):
         return base64.b64decode(url.partition(",")[2])
-    file = FILES.get(FILES.name_of(url) or "")
+    file = FILES.get(FILES.parse_url(url) or "")
     assert file is not None
     return file.content
 
@@ -64,7 +64,7 @@ async def test_the_output_is_the_pages() -> None:
 )
 async def test_sizes_are_exact_and_billed_by_area(image_size: object, size: tuple[int, int], units: float) -> None:
     """The six presets, `{width, height}` and its defaults; one unit is 1024x1024, rounded up to four places."""
-    output = await MODEL.make(picture_input(image_size=image_size))
+    output = await MODEL.run(picture_input(image_size=image_size))
     assert isinstance(output.body, dict)
 
     assert Image.open(io.BytesIO(content(output.body))).size == size
@@ -73,14 +73,14 @@ async def test_sizes_are_exact_and_billed_by_area(image_size: object, size: tupl
 
 async def test_units_count_every_picture() -> None:
     """Three pictures cost three times one."""
-    assert (await MODEL.make(picture_input(image_size="square", num_images=3))).units == 0.75
+    assert (await MODEL.run(picture_input(image_size="square", num_images=3))).units == 0.75
 
 
 async def test_the_default_size_is_square_hd() -> None:
     """As the page says."""
     payload = picture_input()
     del payload["image_size"]
-    output = await MODEL.make(payload)
+    output = await MODEL.run(payload)
     assert isinstance(output.body, dict)
 
     assert Image.open(io.BytesIO(content(output.body))).size == PRESETS["square_hd"]
@@ -156,7 +156,7 @@ async def test_the_safety_checker_blackens_what_asks_for_it(*, checker: bool, bl
 async def test_a_bad_field_is_named(fields: dict[str, object], loc: list[object], kind: str) -> None:
     """422 in fal's shape: the field's `loc` under `body`, and pydantic's stable `type`."""
     with pytest.raises(FalError) as refused:
-        await MODEL.make(picture_input(**fields))
+        await MODEL.run(picture_input(**fields))
 
     assert refused.value.status == 422
     errors = refused.value.body["detail"]  # type: ignore[index]
@@ -193,10 +193,10 @@ async def test_a_picture_that_cannot_be_had_gets_the_models_error(
     image_url: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not downloadable, not a picture, too many pixels: fal's own error types at `image_url`."""
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48)
 
     with pytest.raises(FalError) as refused:
-        await MODEL.make(picture_input(image_url=image_url))
+        await MODEL.run(picture_input(image_url=image_url))
 
     (error,) = refused.value.body["detail"]  # type: ignore[index]
     assert (refused.value.status, error["loc"], error["type"]) == (422, ["body", "image_url"], kind)
@@ -207,7 +207,7 @@ async def test_a_picture_that_cannot_be_had_gets_the_models_error(
 )
 def test_the_log_tells_the_steps(payload: object, steps: int) -> None:
     """A line for each step, between reading and encoding; a bad input has a log too."""
-    lines = MODEL.script(payload)
+    lines = MODEL.log_messages(payload)
 
     assert lines[0] == "Reading the input picture"
     assert lines[1:-1] == [f"Step {step + 1} of {steps}" for step in range(steps)]

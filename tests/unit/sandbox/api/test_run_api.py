@@ -26,7 +26,7 @@ async def test_a_run_answers_with_the_output() -> None:
     assert (answer.status_code, answer.headers["x-fal-billable-units"]) == (200, "0.25")
     assert answer.json()["images"][0]["width"] == 512
     assert len(answer.headers["x-fal-request-id"]) == 36
-    counts = sandbox.control.journal.counts()
+    counts = sandbox.control.request_log.counts()
     assert (counts["runs"], counts["billable_units"]) == ({"total": 1, "by_endpoint": {MODEL: 1}}, 0.25)
 
 
@@ -48,7 +48,7 @@ async def test_a_bad_input_is_refused_before_a_slot_is_taken(end: str) -> None:
     answer = await client(sandbox.run).post(f"/{MODEL}{end}", json={"prompt": "x"})
 
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "image_url"])
-    assert sandbox.control.journal.counts()["runs"] == {"total": 0, "by_endpoint": {}}
+    assert sandbox.control.request_log.counts()["runs"] == {"total": 0, "by_endpoint": {}}
 
 
 async def test_a_failing_run_answers_with_the_models_error() -> None:
@@ -61,9 +61,9 @@ async def test_a_failing_run_answers_with_the_models_error() -> None:
 
 
 async def test_with_every_slot_taken_a_run_is_refused() -> None:
-    """429 concurrent_requests_limit, marked as worth a retry; a freed slot is taken again."""
+    """429 concurrent_requests_limit, with_sandbox_header as worth a retry; a freed slot is taken again."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, run_seconds=0, concurrency=1))
-    sandbox.control.knobs.set([Fault(Kind.HANG, "model", count=1)])
+    sandbox.control.faults.replace([Fault(Kind.HANG, "model", count=1)])
     queue, run = client(sandbox.queue), client(sandbox.run)
     job = await queue.post("/acme/echo", json={})
 
@@ -141,8 +141,8 @@ async def test_a_reset_ends_a_waiting_call() -> None:
     """Forgetting everything answers the caller as cancelled."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(Kind.HANG, "model"),)))
     call = asyncio.ensure_future(client(sandbox.run).post("/acme/echo", json={}))
-    await until(lambda: sandbox.control.journal.counts()["runs"] == {"total": 1, "by_endpoint": {"acme/echo": 1}})
+    await until(lambda: sandbox.control.request_log.counts()["runs"] == {"total": 1, "by_endpoint": {"acme/echo": 1}})
 
-    sandbox.control.forget()
+    sandbox.control.clear_state()
 
     assert (await call).status_code == 499

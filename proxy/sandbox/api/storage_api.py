@@ -1,4 +1,4 @@
-"""rest.fal.ai/storage and the CDN behind it: initiate, the presigned PUT, parts, and the files themselves."""
+"""Storage routes of rest.fal.ai and of its CDN: initiate, the presigned PUT, parts, and the files."""
 
 from __future__ import annotations
 
@@ -10,64 +10,76 @@ from starlette.responses import Response
 
 from proxy.sandbox.accounts import Accounts
 from proxy.sandbox.files import FileHost
-from proxy.sandbox.replies import FalError, Reply, new_id, payload_of
+from proxy.sandbox.responses import FalError, FalResponse, new_id, read_payload
 from proxy.sandbox.uploads import Upload, Uploads
-from proxy.sandbox.validation import validated
+from proxy.sandbox.validation import validate
 
 _FILE_HEADERS = {
     "access-control-allow-origin": "*",
-    # Uploads are anyone's: shown, never run.
+    # Any client can upload HTML: a browser must not run it.
     "content-security-policy": "default-src 'none'; sandbox",
     "x-content-type-options": "nosniff",
 }
 
 
 class InitiateRequest(BaseModel):
+    """Body of an initiate request."""
+
     content_type: str = Field(pattern=r"^[\w.+-]+/[\w.+-]+( *;[ -~]*)?$")
     file_name: str = Field(min_length=1)
 
 
 class Part(BaseModel):
+    """One uploaded part."""
+
     model_config = ConfigDict(extra="ignore")
-    partNumber: int  # noqa: N815 - the wire's spelling
+    partNumber: int  # noqa: N815 - spelling of the protocol
     etag: str
 
 
 class CompleteRequest(BaseModel):
+    """Body that completes a multipart upload."""
+
     parts: list[Part]
 
 
 @dataclass(frozen=True, slots=True)
 class StorageApi:
+    """Route functions of uploads and files."""
+
     accounts: Accounts
     uploads: Uploads
     files: FileHost
 
     async def initiate(self, request: Request) -> Response:
-        """Both kinds of upload start alike; what is PUT where decides between them."""
-        self.accounts.account(request.headers.getlist("authorization"))
-        wanted = validated(InitiateRequest, await payload_of(request))
+        """Opens an upload. Single and multipart uploads start alike; the following PUT decides between them."""
+        self.accounts.authenticate(request.headers.getlist("authorization"))
+        body = validate(InitiateRequest, await read_payload(request))
         upload_url, file_url = self.uploads.initiate(
-            wanted.content_type, wanted.file_name, request.headers.get("x-fal-object-lifecycle")
+            body.content_type, body.file_name, request.headers.get("x-fal-object-lifecycle")
         )
-        return Reply({"upload_url": upload_url, "file_url": file_url}, request_id=new_id())
+        return FalResponse({"upload_url": upload_url, "file_url": file_url}, request_id=new_id())
 
     async def put(self, request: Request) -> Response:
+        """Stores a whole file."""
         self.uploads.put(self._upload(request), await request.body())
         return Response(status_code=200)
 
     async def put_part(self, request: Request) -> Response:
+        """Stores one part, and returns its number and etag."""
         number: int = request.path_params["number"]
         etag = self.uploads.put_part(self._upload(request), number, await request.body())
-        return Reply({"partNumber": number, "etag": etag}, request_id=new_id(), headers={"etag": etag})
+        return FalResponse({"partNumber": number, "etag": etag}, request_id=new_id(), headers={"etag": etag})
 
     async def complete(self, request: Request) -> Response:
+        """Joins the parts of an upload."""
         upload = self._upload(request)
-        wanted = validated(CompleteRequest, await payload_of(request))
-        self.uploads.complete(upload, [(part.partNumber, part.etag) for part in wanted.parts])
-        return Reply({"file_url": self.files.url(upload.name)}, request_id=new_id())
+        body = validate(CompleteRequest, await read_payload(request))
+        self.uploads.complete(upload, [(part.partNumber, part.etag) for part in body.parts])
+        return FalResponse({"file_url": self.files.url(upload.name)}, request_id=new_id())
 
     async def read(self, request: Request) -> Response:
+        """Returns a file. Raises FalError 404."""
         if (file := self.files.get(request.path_params["name"])) is None:
             raise FalError(404, {"detail": "File not found"})
         return Response(file.content, media_type=file.content_type, headers=_FILE_HEADERS)

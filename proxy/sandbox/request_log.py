@@ -1,3 +1,5 @@
+"""Log of received requests, and counts of accepted calls."""
+
 from __future__ import annotations
 
 import hashlib
@@ -6,8 +8,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One request as it arrived; *authorization* header values are replaced by `accepted` or `refused`."""
+class LoggedRequest:
+    """One request as it arrived. `authorization` header values are replaced by `accepted` or `refused`."""
 
     at: float
     surface: str
@@ -19,34 +21,39 @@ class Entry:
     body_length: int
 
 
-class Journal:
-    """What reached the sandbox, and what it took on: the other end of "was this paid twice?"."""
+class RequestLog:
+    """The newest *size* requests, and counts that show whether a call was paid twice."""
 
     def __init__(self, *, size: int) -> None:
-        self.entries: deque[Entry] = deque(maxlen=size)
+        self.entries: deque[LoggedRequest] = deque(maxlen=size)
         self.clear()
 
     def clear(self) -> None:
+        """Removes all entries and counts."""
         self.entries.clear()
         self._submits: Counter[str] = Counter()
         self._runs: Counter[str] = Counter()
         self._cancels = 0
         self._units = 0.0
 
-    def submitted(self, endpoint: str) -> None:
+    def count_submit(self, endpoint: str) -> None:
+        """Counts an accepted submit."""
         self._submits[endpoint] += 1
 
-    def ran(self, endpoint: str) -> None:
+    def count_run(self, endpoint: str) -> None:
+        """Counts an accepted direct call."""
         self._runs[endpoint] += 1
 
-    def cancelled(self) -> None:
+    def count_cancel(self) -> None:
+        """Counts an accepted cancel."""
         self._cancels += 1
 
-    def billed(self, units: float) -> None:
+    def add_units(self, units: float) -> None:
+        """Adds the billable units of a successful job."""
         self._units += units
 
     def counts(self) -> dict[str, object]:
-        """Accepted calls only; `billable_units` of every success, delivered or not."""
+        """Returns counts of accepted calls, and `billable_units` of every success whether its answer arrived or not."""
         return {
             "submits": {"total": self._submits.total(), "by_endpoint": dict(self._submits)},
             "runs": {"total": self._runs.total(), "by_endpoint": dict(self._runs)},
@@ -56,4 +63,5 @@ class Journal:
 
 
 def digest(body: bytes) -> str:
+    """Returns the SHA-256 of *body* in hexadecimal."""
     return hashlib.sha256(body).hexdigest()

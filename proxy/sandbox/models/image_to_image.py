@@ -1,4 +1,4 @@
-"""fal-ai/hyper-sdxl/image-to-image, as its API page describes it, with Pillow in the model's place."""
+"""Model of fal-ai/hyper-sdxl/image-to-image as its API page describes it, with Pillow in place of the network."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from proxy.sandbox.files import FileHost, StoredFile
-from proxy.sandbox.output import Output
-from proxy.sandbox.pictures import (
+from proxy.sandbox.input_files import DownloadError, InputFiles
+from proxy.sandbox.media.images import (
     MAX_PIXELS,
-    Brush,
-    PictureTooLarge,
-    UnreadablePicture,
-    blackout,
+    ImageTooLarge,
+    PaintOptions,
+    UnreadableImage,
+    black,
     decode,
     encode,
     repaint,
 )
-from proxy.sandbox.replies import field_error
-from proxy.sandbox.sources import DownloadFailed, Sources
-from proxy.sandbox.validation import validated
+from proxy.sandbox.models.output import Output
+from proxy.sandbox.responses import field_error
+from proxy.sandbox.validation import validate
 
 PRESETS: Mapping[str, tuple[int, int]] = {
     "square_hd": (1024, 1024),
@@ -36,29 +36,32 @@ PRESETS: Mapping[str, tuple[int, int]] = {
     "landscape_4_3": (1024, 768),
     "landscape_16_9": (1024, 576),
 }
-# One billable unit is one 1024x1024 picture.
+# One billable unit is one image of 1024x1024.
 UNIT_PIXELS = 1024 * 1024
 NSFW_WORD = "nsfw"
 
 
 class ImageSize(BaseModel):
-    # The model's own ceiling is 14142; a laptop's is lower.
+    """Size in pixels. fal's limit is 14142; the sandbox's is lower for a laptop's sake."""
+
     width: int = Field(default=512, gt=0, le=4096, strict=True)
     height: int = Field(default=512, gt=0, le=4096, strict=True)
 
 
 class Embedding(BaseModel):
+    """Reference to an embedding. The sandbox does not load it."""
+
     path: str
     tokens: list[str] = ["<s0>", "<s1>"]
 
 
 def _as_text(value: object) -> object:
-    # The page lists the enum as "1" but sends 1 in its example.
+    # The page lists the enum as "1" but its example has 1.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Input(BaseModel):
-    """The page gives `strength` and `num_images` no range; these are those of the sibling models."""
+    """Input of the model. The page gives `strength` and `num_images` no range; these are those of sibling models."""
 
     image_url: str
     prompt: str
@@ -75,76 +78,82 @@ class Input(BaseModel):
 
     @property
     def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
         if isinstance(self.image_size, ImageSize):
             return self.image_size.width, self.image_size.height
         return PRESETS[self.image_size]
 
     @property
     def units(self) -> float:
-        """Billable units: pictures times their share of 1024x1024, rounded up to four places."""
+        """Billable units: images times their share of 1024x1024, rounded up to four places."""
         width, height = self.size
         return math.ceil(self.num_images * width * height / UNIT_PIXELS * 10_000) / 10_000
 
 
 class ImageToImage:
-    def __init__(self, sources: Sources, files: FileHost) -> None:
-        self._sources = sources
+    """The model. It reads one image and stores the repainted ones on the file host."""
+
+    def __init__(self, input_files: InputFiles, files: FileHost) -> None:
+        self._input_files = input_files
         self._files = files
 
     def check(self, payload: object) -> None:
-        validated(Input, payload)
+        """Raises FalError 422 for an invalid input."""
+        validate(Input, payload)
 
-    def script(self, payload: object) -> Sequence[str]:
+    def log_messages(self, payload: object) -> Sequence[str]:
+        """Returns a line for each inference step, between reading and encoding."""
         steps = payload.get("num_inference_steps", 1) if isinstance(payload, dict) else 1
         count = int(steps) if str(steps) in {"1", "2", "4"} else 1
         return ["Reading the input picture", *(f"Step {step + 1} of {count}" for step in range(count)), "Encoding"]
 
-    async def make(self, payload: object) -> Output:
-        """Raises FalError 422 in the shape of the model's own errors."""
-        wanted = validated(Input, payload)
-        source = await self._read(wanted.image_url)
+    async def run(self, payload: object) -> Output:
+        """Returns the images. Raises FalError 422 in the shape of the model's own errors."""
+        options = validate(Input, payload)
+        source = await self._read(options.image_url)
         # Below 2**53, so that a JavaScript client can send it back unchanged.
-        seed = secrets.randbelow(2**32) if wanted.seed is None else wanted.seed
-        nsfw = wanted.enable_safety_checker and NSFW_WORD in wanted.prompt.lower()
-        begun = time.perf_counter()
+        seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+        nsfw = options.enable_safety_checker and NSFW_WORD in options.prompt.lower()
+        start = time.perf_counter()
         try:
-            pictures = await asyncio.to_thread(paint, source, wanted, seed, nsfw=nsfw)
-        except UnreadablePicture as exc:
+            pictures = await asyncio.to_thread(paint, source, options, seed, nsfw=nsfw)
+        except UnreadableImage as exc:
             raise field_error("image_url", "image_load_error", "Failed to load the image") from exc
-        except PictureTooLarge as exc:
+        except ImageTooLarge as exc:
             raise field_error("image_url", "image_too_large", f"More than {MAX_PIXELS} pixels") from exc
         body = {
-            "images": [self._published(picture, wanted) for picture in pictures],
-            "timings": {"inference": round(time.perf_counter() - begun, 4)},
+            "images": [self._publish(picture, options) for picture in pictures],
+            "timings": {"inference": round(time.perf_counter() - start, 4)},
             "seed": seed,
-            "has_nsfw_concepts": [nsfw] * wanted.num_images,
-            "prompt": wanted.prompt,
+            "has_nsfw_concepts": [nsfw] * options.num_images,
+            "prompt": options.prompt,
         }
-        return Output(body, units=wanted.units)
+        return Output(body, units=options.units)
 
     async def _read(self, url: str) -> bytes:
         try:
-            return await self._sources.read(url)
-        except DownloadFailed as exc:
+            return await self._input_files.read(url)
+        except DownloadError as exc:
             raise field_error("image_url", "file_download_error", str(exc)) from exc
 
-    def _published(self, picture: bytes, wanted: Input) -> dict[str, object]:
-        media = f"image/{wanted.format}"
-        if wanted.sync_mode:
+    def _publish(self, picture: bytes, options: Input) -> dict[str, object]:
+        media = f"image/{options.format}"
+        if options.sync_mode:
             url = f"data:{media};base64,{base64.b64encode(picture).decode('ascii')}"
         else:
-            name = self._files.new_name(f"out.{wanted.format}")
+            name = self._files.new_name(f"out.{options.format}")
             self._files.put(name, StoredFile(picture, media))
             url = self._files.url(name)
-        width, height = wanted.size
+        width, height = options.size
         return {"url": url, "width": width, "height": height, "content_type": media}
 
 
-def paint(raw: bytes, wanted: Input, seed: int, *, nsfw: bool) -> list[bytes]:
+def paint(raw: bytes, options: Input, seed: int, *, nsfw: bool) -> list[bytes]:
+    """Returns the encoded images of one call. Raises UnreadableImage or ImageTooLarge."""
     source = decode(raw)
     pictures = []
-    for number in range(wanted.num_images):
-        brush = Brush(wanted.prompt, seed + number, int(wanted.num_inference_steps), wanted.strength)
-        picture = blackout(wanted.size) if nsfw else repaint(source, wanted.size, brush)
-        pictures.append(encode(picture, wanted.format))
+    for number in range(options.num_images):
+        painting = PaintOptions(options.prompt, seed + number, int(options.num_inference_steps), options.strength)
+        picture = black(options.size) if nsfw else repaint(source, options.size, painting)
+        pictures.append(encode(picture, options.format))
     return pictures

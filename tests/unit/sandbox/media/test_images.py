@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 from support.sandbox import png
 
-from proxy.sandbox import pictures
-from proxy.sandbox.pictures import Brush, PictureTooLarge, UnreadablePicture, blackout, decode, encode, repaint
+from proxy.sandbox.media import images
+from proxy.sandbox.media.images import ImageTooLarge, PaintOptions, UnreadableImage, black, decode, encode, repaint
 
-BRUSH = Brush("an island", seed=7, steps=1, strength=0.95)
+BRUSH = PaintOptions("an island", seed=7, steps=1, strength=0.95)
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:
@@ -31,14 +31,14 @@ def test_same_input_same_bytes(media: str) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Brush("a desert", seed=7, steps=1, strength=0.95),
-        Brush("an island", seed=8, steps=1, strength=0.95),
-        Brush("an island", seed=7, steps=4, strength=0.95),
-        Brush("an island", seed=7, steps=1, strength=0.6),
+        PaintOptions("a desert", seed=7, steps=1, strength=0.95),
+        PaintOptions("an island", seed=8, steps=1, strength=0.95),
+        PaintOptions("an island", seed=7, steps=4, strength=0.95),
+        PaintOptions("an island", seed=7, steps=1, strength=0.6),
     ],
     ids=["prompt", "seed", "steps", "strength"],
 )
-def test_every_parameter_changes_the_picture(other: Brush) -> None:
+def test_every_parameter_changes_the_picture(other: PaintOptions) -> None:
     """Prompt, seed, steps and strength each leave another picture."""
     source = decode(png())
 
@@ -48,7 +48,7 @@ def test_every_parameter_changes_the_picture(other: Brush) -> None:
 def test_strength_says_how_far_from_the_input() -> None:
     """At 0 the input comes back (but for the label); the difference grows with strength."""
     source = decode(png((96, 64)))
-    far = [distance(source, repaint(source, (96, 64), Brush("x", 7, 4, strength / 4))) for strength in range(5)]
+    far = [distance(source, repaint(source, (96, 64), PaintOptions("x", 7, 4, strength / 4))) for strength in range(5)]
 
     assert far[0] == 0
     assert far == sorted(far)
@@ -65,7 +65,7 @@ def test_the_picture_says_it_is_the_sandboxs() -> None:
     """At strength 0 the only change to the input is the label in its lower left corner."""
     source = decode(png((256, 256)))
     left, top, right, bottom = ImageChops.difference(
-        source, repaint(source, (256, 256), Brush("x", 1, 1, 0))
+        source, repaint(source, (256, 256), PaintOptions("x", 1, 1, 0))
     ).getbbox() or (0, 0, 0, 0)
 
     assert (left < 16, top > 224, right < 128, bottom > 236) == (True, True, True, True)
@@ -73,7 +73,7 @@ def test_the_picture_says_it_is_the_sandboxs() -> None:
 
 def test_the_safety_checker_leaves_black() -> None:
     """A blacked out picture has the size and nothing else."""
-    assert (blackout((8, 4)).size, blackout((8, 4)).getbbox()) == ((8, 4), None)
+    assert (black((8, 4)).size, black((8, 4)).getbbox()) == ((8, 4), None)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
@@ -101,18 +101,18 @@ def test_a_photo_is_turned_the_way_it_was_held() -> None:
 )
 def test_what_is_no_picture_is_unreadable(raw: bytes) -> None:
     """Text, vector pictures and broken files raise the one error."""
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImage):
         decode(raw)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     """More pixels than the limit are refused on the file's head; Pillow's own limit counts as unreadable."""
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 64 * 48 - 1)
-    with pytest.raises(PictureTooLarge):
+    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(ImageTooLarge):
         decode(png((64, 48)))
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImage):
         decode(png((64, 48)))
 
 

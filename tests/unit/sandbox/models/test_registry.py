@@ -6,23 +6,23 @@ import pytest
 from support.sandbox import MODEL, Clock
 
 from proxy.sandbox.files import FileHost
-from proxy.sandbox.image_to_image import ImageToImage
-from proxy.sandbox.models import Echo, Models, failed, succeeded
-from proxy.sandbox.output import Output
-from proxy.sandbox.replies import FalError, field_error, infrastructure
-from proxy.sandbox.sources import Sources
+from proxy.sandbox.input_files import InputFiles
+from proxy.sandbox.models.image_to_image import ImageToImage
+from proxy.sandbox.models.output import Output
+from proxy.sandbox.models.registry import Echo, ModelRegistry, error_outcome, success_outcome
+from proxy.sandbox.responses import FalError, field_error, infrastructure_error
 
 FILES = FileHost("http://127.0.0.1", capacity=10, clock=Clock())
-PICTURES = ImageToImage(Sources(FILES, max_bytes=10, seconds=1), FILES)
+PICTURES = ImageToImage(InputFiles(FILES, max_bytes=10, seconds=1), FILES)
 
 
 def test_any_id_echoes_unless_a_list_says_which() -> None:
     """The image model is always there; others echo, all of them or the listed ones."""
-    listed = Models(PICTURES, echoes=frozenset({"acme/listed"}))
+    listed = ModelRegistry({MODEL: PICTURES}, echoes=frozenset({"acme/listed"}))
 
     assert listed.find(MODEL) is PICTURES
     assert listed.find("acme/listed") == Echo("acme/listed")
-    assert Models(PICTURES, echoes=None).find("acme/any") == Echo("acme/any")
+    assert ModelRegistry({MODEL: PICTURES}, echoes=None).find("acme/any") == Echo("acme/any")
     with pytest.raises(FalError, match=r"^404: .*acme/other"):
         listed.find("acme/other")
 
@@ -32,13 +32,13 @@ async def test_an_echo_gives_back_its_input() -> None:
     echo = Echo("acme/any")
     echo.check(None)
 
-    assert await echo.make({"a": [2**60]}) == Output({"endpoint": "acme/any", "input": {"a": [2**60]}}, units=1.0)
-    assert echo.script(None) == ["Echoing for acme/any"]
+    assert await echo.run({"a": [2**60]}) == Output({"endpoint": "acme/any", "input": {"a": [2**60]}}, units=1.0)
+    assert echo.log_messages(None) == ["Echoing for acme/any"]
 
 
 def test_a_success_is_a_200_with_its_units() -> None:
     """The body is the output as compact ASCII JSON, lone surrogates included."""
-    outcome = succeeded(Output({"text": "é\ud800"}, units=0.5))
+    outcome = success_outcome(Output({"text": "é\ud800"}, units=0.5))
 
     assert (outcome.status, outcome.body, outcome.units, outcome.error) == (200, rb'{"text":"\u00e9\ud800"}', 0.5, None)
 
@@ -47,16 +47,16 @@ def test_a_success_is_a_200_with_its_units() -> None:
     ("raised", "error", "error_type"),
     [
         (field_error("prompt", "missing", "Field required"), "Invalid status code: 422", "missing"),
-        (infrastructure(503), "Service Unavailable", "runner_connection_error"),
-        (infrastructure(499, "Gone", error_type="client_cancelled"), "Gone", "client_cancelled"),
+        (infrastructure_error(503), "Service Unavailable", "runner_connection_error"),
+        (infrastructure_error(499, "Gone", error_type="client_cancelled"), "Gone", "client_cancelled"),
         (FalError(404, {"status": "NOT_FOUND"}), "Invalid status code: 404", None),
         (FalError(500, "oops"), "Invalid status code: 500", None),
     ],
-    ids=["field", "infrastructure", "cancelled", "no detail", "no object"],
+    ids=["field", "infrastructure_error", "cancelled", "no detail", "no object"],
 )
 def test_a_failure_keeps_the_models_answer(raised: FalError, error: str, error_type: str | None) -> None:
     """The result route gives the model's status and body; the status route names error and type; nothing is billed."""
-    outcome = failed(raised)
+    outcome = error_outcome(raised)
 
     assert (outcome.status, json.loads(outcome.body), outcome.units) == (raised.status, raised.body, None)
     assert (outcome.error, outcome.error_type) == (error, error_type)

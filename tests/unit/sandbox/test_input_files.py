@@ -11,12 +11,12 @@ from starlette.routing import Route
 from support.sandbox import Clock, bound, data_uri, origin, served
 
 from proxy.sandbox.files import FileHost, StoredFile
-from proxy.sandbox.sources import DownloadFailed, Sources, is_loopback
+from proxy.sandbox.input_files import DownloadError, InputFiles, is_loopback
 
 
-def a_source(*, max_bytes: int = 1000, seconds: float = 5) -> tuple[Sources, FileHost]:
+def a_source(*, max_bytes: int = 1000, seconds: float = 5) -> tuple[InputFiles, FileHost]:
     files = FileHost("http://sandbox.test:9002", capacity=10_000, clock=Clock())
-    return Sources(files, max_bytes=max_bytes, seconds=seconds), files
+    return InputFiles(files, max_bytes=max_bytes, seconds=seconds), files
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ async def test_a_data_uri_holds_its_bytes(uri: str, content: bytes) -> None:
 )
 async def test_what_cannot_be_read_says_why(url: str, reason: str) -> None:
     """Each refusal tells a developer what to change."""
-    with pytest.raises(DownloadFailed, match=f"^{reason}$"):
+    with pytest.raises(DownloadError, match=f"^{reason}$"):
         await a_source()[0].read(url)
 
 
@@ -111,7 +111,7 @@ async def test_a_loopback_url_is_downloaded() -> None:
             ("missing", "The URL answered 404"),
             ("endless", "The URL took longer than 0.2 s"),
         ]:
-            with pytest.raises(DownloadFailed, match=f"^{reason}$"):
+            with pytest.raises(DownloadError, match=f"^{reason}$"):
                 await a_source(seconds=0.2)[0].read(f"{origin(listener)}/{path}")
 
 
@@ -121,5 +121,5 @@ async def test_a_refused_connection_is_a_failed_download() -> None:
     nobody = origin(listener)
     listener.close()
 
-    with pytest.raises(DownloadFailed, match=r"^The URL could not be read: ConnectError$"):
+    with pytest.raises(DownloadError, match=r"^The URL could not be read: ConnectError$"):
         await a_source()[0].read(f"{nobody}/x")

@@ -1,4 +1,4 @@
-"""The status object: the same in a submit's answer, a poll and a stream event (fal docs, queue status)."""
+"""Status object of a job: the same in a submit's answer, a poll and a stream event (fal docs, queue status)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from proxy.sandbox.jobs import Job, LogEntry, State
 Status = dict[str, object]
 
 
-def accepted(job: Job, origin: str, *, position: int) -> Status:
-    """A submit's answer."""
+def describe_submit(job: Job, origin: str, *, position: int) -> Status:
+    """Returns the answer of a submit."""
     return {"status": State.IN_QUEUE, **_links(job, origin), "queue_position": position}
 
 
-def described(job: Job, origin: str, *, state: State, position: int | None, log: Sequence[LogEntry] | None) -> Status:
-    """*position* is None once the job left the queue; *log* is None unless `logs=1` was asked for."""
+def describe_status(
+    job: Job, origin: str, *, state: State, position: int | None, log: Sequence[LogEntry] | None
+) -> Status:
+    """Returns the status. *position*: None outside the queue; *log*: None without `logs=1`."""
     status: Status = {"status": state, **_links(job, origin)}
     if position is not None:
         status["queue_position"] = position
-    status["logs"] = None if log is None else [_shown(entry) for entry in log]
+    status["logs"] = None if log is None else [_log_entry(entry) for entry in log]
     status["metrics"] = {}
     if state is State.COMPLETED and job.started is not None and job.ended is not None:
         status["metrics"] = {"inference_time": round(job.ended - job.started, 4)}
@@ -40,8 +42,8 @@ def _links(job: Job, origin: str) -> Status:
     }
 
 
-def _shown(entry: LogEntry) -> Status:
-    # fal's docs, its JavaScript types and its Swift and Java clients each read another part of this.
+def _log_entry(entry: LogEntry) -> Status:
+    # fal's docs, its JavaScript types and its Swift and Java clients each read other fields of an entry.
     return {
         "message": entry.message,
         "timestamp": datetime.fromtimestamp(entry.at, UTC).isoformat(),

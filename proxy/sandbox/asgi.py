@@ -1,4 +1,4 @@
-"""The outermost layer of each app: reads the body, keeps the journal, marks every answer."""
+"""Outermost ASGI layer of each host: reads the body, logs the request, marks every answer as the sandbox's."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.sandbox.accounts import Accounts
 from proxy.sandbox.connection import Connection
-from proxy.sandbox.journal import Entry, Journal, digest
-from proxy.sandbox.replies import Reply, infrastructure, new_id
+from proxy.sandbox.request_log import LoggedRequest, RequestLog, digest
+from proxy.sandbox.responses import FalResponse, infrastructure_error, new_id
 
 
-class Front:
+class AsgiApp:
+    """ASGI application around *app*. *surface*: the host's name in the log; *max_body*: bytes, above them 413."""
+
     def __init__(
         self,
         app: ASGIApp,
         *,
         surface: str,
-        journal: Journal,
+        request_log: RequestLog,
         accounts: Accounts,
         max_body: int,
         clock: Callable[[], float],
     ) -> None:
         self._app = app
         self._surface = surface
-        self._journal = journal
+        self._request_log = request_log
         self._accounts = accounts
         self._max_body = max_body
         self._clock = clock
@@ -34,20 +36,21 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body, complete = await _read(receive, self._max_body)
-        self._record(scope, body)
+        body, complete = await _read_body(receive, self._max_body)
+        self._log(scope, body)
         if len(body) > self._max_body:
-            too_large = infrastructure(413)
-            await Reply(too_large.body, 413, request_id=new_id())(scope, receive, marked(send))
+            error = infrastructure_error(413)
+            await FalResponse(error.body, 413, request_id=new_id())(scope, receive, with_sandbox_header(send))
         elif complete:
-            # The fal SDK polls with trailing slashes; the routes below are written without.
-            inner = {**scope, "path": scope["path"].rstrip("/") or "/", "sandbox.connection": Connection.of(send)}
-            await self._app(inner, _replay(body, receive), marked(send))
+            # The fal SDK polls with trailing slashes; the routes are written without them.
+            path = scope["path"].rstrip("/") or "/"
+            inner = {**scope, "path": path, "sandbox.connection": Connection.from_send(send)}
+            await self._app(inner, _replay(body, receive), with_sandbox_header(send))
 
-    def _record(self, scope: Scope, body: bytes) -> None:
-        headers = [(name.decode("latin-1"), self._shown(name, value)) for name, value in scope["headers"]]
-        self._journal.entries.append(
-            Entry(
+    def _log(self, scope: Scope, body: bytes) -> None:
+        headers = [(name.decode("latin-1"), self._redacted(name, value)) for name, value in scope["headers"]]
+        self._request_log.entries.append(
+            LoggedRequest(
                 at=self._clock(),
                 surface=self._surface,
                 method=scope["method"],
@@ -59,24 +62,26 @@ class Front:
             )
         )
 
-    def _shown(self, name: bytes, value: bytes) -> str:
+    def _redacted(self, name: bytes, value: bytes) -> str:
         text = value.decode("latin-1")
         if name != b"authorization":
             return text
-        return "accepted" if self._accounts.knows(text) else "refused"
+        return "accepted" if self._accounts.accepts(text) else "refused"
 
 
-def marked(send: Send) -> Send:
-    async def send_marked(message: Message) -> None:
+def with_sandbox_header(send: Send) -> Send:
+    """Returns a `send` that adds `x-sandbox: 1` to the answer."""
+
+    async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message["headers"], (b"x-sandbox", b"1")]}
         await send(message)
 
-    return send_marked
+    return send_with_header
 
 
-async def _read(receive: Receive, cap: int) -> tuple[bytes, bool]:
-    """The body, and whether it came whole: False when the caller left, or once it passed *cap*."""
+async def _read_body(receive: Receive, cap: int) -> tuple[bytes, bool]:
+    """Returns the body and whether it is complete: False after a disconnect or more than *cap* bytes."""
     body = bytearray()
     while len(body) <= cap:
         message = await receive()
@@ -91,7 +96,7 @@ async def _read(receive: Receive, cap: int) -> tuple[bytes, bool]:
 def _replay(body: bytes, receive: Receive) -> Receive:
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replayed() -> Message:
+    async def receive_again() -> Message:
         return pending.pop() if pending else await receive()
 
-    return replayed
+    return receive_again

@@ -89,7 +89,7 @@ async def test_a_url_that_was_tampered_with_is_refused() -> None:
 
 
 async def test_the_lifecycle_is_kept_with_the_file() -> None:
-    """A file with a lifecycle of no time is gone when it is asked for."""
+    """A file with a lifecycle of no time is wait_disconnect when it is asked for."""
     sandbox = create_sandbox(QUICK)
     rest = client(sandbox.rest, {**KEY, "x-fal-object-lifecycle": '{"expiration_duration_seconds": 0}'})
     begun = (await rest.post(INITIATE, json=PNG)).json()

@@ -1,4 +1,4 @@
-"""Carries a fault out on one route, down to the connection."""
+"""ASGI middleware that carries out a fault on one route, down to the connection."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import asyncio
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.sandbox.connection import Connection, gone
-from proxy.sandbox.faults import Action, Fault, Kind, Knobs
-from proxy.sandbox.replies import Reply, infrastructure, new_id, phrase
+from proxy.sandbox.connection import Connection, wait_disconnect
+from proxy.sandbox.faults import Action, Fault, FaultSet, Kind
+from proxy.sandbox.responses import FalResponse, account_locked, infrastructure_error, new_id, reason_phrase
 
-GARBAGE = b"\x15\x03\x01\x00\x02\x02\x50 this is not HTTP\r\n\r\n"
-NOT_JSON = b'{"status": "IN_QUE'
+NON_HTTP_BYTES = b"\x15\x03\x01\x00\x02\x02\x50 this is not HTTP\r\n\r\n"
+INVALID_JSON = b'{"status": "IN_QUE'
 
 
-class Trouble:
-    """*app* answers, unless a knob for *action* strikes."""
+class FaultInjection:
+    """Middleware of one route: calls *app* unless a fault matches *action*."""
 
-    def __init__(self, app: ASGIApp, *, action: Action, knobs: Knobs, closing: asyncio.Event) -> None:
+    def __init__(self, app: ASGIApp, *, action: Action, faults: FaultSet, closing: asyncio.Event) -> None:
         self._app = app
         self._action = action
-        self._knobs = knobs
+        self._faults = faults
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._knobs.draw(self._action)
+        fault = self._faults.draw(self._action)
         if fault is None:
             await self._app(scope, receive, send)
             return
         await asyncio.sleep(fault.delay)
         if fault.after:
-            await self._app(scope, receive, _swallow)
+            await self._app(scope, receive, _discard)
         connection: Connection = scope["sandbox.connection"]
         match fault.kind:
             case Kind.LATENCY:
@@ -39,22 +39,22 @@ class Trouble:
             case Kind.CONTENT_TYPE:
                 await self._app(scope, receive, _as_html(send))
             case Kind.TRUNCATE:
-                await _truncated(self._app, scope, receive, send)
+                await _truncate(self._app, scope, receive, send)
             case Kind.HANG:
                 await self._hang(receive)
             case Kind.RESET:
                 connection.reset()
-                await gone(receive)
+                await wait_disconnect(receive)
             case Kind.GARBAGE:
-                connection.hang_up(GARBAGE)
-                await gone(receive)
+                connection.close_after(NON_HTTP_BYTES)
+                await wait_disconnect(receive)
             case _:
-                answer = _answer(fault)
-                answer.headers.update(fault.headers)
-                await answer(scope, receive, send)
+                response = _fault_response(fault)
+                response.headers.update(fault.headers)
+                await response(scope, receive, send)
 
     async def _hang(self, receive: Receive) -> None:
-        waits = [asyncio.ensure_future(gone(receive)), asyncio.ensure_future(self._closing.wait())]
+        waits = [asyncio.ensure_future(wait_disconnect(receive)), asyncio.ensure_future(self._closing.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -62,20 +62,21 @@ class Trouble:
                 wait.cancel()
 
 
-def _answer(fault: Fault) -> Response:
+def _fault_response(fault: Fault) -> Response:
     if fault.kind is Kind.REDIRECT:
         return Response(status_code=302, headers={"location": fault.location})
     if fault.kind is Kind.NOT_JSON:
-        return Response(NOT_JSON, media_type="application/json")
-    if fault.html:
-        page = f"<html><head><title>{fault.status} {phrase(fault.status)}</title></head><body>nginx</body></html>"
+        return Response(INVALID_JSON, media_type="application/json")
+    if fault.html and fault.kind is Kind.STATUS:
+        title = f"{fault.status} {reason_phrase(fault.status)}"
+        page = f"<html><head><title>{title}</title></head><body>nginx</body></html>"
         return Response(page, fault.status, media_type="text/html")
-    error = infrastructure(fault.status)
-    return Reply(error.body, error.status, request_id=new_id(), headers=error.headers)
+    error = account_locked() if fault.kind is Kind.LOCKED else infrastructure_error(fault.status)
+    return FalResponse(error.body, error.status, request_id=new_id(), headers=error.headers)
 
 
-async def _swallow(message: Message) -> None:
-    """Where an answer goes that the caller never gets."""
+async def _discard(message: Message) -> None:
+    """Drops a message of an answer that the caller must not receive."""
 
 
 def _as_html(send: Send) -> Send:
@@ -88,22 +89,22 @@ def _as_html(send: Send) -> Send:
     return send_as_html
 
 
-async def _truncated(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Half of the first piece of the body, then the end of the connection."""
+async def _truncate(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends half of the first piece of the body, then closes the connection."""
     connection: Connection = scope["sandbox.connection"]
-    cut = False
+    closed = False
 
     async def send_half(message: Message) -> None:
-        nonlocal cut
-        if cut:
+        nonlocal closed
+        if closed:
             return
         body = message.get("body", b"")
         if body or (message["type"] == "http.response.body" and not message.get("more_body", False)):
-            cut = True
+            closed = True
             await send({**message, "body": body[: len(body) // 2], "more_body": True})
-            connection.hang_up()
+            connection.close_after()
         else:
             await send(message)
 
     await app(scope, receive, send_half)
-    await gone(receive)
+    await wait_disconnect(receive)

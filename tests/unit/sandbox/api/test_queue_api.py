@@ -30,10 +30,10 @@ class Ticking:
         )
         self.http = client(self.sandbox.queue)
 
-    async def submitted(self, endpoint: str = "acme/echo", **request: object) -> httpx2.Response:
+    async def submit(self, endpoint: str = "acme/echo", **request: object) -> httpx2.Response:
         return await self.http.post(f"/{endpoint}", **({"json": {"a": 1}} | request))  # type: ignore[arg-type]
 
-    async def worked(self, job: httpx2.Response) -> None:
+    async def run_job(self, job: httpx2.Response) -> None:
         """Turns the clock over the queue's time and the run's, and waits for the work itself."""
         self.clock.forward(10)
         await self.http.get(job.json()["status_url"])
@@ -43,7 +43,7 @@ class Ticking:
 
 async def test_a_submit_answers_as_fals_queue_does() -> None:
     """200 with the id, the three URLs under owner/alias, the place in the queue, and the id as a header."""
-    answer = await Ticking(queue_origin="http://sandbox.test").submitted("acme/echo/variant")
+    answer = await Ticking(queue_origin="http://sandbox.test").submit("acme/echo/variant")
 
     body = answer.json()
     job = f"http://sandbox.test/acme/echo/requests/{body['request_id']}"
@@ -63,7 +63,7 @@ async def test_a_submit_answers_as_fals_queue_does() -> None:
 async def test_a_job_is_seen_waiting_running_and_done() -> None:
     """202 with the position, 202 without, 200 with metrics; `logs` is null throughout when not asked for."""
     rig = Ticking()
-    job = await rig.submitted()
+    job = await rig.submit()
     url = job.json()["status_url"]
 
     waiting = await rig.http.get(url)
@@ -85,8 +85,8 @@ async def test_a_job_is_seen_waiting_running_and_done() -> None:
 async def test_logs_come_when_asked_for(logs: str, *, shown: bool) -> None:
     """Both clients' spellings of yes; an entry has all the parts any client reads."""
     rig = Ticking()
-    job = await rig.submitted()
-    await rig.worked(job)
+    job = await rig.submit()
+    await rig.run_job(job)
 
     entries = (await rig.http.get(job.json()["status_url"], params={"logs": logs})).json()["logs"]
 
@@ -106,8 +106,8 @@ async def test_logs_come_when_asked_for(logs: str, *, shown: bool) -> None:
 async def test_the_result_is_the_models_own_answer() -> None:
     """Body, units and id; at the plain URL and at `/response`, under the app and under the full id."""
     rig = Ticking()
-    job = await rig.submitted("acme/echo/variant", json={"seed": 2**60})
-    await rig.worked(job)
+    job = await rig.submit("acme/echo/variant", json={"seed": 2**60})
+    await rig.run_job(job)
     request_id = job.json()["request_id"]
 
     for path in ("acme/echo", "acme/echo/variant"):
@@ -121,7 +121,7 @@ async def test_the_result_is_the_models_own_answer() -> None:
 async def test_a_result_is_refused_until_it_is_there() -> None:
     """400 with fal's words, waiting or running."""
     rig = Ticking()
-    job = await rig.submitted()
+    job = await rig.submit()
 
     for seconds in (0, 10):
         rig.clock.forward(seconds)
@@ -132,14 +132,14 @@ async def test_a_result_is_refused_until_it_is_there() -> None:
 async def test_a_result_is_kept_for_an_hour() -> None:
     """After its retention a job is as unknown as any other."""
     rig = Ticking()
-    job = await rig.submitted()
-    await rig.worked(job)
+    job = await rig.submit()
+    await rig.run_job(job)
 
     rig.clock.forward(3599)
     assert (await rig.http.get(job.json()["response_url"])).status_code == 200
     rig.clock.forward(1)
-    gone = await rig.http.get(job.json()["response_url"])
-    assert (gone.status_code, gone.json()) == (404, {"status": "NOT_FOUND"})
+    wait_disconnect = await rig.http.get(job.json()["response_url"])
+    assert (wait_disconnect.status_code, wait_disconnect.json()) == (404, {"status": "NOT_FOUND"})
 
 
 @pytest.mark.parametrize("end", ["", "/response", "/status", "/status/stream", "/cancel"])
@@ -147,7 +147,7 @@ async def test_a_result_is_kept_for_an_hour() -> None:
 async def test_a_job_that_is_not_yours_is_not_found(end: str, kind: str) -> None:
     """Another account's job, another app's, and one that never was: the same 404 in every action."""
     rig = Ticking()
-    job = (await rig.submitted()).json()["request_id"]
+    job = (await rig.submit()).json()["request_id"]
     path = {
         "foreign key": f"/acme/echo/requests/{job}",
         "other app": f"/acme/other/requests/{job}",
@@ -173,7 +173,7 @@ async def test_an_odd_job_id_is_not_echoed() -> None:
 async def test_cancel_in_every_state() -> None:
     """200 OK from the queue, 202 while running, 400 once done; the job is COMPLETED as client_cancelled and free."""
     rig = Ticking()
-    first, second, third = [await rig.submitted() for _ in range(3)]
+    first, second, third = [await rig.submit() for _ in range(3)]
 
     queued = await rig.http.put(second.json()["cancel_url"])
     assert (queued.status_code, queued.json()) == (200, {"status": "OK"})
@@ -188,7 +188,7 @@ async def test_cancel_in_every_state() -> None:
         assert (status.status_code, status.json()["error_type"]) == (200, "client_cancelled")
         assert (await rig.http.get(job.json()["response_url"])).status_code == 499
     assert (await rig.http.get(third.json()["status_url"])).json()["status"] == "IN_PROGRESS"
-    assert rig.sandbox.control.journal.counts()["cancels"] == 2
+    assert rig.sandbox.control.request_log.counts()["cancels"] == 2
 
 
 async def test_a_failed_job_is_completed_with_its_error() -> None:
@@ -206,7 +206,7 @@ async def test_a_failed_job_is_completed_with_its_error() -> None:
     assert status.json()["logs"][-1]["level"] == "ERROR"
     assert (result.status_code, result.json()["detail"][0]["loc"]) == (422, ["body", "image_url"])
     assert "x-fal-billable-units" not in result.headers
-    assert sandbox.control.journal.counts()["billable_units"] == 0
+    assert sandbox.control.request_log.counts()["billable_units"] == 0
 
 
 async def test_a_picture_goes_round() -> None:
@@ -236,7 +236,7 @@ async def test_what_is_no_endpoint_is_not_found(path: str) -> None:
 async def test_a_namespace_is_part_of_the_app() -> None:
     """`workflows/owner/name` keeps its three segments in the URLs handed out."""
     rig = Ticking()
-    url = (await rig.submitted("workflows/acme/poster")).json()["status_url"]
+    url = (await rig.submit("workflows/acme/poster")).json()["status_url"]
 
     assert "/workflows/acme/poster/requests/" in url
     assert (await rig.http.get(url)).status_code == 202
@@ -246,8 +246,8 @@ async def test_an_unlisted_model_is_not_found() -> None:
     """With models listed, others are unknown applications and no job is made."""
     rig = Ticking(models=frozenset({"acme/listed"}))
 
-    assert [(await rig.submitted(name)).status_code for name in ("acme/listed", "acme/other")] == [200, 404]
-    assert rig.sandbox.control.journal.counts()["submits"] == {"total": 1, "by_endpoint": {"acme/listed": 1}}
+    assert [(await rig.submit(name)).status_code for name in ("acme/listed", "acme/other")] == [200, 404]
+    assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 1, "by_endpoint": {"acme/listed": 1}}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
@@ -259,14 +259,14 @@ async def test_no_key_no_answer(method: str) -> None:
     answer = await rig.http.request(method, path, headers={"authorization": "Key alice:wrong"})
 
     assert (answer.status_code, answer.json()) == (401, {"detail": "No user found for Key ID and Secret"})
-    assert rig.sandbox.control.journal.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+    assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000], ids=["cut", "bytes", "deep"])
 async def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
     """422 json_invalid, and no job."""
     rig = Ticking()
-    answer = await rig.submitted(content=body, json=None)
+    answer = await rig.submit(content=body, json=None)
 
     assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "json_invalid")
 
@@ -274,8 +274,8 @@ async def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
 async def test_no_body_is_an_empty_input() -> None:
     """As the clients send it for a call without input."""
     rig = Ticking()
-    job = await rig.submitted(json=None)
-    await rig.worked(job)
+    job = await rig.submit(json=None)
+    await rig.run_job(job)
 
     assert (await rig.http.get(job.json()["response_url"])).json()["input"] == {}
 
@@ -284,19 +284,19 @@ async def test_a_queue_that_is_too_long_is_refused() -> None:
     """`fal_max_queue_length`: 429 once more than that many wait for the endpoint."""
     rig = Ticking()
     for _ in range(2):
-        await rig.submitted()
+        await rig.submit()
 
-    assert (await rig.submitted(params={"fal_max_queue_length": "2"})).status_code == 200
-    full = await rig.submitted(params={"fal_max_queue_length": "2"})
+    assert (await rig.submit(params={"fal_max_queue_length": "2"})).status_code == 200
+    full = await rig.submit(params={"fal_max_queue_length": "2"})
     assert (full.status_code, full.headers["x-fal-needs-retry"]) == (429, "1")
-    assert (await rig.submitted("acme/other", params={"fal_max_queue_length": "2"})).status_code == 200
+    assert (await rig.submit("acme/other", params={"fal_max_queue_length": "2"})).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["x-fal-request-start-timeout", "x-fal-request-timeout"])
 async def test_a_job_not_started_in_time_ends_as_504(name: str) -> None:
     """The result is a 504 that says the deadline was the caller's."""
     rig = Ticking()
-    job = await rig.submitted(headers={name: "2.5"})
+    job = await rig.submit(headers={name: "2.5"})
     rig.clock.forward(2.5)
 
     status = await rig.http.get(job.json()["status_url"])
@@ -310,7 +310,7 @@ async def test_a_job_not_started_in_time_ends_as_504(name: str) -> None:
 async def test_the_newer_timeout_header_wins() -> None:
     """Start-Timeout over the deprecated name."""
     rig = Ticking()
-    job = await rig.submitted(headers={"x-fal-request-timeout": "1", "x-fal-request-start-timeout": "5"})
+    job = await rig.submit(headers={"x-fal-request-timeout": "1", "x-fal-request-start-timeout": "5"})
     rig.clock.forward(4)
 
     assert (await rig.http.get(job.json()["status_url"])).json()["status"] == "IN_QUEUE"
@@ -321,15 +321,15 @@ async def test_a_bad_timeout_is_refused(value: str) -> None:
     """400, and no job."""
     rig = Ticking()
 
-    assert (await rig.submitted(headers={"x-fal-request-timeout": value})).status_code == 400
-    assert rig.sandbox.control.journal.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+    assert (await rig.submit(headers={"x-fal-request-timeout": value})).status_code == 400
+    assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
 async def test_low_priority_waits_behind_normal() -> None:
     """A low job's place is after every normal one's."""
     rig = Ticking()
-    low = await rig.submitted(headers={"x-fal-queue-priority": "low"})
-    await rig.submitted(headers={"x-fal-queue-priority": "normal"})
+    low = await rig.submit(headers={"x-fal-queue-priority": "low"})
+    await rig.submit(headers={"x-fal-queue-priority": "normal"})
 
     assert (await rig.http.get(low.json()["status_url"])).json()["queue_position"] == 1
 
@@ -338,10 +338,10 @@ async def test_a_webhook_elsewhere_is_refused() -> None:
     """Only loopback targets; anything else is a 400 and no job."""
     rig = Ticking()
 
-    answer = await rig.submitted(params={"fal_webhook": "https://example.com/hook"})
+    answer = await rig.submit(params={"fal_webhook": "https://example.com/hook"})
 
     assert answer.status_code == 400
-    assert rig.sandbox.control.journal.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+    assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
 def events(body: str) -> list[dict[str, object]]:
@@ -384,7 +384,7 @@ async def test_a_quiet_stream_is_kept_open() -> None:
 
 
 async def test_the_first_event_is_immediate_and_the_queue_moves_in_it() -> None:
-    """A waiting job's stream shows its place at once, and again when those ahead are gone."""
+    """A waiting job's stream shows its place at once, and again when those ahead are wait_disconnect."""
     async with running(SandboxSettings(queue_seconds=60)) as rig, httpx2.AsyncClient(headers=KEY) as http:
         ahead = await http.post(f"{rig.queue}/acme/echo", json={})
         job = await http.post(f"{rig.queue}/acme/echo", json={})
@@ -400,7 +400,7 @@ async def test_a_model_fault_fails_the_job_not_the_call() -> None:
     """With a `model` knob the submit is accepted and the job fails, or is slow, or never ends but can be cancelled."""
     sandbox = create_sandbox(QUICK)
     http = client(sandbox.queue)
-    sandbox.control.knobs.set(
+    sandbox.control.faults.replace(
         [
             Fault(Kind.STATUS, "model", count=1, status=500),
             Fault(Kind.LATENCY, "model", count=1),
@@ -422,8 +422,8 @@ async def test_a_model_fault_fails_the_job_not_the_call() -> None:
 async def test_a_place_counts_everyones_jobs() -> None:
     """The queue is one for all keys."""
     rig = Ticking()
-    await rig.submitted()
-    other = await rig.submitted(headers={"authorization": "Key bob:x"})
+    await rig.submit()
+    other = await rig.submit(headers={"authorization": "Key bob:x"})
 
     status = await rig.http.get(other.json()["status_url"], headers={"authorization": "Key bob:x"})
 
@@ -435,9 +435,9 @@ async def test_a_reset_ends_the_streams() -> None:
     async with running(SandboxSettings(queue_seconds=60)) as rig, httpx2.AsyncClient(headers=KEY) as http:
         job = await http.post(f"{rig.queue}/acme/echo", json={})
         watching = asyncio.ensure_future(http.get(f"{job.json()['status_url']}/stream"))
-        await until(lambda: len(rig.sandbox.control.journal.entries) == 2)
+        await until(lambda: len(rig.sandbox.control.request_log.entries) == 2)
         assert (await http.post(f"{rig.control}/reset")).status_code == 204
 
         assert events((await watching).text)[-1]["error_type"] == "client_cancelled"
         assert (await http.get(job.json()["status_url"])).status_code == 404
-        assert rig.sandbox.control.journal.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+        assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}

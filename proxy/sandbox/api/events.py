@@ -1,16 +1,18 @@
+"""Server-sent events in fal's form."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
 from starlette.responses import StreamingResponse
 
-from proxy.sandbox.replies import dump
+from proxy.sandbox.responses import dump_json
 
 PING = b": ping\n\n"
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events, as fal writes them: one `data:` line each, no names, no ids."""
+    """Stream of server-sent events: one `data:` line each, without event names and ids."""
 
     media_type = "text/event-stream"
 
@@ -18,5 +20,6 @@ class EventStream(StreamingResponse):
         super().__init__(events, headers={"x-fal-request-id": request_id, "cache-control": "no-cache"})
 
 
-def event(body: object) -> bytes:
-    return b"data: %b\n\n" % dump(body)
+def format_event(body: object) -> bytes:
+    """Returns the bytes of one event with *body* as JSON."""
+    return b"data: %b\n\n" % dump_json(body)

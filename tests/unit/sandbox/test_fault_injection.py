@@ -11,9 +11,9 @@ import uvloop
 from support.sandbox import KEY, QUICK, Rig, Server, client, running, until
 
 from proxy.sandbox.app import create_sandbox
-from proxy.sandbox.connection import ConnectionCut
+from proxy.sandbox.connection import NoSocketError
+from proxy.sandbox.fault_injection import INVALID_JSON, NON_HTTP_BYTES
 from proxy.sandbox.faults import Fault, Kind
-from proxy.sandbox.trouble import GARBAGE, NOT_JSON
 
 RESET = b"<reset>"
 
@@ -35,7 +35,7 @@ async def raw(rig: Rig) -> bytes:
 
 
 def submits(rig: Rig) -> object:
-    counts = rig.sandbox.control.journal.counts()["submits"]
+    counts = rig.sandbox.control.request_log.counts()["submits"]
     assert isinstance(counts, dict)
     return counts["total"]
 
@@ -55,14 +55,14 @@ def test_a_cut_is_seen_on_the_wire(server: Server, loop: str) -> None:
     """Resets, garbage and truncation reach the caller as such: both of uvicorn's parsers, our listener, both loops."""
 
     async def scenario(rig: Rig) -> None:
-        knobs = rig.sandbox.control.knobs
-        knobs.set([Fault(Kind.RESET, "submit", count=1)])
+        faults = rig.sandbox.control.faults
+        faults.replace([Fault(Kind.RESET, "submit", count=1)])
         assert (await raw(rig), submits(rig)) == (RESET, 0)
-        knobs.set([Fault(Kind.RESET, "submit", count=1, after=True)])
+        faults.replace([Fault(Kind.RESET, "submit", count=1, after=True)])
         assert (await raw(rig), submits(rig)) == (RESET, 1)
-        knobs.set([Fault(Kind.GARBAGE, "submit", count=1)])
-        assert (await raw(rig), submits(rig)) == (GARBAGE, 1)
-        knobs.set([Fault(Kind.TRUNCATE, "submit", count=1)])
+        faults.replace([Fault(Kind.GARBAGE, "submit", count=1)])
+        assert (await raw(rig), submits(rig)) == (NON_HTTP_BYTES, 1)
+        faults.replace([Fault(Kind.TRUNCATE, "submit", count=1)])
         head, _, body = (await raw(rig)).partition(b"\r\n\r\n")
         (length,) = [int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"content-length: ")]
         assert (head[:15], body[:10], len(body)) == (b"HTTP/1.1 200 OK", b'{"status":', length // 2)
@@ -76,7 +76,7 @@ def test_a_cut_is_seen_on_the_wire(server: Server, loop: str) -> None:
 async def test_a_hang_ends_with_the_caller_or_the_sandbox(*, after: bool) -> None:
     """No byte comes; with `after` the job exists; the caller's leaving and the sandbox's end both free the server."""
     async with running() as rig, httpx2.AsyncClient(headers=KEY) as http:
-        rig.sandbox.control.knobs.set([Fault(Kind.HANG, "submit", after=after)])
+        rig.sandbox.control.faults.replace([Fault(Kind.HANG, "submit", after=after)])
         before = asyncio.all_tasks()
         with pytest.raises(httpx2.ReadTimeout):
             await http.post(f"{rig.queue}/acme/echo", json={}, timeout=0.1)
@@ -84,7 +84,7 @@ async def test_a_hang_ends_with_the_caller_or_the_sandbox(*, after: bool) -> Non
         assert submits(rig) == int(after)
 
         waiting = asyncio.ensure_future(http.post(f"{rig.queue}/acme/echo", json={}))
-        await until(lambda: len(rig.sandbox.control.journal.entries) == 2)
+        await until(lambda: len(rig.sandbox.control.request_log.entries) == 2)
         await rig.sandbox.close()
         assert (await waiting).status_code == 500
 
@@ -116,7 +116,7 @@ async def test_a_hang_ends_with_the_caller_or_the_sandbox(*, after: bool) -> Non
             "application/json",
             b'{"detail":"Client closed request","error_type":"client_cancelled"}',
         ),
-        (Fault(Kind.NOT_JSON), 200, "application/json", NOT_JSON),
+        (Fault(Kind.NOT_JSON), 200, "application/json", INVALID_JSON),
         (Fault(Kind.REDIRECT, location="http://127.0.0.1:1/x"), 302, None, b""),
     ],
     ids=["fal's 503", "429", "front end's 502", "no registered status", "not json", "redirect"],
@@ -134,7 +134,7 @@ async def test_a_wrong_answer_is_given_in_place_of_the_right_one(
     assert answer.headers["x-sandbox"] == "1"
     assert answer.headers.get("location") == (fault.location if status == 302 else None)
     assert answer.headers.get("retry-after") == fault.headers.get("retry-after")
-    assert sandbox.control.journal.counts()["submits"] == {
+    assert sandbox.control.request_log.counts()["submits"] == {
         "total": int(after),
         "by_endpoint": {"acme/echo": 1} if after else {},
     }
@@ -183,5 +183,5 @@ async def test_in_process_a_cut_is_an_exception(kind: Kind) -> None:
     """Without a socket there is nothing to cut, and the caller is told so."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(kind),)))
 
-    with pytest.raises(ConnectionCut):
+    with pytest.raises(NoSocketError):
         await client(sandbox.queue).post("/acme/echo", json={})

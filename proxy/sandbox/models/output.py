@@ -1,3 +1,5 @@
+"""Result of a model call."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -5,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A model's answer; *units* are billable units."""
+    """Answer of a model. *units*: billable units."""
 
     body: object
     units: float

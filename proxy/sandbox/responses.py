@@ -1,4 +1,4 @@
-"""fal's answers, as fal words them."""
+"""Answers and errors in fal's wording."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ ERROR_TYPES: Mapping[int, str] = {
     504: "request_timeout",
 }
 
-# Only this much of a caller's path is echoed into a header.
+# Only a path segment of this form is copied into a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
 class FalError(Exception):
-    """An answer other than the one asked for; *body* is sent as JSON."""
+    """An error answer. *body* is sent as JSON."""
 
     def __init__(self, status: int, body: object, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{status}: {body}")
@@ -41,75 +41,91 @@ class FalError(Exception):
         self.headers = dict(headers or {})
 
 
-class Reply(Response):
+class FalResponse(Response):
+    """A JSON answer with `x-fal-request-id`."""
+
     media_type = "application/json"
 
     def __init__(
         self, body: object, status: int = 200, *, request_id: str, headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(dump(body), status, {"x-fal-request-id": request_id, **(headers or {})})
+        super().__init__(dump_json(body), status, {"x-fal-request-id": request_id, **(headers or {})})
 
 
-def finished(outcome: Outcome, request_id: str) -> Response:
-    """The model's own status, headers and body; a success says what it costs."""
+def job_response(outcome: Outcome, request_id: str) -> Response:
+    """Returns the model's own status, headers and body, for a success with its billable units."""
     headers = {"x-fal-request-id": request_id, **outcome.headers}
     if outcome.units is not None:
         headers["x-fal-billable-units"] = f"{outcome.units:.4f}".rstrip("0").rstrip(".")
     return Response(outcome.body, outcome.status, headers, media_type="application/json")
 
 
-def dump(body: object) -> bytes:
+def dump_json(body: object) -> bytes:
+    """Returns *body* as compact ASCII JSON."""
     return json.dumps(body, separators=(",", ":")).encode("ascii")
 
 
 def new_id() -> str:
+    """Returns a random UUID, the form of fal's request ids."""
     return str(uuid.uuid4())
 
 
-def infrastructure(
+def infrastructure_error(
     status: int,
     detail: str | None = None,
     *,
     error_type: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> FalError:
-    """fal docs, request errors: `{"detail", "error_type"}` and the type again as a header."""
+    """Returns an error of fal's own: `{"detail", "error_type"}` and `x-fal-error-type` (fal docs, request errors)."""
     kind = error_type or ERROR_TYPES.get(status, "internal_error")
-    sent = {"x-fal-error-type": kind, **(headers or {})}
+    fields = {"x-fal-error-type": kind, **(headers or {})}
     if status in (429, 503):
-        sent["x-fal-needs-retry"] = "1"
-    return FalError(status, {"detail": detail or phrase(status), "error_type": kind}, headers=sent)
+        fields["x-fal-needs-retry"] = "1"
+    return FalError(status, {"detail": detail or reason_phrase(status), "error_type": kind}, headers=fields)
 
 
 def field_error(field: str, kind: str, message: str) -> FalError:
-    """fal docs, model errors: one entry of the 422 `detail` list."""
+    """Returns a model's 422 with one entry in its `detail` list (fal docs, model errors)."""
     return FalError(422, {"detail": [{"loc": ["body", field], "msg": message, "type": kind}]})
 
 
 def job_not_found() -> FalError:
+    """Returns the one 404 for unknown, expired and foreign jobs."""
     return FalError(404, {"status": "NOT_FOUND"})
 
 
 def app_not_found(app: str) -> FalError:
+    """Returns the 404 for an unknown application."""
     return FalError(404, {"detail": f'Application "{app}" not found'})
 
 
-def phrase(status: int) -> str:
+def account_locked() -> FalError:
+    """Returns the 403 of an account without balance. Public logs show this body without an `error_type`."""
+    return FalError(
+        403,
+        {"detail": "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing."},
+    )
+
+
+def reason_phrase(status: int) -> str:
+    """Returns the phrase of a status code."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        # 499 is nginx's; the registry does not know it.
+        # 499 is nginx's and not registered.
         return "Client closed request"
 
 
-async def refuse(request: Request, error: FalError) -> Response:
-    named = request.path_params.get("request_id", "")
-    request_id = named if _REQUEST_ID.fullmatch(named) else new_id()
-    return Reply(error.body, error.status, request_id=request_id, headers=error.headers)
+async def error_response(request: Request, error: FalError) -> Response:
+    """Returns the answer for an error that a route raised."""
+    path_id = request.path_params.get("request_id", "")
+    request_id = path_id if _REQUEST_ID.fullmatch(path_id) else new_id()
+    return FalResponse(error.body, error.status, request_id=request_id, headers=error.headers)
 
 
-async def payload_of(request: Request) -> object:
-    """The model input; no body is `{}`, as `run` without an input sends. Raises FalError 422."""
+async def read_payload(request: Request) -> object:
+    """Returns the model input; an empty body is `{}`, which `run` without an input sends. Raises FalError 422."""
     body = await request.body()
     try:
         return json.loads(body or b"{}")
