@@ -22,7 +22,8 @@ class RateRule(RateLimit):
     """At most *amount* requests for any of *actions* in any *seconds*, counted for each caller or client address.
 
     *on_store_error* says what happens while a shared store does not answer: "deny" refuses (503), "local" counts
-    in this process alone, "allow" lets the request pass this rule. In *mode* "observe" it only reports what it would refuse.
+    in this process alone, "allow" lets the request pass this rule. In *mode* "observe" it only reports what it
+    would refuse.
     """
 
     per: Literal["user", "address"]

@@ -157,7 +157,7 @@ async def test_an_action_without_rules(limiter: RateLimiter) -> None:
     assert await limiter.hit(Action.RUN, user=ALICE, address="203.0.113.9") == Quota()
 
 
-def away(*on_store_error: Literal["deny", "local", "allow"]) -> RateLimiter:
+def away(*modes: Literal["deny", "local", "allow"]) -> RateLimiter:
     rules = [
         RateRule(f"r{i}", 1, 60, "user", frozenset({Action.SUBMIT}), when) for i, when in enumerate(on_store_error)
     ]

@@ -204,11 +204,11 @@ sys.path.insert(0, sys.argv[1])
 import uvloop
 from support.http_server import Recorder
 from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import Listener
+from proxy.http.server.listener import HttpServer
 
 async def main():
     limits = ListenerLimits(per_address=10_000, **{"connections": int(cap) for cap in sys.argv[2:]})
-    listener = Listener(Recorder(), limits=limits)
+    listener = HttpServer(Recorder(), limits=limits)
     await listener.start()
     print(listener.address[1], limits.connections, flush=True)
     before = time.process_time()
