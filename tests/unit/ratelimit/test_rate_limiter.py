@@ -158,9 +158,7 @@ async def test_an_action_without_rules(limiter: RateLimiter) -> None:
 
 
 def away(*modes: Literal["deny", "local", "allow"]) -> RateLimiter:
-    rules = [
-        RateRule(f"r{i}", 1, 60, "user", frozenset({Action.SUBMIT}), when) for i, when in enumerate(on_store_error)
-    ]
+    rules = [RateRule(f"r{i}", 1, 60, "user", frozenset({Action.SUBMIT}), mode) for i, mode in enumerate(modes)]
     return RateLimiter(rules, Away(), Clock())
 
 
