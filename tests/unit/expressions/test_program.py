@@ -119,7 +119,7 @@ def test_a_chain_that_the_parser_cannot_take_is_reported() -> None:
 
 def test_only_members_in_use_are_converted() -> None:
     """`names` are the members an expression reads; an expression that uses the whole variable has None."""
-    assert ENVIRONMENT.compile("input.a + input.b.c").names == {"a", "b"}
+    assert ENVIRONMENT.compile("input.a + input.b.c").names == frozenset({"a", "b"})
     assert ENVIRONMENT.compile("'a' in input").names is None
     assert ENVIRONMENT.compile("1 + 2").names == frozenset()
 
