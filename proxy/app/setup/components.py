@@ -30,7 +30,7 @@ from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
 from proxy.payload.policy import EndpointPolicy, PayloadRules
-from proxy.payload.schema_file import SHIPPED, load_schema
+from proxy.payload.validation.schema_file import SHIPPED, load_schema
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, JsonValue
 from proxy.config.value_types import MIB, Number, Section
 from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action
-from proxy.payload.host_allowlist import host_pattern
-from proxy.payload.input_files import MAX_BYTES, PICTURES
+from proxy.payload.files.host_allowlist import host_pattern
+from proxy.payload.files.input_files import MAX_BYTES, PICTURES
 
 UPLOADED = "uploads"  # among the hosts of input files: the hosts of [uploads]
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)

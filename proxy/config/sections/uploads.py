@@ -8,10 +8,10 @@ from pydantic import AfterValidator, Field
 
 from proxy.config.value_types import Section, Units
 from proxy.fal_api.endpoint_ids import endpoint_id
-from proxy.payload.file_names import EXTENSIONS
-from proxy.payload.host_allowlist import host_pattern
-from proxy.payload.input_files import PICTURES
-from proxy.payload.lifecycle import MAX_SECONDS
+from proxy.payload.files.file_names import EXTENSIONS
+from proxy.payload.files.host_allowlist import host_pattern
+from proxy.payload.files.input_files import PICTURES
+from proxy.payload.files.lifecycle import MAX_SECONDS
 
 
 def _upload_host(text: str) -> str:
