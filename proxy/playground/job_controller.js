@@ -49,7 +49,7 @@ export function createJobController({ resultView, getState, on }) {
     const { config, caller, endpoint, uploads } = getState();
     const times = { begun: performance.now() };
     const input = uploads ? values : await inlined(values, Math.floor(config.max_body_bytes * BODY_SHARE));
-    job = createFalJob({ caller, endpoint: endpoint.id, input, streams: endpoint.streams, say: (event) => onEvent(event, times) });
+    job = createFalJob({ caller, endpoint: endpoint.id, input, streams: endpoint.streams, onEvent: (event) => onEvent(event, times) });
     const { data, requestId } = await job.result;
     return { endpoint: endpoint.id, input: values, result: data, requestId, took: durations(times, performance.now()) };
   }

@@ -38,6 +38,6 @@ function line(name, text, part, more) {
     "div",
     {},
     el("dt", { text: name }),
-    el("dd", {}, el("span", { class: "left", text: text }), meter, more && el("span", { class: "more", text: more })),
+    el("dd", {}, el("span", { class: "left", text }), meter, more && el("span", { class: "more", text: more })),
   );
 }
