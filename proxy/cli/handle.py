@@ -36,5 +36,5 @@ def _ownership(handles: JobHandles, handle: str, owner: str, app: str) -> str:
     try:
         handles.verify(handle, owner=owner, app=app)
     except JobNotFound:
-        return "somebody else, or another app, or forged"
+        return "another caller, another app, or forged"
     return "this caller"
