@@ -17,7 +17,7 @@ from proxy.app.service import serve as serve_parts
 from proxy.app.setup.components import build_components
 from proxy.app.setup.ledgers import build_ledger
 from proxy.auth.job_handles import JobHandles, parse_upstream_id
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.auth.token_minting import mint
 from proxy.billing.usage_report import By, summed, table
 from proxy.config.loader import load, secret

@@ -19,7 +19,8 @@ from proxy.app.setup.components import Components
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger
 from proxy.app.setup.upstream_clients import build_clients, build_stream_clients, build_stream_limits
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.auth.authenticator import Authenticator, Caller
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import Caller
 from proxy.auth.authorization import Authorization
 from proxy.billing.reservations import Accounting
 from proxy.billing.usage_report import format_usage

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy import __version__
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.config.document import Playground
 from proxy.config.loader import Config
 from proxy.errors import Refusal

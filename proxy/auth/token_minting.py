@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from proxy.auth.keys import ALGORITHMS, HMAC, hmac_key
+from proxy.auth.keys.algorithms import ALGORITHMS, HMAC
+from proxy.auth.keys.hmac_secret import hmac_key
 from proxy.strict_json import Json
 
 _NO_CLAIMS: Mapping[str, Json] = MappingProxyType({})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.auth.authorization import Grant
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import AllowanceStatus, Ledger, LimitExceeded, OnStoreError, ReservationRequest

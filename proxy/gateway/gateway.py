@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
-from proxy.auth.authenticator import Authenticator, Caller
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import Caller
 from proxy.auth.authorization import Authorization, Grant
-from proxy.auth.session_cookie import SessionCookie
+from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.reservations import Accounting, Reservation, would_deny
 from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
 from proxy.fal_api import headers

@@ -12,7 +12,7 @@ from proxy import __version__
 from proxy.app.setup.components import build_components
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.cli import main
 from proxy.config.loader import load
 

@@ -15,10 +15,10 @@ from proxy.app.setup.allowances import build_budget, build_in_flight_limit, buil
 from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
 from proxy.app.setup.sessions import build_issuer, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
-from proxy.auth.authenticator import Issuer
+from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.authorization import Listing
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.session_cookie import SessionCookie
+from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy

@@ -6,9 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from proxy.auth.authenticator import Issuer
-from proxy.auth.keys import VerificationKey, hmac_key, public_key
-from proxy.auth.session_cookie import SessionCookie
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.public_key import public_key
+from proxy.auth.keys.verification_key import VerificationKey
+from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.config.document import Session
 from proxy.config.loader import Config, secret
 

@@ -14,8 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_tokens import FAL_KEY, Material, Row, fresh, rows
 
-from proxy.auth.authenticator import Authenticator, Caller, Issuer
-from proxy.auth.keys import VerificationKey, hmac_key, public_key
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import Caller
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.public_key import public_key
+from proxy.auth.keys.verification_key import VerificationKey
 from proxy.errors import BadRequest, Refusal, Unauthenticated
 from proxy.strict_json import Json
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import Forbidden, JobNotFound

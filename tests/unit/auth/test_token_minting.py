@@ -16,8 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from support.hostile_tokens import key_pair
 
-from proxy.auth.authenticator import Authenticator, Caller, Issuer
-from proxy.auth.keys import ALGORITHMS, HMAC, hmac_key, public_key
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import Caller
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.keys.algorithms import ALGORITHMS, HMAC
+from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.public_key import public_key
 from proxy.auth.token_minting import mint
 from proxy.strict_json import Json
 

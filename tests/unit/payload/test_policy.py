@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_bodies import ROWS, VALID
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.auth.authorization import Grant
 from proxy.errors import BadRequest, ConfigError, Refusal, ValidationFailed
 from proxy.fal_api.operations import Action, Target

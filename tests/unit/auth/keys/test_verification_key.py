@@ -20,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 from jwt import get_algorithm_by_name
 from support.hostile_tokens import FAL_KEY, b64, key_pair, public_forms
 
-from proxy.auth.keys import ALGORITHMS, HMAC, MIN_SECRET_BYTES, VerificationKey, hmac_key, public_key
+from proxy.auth.keys.algorithms import ALGORITHMS, HMAC
+from proxy.auth.keys.hmac_secret import MIN_SECRET_BYTES, hmac_key
+from proxy.auth.keys.public_key import public_key
+from proxy.auth.keys.verification_key import VerificationKey
 from proxy.strict_json import Json
 
 PUBLIC = ("RS256", "ES256", "EdDSA")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.auth.session_cookie import MAX_COOKIES, SessionCookie, same_origin
+from proxy.auth.sessions.session_cookie import MAX_COOKIES, SessionCookie, same_origin
 from proxy.errors import Forbidden, HeadTooLarge, Refusal, Unauthenticated, UnsupportedMediaType
 from proxy.http.fields import Fields
 
