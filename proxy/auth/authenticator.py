@@ -73,17 +73,15 @@ class Authenticator:
         another origin may have sent a cookie; RateLimited after too many failed logins; Unavailable without keys.
         """
         try:
-            first, *others = self._credentials(method, fields)
-            caller = await self._caller(first, address)
-            for other in others:
-                if (await self._caller(other, address)).key != caller.key:
-                    raise Unauthenticated(reason="the request carries the sessions of two callers")
+            callers = [await self._caller(credential, address) for credential in self._credentials(method, fields)]
         except Unauthenticated as refusal:
             # Without a session nothing was guessed: any page can make browsers send such requests.
             if refusal.counts:
                 await self._failed_logins.record(address)
             raise
-        return caller
+        if len({caller.key for caller in callers}) > 1:
+            raise Unauthenticated(reason="the request carries the sessions of two callers")
+        return callers[0]
 
     def session_expiry(self, caller: Caller) -> float:
         """Returns the end of the session of *caller*, its issuer's leeway included; seconds since the epoch."""

@@ -55,8 +55,7 @@ class TokenVerifier:
             else:
                 self._exact[issuer.issuer] = (*self._exact.get(issuer.issuer, ()), issuer)
         for tables in self._exact.values():
-            if len({table.subject_claim for table in tables}) > 1:
-                raise ValueError("the tables of one issuer must share subject_claim")
+            check_tables(tables)
         if cache_size < 1:
             raise ValueError("cache_size must be at least 1")
         self._clock = clock
@@ -149,7 +148,12 @@ async def check_signature(issuer: Issuer, jws: Jws) -> None:
         raise Unauthenticated(reason="the signature does not verify", counts=True)
 
 
-def check_kinds(issuers: Sequence[Issuer], algorithms: Sequence[str]) -> None:
-    """Raises ValueError where *algorithms* of one issuer mix HS256 with public keys (RFC 8725 section 3.1)."""
-    if len({algorithm == HMAC for algorithm in algorithms}) > 1:
-        raise ValueError(f"{HMAC} and public keys cannot serve one issuer (RFC 8725 section 3.1): {issuers[0].issuer}")
+def check_tables(tables: Sequence[Issuer]) -> None:
+    """Checks that the *tables* of one issuer agree. Raises ValueError.
+
+    A shared secret beside public keys would invite algorithm confusion (RFC 8725 section 3.1).
+    """
+    if len({table.subject_claim for table in tables}) > 1:
+        raise ValueError(f"the tables of the issuer {tables[0].issuer} must share subject_claim")
+    if len({table.keys.shared_secret for table in tables}) > 1:
+        raise ValueError(f"{HMAC} and public keys cannot serve one issuer: {tables[0].issuer}")

@@ -8,6 +8,8 @@ from proxy.errors import RateLimited
 from proxy.http.client_address import address_key
 from proxy.ratelimit.sliding_window import CAPACITY, WindowTable
 
+SPARE = 5  # verifications a second for an address over its limit
+
 
 class FailedLogins:
     """Bad sessions by client address: after *amount* of them in *seconds* a further one is not worth its crypto."""
@@ -26,3 +28,30 @@ class FailedLogins:
 
     def record(self, address: str) -> None:
         self._counts.get_or_create(address_key(address), int(self._clock() * 1000)).add()
+
+
+class LoginLimit:
+    """Limit of failed logins for the authenticator, over *failed*. *clock* in seconds, monotonic.
+
+    An address over the limit may still have SPARE tokens a second verified: one stale tab, or one attacker, does not
+    lock out everybody else behind its address.
+    """
+
+    def __init__(self, failed: FailedLogins, clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
+        self._failed = failed
+        self._clock = clock
+        self._spare = WindowTable(1, capacity)
+
+    async def check(self, address: str) -> None:
+        """Raises RateLimited where *address* is over the limit and has used what it may spare."""
+        try:
+            self._failed.check(address)
+        except RateLimited:
+            window = self._spare.get_or_create(address_key(address), int(self._clock() * 1000))
+            if window.total >= SPARE:
+                raise
+            window.add()
+
+    async def record(self, address: str) -> None:
+        """Counts a failed login of *address*."""
+        self._failed.record(address)

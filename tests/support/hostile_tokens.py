@@ -515,7 +515,8 @@ def subjects(m: Material) -> Tokens:
     }
     for name, text in texts.items():
         yield f"sub-{name}", m.token(sub=text)
-    for name, value in {"null": None, "number": 1, "true": True, "list": ["alice"], "object": {"id": "alice"}}.items():
+    others = {"null": None, "fraction": 1.5, "true": True, "list": ["alice"], "object": {"id": "alice"}}
+    for name, value in others.items():
         yield f"sub-{name}", m.token(sub=value)  # type: ignore[arg-type]
     yield "sub-lone-surrogate", m.spelled("sub", '"alice\\ud800"')
     yield "sub-reversed-surrogates", m.spelled("sub", '"\\udc00\\ud800"')

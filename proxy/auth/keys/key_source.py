@@ -10,7 +10,12 @@ from proxy.auth.keys.verification_key import VerificationKey
 
 
 class KeySource(Protocol):
-    """Current verification keys of an issuer."""
+    """Current verification keys of an issuer: shared secrets, or public keys, never both."""
+
+    @property
+    def shared_secret(self) -> bool:
+        """True where the keys are shared secrets."""
+        ...
 
     def keys(self) -> Sequence[VerificationKey]:
         """Returns the keys that verify now. Raises Unavailable where none were ever read, or the last are too old."""
@@ -23,9 +28,19 @@ class KeySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StaticKeys:
-    """Keys that never change."""
+    """Keys that never change. Raises ValueError for none, and for a shared secret beside a public key."""
 
     listed: tuple[VerificationKey, ...]
+
+    def __post_init__(self) -> None:
+        if not self.listed:
+            raise ValueError("an issuer needs a key")
+        if len({isinstance(key.material, bytes) for key in self.listed}) > 1:
+            raise ValueError("a shared secret and public keys cannot serve one issuer (RFC 8725 section 3.1)")
+
+    @property
+    def shared_secret(self) -> bool:
+        return isinstance(self.listed[0].material, bytes)
 
     def keys(self) -> tuple[VerificationKey, ...]:
         return self.listed

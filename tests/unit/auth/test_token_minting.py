@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from support.hostile_tokens import key_pair
+from support.identities import Identifier
 
-from proxy.auth.authenticator import Authenticator
 from proxy.auth.caller import Caller
-from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.keys.algorithms import ALGORITHMS, HMAC
 from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.key_source import StaticKeys
 from proxy.auth.keys.public_key import public_key
+from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.token_minting import mint
 from proxy.strict_json import Json
 
@@ -38,7 +39,7 @@ def minted(algorithm: str, key: bytes | None = None, **changes: object) -> str:
 def identified(algorithm: str, token: str) -> Caller:
     key, public = PAIRS[algorithm]
     trusted = hmac_key(key, "dev") if algorithm == HMAC else public_key(algorithm, public, "dev")
-    who = Authenticator([Issuer("demo", "fal-proxy", (trusted,))], clock=lambda: NOW)
+    who = Identifier([Issuer("demo", ("fal-proxy",), StaticKeys((trusted,)))], clock=lambda: NOW)
     return who.identify([(b"authorization", b"Bearer " + token.encode())])
 
 

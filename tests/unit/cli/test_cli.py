@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.identities import Identifier
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
 
 from proxy import __version__
 from proxy.app.setup.components import build_components
-from proxy.auth.authenticator import Authenticator
-from proxy.auth.job_handles import JobHandles
 from proxy.auth.caller import caller_key
-from proxy.cli import main
+from proxy.auth.job_handles import JobHandles
+from proxy.cli.main import main
 from proxy.config.loader import load
 
 GOOD = f"""
@@ -104,7 +104,7 @@ def test_a_minted_token_is_a_session(good: Path) -> None:
     """What `token` prints is accepted for the subject and scopes asked for."""
     result = fal_proxy("token", good, "--subject", "alice", "--scope", "images", "--lifetime", "60")
     parts = build_components(load(good, ENVIRON))
-    caller = Authenticator(parts.issuers, clock=time.time).identify(
+    caller = Identifier(parts.issuers, clock=time.time).identify(
         [(b"authorization", b"Bearer " + result.stdout.strip().encode())]
     )
 
@@ -138,3 +138,15 @@ def test_a_handle_that_is_none_is_an_error(good: Path) -> None:
 def test_the_version_is_the_packages() -> None:
     """`--version` says it."""
     assert __version__ in fal_proxy("--version").stdout
+
+
+def test_the_configuration_file_may_be_left_out(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without CONFIG the variable FAL_PROXY_CONFIG names the file, else it is ./fal-proxy.toml."""
+    by_variable = fal_proxy("check", FAL_PROXY_CONFIG=str(good))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "fal-proxy.toml").write_text(GOOD)
+    monkeypatch.chdir(folder)
+
+    assert by_variable.stdout.startswith(f"{good}: good")
+    assert fal_proxy("check").stdout.startswith("fal-proxy.toml: good")
