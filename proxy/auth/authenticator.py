@@ -23,7 +23,7 @@ class FailedLoginLimit(Protocol):
         ...
 
     async def record(self, address: str) -> None:
-        """Counts one failed login of *address*."""
+        """Counts one failed login of *address*. Raises RateLimited where it was over the limit before."""
         ...
 
 

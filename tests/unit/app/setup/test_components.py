@@ -102,7 +102,7 @@ def test_one_issuer_may_have_several_tables(base: Path) -> None:
     """Tables of one issuer are tried in their order, each with its own key and audience."""
     components = vetted(base, sessions=[{**EDDSA, "kid": "new"}, {**EDDSA, "kid": "old", "audience": "other"}])
 
-    assert [key.kid for issuer in components.issuers for key in issuer.keys.keys()] == ["new", "old"]
+    assert [key.kid for issuer in components.issuers for key in issuer.keys.current()] == ["new", "old"]
     assert [issuer.audience for issuer in components.issuers] == [(EDDSA["audience"],), ("other",)]
 
 
