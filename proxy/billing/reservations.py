@@ -14,7 +14,7 @@ from proxy.billing.ledger.money import micros
 from proxy.billing.pricing import Price
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.errors import Refusal, StoreAway
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome

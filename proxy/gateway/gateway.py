@@ -24,7 +24,8 @@ from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, announces_body, json_content_type, read_body
 from proxy.http.response import Response
-from proxy.payload.policy import Payload, Policy
+from proxy.payload.body import Payload
+from proxy.payload.policy import Policy
 from proxy.payload.realtime_tokens import RealtimeTokens
 from proxy.payload.uploads import Uploads
 from proxy.telemetry.access_record import AccessRecord

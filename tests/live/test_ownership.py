@@ -15,7 +15,7 @@ from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, S
 from proxy.auth.caller import caller_key
 from proxy.auth.token_minting import mint
 from proxy.demo.demo import SandboxAddresses
-from proxy.payload.schema_file import SHIPPED
+from proxy.payload.validation.schema_file import SHIPPED
 
 OTHER_ISSUER = "https://other.example.com"
 OTHER_APP = "acme/echo"

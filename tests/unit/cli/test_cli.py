@@ -150,3 +150,50 @@ def test_the_configuration_file_may_be_left_out(good: Path, monkeypatch: pytest.
 
     assert by_variable.stdout.startswith(f"{good}: good")
     assert fal_proxy("check").stdout.startswith("fal-proxy.toml: good")
+
+
+def test_check_reports_all_stages_at_once(tmp_path: Path) -> None:
+    """A rule that does not go with the schema hides no wrong price, and a broken session adds no false problem."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f"""
+[server]
+public_origin = "https://gate.example.com"
+
+[[sessions]]
+issuer = "i"
+audience = "a"
+algorithm = "HS265"
+secret_env = "SESSION_SECRET"
+
+[[endpoints]]
+id = "{ENDPOINT}"
+cap = {{ num_imges = 4 }}
+price = "input.num_imags * 2.0"
+
+[[budgets]]
+name = "day"
+per = "user"
+window = "day"
+limit = 5
+endpoints = ["fal-ai/hyper-sdxl/image-to-imag"]
+"""
+    )
+    lines = fal_proxy("check", file).stderr.splitlines()
+
+    assert [line.split(": ")[0] for line in lines] == [
+        "sessions[0].algorithm",
+        "endpoints[0]",
+        "budgets[0]",
+        "endpoints[0].price",
+        "4 problem(s)",
+    ]
+    assert 'did you mean "HS256"?' in lines[0]
+    assert f'did you mean "{ENDPOINT}"?' in lines[2]
+
+
+def test_options_of_serve_win_over_the_file(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--host` and `--port` are validated as the keys they replace."""
+    result = fal_proxy("serve", good, "--port", "70000")
+
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "server.port: must be at most 65535")

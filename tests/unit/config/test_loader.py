@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.document import Document
 from proxy.config.loader import Config, load, read, secret
 from proxy.errors import ConfigError
 from proxy.fal_api.operations import Action
@@ -189,3 +190,58 @@ def test_an_origin_is_kept_as_browsers_write_it(written: str, kept: str) -> None
     config = read_small(server={"public_origin": written, "cors_origins": [written]})
 
     assert (config.server.public_origin, config.server.cors_origins) == (kept, (kept,))
+
+
+def test_every_key_is_described() -> None:
+    """Each key of each section has a description of its own, in the models and so in the JSON Schema."""
+    schema = Document.model_json_schema()
+    missing = [
+        f"{model}.{key}"
+        for model, described in schema["$defs"].items()
+        for key, field in described.get("properties", {}).items()
+        if not field.get("description", "").endswith(".")
+    ]
+
+    assert missing == []
+
+
+def test_variables_of_the_environment_stand_in_strings() -> None:
+    """`${NAME}` is replaced anywhere, also where a number is wanted; one that is unset is no second problem."""
+    server = {"public_origin": "https://${HOST}", "port": "${GATEWAY_PORT:-8081}"}
+    config = read({**SMALL, "server": server}, {"HOST": "app.example.com"}, base=Path())
+    unset = read({**SMALL, "server": server}, {}, base=Path())
+
+    assert (config.server.public_origin, config.server.port) == ("https://app.example.com", 8081)
+    assert keys(unset) == ["server.public_origin"]
+
+
+def test_the_port_falls_back_to_the_environment() -> None:
+    """`PORT` is used where the file has no port, and a bad one is a problem of that key."""
+
+    def port(environ: dict[str, str], **more: object) -> Config:
+        return read({**SMALL, "server": {"public_origin": "https://app.example.com", **more}}, environ, base=Path())
+
+    assert port({"PORT": "3000"}).server.port == 3000
+    assert port({"PORT": "3000"}, port=4000).server.port == 4000
+    assert port({}).server.port == 8080
+    assert keys(port({"PORT": "http"})) == ["server.port"]
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    """A key given to `load` replaces the file's, and the rest of the section stays."""
+    file = tmp_path / "config.toml"
+    file.write_text('[server]\npublic_origin = "https://app.example.com"\nport = 1\n')
+
+    server = load(file, {}, {"server": {"port": 2}}).server
+
+    assert (server.public_origin, server.port) == ("https://app.example.com", 2)
+
+
+def test_a_table_in_error_is_still_read() -> None:
+    """Its valid keys are there for further checks, a misspelt one under its right name."""
+    config = read_small(endpoints=[{"id": "a/b", "forbidd": ["x"], "price": 5}, {"id": "a"}])
+
+    assert [(e.id, e.forbid, e.price, e.doubtful) for e in config.endpoints] == [
+        ("a/b", ("x",), None, frozenset({"forbidd", "forbid", "price"}))
+    ]
+    assert config.incomplete == {"endpoints"}

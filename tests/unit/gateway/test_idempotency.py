@@ -14,7 +14,7 @@ from proxy.errors import ConnectFailed, ExchangeBroken, OutcomeUnknown
 from proxy.fal_api.operations import Action, Target
 from proxy.gateway.idempotency import IdempotencyKeys, IdempotencySettings
 from proxy.http.client.messages import UpstreamResponse
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
 GRANT = Grant(Caller("i", "s", "0" * 64, frozenset(), 0.0, {}), Target(Action.SUBMIT, ENDPOINT, APP), None)

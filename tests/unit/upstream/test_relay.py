@@ -20,7 +20,7 @@ from proxy.errors import (
 )
 from proxy.fal_api.operations import Action, Surface, Target
 from proxy.http.client.messages import UpstreamResponse
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.upstream.outcomes import UpstreamResult
 from proxy.upstream.relay import Deadlines, Relay
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.payload.file_names import EXTENSIONS, extension_problem, file_name
+from proxy.payload.files.file_names import EXTENSIONS, extension_problem, file_name
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from support.hostile_urls import GOOD_URLS, HOSTILE_URLS
 
-from proxy.payload.host_allowlist import NOT_LISTED, NOT_PUBLIC, HostAllowlist, host_pattern, is_public
+from proxy.payload.files.host_allowlist import NOT_LISTED, NOT_PUBLIC, HostAllowlist, host_pattern, is_public
 
 ANYWHERE = HostAllowlist.from_patterns(["*"])
 LOCAL = "http://127.0.0.1:9002"

@@ -8,7 +8,7 @@ from itertools import islice
 import jsonschema_rs
 
 from proxy.errors import FieldError
-from proxy.payload.error_messages import explain, field_error
+from proxy.payload.validation.error_messages import explain, field_error
 from proxy.strict_json import Json
 
 MAX_VIOLATIONS = 50

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.payload.error_messages import field_error
-from proxy.payload.validator import Validator
+from proxy.payload.validation.error_messages import field_error
+from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json
 
 SIZE: dict[str, Json] = {"type": "object", "properties": {"width": {"type": "integer", "maximum": 9}}}

@@ -7,8 +7,8 @@ import pytest
 from support.hostile_urls import HOSTILE_URLS
 
 from proxy.errors import FieldError
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.input_files import FileRules, Inputs
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.input_files import FileRules, Inputs
 from proxy.strict_json import Json
 
 GOOD, BAD = "https://example.com/cat.png", "https://10.0.0.1/cat.png"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import BadRequest
-from proxy.payload.lifecycle import FIELD, MAX_SECONDS, Lifecycle
+from proxy.payload.files.lifecycle import FIELD, MAX_SECONDS, Lifecycle
 
 HOUR = b'{"expiration_duration_seconds": 3600}'
 

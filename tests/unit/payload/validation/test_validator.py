@@ -7,7 +7,7 @@ import time
 import pytest
 from jsonschema_rs import ValidationError
 
-from proxy.payload.validator import MAX_VIOLATIONS, Validator
+from proxy.payload.validation.validator import MAX_VIOLATIONS, Validator
 from proxy.strict_json import Json
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.payload.schema_file import DRAFT, MAX_DEPTH, MAX_SUBSCHEMAS, SHIPPED, check_schema, load_schema
-from proxy.payload.validator import Validator
+from proxy.payload.validation.schema_file import DRAFT, MAX_DEPTH, MAX_SUBSCHEMAS, SHIPPED, check_schema, load_schema
+from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json
 
 HYPER_SDXL = SHIPPED / "fal-ai/hyper-sdxl/image-to-image.json"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from proxy.errors import FieldError
-from proxy.payload.error_messages import field_error
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.validator import MAX_VIOLATIONS
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.validation.error_messages import field_error
+from proxy.payload.validation.validator import MAX_VIOLATIONS
 from proxy.strict_json import Json
 
 PICTURES = ("image/jpeg", "image/png", "image/webp", "image/gif")

@@ -14,10 +14,10 @@ from pathlib import Path
 from jsonschema_rs import ValidationError
 
 from proxy.errors import ConfigError, MalformedJson, Problem
-from proxy.payload.validator import Validator
+from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json, parse
 
-SHIPPED = Path(__file__).with_name("schemas")
+SHIPPED = Path(__file__).parents[1] / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 # Explaining an error takes time that grows with both, and doubles with each level of paired alternatives.
