@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from proxy.app.setup.components import build_components
+from proxy.auth.caller import caller_key
 from proxy.auth.job_handles import JobHandles, parse_upstream_id
-from proxy.auth.subjects import caller_key
 from proxy.cli.options import load_config
 from proxy.errors import JobNotFound
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.identities import Identifier
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
 
 from proxy import __version__
 from proxy.app.setup.components import build_components
-from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import caller_key
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.subjects import caller_key
 from proxy.cli.main import main
 from proxy.config.loader import load
 
@@ -104,7 +104,7 @@ def test_a_minted_token_is_a_session(good: Path) -> None:
     """The printed token is accepted, with the subject and the scopes of the options."""
     result = fal_proxy("token", good, "--subject", "alice", "--scope", "images", "--lifetime", "60")
     parts = build_components(load(good, ENVIRON))
-    caller = Authenticator(parts.issuers, clock=time.time).identify(
+    caller = Identifier(parts.issuers, clock=time.time).identify(
         [(b"authorization", b"Bearer " + result.stdout.strip().encode())]
     )
 
