@@ -140,6 +140,28 @@ async def test_a_wrong_answer_is_given_in_place_of_the_right_one(
     }
 
 
+@pytest.mark.parametrize(
+    ("host", "method", "path"),
+    [
+        ("queue", "POST", "/acme/echo"),
+        ("queue", "GET", "/acme/echo/requests/1/status"),
+        ("queue", "GET", "/acme/echo/requests/1/status/stream"),
+        ("run", "POST", "/acme/echo"),
+        ("run", "POST", "/acme/echo/stream"),
+        ("rest", "POST", "/storage/upload/initiate"),
+    ],
+)
+async def test_a_locked_account_gets_fals_403(host: str, method: str, path: str) -> None:
+    """The body is the one in public logs, and nothing is accepted."""
+    sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(Kind.LOCKED),)))
+
+    answer = await client(getattr(sandbox, host)).request(method, path, json={})
+
+    reason = "Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
+    assert (answer.status_code, answer.json()) == (403, {"detail": f"User is locked. Reason: {reason}"})
+    assert sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+
+
 async def test_a_wrong_content_type_keeps_the_body() -> None:
     """The right JSON under text/html."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(Kind.CONTENT_TYPE),)))

@@ -19,6 +19,16 @@ def test_a_fault_strikes_its_action_only() -> None:
     assert [strikes(faults, action, 1) for action in ("submit", "file", "model")] == [[True], [True], [False]]
 
 
+def test_a_locked_account_refuses_its_own_actions_only() -> None:
+    """Under `*` it matches submits, runs, uploads and status reads, and no result, cancel or file."""
+    faults = FaultSet([Fault(Kind.LOCKED)], seed=0)
+    refused: list[Action] = ["submit", "run", "run-stream", "upload", "status", "status-stream"]
+    served: list[Action] = ["result", "cancel", "put", "file", "token", "jwks", "model"]
+
+    assert [strikes(faults, action, 1) for action in refused] == [[True]] * len(refused)
+    assert [strikes(faults, action, 1) for action in served] == [[False]] * len(served)
+
+
 def test_a_count_is_used_up() -> None:
     """A fault with a count strikes that often, and is shown with what is left of it until it is no longer set."""
     faults = FaultSet([Fault(Kind.RESET, count=2)], seed=0)
@@ -60,6 +70,9 @@ def test_probability_is_a_seeded_coin() -> None:
         {"kind": "content-type", "after": True},
         {"kind": "status", "action": "model", "after": True},
         {"kind": "reset", "action": "model"},
+        {"kind": "locked", "action": "model"},
+        {"kind": "locked", "action": "cancel"},
+        {"kind": "locked", "after": True},
         {"kind": "status", "statsu": 500},
         {"kind": "status", "action": "sumbit"},
     ],

@@ -115,3 +115,33 @@ async def test_a_browser_may_put_from_any_page() -> None:
     assert "PUT" in preflight.headers["access-control-allow-methods"]
     assert put.headers["access-control-allow-origin"] == "*"
     assert "etag" in put.headers["access-control-expose-headers"]
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "content", "content_range"),
+    [
+        ("", 200, b"0123456789", None),
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-99", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, b"", "bytes */10"),
+        ("bytes=-0", 416, b"", "bytes */10"),
+        ("bytes=4-2", 200, b"0123456789", None),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("bytes=-", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+async def test_a_file_is_read_in_ranges(header: str, status: int, content: bytes, content_range: str | None) -> None:
+    """One range is answered with its bytes, an empty one with 416, and anything else with the whole file."""
+    rest = client(create_sandbox(QUICK).rest)
+    upload = (await rest.post(INITIATE, json=PNG)).json()
+    await rest.put(upload["upload_url"], content=b"0123456789")
+
+    answer = await rest.get(upload["file_url"], headers={"range": header} if header else {})
+
+    assert (answer.status_code, answer.content) == (status, content)
+    assert answer.headers.get("content-range") == content_range
+    assert answer.headers["accept-ranges"] == "bytes"
