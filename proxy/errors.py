@@ -172,14 +172,18 @@ class BadRequest(Refusal):
 
 
 class Unauthenticated(Refusal):
-    """RFC 6750 section 3: a challenge without an error code tells a prober nothing."""
+    """Refusal with a challenge that has no error code, so that a prober learns nothing (RFC 6750 section 3).
+
+    *counts* is True for a failed login: a forged, malformed or foreign token, not a genuine one that has expired.
+    """
 
     status = 401
     error_type = "unauthenticated"
     detail = "Unauthorized"
 
-    def __init__(self, *, reason: str) -> None:
+    def __init__(self, *, reason: str, counts: bool = False) -> None:
         super().__init__(reason=reason, headers=[(b"www-authenticate", b"Bearer")])
+        self.counts = counts
 
 
 class BudgetExceeded(Refusal):

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and the one place that reads the file and the environment for them."""
+"""Arguments that several commands share. The only reader of the environment."""
 
 from __future__ import annotations
 

@@ -76,7 +76,10 @@ def _message(name: str, owner: type[Section], field: FieldInfo | None, detail: E
 
 
 def _limit(name: str, limit: float) -> str:
-    """Returns the number as it is written in the file, and before it in a larger unit where its key has one."""
+    """Returns the number as it is written in the file.
+
+    A key with a unit has the number in a larger unit before it.
+    """
     written, words = f"{limit:.15g}", format_amount(name, limit)
     return written if words.partition(" ")[0] == format_number(limit) else f"{words} ({written})"
 

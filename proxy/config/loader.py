@@ -1,4 +1,4 @@
-"""Reads the configuration: one TOML file, secrets from the environment, every problem found in one pass.
+"""Loader of the configuration: one TOML file, secrets from the environment, all problems in one pass.
 
 Checks that need files or keys are made while the components are built (proxy/app/setup), into the same list.
 """
@@ -32,9 +32,11 @@ _NO_OVERRIDES: Mapping[str, Mapping[str, object]] = {}
 
 
 class Config(Document):
-    """A configuration as read, with the problems found so far. Nothing may start while *problems* is not empty.
+    """A configuration as read, with the problems found so far.
 
-    A table in error has its default value, and an item in error is left out, so that the rest can still be checked;
+    Nothing may start while *problems* is not empty.
+
+    A table in error has its default value, and an item in error is left out, so that the rest can still be checked.
     *incomplete* names the sections whose items were left out. *base* is the folder that relative paths are relative to.
     """
 
@@ -46,7 +48,10 @@ class Config(Document):
 
     @property
     def longest_call(self) -> tuple[str, float]:
-        """The key and the seconds of the longest call that costs money; a run counts where an endpoint allows it."""
+        """The key and the seconds of the longest call that costs money.
+
+        A run counts where an endpoint allows it.
+        """
         calls = {"fal.submit_seconds": self.fal.submit_seconds}
         if any(Action.RUN in e.actions or Action.RUN_STREAM in e.actions for e in self.endpoints):
             calls["fal.run_seconds"] = self.fal.run_seconds
@@ -151,7 +156,10 @@ class _Reader:
 
 
 def _read_partly(model: type[Section], value: object, details: Sequence[ErrorDetails], location: str) -> Section | None:
-    """Reads a table without its keys in error, a misspelt key under the name that is near; None where that fails."""
+    """Reads a table without its keys in error.
+
+    A misspelt key is read under the name that is near. Returns None where that fails.
+    """
     if not isinstance(value, dict):
         return None
     rest, doubtful = dict(value), {str(detail["loc"][0]) for detail in details if detail["loc"]}

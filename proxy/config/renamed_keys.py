@@ -10,7 +10,10 @@ from proxy.errors import Problem
 
 @dataclass(frozen=True)
 class Successor:
-    """The new name of a key. With *convert* the old key is accepted, with a warning; without, it is an error."""
+    """The new name of a key.
+
+    With *convert* the old key is accepted, with a warning; without, it is an error.
+    """
 
     key: str
     convert: Callable[[object], object] | None = None

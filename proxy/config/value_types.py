@@ -69,7 +69,10 @@ class EnvironmentText(str):
 
 
 class Section(BaseModel):
-    """One table of the configuration file. An unknown key is an error: a misspelt limit must not be a missing one."""
+    """One table of the configuration file.
+
+    An unknown key is an error: a misspelt limit must not be a missing one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,7 +86,10 @@ class Section(BaseModel):
 
     @property
     def doubtful(self) -> frozenset[str]:
-        """The keys in error. They have their defaults here, so that the rest of the table can still be checked."""
+        """The keys in error.
+
+        They have their defaults here, so that the rest of the table can still be checked.
+        """
         return self._doubtful
 
     @classmethod

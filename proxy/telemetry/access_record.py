@@ -9,6 +9,8 @@ from types import TracebackType
 
 from proxy.errors import Refusal
 
+RECORD = "proxy.record"  # key of an AccessRecord in the ASGI scope of the pages beside the gateway
+
 
 class AccessRecord:
     """What is learned of one request on its way; none of it may be a secret, a token or a prompt.

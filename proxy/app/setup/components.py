@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
 from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
-from proxy.app.setup.sessions import build_issuer, build_session_cookie
+from proxy.app.setup.sessions import build_issuer, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
-from proxy.auth.authenticator import Issuer
 from proxy.auth.authorization import Listing
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.session_cookie import SessionCookie
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.session_cookie import SessionCookie
+from proxy.auth.token_verifier import TokenVerifier
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
@@ -51,6 +52,7 @@ class Components:
     handles: JobHandles
     issuers: tuple[Issuer, ...]
     cookie: SessionCookie | None
+    origins: frozenset[bytes]
     listings: tuple[Listing, ...]
     policies: tuple[EndpointPolicy, ...]
     rules: tuple[RateRule, ...]
@@ -84,6 +86,7 @@ def build_components(config: Config) -> Components:
         handles=handles,
         issuers=tuple(issuers),
         cookie=build_session_cookie(config),
+        origins=build_origins(config),
         listings=(*listings, *openings.listings),
         policies=tuple(policies),
         rules=tuple(rules),
@@ -113,19 +116,17 @@ class ComponentBuilder:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
 
     def issuers(self) -> Iterable[Issuer]:
-        """Several [[sessions]] of one issuer are several keys of it."""
-        issuers: dict[str, Issuer] = {}
+        """Returns one issuer a [[sessions]] table; several tables may have one name."""
+        issuers: list[Issuer] = []
         for session in self._config.sessions:
             source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
-            issuer = self._try_build(
-                f"{session.location}.{source}",
-                partial(build_issuer, self._config, session, issuers.get(session.issuer)),
-            )
+            issuer = self._try_build(f"{session.location}.{source}", partial(build_issuer, self._config, session))
             if issuer is not None:
-                issuers[issuer.issuer] = issuer
+                issuers.append(issuer)
+        self._try_build("sessions", lambda: TokenVerifier(issuers, clock=time.time))
         if not self._config.sessions and "sessions" not in self._config.incomplete:
             self.problems.append(Problem("sessions", "none is configured, so that every call would be refused"))
-        return issuers.values()
+        return issuers
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()

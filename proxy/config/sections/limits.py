@@ -29,7 +29,10 @@ class Limit(Section):
 
 
 class BudgetSection(Section):
-    """A limit of spending in a window. Prices, budgets and usage are in units of your choice, as credits or dollars."""
+    """A limit of spending in a window.
+
+    Prices, budgets and usage are in units of your choice, as credits or dollars.
+    """
 
     name: Name = Field(description=_NAME, examples=["per-day"])
     per: Literal["user", "claim", "endpoint", "global"] = Field(

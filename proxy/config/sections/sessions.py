@@ -1,4 +1,4 @@
-"""The [[sessions]], [cookie] and [handles] tables: session tokens, the session cookie, secrets of job handles."""
+"""The [[sessions]], [cookie] and [handles] tables: tokens, the cookie, secrets of job handles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from proxy.config.value_types import DAY, OriginText, Section
 
 
 class Session(Section):
-    """An issuer of session tokens (JWTs) and one of its keys. Several tables may name one issuer with other keys."""
+    """An issuer of session tokens (JWTs) and one of its keys.
+
+    Several tables may name one issuer with other keys.
+    """
 
     issuer: str = Field(min_length=1, max_length=256, description="The token's `iss` claim, compared as it stands.")
     audience: str = Field(
@@ -47,7 +50,9 @@ class Session(Section):
 
 
 class CookieSection(Section):
-    """A cookie that carries the session token of pages of the gateway's own origin. The login service sets it.
+    """A cookie that carries the session token of pages of the gateway's own origin.
+
+    The login service sets it.
 
     Without this table cookies are ignored. With it the cookie is used where a request has no Authorization field.
     """

@@ -49,7 +49,10 @@ class UploadsSection(Section):
 
 
 class RealtimeSection(Section):
-    """Tokens for fal's realtime connections, which bypass the gateway. Without this table callers get none."""
+    """Tokens for fal's realtime connections, which bypass the gateway.
+
+    Without this table callers get none.
+    """
 
     apps: tuple[Annotated[str, AfterValidator(endpoint_id)], ...] = Field(
         min_length=1, description="Endpoint ids that a token may be issued for."

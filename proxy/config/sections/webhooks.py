@@ -19,7 +19,7 @@ def _receiver(text: str) -> str:
 
 
 class WebhooksSection(Section):
-    """Webhooks for finished jobs: from fal to the gateway, and from the gateway to your app (docs/webhooks.md)."""
+    """Webhooks of finished jobs: from fal to the gateway, and from it to your app (docs/webhooks.md)."""
 
     mode: Literal["refuse", "allow", "gateway"] = Field(
         default="refuse",

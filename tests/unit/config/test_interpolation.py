@@ -26,7 +26,7 @@ def replace(value: object, **environ: str) -> tuple[object, list[Problem]]:
     ],
 )
 def test_a_reference_is_replaced(text: str, expected: str) -> None:
-    """`${NAME}` is the variable, `:-` gives a default for an unset or empty one, `$${` is literal."""
+    """A variable is `${NAME}`, `:-` gives a default for an unset or empty one, `$${` is literal."""
     assert replace({"a": text}, HOST="a.test", EMPTY="") == ({"a": expected}, [])
 
 

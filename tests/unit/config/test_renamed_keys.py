@@ -23,7 +23,7 @@ def test_an_old_key_names_its_successor(section: str, old: str, new: str) -> Non
 
 
 def test_an_old_value_names_its_successor() -> None:
-    """`webhooks.mode = "ours"` is an error that gives "gateway"."""
+    """The value "ours" of webhooks.mode is an error that gives "gateway"."""
     problems: list[Problem] = []
 
     assert rename("webhooks", {"mode": "ours"}, "webhooks", problems=problems, warnings=[]) == {"mode": "gateway"}

@@ -26,5 +26,5 @@ from proxy.config.units import format_amount
     ],
 )
 def test_an_amount_is_in_the_unit_of_its_key(key: str, number: float, words: str) -> None:
-    """Bytes and seconds are written in the largest unit that divides them, other numbers without an exponent."""
+    """Bytes and seconds have the largest unit that divides them, other numbers have no exponent."""
     assert format_amount(key, number) == words

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_bodies import ROWS, VALID
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.errors import BadRequest, ConfigError, Refusal, ValidationFailed
 from proxy.fal_api.operations import Action, Target
 from proxy.payload.body import Payload

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile_tokens import b64, dumps
 
-from proxy.auth.jws import MAX_TEXT, MAX_TOKEN, Jws, decode_base64url, parse_jws
+from proxy.auth.base64url import decode_base64url
+from proxy.auth.sessions.jws import MAX_TEXT, MAX_TOKEN, Jws, parse_jws
 from proxy.errors import Unauthenticated
 from proxy.strict_json import Json
 

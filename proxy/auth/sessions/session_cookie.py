@@ -1,7 +1,7 @@
-"""A session cookie in the place of an Authorization field: for pages of our own origin, and for nobody else's.
+"""Session cookie, and the checks that keep other origins from using a credential that is attached by itself.
 
-A browser sends a cookie with what any page makes it send, so a cookie alone says who, not who asked. Nothing here ever
-sets one: that is the login service's, which should make it `Secure; HttpOnly; SameSite=Lax; Path=/`.
+Browsers attach cookies to cross-site requests, so a cookie authenticates the user but not the page (CSRF). The login
+service sets the cookie, and should make it `Secure; HttpOnly; SameSite=Lax; Path=/`.
 """
 
 from __future__ import annotations
@@ -14,54 +14,62 @@ from proxy.errors import Forbidden, HeadTooLarge, Unauthenticated, UnsupportedMe
 from proxy.http.fields import Fields, by_name, first
 from proxy.http.request_body import json_content_type
 
-MAX_COOKIES = 16 * 1024  # bytes of all Cookie fields; browsers keep 4 KiB a cookie
+MAX_COOKIES = 16 * 1024  # bytes of all Cookie fields; browsers store 4 KiB a cookie
 
 _READS = frozenset({"GET", "HEAD"})
 _SAME_ORIGIN = b"same-origin"
-# A JWT in its one spelling: what is quoted, escaped or folded never came from a login service that means us.
+# A JWT in its one spelling: a quoted, escaped or folded value is not one that a login service sets.
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionCookie:
-    """*name* is compared byte for byte; *origins* are those of the service itself, as browsers write them."""
+    """Cookie that carries a session token. *name* is compared byte for byte.
+
+    *origins* are those of the service itself, as browsers write them.
+    """
 
     name: bytes
     origins: frozenset[bytes]
 
-    def as_authorization(self, method: str, fields: Fields) -> Fields:
-        """*fields* as they are, or where no Authorization is among them, the session cookie as one.
+    def token(self, method: str, fields: Fields) -> bytes | None:
+        """Returns the token in the cookie, or None where the cookie is not sent.
 
-        An Authorization of any kind decides alone: what is wrong with it never falls back to the cookie. Raises
-        Forbidden (as `same_origin`), UnsupportedMediaType where more than a read is not declared as JSON,
-        Unauthenticated where the name comes twice or holds no token, and HeadTooLarge.
+        Raises Forbidden and UnsupportedMediaType (as `check_ambient`), Unauthenticated where the name comes twice or
+        its value is no token, and HeadTooLarge.
         """
-        if first(fields, b"authorization") is not None:
-            return fields
-        found = self._values(fields)
-        if not found:
-            return fields
-        same_origin(method, fields, self.origins)
-        if method not in _READS:
-            _declared_as_json(fields)
-        if len(found) > 1:
+        values = self._values(fields)
+        if not values:
+            return None
+        check_ambient(method, fields, self.origins)
+        if len(values) > 1:
             raise Unauthenticated(reason="several session cookies")
-        if _TOKEN.fullmatch(found[0]) is None:
+        if _TOKEN.fullmatch(values[0]) is None:
             raise Unauthenticated(reason="the session cookie holds no token")
-        return ((b"authorization", b"Bearer " + found[0]),)
+        return values[0]
 
     def _values(self, fields: Fields) -> list[bytes]:
-        """Every value of the cookie, split as RFC 6265 section 5.4 joins: no quotes, no commas, no older syntax."""
+        """Returns every value of the cookie, split as RFC 6265 section 5.4 joins: no quotes, no older syntax."""
         lines = [value for name, value in fields if name == b"cookie"]
         if sum(map(len, lines)) > MAX_COOKIES:
             raise HeadTooLarge()
         pairs = [pair.strip(b" \t").partition(b"=") for line in lines for pair in line.split(b";")]
-        # Blanks round the name are no browser's; another parser in front may yet have read it as ours, so it counts.
+        # Browsers send no blanks round the name, but a parser in front may have read it as this one, so it counts.
         return [value if name == self.name else b"" for name, _, value in pairs if name.strip(b" \t") == self.name]
 
 
+def check_ambient(method: str, fields: Fields, origins: Collection[bytes]) -> None:
+    """Checks that a page of *origins* sent a credential that the browser, or a front platform, attached by itself.
+
+    Raises Forbidden (as `same_origin`), and UnsupportedMediaType where more than a read is not declared as JSON.
+    """
+    same_origin(method, fields, origins)
+    if method not in _READS:
+        _declared_as_json(fields)
+
+
 def same_origin(method: str, fields: Fields, origins: Collection[bytes]) -> None:
-    """Whether a page of ours made the browser send this: Sec-Fetch-Site says so, or else Origin, and neither denies it.
+    """Checks that a page of *origins* sent this: Sec-Fetch-Site shows so, or else Origin, and neither denies it.
 
     A read with neither passes: browsers before 2023 send none with a page's own GET; it changes nothing, and its answer
     opens to no other origin. Raises Forbidden (OWASP CSRF Prevention Cheat Sheet; W3C Fetch Metadata).
@@ -76,7 +84,7 @@ def same_origin(method: str, fields: Fields, origins: Collection[bytes]) -> None
 
 
 def _declared_as_json(fields: Fields) -> None:
-    """Which no form can be, even where there is no body. Raises UnsupportedMediaType."""
+    """Checks the media type, which no form can send, even where there is no body. Raises UnsupportedMediaType."""
     if not first(fields, b"content-type"):
         raise UnsupportedMediaType()
     json_content_type(by_name(fields))

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from support.sandbox import Clock, bound, origin, served, until
 
-from proxy.auth import jwks as jwks_module
-from proxy.auth.jwks import MAX_SIZE, SPACING, Jwks
+from proxy.auth.keys import jwks as jwks_module
+from proxy.auth.keys.jwks import MAX_SIZE, SPACING, Jwks
 from proxy.errors import Unavailable
 from proxy.http.client.tls import tls_context
 

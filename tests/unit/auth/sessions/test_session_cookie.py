@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.auth.session_cookie import MAX_COOKIES, SessionCookie, same_origin
+from proxy.auth.sessions.session_cookie import MAX_COOKIES, SessionCookie, same_origin
 from proxy.errors import Forbidden, HeadTooLarge, Refusal, Unauthenticated, UnsupportedMediaType
 from proxy.http.fields import Fields
 
@@ -16,7 +16,6 @@ HERE, ALSO_HERE = b"https://gate.example.com", b"https://www.example.com"
 COOKIE = SessionCookie(NAME, frozenset({HERE, ALSO_HERE}))
 TOKEN = b"eyJh.eyJz.c2ln"
 SESSION = NAME + b"=" + TOKEN
-BEARER = ((b"authorization", b"Bearer " + TOKEN),)
 SAME = (b"sec-fetch-site", b"same-origin")
 JSON = (b"content-type", b"application/json")
 
@@ -122,20 +121,20 @@ def test_what_no_form_can_send(method: str, content: bytes) -> None:
     """All but reads are declared as JSON, with a body or without."""
     fields = [SAME, (b"cookie", SESSION), (b"content-type", content)]
     if CONTENT[content]:
-        assert COOKIE.as_authorization(method, fields) == BEARER
+        assert COOKIE.token(method, fields) == TOKEN
         return
     with pytest.raises(UnsupportedMediaType):
-        COOKIE.as_authorization(method, fields)
+        COOKIE.token(method, fields)
 
 
 def test_nothing_declared() -> None:
     """An empty cancel, too, says what its body is not; who sent it is looked at first."""
     with pytest.raises(UnsupportedMediaType):
-        COOKIE.as_authorization("PUT", [SAME, (b"cookie", SESSION)])
+        COOKIE.token("PUT", [SAME, (b"cookie", SESSION)])
     with pytest.raises(Forbidden):
-        COOKIE.as_authorization("PUT", [site(b"cross-site"), (b"cookie", SESSION)])
+        COOKIE.token("PUT", [site(b"cross-site"), (b"cookie", SESSION)])
 
-    assert COOKIE.as_authorization("GET", [SAME, (b"cookie", SESSION)]) == BEARER
+    assert COOKIE.token("GET", [SAME, (b"cookie", SESSION)]) == TOKEN
 
 
 # --- which cookie is the session --------------------------------------------------------------------------------------
@@ -201,29 +200,19 @@ def test_which_cookie_counts(name: str) -> None:
     fields = [SAME, *[(b"cookie", line) for line in lines]]
     if isinstance(expected, type):
         with pytest.raises(expected):
-            COOKIE.as_authorization("GET", fields)
+            COOKIE.token("GET", fields)
         return
-    seen = COOKIE.as_authorization("GET", fields)
 
-    assert seen == (fields if expected is None else ((b"authorization", b"Bearer " + expected),))
-
-
-@pytest.mark.parametrize("authorization", [b"", b"x", b"Bearer", b"Bearer ", b"Basic YTpi", b"Bearer good.good.good"])
-@pytest.mark.parametrize("cookie", [SESSION, SESSION + b"; " + SESSION, NAME + b"=bad", b"a=1"])
-def test_an_authorization_decides_alone(authorization: bytes, cookie: bytes) -> None:
-    """Whatever it says, and from wherever: not even a second cookie is looked at beside it."""
-    fields = [(b"authorization", authorization), (b"cookie", cookie), site(b"cross-site")]
-
-    assert COOKIE.as_authorization("POST", fields) is fields
+    assert COOKIE.token("GET", fields) == expected
 
 
 def test_who_sent_it_is_looked_at_before_what_it_says() -> None:
     """Another site's page learns nothing of the cookies it makes a browser send, and costs nobody a failed login."""
     for cookie in (SESSION, SESSION + b"; " + SESSION, NAME + b"=bad"):
         with pytest.raises(Forbidden):
-            COOKIE.as_authorization("GET", [site(b"cross-site"), (b"cookie", cookie)])
+            COOKIE.token("GET", [site(b"cross-site"), (b"cookie", cookie)])
         with pytest.raises(Forbidden):
-            COOKIE.as_authorization("POST", [JSON, (b"cookie", cookie)])
+            COOKIE.token("POST", [JSON, (b"cookie", cookie)])
 
 
 @settings(deadline=None)
@@ -240,8 +229,7 @@ def test_who_sent_it_is_looked_at_before_what_it_says() -> None:
 def test_no_bytes_break_it(method: str, fields: Fields) -> None:
     """Whatever comes is left as it is, refused, or a token that stands in the one cookie of the name."""
     with suppress(Refusal):
-        seen = COOKIE.as_authorization(method, fields)
-        if seen is not fields:
-            assert b"authorization" not in dict(fields)
+        token = COOKIE.token(method, fields)
+        if token is not None:
             assert sum(value.count(NAME) for name, value in fields if name == b"cookie") == 1
-            assert [value for _, value in seen] == [b"Bearer " + TOKEN]
+            assert token == TOKEN
