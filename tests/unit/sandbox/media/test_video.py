@@ -29,7 +29,7 @@ def elements(content: bytes, start: int = 0) -> Iterator[Element]:
 
 
 def integers(content: bytes, name: int) -> list[int]:
-    return [int.from_bytes(body, "big") for found, body, _ in elements(content) if found == name]
+    return [int.from_bytes(body, "big") for element, body, _ in elements(content) if element == name]
 
 
 def frame(size: tuple[int, int] = (64, 48)) -> bytes:

@@ -1,10 +1,10 @@
 // One control for each kind of field. A control has `node`, `read()` (undefined where nothing is to be sent),
-// `write(value)`, and `blame(path, message)`, which shows an error where it belongs and gives the element to go to.
-import { choiceControl, sizeControl } from "./choices.js";
+// `write(value)`, and `blame(path, message)`, which shows an error and returns the element to focus.
+import { choiceControl, sizeControl } from "./choice_field.js";
 import { el, icon } from "./dom.js";
-import { frame, readAll, shown, simple, touch, writeAll } from "./frame.js";
-import { numberControl } from "./numbers.js";
-import { pictureControl } from "./picture.js";
+import { frame, readAll, shown, simple, touch, writeAll } from "./field_wrapper.js";
+import { numberControl } from "./number_field.js";
+import { pictureControl } from "./image_field.js";
 
 const MAKERS = {
   picture: (field) => pictureControl(field, frame(field, { group: true })),
@@ -21,7 +21,7 @@ const MAKERS = {
   json: jsonControl,
 };
 
-export const controlOf = (field) => MAKERS[field.kind](field);
+export const createControl = (field) => MAKERS[field.kind](field);
 
 function textControl(field) {
   const attributes = {
@@ -86,7 +86,7 @@ function jsonControl(field) {
     try {
       return JSON.parse(input.value);
     } catch {
-      return input.value; // the gate says what is wrong with it
+      return input.value; // the gateway's 422 names the error
     }
   };
   write(field.default);
@@ -95,7 +95,7 @@ function jsonControl(field) {
 
 function objectControl(field) {
   const outer = frame(field, { group: true });
-  const parts = field.fields.map(controlOf);
+  const parts = field.fields.map(createControl);
   outer.hold(
     el(
       "div",
@@ -136,7 +136,7 @@ function listControl(field) {
   outer.hold(rows, add);
 
   function put(value) {
-    const parts = field.item.map(controlOf);
+    const parts = field.item.map(createControl);
     const item = { parts, node: null };
     const remove = el(
       "button",

@@ -1,7 +1,7 @@
 // One of several: side by side, in a list, or as the sizes of a picture.
 import { el, newId, svg } from "./dom.js";
-import { frame, readAll, simple, writeAll } from "./frame.js";
-import { numberControl } from "./numbers.js";
+import { frame, readAll, simple, writeAll } from "./field_wrapper.js";
+import { numberControl } from "./number_field.js";
 import { PRESETS } from "./schema.js";
 
 /** Radio buttons that look like one switch, or a list where there are many. */

@@ -1,22 +1,22 @@
-// From the Run button to what came of it: one job at a time, told on the stage and to a screen reader.
+// Control of one job at a time: run, progress, result, errors; announced to screen readers.
 import { announce, byId } from "./dom.js";
-import { asDataUri } from "./picture.js";
-import { jobOf } from "./run.js";
-import { fieldErrors, tell } from "./told.js";
+import { asDataUri } from "./image_field.js";
+import { createFalJob } from "./fal_job.js";
+import { fieldErrors, describeError } from "./error_messages.js";
 
-const BODY_SHARE = 0.9; // of what the gate takes, for the picture; the rest is for everything else
+const BODY_SHARE = 0.9; // share of the gateway's body limit for the image; the rest is for other fields
 
 /**
- * *given()*: `{config, caller, endpoint, form, uploads}` as they stand. *on*: `made(entry)` for a result, `window(left)`
- * for the tightest request window, `settled()` once it is over, `signIn()` where the session has ended.
+ * *getState()* returns `{config, caller, endpoint, form, uploads}`. *on*: `made(entry)` for a result, `window(left)` for
+ * the tightest request window, `settled()` after the end, `signIn()` after the end of the session.
  */
-export function workOf({ stage, given, on }) {
+export function createJobController({ resultView, getState, on }) {
   let job = null;
   let running = false;
-  let turn = 0; // a job of an earlier turn was abandoned: nothing of it is shown
+  let turn = 0; // jobs of earlier turns were abandoned and are not shown
 
   async function run() {
-    const { caller, endpoint, form } = given();
+    const { caller, endpoint, form } = getState();
     if (running || !caller || !endpoint) return;
     form.clear();
     const values = form.read();
@@ -26,32 +26,32 @@ export function workOf({ stage, given, on }) {
       return;
     }
     const mine = ++turn;
-    working(true);
+    setRunning(true);
     const preview = previewOf(form, values);
-    stage.begin(preview);
-    announce("Sent to the gate");
+    resultView.begin(preview);
+    announce("Sent to the gateway");
     try {
-      const entry = await made(values, (news, times) => mine === turn && hear(news, times));
+      const entry = await runJob(values, (event, times) => mine === turn && handleEvent(event, times));
       if (mine !== turn) return;
-      stage.show({ ...entry, preview });
+      resultView.show({ ...entry, preview });
       on.made({ ...entry, preview });
       announce(`Done in ${(entry.took.total / 1000).toFixed(1)} seconds`);
     } catch (error) {
-      if (mine === turn) refused(error);
+      if (mine === turn) showError(error);
       if (error.status === 401) return;
     } finally {
-      if (mine === turn) working(false);
+      if (mine === turn) setRunning(false);
     }
     if (mine === turn) on.settled();
   }
 
-  async function made(values, say) {
-    const { config, caller, endpoint, uploads } = given();
+  async function runJob(values, onEvent) {
+    const { config, caller, endpoint, uploads } = getState();
     const times = { begun: performance.now() };
     const input = uploads ? values : await inlined(values, Math.floor(config.max_body_bytes * BODY_SHARE));
-    job = jobOf({ caller, endpoint: endpoint.id, input, streams: endpoint.streams, say: (news) => say(news, times) });
+    job = createFalJob({ caller, endpoint: endpoint.id, input, streams: endpoint.streams, onEvent: (event) => onEvent(event, times) });
     const { data, requestId } = await job.result;
-    return { endpoint: endpoint.id, input: values, result: data, requestId, took: taken(times, performance.now()) };
+    return { endpoint: endpoint.id, input: values, result: data, requestId, took: durations(times, performance.now()) };
   }
 
   async function cancel() {
@@ -65,7 +65,7 @@ export function workOf({ stage, given, on }) {
     }
   }
 
-  function working(yes) {
+  function setRunning(yes) {
     running = yes;
     byId("run").hidden = yes;
     byId("cancel").hidden = !yes;
@@ -76,69 +76,69 @@ export function workOf({ stage, given, on }) {
     else if (lost) byId("run").focus({ preventScroll: true });
   }
 
-  function hear(news, times) {
+  function handleEvent(event, times) {
     const now = performance.now();
-    switch (news.phase) {
+    switch (event.phase) {
       case "uploading":
-        stage.step("gate", news.part > 1 ? `uploading, part ${news.part}` : "uploading");
+        resultView.step("gate", event.part > 1 ? `uploading, part ${event.part}` : "uploading");
         break;
       case "sending":
-        stage.step("gate", "checking");
+        resultView.step("gate", "checking");
         break;
       case "waiting":
-        stage.step("gate", news.status === 429 ? "asked to slow down" : "trying again");
-        announce("The gate asked to wait; trying again");
+        resultView.step("gate", event.status === 429 ? "asked to slow down" : "trying again");
+        announce("The gateway sent Retry-After; trying again");
         break;
       case "queued":
-        queued(news, times, now);
+        queued(event, times, now);
         break;
       case "running":
         if (!times.running) announce("Running");
         times.running ??= now;
-        stage.step("run", `${((now - times.running) / 1000).toFixed(1)} s`);
+        resultView.step("run", `${((now - times.running) / 1000).toFixed(1)} s`);
         break;
       case "logs":
-        stage.logs(news.logs);
+        resultView.logs(event.logs);
         break;
-      case "standing":
-        on.window(news.standing);
+      case "quota":
+        on.window(event.quota);
     }
   }
 
-  function queued(news, times, now) {
+  function queued(event, times, now) {
     times.queued ??= now;
-    stage.passed("gate", "passed");
-    const ahead = news.position ? `${news.position} ahead` : "next";
-    stage.step("queue", ahead);
-    if (times.said !== ahead) announce(`In the queue, ${ahead}`);
-    times.said = ahead;
+    resultView.passed("gate", "passed");
+    const ahead = event.position ? `${event.position} ahead` : "next";
+    resultView.step("queue", ahead);
+    if (times.announced !== ahead) announce(`In the queue, ${ahead}`);
+    times.announced = ahead;
   }
 
-  function refused(error) {
+  function showError(error) {
     const fields = fieldErrors(error);
     if (fields.length) {
       blame(fields, { byModel: Boolean(error.requestId) });
       return;
     }
-    const told = tell(error);
-    stage.refuse(told, { again: told.wait ? run : null, onSignIn: on.signIn });
+    const description = describeError(error);
+    resultView.refuse(description, { again: description.wait ? run : null, onSignIn: on.signIn });
     byId("trouble").focus();
   }
 
   /** Shows each error beside its field, and goes to the first one. */
   function blame(errors, { byModel = false } = {}) {
-    const { form } = given();
-    const found = errors.map(({ loc, message }) => ({ ...form.blame(loc, message), message, loc }));
-    const links = found.map(({ target, label, message, loc }) => ({
+    const { form } = getState();
+    const targets = errors.map(({ loc, message }) => ({ ...form.blame(loc, message), message, loc }));
+    const links = targets.map(({ target, label, message, loc }) => ({
       text: `${label ?? loc.join(".")}: ${message}`,
       go: () => target?.focus(),
     }));
     const title = errors.length === 1 ? "One field needs another look" : `${errors.length} fields need another look`;
     const todo = byModel
-      ? "The gate let this pass; the model itself did not take it."
+      ? "The gateway admitted this; the model itself rejected it."
       : "Nothing was sent to the model, and nothing was taken.";
-    stage.refuse({ title, todo }, { links });
-    (found.find(({ target }) => target)?.target ?? byId("trouble")).focus();
+    resultView.refuse({ title, todo }, { links });
+    (targets.find(({ target }) => target)?.target ?? byId("trouble")).focus();
   }
 
   return {
@@ -149,23 +149,23 @@ export function workOf({ stage, given, on }) {
     abandon() {
       turn += 1;
       if (running) job?.cancel().catch(() => {});
-      working(false);
+      setRunning(false);
     },
   };
 }
 
-/** An address of its own for the picture that goes in: the form may let go of it before the comparison does. */
+/** Returns a URL of its own for the input image: the form may revoke its URL before the comparison is closed. */
 function previewOf(form, values) {
   const picture = form.picture();
   const value = picture && values[picture.field.name];
   return value instanceof File ? URL.createObjectURL(value) : (picture?.preview() ?? null);
 }
 
-const taken = ({ begun, queued = begun, running }, now) => ({
+const durations = ({ begun, queued = begun, running }, now) => ({
   total: now - begun,
   gate: queued - begun,
   queue: (running ?? now) - queued,
-  run: running === undefined ? null : now - running, // a short one may end between two looks at it
+  run: running === undefined ? null : now - running, // a short run may end between two polls
 });
 
 /** Files as data URIs of at most *limit* bytes. */

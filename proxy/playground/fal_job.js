@@ -1,45 +1,45 @@
-// One job from the button to the picture. fal's client does the work; this says where it stands, and can stop it.
+// One job, run by fal's client: reports its progress and can cancel it.
 
-const NO_LONGER_WANTED = "no longer wanted";
+const CANCELLED = "cancelled by the user";
 
 /**
- * *say* gets `{phase, ...}` whenever something is new: "sending", "uploading", "waiting" (the gate asked for patience),
- * "queued" (with `position`), "running", "logs". Resolves with fal's result, the job's id in it.
+ * *onEvent* receives `{phase, ...}` at each change: "sending", "uploading", "waiting" (the gateway answered Retry-After),
+ * "queued" (with `position`), "running", "logs". `result` resolves with fal's result and the job's id.
  *
- * Raises what the client raises; an error has `cancelled` where this was the caller's wish, and `uploading` where it
- * is the upload host's and not the gate's.
+ * Rejects with the client's error; `cancelled` marks a cancellation by the user, and `uploading` an error of the
+ * upload host.
  */
-export function jobOf({ caller, endpoint, input, streams, say }) {
+export function createFalJob({ caller, endpoint, input, streams, onEvent }) {
   let requestId = null;
-  let wanted = true;
+  let active = true;
   let parts = 0;
   const seen = { retryAfter: null, during: null };
 
   const traffic = {
     before(call) {
-      // A submit that was sent cannot be called back: fal may have it. So it is stopped before, or cancelled after.
-      if (!wanted && ["upload-start", "upload", "submit"].includes(call.kind))
-        throw new DOMException(NO_LONGER_WANTED, "AbortError");
+      // A submit cannot be taken back once sent: fal may have it. It is stopped before, or the job is cancelled after.
+      if (!active && ["upload-start", "upload", "submit"].includes(call.kind))
+        throw new DOMException(CANCELLED, "AbortError");
       seen.during = call.kind;
-      if (call.kind === "upload-start") say({ phase: "uploading", part: 0 });
-      if (call.kind === "upload") say({ phase: "uploading", part: ++parts });
-      if (call.kind === "submit") say({ phase: "sending" });
+      if (call.kind === "upload-start") onEvent({ phase: "uploading", part: 0 });
+      if (call.kind === "upload") onEvent({ phase: "uploading", part: ++parts });
+      if (call.kind === "submit") onEvent({ phase: "sending" });
     },
     after(call, response) {
       const retryAfter = Number(response.headers.get("retry-after")) || null;
       seen.retryAfter = response.ok ? null : retryAfter;
       if (call.kind !== "submit") return;
-      const standing = standingOf(response.headers);
-      if (standing) say({ phase: "standing", standing });
-      if ([429, 502, 503].includes(response.status)) say({ phase: "waiting", status: response.status, retryAfter });
+      const quota = tightestWindow(response.headers);
+      if (quota) onEvent({ phase: "quota", quota });
+      if ([429, 502, 503].includes(response.status)) onEvent({ phase: "waiting", status: response.status, retryAfter });
     },
   };
   const fal = caller.client(traffic);
 
   function onQueueUpdate(update) {
-    if (update.status === "IN_QUEUE") say({ phase: "queued", position: update.queue_position });
-    if (update.status === "IN_PROGRESS") say({ phase: "running" });
-    if (update.logs?.length) say({ phase: "logs", logs: update.logs });
+    if (update.status === "IN_QUEUE") onEvent({ phase: "queued", position: update.queue_position });
+    if (update.status === "IN_PROGRESS") onEvent({ phase: "running" });
+    if (update.logs?.length) onEvent({ phase: "logs", logs: update.logs });
   }
 
   async function work() {
@@ -52,27 +52,27 @@ export function jobOf({ caller, endpoint, input, streams, say }) {
     };
     const onEnqueue = (id) => {
       requestId = id;
-      say({ phase: "queued", position: null, requestId });
-      if (!wanted) cancel();
+      onEvent({ phase: "queued", position: null, requestId });
+      if (!active) cancel();
     };
     try {
       return await fal.subscribe(endpoint, { ...options, onEnqueue });
     } catch (error) {
-      // A stream may end before the job does: its age and the session's are limited. The job is still there.
-      if (!requestId || !wanted || !brokeOff(error)) throw error;
+      // A stream may end before its job: the gateway limits its age, and the session may end. The job goes on.
+      if (!requestId || !active || !brokeOff(error)) throw error;
       await fal.queue.subscribeToStatus(endpoint, { ...options, mode: "polling", requestId });
       return fal.queue.result(endpoint, { requestId });
     }
   }
 
   async function cancel() {
-    wanted = false;
+    active = false;
     if (!requestId) return;
     try {
       await fal.queue.cancel(endpoint, { requestId });
     } catch (error) {
       if (error.body?.status !== "ALREADY_COMPLETED") throw error;
-      wanted = true; // too late: it is done, so it is shown
+      active = true; // too late: it is done, so it is shown
     }
   }
 
@@ -80,7 +80,7 @@ export function jobOf({ caller, endpoint, input, streams, say }) {
     cancel,
     result: work().catch((error) => {
       const uploading = ["upload", "upload-end"].includes(seen.during);
-      throw Object.assign(error, { cancelled: !wanted, retryAfter: seen.retryAfter, requestId, uploading });
+      throw Object.assign(error, { cancelled: !active, retryAfter: seen.retryAfter, requestId, uploading });
     }),
   };
 }
@@ -88,8 +88,8 @@ export function jobOf({ caller, endpoint, input, streams, say }) {
 const brokeOff = (error) =>
   /still in progress/i.test(error.body?.detail ?? "") || error.status === 500 || error instanceof TypeError;
 
-/** The tightest of the gate's windows: `{name, left, of, seconds}` (draft-ietf-httpapi-ratelimit-headers). */
-export function standingOf(headers) {
+/** Returns the window of the gateway with the least room: `{name, left, of, seconds}` (draft-ietf-httpapi-ratelimit-headers). */
+export function tightestWindow(headers) {
   const policies = parsed(headers.get("ratelimit-policy"));
   const windows = parsed(headers.get("ratelimit")).flatMap(({ name, r }) => {
     const policy = policies.find((each) => each.name === name);

@@ -2,7 +2,7 @@
 import { el, icon } from "./dom.js";
 
 /** *before* may be null: then there is only the picture. */
-export function comparison({ before, after, alt, width, height }) {
+export function createComparison({ before, after, alt, width, height }) {
   const picture = el("img", { class: "after", src: after, alt, width, height });
   const node = el("figure", { class: "compare" }, picture);
   node.style.setProperty("--ratio", String(width && height ? width / height : 1));

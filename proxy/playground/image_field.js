@@ -1,4 +1,4 @@
-// The picture field: dropped, picked, pasted, named by an address, or one of the samples.
+// Image field: a dropped, picked or pasted file, a URL, or a sample.
 import { announce, el, icon } from "./dom.js";
 
 const SAMPLES = [
@@ -100,7 +100,7 @@ export function pictureControl(field, outer) {
   }
 
   function take(picture) {
-    set(picture, { title: picture.name, hint: sizeOf(picture.size), src: URL.createObjectURL(picture) });
+    set(picture, { title: picture.name, hint: formatBytes(picture.size), src: URL.createObjectURL(picture) });
     announce(`Picture chosen: ${picture.name}`);
   }
 
@@ -130,7 +130,7 @@ export function pictureControl(field, outer) {
   };
 }
 
-export const sizeOf = (bytes) =>
+export const formatBytes = (bytes) =>
   bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 /** Makes a File fit into *limit* bytes of a data URI: smaller, as JPEG, only where it must be. */

@@ -1,12 +1,12 @@
-// The stage: where a job stands, its picture beside the one that went in, and what was told when the answer was no.
+// Result view: progress of a job, the result beside its input, and the explanation of an error.
 import { announce, byId, el, icon, seconds } from "./dom.js";
-import { comparison } from "./compare.js";
+import { createComparison } from "./before_after.js";
 
 const STEPS = ["gate", "queue", "run", "done"];
-const NAMES = { gate: "Gate", queue: "Queue", run: "Running", done: "Done" };
+const NAMES = { gate: "Gateway", queue: "Queue", run: "Running", done: "Done" };
 
 /** *on*: `reuseSeed(seed)`, `useAsInput(url)`; *savable(url)*: whether the page may fetch a picture to save it. */
-export function stageOf({ on, savable }) {
+export function createResultView({ on, savable }) {
   const canvas = byId("canvas");
   const trouble = byId("trouble");
   const facts = byId("facts");
@@ -15,7 +15,7 @@ export function stageOf({ on, savable }) {
   const steps = Object.fromEntries(
     STEPS.map((name) => [
       name,
-      el("li", {}, el("span", { class: "dot" }), el("b", { text: NAMES[name] }), el("span", { class: "told" })),
+      el("li", {}, el("span", { class: "dot" }), el("b", { text: NAMES[name] }), el("span", { class: "detail" })),
     ]),
   );
   line.replaceChildren(...Object.values(steps));
@@ -23,14 +23,14 @@ export function stageOf({ on, savable }) {
   const logged = new Set();
   let last = null; // the entry on show, to come back to after a refusal
 
-  function step(name, said = "") {
+  function step(name, text = "") {
     const place = STEPS.indexOf(name);
     STEPS.forEach((each, index) => {
       steps[each].className = index < place ? "past" : index === place ? "now" : "";
       if (index === place) steps[each].setAttribute("aria-current", "step");
       else steps[each].removeAttribute("aria-current");
     });
-    steps[name].querySelector(".told").textContent = said;
+    steps[name].querySelector(".detail").textContent = text;
   }
 
   function clearTrouble() {
@@ -47,7 +47,7 @@ export function stageOf({ on, savable }) {
         ? [el("img", { class: "waiting", src: preview, alt: "The picture that goes in" })]
         : [
             el("div", { class: "empty-mark" }, icon("picture", 36)),
-            el("p", { text: "Choose a picture, say what it shall become, and run it." }),
+            el("p", { text: "Add an image and a prompt, then press Run." }),
           ]),
     );
   }
@@ -80,7 +80,7 @@ export function stageOf({ on, savable }) {
       canvas.classList.add("busy");
       line.hidden = false;
       line.className = "line going";
-      for (const each of STEPS) steps[each].querySelector(".told").textContent = "";
+      for (const each of STEPS) steps[each].querySelector(".detail").textContent = "";
       step("gate", "checking");
       const away = canvas.getBoundingClientRect();
       if (away.top < 0 || away.top > innerHeight / 2) canvas.scrollIntoView({ block: "center" });
@@ -88,8 +88,8 @@ export function stageOf({ on, savable }) {
 
     step,
 
-    passed(name, said) {
-      steps[name].querySelector(".told").textContent = said;
+    passed(name, text) {
+      steps[name].querySelector(".detail").textContent = text;
     },
 
     logs(entries) {
@@ -120,21 +120,21 @@ export function stageOf({ on, savable }) {
       line.hidden = false;
       line.className = "line ended";
       step("done", seconds(took.total));
-      steps.gate.querySelector(".told").textContent = seconds(took.gate);
-      steps.queue.querySelector(".told").textContent = seconds(took.queue);
-      steps.run.querySelector(".told").textContent = took.run === null ? "" : seconds(took.run);
+      steps.gate.querySelector(".detail").textContent = seconds(took.gate);
+      steps.queue.querySelector(".detail").textContent = seconds(took.queue);
+      steps.run.querySelector(".detail").textContent = took.run === null ? "" : seconds(took.run);
       const pick = (place) => {
         const image = images[place];
         const alt = `Result${images.length > 1 ? ` ${place + 1} of ${images.length}` : ""}: ${entry.input.prompt ?? entry.endpoint}`;
         canvas.className = "canvas";
         canvas.replaceChildren(
-          comparison({ before: preview, after: image.url, alt, width: image.width, height: image.height }),
+          createComparison({ before: preview, after: image.url, alt, width: image.width, height: image.height }),
           ...(images.length > 1 ? [tray(images, place, pick)] : []),
           ...(result.has_nsfw_concepts?.[place]
             ? [el("p", { class: "notice", text: "The safety checker has blacked this picture out." })]
             : []),
         );
-        tell(entry, image);
+        showFacts(entry, image);
       };
       if (images.length) pick(0);
       else {
@@ -162,8 +162,8 @@ export function stageOf({ on, savable }) {
               el(
                 "ul",
                 {},
-                ...links.map(({ text: said, go }) =>
-                  el("li", {}, el("button", { type: "button", class: "link", text: said, onclick: go })),
+                ...links.map(({ text: label, go }) =>
+                  el("li", {}, el("button", { type: "button", class: "link", text: label, onclick: go })),
                 ),
               ),
             ]
@@ -191,7 +191,7 @@ export function stageOf({ on, savable }) {
     ticking = setInterval(show, 1000);
   }
 
-  function tell(entry, image) {
+  function showFacts(entry, image) {
     const { result, requestId } = entry;
     facts.hidden = false;
     facts.replaceChildren(
@@ -241,7 +241,7 @@ const fact = (name, value) => [el("div", {}, el("dt", { text: name }), el("dd", 
 const action = (symbol, text, onclick) =>
   el("button", { type: "button", class: "quiet with-icon", onclick }, icon(symbol, 16), el("span", { text }));
 
-function tray(images, chosen, pick) {
+function tray(images, selected, pick) {
   return el(
     "div",
     { class: "tray", role: "group", "aria-label": "Pictures of this run" },
@@ -251,7 +251,7 @@ function tray(images, chosen, pick) {
         {
           type: "button",
           "aria-label": `Picture ${place + 1}`,
-          "aria-pressed": String(place === chosen),
+          "aria-pressed": String(place === selected),
           onclick: () => {
             pick(place);
             document.querySelectorAll(".tray button")[place].focus();

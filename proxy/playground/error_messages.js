@@ -1,17 +1,17 @@
-// What an error means to the person in front of the page, and what they can do about it.
+// Messages for errors: the meaning for the user and the next step.
 
-/** `{title, text, todo, wait}`: *wait* in seconds where trying again makes sense after it. */
-export function tell(error, now = Date.now()) {
+/** `{title, text, todo, wait}`: *wait* is in seconds, where a retry makes sense after it. */
+export function describeError(error, now = Date.now()) {
   if (error.cancelled)
     return {
       title: "Cancelled",
-      text: "The job was stopped. “What is left” shows what it took.",
+      text: "The job was stopped. “What is left” shows what it cost.",
       calm: true,
     };
   if (error.uploading)
     return {
       title: "The picture could not be uploaded",
-      text: "The gate let it pass, but the upload host did not take it.",
+      text: "The gateway admitted it, but the upload host rejected it.",
       todo: "No job was started. Trying again is safe.",
     };
   const body = error.body ?? {};
@@ -19,11 +19,11 @@ export function tell(error, now = Date.now()) {
   const wait = error.retryAfter ?? undefined;
   switch (error.status) {
     case 400:
-      return { title: "The gate could not read this request", text: detail };
+      return { title: "The gateway could not read this request", text: detail };
     case 401:
       return {
         title: "Your session has ended",
-        text: "The gate does not know this session, or no more.",
+        text: "The gateway no longer accepts this session.",
         todo: "Sign in again; what you set here stays.",
         signIn: true,
       };
@@ -33,12 +33,12 @@ export function tell(error, now = Date.now()) {
       return {
         title: "Not allowed for you",
         text: detail,
-        todo: "Whoever runs this gate decides which endpoints and actions are open.",
+        todo: "The operator of this gateway decides which endpoints and actions are open.",
       };
     case 404:
       return {
         title: "This job is not there",
-        text: "It is unknown here, no longer kept, or somebody else's. All three look the same on purpose.",
+        text: "It does not exist, is no longer stored, or belongs to another user. All three look the same on purpose.",
       };
     case 413:
       return { title: "Too large", text: detail, todo: "Choose a smaller picture." };
@@ -51,7 +51,7 @@ export function tell(error, now = Date.now()) {
     case 502:
       return {
         title: "No good answer from the model's side",
-        text: "The gate could not read what came back.",
+        text: "The gateway could not read the answer of the model's side.",
         todo: "Asking again is safe.",
       };
     case 503:
@@ -72,7 +72,7 @@ function spent(body, now) {
   const budget = body.budget;
   if (!budget) return { title: "Your allowance is spent", text: body.detail };
   const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run takes more.`;
-  // Without a time there is none: the run costs more than all of the budget.
+  // No renewal time: the run costs more than the whole budget.
   const renews = budget.renews_at
     ? ` It is full again ${until(budget.renews_at, now)}.`
     : " That is more than the whole of it, so waiting will not help.";
@@ -94,7 +94,7 @@ function busy(body, detail, wait) {
   return {
     title: "Too many requests",
     text: detail,
-    todo: "The gate counts in short windows; refused requests are not counted.",
+    todo: "The gateway counts requests in short windows; refused requests are not counted.",
     wait,
   };
 }
@@ -108,16 +108,16 @@ function unknown(body) {
     };
   return {
     title: "It may be running, and we cannot know",
-    text: "The request left the gate, but no answer came back. It may run and be paid for, so nothing sends it again by itself.",
-    todo: "Look at what is left of your allowance before you run it again: it stays reserved until that is settled.",
+    text: "The gateway sent the request, but received no answer. It may run and be paid for, so nothing sends it again automatically.",
+    todo: "Check what is left of your allowance before you run it again: the amount stays reserved until the outcome is known.",
   };
 }
 
 function other(error, detail) {
   if (error instanceof TypeError)
     return {
-      title: "The gate cannot be reached",
-      text: "There was no answer at all: the network, or the gate itself, is away.",
+      title: "The gateway cannot be reached",
+      text: "No connection to the gateway.",
       todo: "Check that it is running, then try again.",
     };
   if (error.status >= 500)

@@ -1,12 +1,12 @@
-// What every control has around it, and how the values of several are read and written.
+// Label, hint and error around each control; reading and writing of several controls.
 import { el, icon, newId } from "./dom.js";
 
 export const shown = (value) => (typeof value === "string" && value ? value : JSON.stringify(value));
 
-/** Tells the form that a value changed by other means than typing. */
+/** Notifies the form of a value that changed without typing. */
 export const touch = (node) => node.dispatchEvent(new Event("change", { bubbles: true }));
 
-/** What stands around every control: its label, an explanation on demand, the default, and room for an error. */
+/** Wrapper of a control: label, optional explanation, default, and room for an error. */
 export function frame(field, { group = false } = {}) {
   const id = newId(field.name);
   const label = el(group ? "span" : "label", {
@@ -80,7 +80,7 @@ export function simple(field, input, read, write) {
 
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-/** What is to be sent: what was set, without what the gate fills in by itself. */
+/** Returns the values to send: values that were set, without defaults that the gateway fills in. */
 export function readAll(controls, { keep = () => false } = {}) {
   const values = {};
   for (const control of controls) {

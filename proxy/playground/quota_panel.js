@@ -1,9 +1,9 @@
 // What is left: budgets, jobs in flight, and the tightest window of requests.
 import { el } from "./dom.js";
-import { amount, until } from "./told.js";
+import { amount, until } from "./error_messages.js";
 
-/** *usage* is the answer of `/usage`; *standing* the last submit's window, or null before the first. */
-export function drawStanding(list, usage, standing) {
+/** *usage* is the response of `/usage`; *window* is the last submit's rate-limit window, or null. */
+export function drawQuota(list, usage, window) {
   const budgets = usage.budgets.map((budget) =>
     line(
       budget.name[0].toUpperCase() + budget.name.slice(1),
@@ -15,13 +15,13 @@ export function drawStanding(list, usage, standing) {
   const jobs = usage.in_flight.map((seats) =>
     line("Jobs at once", `${seats.left} of ${seats.limit} free`, seats.left / seats.limit, null),
   );
-  const windows = standing
+  const windows = window
     ? [
         line(
           "Submits",
-          `${standing.left} of ${standing.of} left`,
-          standing.left / standing.of,
-          `in ${standing.seconds === 60 ? "a minute" : `${standing.seconds} s`}`,
+          `${window.left} of ${window.of} left`,
+          window.left / window.of,
+          `in ${window.seconds === 60 ? "a minute" : `${window.seconds} s`}`,
         ),
       ]
     : [];
@@ -31,13 +31,13 @@ export function drawStanding(list, usage, standing) {
   );
 }
 
-function line(name, said, part, more) {
+function line(name, text, part, more) {
   const meter = el("span", { class: part <= 0.1 ? "meter low" : "meter", "aria-hidden": "true" }, el("span"));
   meter.style.setProperty("--part", String(Math.max(0, Math.min(1, part))));
   return el(
     "div",
     {},
     el("dt", { text: name }),
-    el("dd", {}, el("span", { class: "left", text: said }), meter, more && el("span", { class: "more", text: more })),
+    el("dd", {}, el("span", { class: "left", text }), meter, more && el("span", { class: "more", text: more })),
   );
 }

@@ -1,7 +1,7 @@
-// The same request as code that runs when pasted: JavaScript, Python and curl.
+// Code samples of the current request: JavaScript, Python and curl.
 import { el } from "./dom.js";
 
-/** *given*: `{origin, prefix, endpoint, input, uploads, cookie}`; a File in *input* becomes the reading of a file. */
+/** *state*: `{origin, prefix, endpoint, input, uploads, cookie}`; a File in *input* becomes the reading of a file. */
 export const LANGUAGES = [
   { id: "js", name: "JavaScript", write: javascript },
   { id: "python", name: "Python", write: python },
@@ -134,7 +134,7 @@ const TOKENS =
 const KINDS = ["comment", "string", "word", "number"];
 
 /** *source* as nodes, its strings, words and comments marked for colour. */
-export function coloured(source) {
+export function highlight(source) {
   const nodes = [];
   let last = 0;
   for (const match of source.matchAll(TOKENS)) {

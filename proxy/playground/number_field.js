@@ -1,6 +1,6 @@
 // Numbers: a box, with a slider beside it where the range is small enough for one.
 import { el, icon } from "./dom.js";
-import { simple, touch } from "./frame.js";
+import { simple, touch } from "./field_wrapper.js";
 
 export function numberControl(field) {
   const { min, max, step, integer } = field;
@@ -18,7 +18,7 @@ export function numberControl(field) {
     input.value = value ?? "";
     follow();
   };
-  // Text that is no number must be told, and not be taken for a field left empty.
+  // Text that is no number is an error; it must not count as an empty field.
   const read = () => (input.validity.badInput ? NaN : input.value === "" ? undefined : Number(input.value));
   const slider =
     field.kind === "range" && el("input", { type: "range", min, max, step, "aria-label": `${field.label}, slider` });

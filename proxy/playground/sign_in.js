@@ -1,35 +1,35 @@
-// Signed out: the demo's users, or a token of one's own.
+// Sign-in: the users of the demo, or a pasted token.
 import { byId, el } from "./dom.js";
-import { demoUsers, openDemoSession, surroundings } from "./session.js";
+import { demoUsers, openDemoSession, fetchConfig } from "./session.js";
 
 const TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-/** *onenter(config, token)* is called once somebody is known; *token* is null where a cookie is the session. */
-export function entranceOf({ onenter }) {
+/** *onEnter(config, token)* is called after the sign-in; *token* is null where a cookie is the session. */
+export function createSignIn({ onEnter }) {
   const section = byId("entrance");
   const token = byId("token");
-  const said = byId("token-error");
+  const tokenError = byId("token-error");
 
   async function signInAs(user) {
     byId("sign-in-error").textContent = "";
     try {
       await openDemoSession(user);
-      await onenter(await surroundings(), null);
+      await onEnter(await fetchConfig(), null);
     } catch (error) {
       byId("sign-in-error").textContent = error.message;
     }
   }
 
   async function signInWith(text) {
-    said.textContent = "";
-    const config = TOKEN.test(text) ? await surroundings(text) : { user: null };
+    tokenError.textContent = "";
+    const config = TOKEN.test(text) ? await fetchConfig(text) : { user: null };
     if (config.user !== null) {
       token.removeAttribute("aria-invalid");
       token.value = "";
-      await onenter(config, text);
+      await onEnter(config, text);
       return;
     }
-    said.textContent = "The gate does not know this token: it may be cut, expired, or of another issuer.";
+    tokenError.textContent = "The gateway does not accept this token: it may be incomplete, expired, or of another issuer.";
     token.setAttribute("aria-invalid", "true");
     token.focus();
   }
@@ -43,7 +43,7 @@ export function entranceOf({ onenter }) {
     async open(config, { focus = false } = {}) {
       const users = config.sandbox ? await demoUsers() : [];
       section.hidden = false;
-      // Under another name of this machine, say, where a cookie counts for nothing.
+      // The page was opened under another host name, where the session cookie is not sent.
       byId("elsewhere").hidden = config.origin === location.origin || users.length === 0;
       byId("elsewhere").replaceChildren(
         "These users can sign in at ",

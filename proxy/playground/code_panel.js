@@ -1,19 +1,19 @@
-// The tabs with the code, kept in step with the form.
-import { LANGUAGES, coloured } from "./code.js";
+// Code panel: tabs with code samples that follow the form.
+import { LANGUAGES, highlight } from "./code_samples.js";
 import { announce, byId, el } from "./dom.js";
 
 const SHOWN_FOR = 1600; // milliseconds that "Copied" stands on the button
 
-/** *given()* says what the code is to be about; `draw` writes it anew. */
-export function listingOf(given) {
+/** *getState()* returns the values for the samples; `draw` writes the selected sample again. */
+export function createCodePanel(getState) {
   const list = byId("languages");
   const code = byId("code");
   const copy = byId("copy");
-  let chosen = 0;
+  let selected = 0;
 
   function draw() {
-    const about = given();
-    if (about) code.replaceChildren(...coloured(LANGUAGES[chosen].write(about)));
+    const about = getState();
+    if (about) code.replaceChildren(...highlight(LANGUAGES[selected].write(about)));
   }
 
   function drawTabs() {
@@ -24,18 +24,18 @@ export function listingOf(given) {
           role: "tab",
           id: `tab-${id}`,
           "aria-controls": "code-panel",
-          "aria-selected": String(place === chosen),
-          tabindex: place === chosen ? "0" : "-1",
+          "aria-selected": String(place === selected),
+          tabindex: place === selected ? "0" : "-1",
           text: name,
           onclick: () => choose(place),
         }),
       ),
     );
-    byId("code-panel").setAttribute("aria-labelledby", `tab-${LANGUAGES[chosen].id}`);
+    byId("code-panel").setAttribute("aria-labelledby", `tab-${LANGUAGES[selected].id}`);
   }
 
   function choose(place) {
-    chosen = place;
+    selected = place;
     drawTabs();
     draw();
     byId(`tab-${LANGUAGES[place].id}`).focus();
@@ -43,8 +43,8 @@ export function listingOf(given) {
 
   list.addEventListener("keydown", (event) => {
     const last = LANGUAGES.length - 1;
-    const next = chosen === last ? 0 : chosen + 1;
-    const previous = chosen === 0 ? last : chosen - 1;
+    const next = selected === last ? 0 : selected + 1;
+    const previous = selected === 0 ? last : selected - 1;
     const to = { ArrowRight: next, ArrowLeft: previous, Home: 0, End: last }[event.key];
     if (to === undefined) return;
     event.preventDefault();
