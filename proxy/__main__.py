@@ -1,3 +1,5 @@
-from proxy.cli import main
+"""The command line, run as `python -m proxy`."""
+
+from proxy.cli.main import main
 
 main()

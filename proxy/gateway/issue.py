@@ -9,7 +9,7 @@ from proxy.billing.reservations import Accounting, Reservation
 from proxy.errors import Refusal
 from proxy.http.fields import Fields
 from proxy.http.response import Response
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome, refusal_outcome

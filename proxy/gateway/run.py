@@ -15,7 +15,7 @@ from proxy.gateway.streaming_response import StreamingResponse
 from proxy.http.fields import Fields, by_name, first
 from proxy.http.response import Response
 from proxy.http.sse import HEARTBEAT, last_words
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.body import UpstreamBody
 from proxy.upstream.job_end import JobEnd

@@ -23,7 +23,7 @@ from proxy.errors import (
 from proxy.fal_api.operations import Surface
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
 from proxy.http.fields import Fields
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.upstream.body import UpstreamBody
 from proxy.upstream.outcomes import (
     MAX_BODY,

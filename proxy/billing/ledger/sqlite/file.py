@@ -77,9 +77,9 @@ class LedgerFile:
     def notices(self) -> tuple[str, ...]:
         """Returns why the file is unavailable, or the error of the last commit."""
         if self._problem is not None:
-            return (f"the ledger {self._path} is not available: {self._problem}",)
+            return (f"the ledger is not available: {self._problem}",)
         if self._error is not None and self.commits is not None and self.commits.commits <= self._error_at + 1:
-            return (f"the ledger {self._path} cannot be written: {self._error}",)
+            return (f"the ledger cannot be written: {self._error}",)
         return ()
 
     async def report(self, since: date, until: date) -> tuple[DailyUsage, ...]:

@@ -1,0 +1,49 @@
+"""Pages about the caller: the description of the listed endpoints, and what is left of the caller's allowances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.app.openapi import openapi_document
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.authorization import Listing
+from proxy.auth.caller import Caller
+from proxy.billing.reservations import Accounting
+from proxy.billing.usage_report import format_usage
+from proxy.http.request import Request
+from proxy.payload.policy import Policy
+from proxy.strict_json import Json
+
+
+class CallerPages:
+    """Answers GET requests for pages that need a session. *cookie*: name of the session cookie."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        cookie: str | None,
+        listings: Sequence[Listing],
+        policy: Policy,
+        accounting: Accounting,
+    ) -> None:
+        self._authenticator = authenticator
+        self._cookie = cookie
+        self._listings = listings
+        self._policy = policy
+        self._accounting = accounting
+
+    async def authenticate(self, request: Request) -> Caller:
+        """Returns the caller of a page. Raises as `Authenticator.authenticate`."""
+        return await self._authenticator.authenticate(request.method, request.headers, request.address)
+
+    async def openapi(self, request: Request, public_url: str) -> Json:
+        """Returns the OpenAPI document, with *public_url* as its server. Raises as `authenticate`."""
+        await self.authenticate(request)
+        return openapi_document(self._listings, self._policy, public_url=public_url, cookie=self._cookie)
+
+    async def usage(self, request: Request) -> Json:
+        """Returns what the caller has left, over all listed endpoints. Raises as `authenticate`, and StoreAway."""
+        caller = await self.authenticate(request)
+        endpoints = tuple(listing.endpoint for listing in self._listings)
+        return format_usage(await self._accounting.allowances(caller, endpoints))

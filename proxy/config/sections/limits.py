@@ -1,0 +1,92 @@
+"""The [[limits]], [[budgets]] and [[in_flight]] tables: request rates, spending and unfinished jobs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from proxy.billing.ledger.interface import OnStoreError
+from proxy.config.value_types import DAY, HOUR, Mode, Name, Rate, Section, Units, Zone
+from proxy.fal_api.operations import Action
+
+_NAME = "Name in messages, metrics and `usage`: lower-case letters, digits and hyphens."
+_MODE = '"enforce" refuses; "observe" only logs what it would refuse, to try a limit.'
+_ON_STORE_ERROR = (
+    'While the store does not answer: "deny" refuses with 503, "local" counts in this process, "allow" does not count.'
+)
+
+
+class Limit(Section):
+    """A limit of requests in a short window. Any table replaces all the defaults below."""
+
+    name: Name = Field(description=_NAME, examples=["submit-user"])
+    per: Literal["user", "address"] = Field(description="One count for each user, or for each client address.")
+    actions: tuple[Action, ...] = Field(min_length=1, description="Operations that are counted together.")
+    rate: Rate = Field(description="Number of requests and window, as in `30/minute` or `100/5 minutes`.")
+    on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
+    mode: Mode = Field(default="enforce", description=_MODE)
+
+
+class BudgetSection(Section):
+    """A limit of spending in a window.
+
+    Prices, budgets and usage are in units of your choice, as credits or dollars.
+    """
+
+    name: Name = Field(description=_NAME, examples=["per-day"])
+    per: Literal["user", "claim", "endpoint", "global"] = Field(
+        description="One budget for each user, for each value of `claim`, for each endpoint, or one for all."
+    )
+    window: str = Field(
+        pattern=r"^(day|month|[1-9][0-9]{0,3}h)$",
+        description='"day" or "month" of the calendar in `zone`, or the last n hours, as in "24h".',
+        examples=["day", "month", "24h"],
+    )
+    zone: Zone = Field(default="UTC", description="Time zone of calendar windows, as in `Europe/Berlin`.")
+    limit: Units | None = Field(
+        default=None, description="Units in a window. Needed, unless every caller has a tier in `tiers`."
+    )
+    claim: str | None = Field(default=None, description='Claim of the session token, where `per` is "claim".')
+    tiers: dict[str, Units] = Field(
+        default_factory=dict, description="Limits by the value of `tier_claim`; `limit` is for all other values."
+    )
+    tier_claim: str | None = Field(default=None, description="Claim of the session token that names the tier.")
+    endpoints: tuple[str, ...] = Field(
+        default=(), description="Endpoints that are counted, `uploads` and `realtime` too. Left out: all endpoints."
+    )
+    mode: Mode = Field(default="enforce", description=_MODE)
+    on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
+
+
+class InFlightSection(Section):
+    """A limit of unfinished jobs at once."""
+
+    name: Name = Field(description=_NAME, examples=["jobs-user"])
+    per: Literal["user", "global"] = Field(description="One count for each user, or one for all.")
+    limit: int = Field(ge=1, le=1_000_000, description="Most unfinished jobs.")
+    lease_seconds: float = Field(
+        default=float(HOUR),
+        ge=10,
+        le=7 * DAY,
+        description="Time after which a job whose end was not seen frees its slot.",
+    )
+    endpoints: tuple[str, ...] = Field(default=(), description="Endpoints that are counted. Left out: all endpoints.")
+    mode: Mode = Field(default="enforce", description=_MODE)
+    on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
+
+
+# Polls have windows of their own: the Python client polls every 100 ms, and a cancel must never wait behind polls.
+DEFAULT_LIMITS = (
+    Limit(name="submit-user", per="user", actions=(Action.SUBMIT,), rate="30/minute"),
+    Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),
+    Limit(name="run-user", per="user", actions=(Action.RUN, Action.RUN_STREAM), rate="30/minute"),
+    Limit(name="run-address", per="address", actions=(Action.RUN, Action.RUN_STREAM), rate="120/minute"),
+    Limit(
+        name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", on_store_error="local"
+    ),
+    Limit(name="stream-user", per="user", actions=(Action.STATUS_STREAM,), rate="60/minute", on_store_error="local"),
+    Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", on_store_error="local"),
+    Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
+    Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
+)
