@@ -16,7 +16,7 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.authenticators import build_authenticator
+from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger
 from proxy.app.setup.upstream_clients import build_clients, build_stream_clients, build_stream_limits
@@ -65,12 +65,13 @@ class Application:
         self._stream_upstreams = build_stream_clients(components) if upstream is None else self._upstreams
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
         self._telemetry = self._build_telemetry(journal)
+        components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
         self._ledger = build_ledger(components)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
-        self._readiness = Readiness(stores, self._breaker)
+        self._readiness = Readiness(stores, self._breaker, components.sessions.remote_keys)
         self.public = self._build_public()
         self.metrics = create_metrics(self._telemetry.exposition)
 
@@ -144,6 +145,7 @@ class Application:
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
+        session_key_metrics(telemetry, self._components.sessions.remote_keys)
         if (store := self._components.store) is not None:
             telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
         return telemetry
@@ -214,11 +216,15 @@ class Application:
     def start(self) -> None:
         """Starts the background tasks on the running event loop."""
         self._background = [asyncio.create_task(self._sweep())]
+        for keys in self._components.sessions.remote_keys:
+            keys.start()
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
         for task in self._background:
             task.cancel()
+        for keys in self._components.sessions.remote_keys:
+            await keys.aclose()
         for upstream in self._clients():
             await upstream.aclose()
         if self._webhooks is not None:
