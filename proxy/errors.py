@@ -32,6 +32,8 @@
         ├── UpstreamFailed        502   a GET that failed upstream; safe to replay
         ├── Unavailable           503   certainly not done; safe to replay; Retry-After
         │   ├── NotSent           503   no byte of the request left for fal
+        │   ├── PoolFull          503   our own connections to fal are all in use; nothing was sent
+        │   ├── ServicePaused     503   fal refuses our account or key
         │   ├── StoreAway         503   the limit or ledger store did not answer in time
         │   └── Overloaded        503   this worker is full, or draining
         └── OutcomeUnknown        504   bytes of a submit were sent, no complete answer came
@@ -308,6 +310,20 @@ class Unavailable(Refusal):
 
 class NotSent(Unavailable):
     error_type = "upstream_unreachable"
+
+
+class PoolFull(Unavailable):
+    error_type = "upstream_pool_full"
+
+
+class ServicePaused(Unavailable):
+    """Refusal while fal refuses our account. *cause* is set where an answer of fal's shows that it does."""
+
+    error_type = "service_paused"
+
+    def __init__(self, *, retry_after: int, cause: str | None = None, reason: str | None = None) -> None:
+        super().__init__(retry_after=retry_after, reason=reason)
+        self.cause = cause
 
 
 class StoreAway(Unavailable):
