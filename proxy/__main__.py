@@ -1,3 +1,5 @@
-from proxy.cli import main
+"""`python -m proxy`: the command line."""
+
+from proxy.cli.main import main
 
 main()

@@ -1,28 +1,28 @@
-"""Puts vetted parts together into the application. Constructs and connects; decides nothing."""
+"""Composition root: builds the gateway of one process from its components, starts and stops it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Scope
+from starlette.middleware import Middleware
 
-from proxy.app.asgi import AsgiApp
-from proxy.app.openapi import openapi_document
+from proxy.app.asgi import GatewayMiddleware
+from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
+from proxy.app.readiness import Readiness
 from proxy.app.setup.components import Components
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger
 from proxy.app.setup.upstream_clients import build_clients, build_stream_clients, build_stream_limits
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.auth.authenticator import Authenticator, Caller
+from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization
 from proxy.billing.reservations import Accounting
-from proxy.billing.usage_report import format_usage
 from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
 from proxy.fal_api.operations import Surface
@@ -30,73 +30,104 @@ from proxy.gateway.gateway import Gateway
 from proxy.gateway.idempotency import IdempotencyKeys
 from proxy.gateway.job_responses import JobResponses
 from proxy.gateway.stream_slots import StreamRegistry
-from proxy.http.client_address import client_address
+from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
-from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.payload.policy import Policy
 from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
-from proxy.strict_json import Json
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream import relay
 from proxy.upstream.relay import Deadlines, Relay
 
-SWEEP_EVERY = 10.0  # seconds between looks for reservations past their time
+SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
-FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; a further one is not looked at
+FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
 
 
 class Application:
-    """*public* for the public listener, *metrics* for the admin one. Set *draining* to turn `/readyz` red.
+    """Gateway of one process: *public* for the public listener, *metrics* for the admin one.
 
-    *upstream* takes the place of the HTTP clients that *parts* describe.
+    *upstream* replaces the HTTP clients that *components* describe. *journal* takes the log records.
     """
 
     def __init__(
-        self, parts: Components, journal: JsonLogWriter, *, upstream: relay.UpstreamClient | None = None
+        self, components: Components, journal: JsonLogWriter, *, upstream: relay.UpstreamClient | None = None
     ) -> None:
-        server = parts.config.server
-        self.draining = False
         self._lost_settlements = 0
-        self._parts = parts
-        self._authenticator = Authenticator(parts.issuers, clock=time.time)
-        self._cookie = parts.cookie
+        self._components = components
+        self._authenticator = Authenticator(components.issuers, clock=time.time)
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
-        self._policy = Policy(parts.policies)
-        self._trusted = server.trusted_proxies
-        self._forwarded_header = server.forwarded_header.encode("ascii")
-        self._public_url = f"{server.public_origin}{server.prefix}"
-        self._upstreams = build_clients(parts) if upstream is None else dict.fromkeys(Surface, upstream)
-        self._stream_upstreams = build_stream_clients(parts) if upstream is None else self._upstreams
-        self._streams = StreamRegistry(build_stream_limits(parts), clock=time.time)
+        self._policy = Policy(components.policies)
+        self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
+        self._upstreams = build_clients(components) if upstream is None else dict.fromkeys(Surface, upstream)
+        self._stream_upstreams = build_stream_clients(components) if upstream is None else self._upstreams
+        self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
         self._telemetry = self._build_telemetry(journal)
-        self._ledger = build_ledger(parts)
-        self._spending = self._build_accounting()
+        self._ledger = build_ledger(components)
+        self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
-        self.public: ASGIApp = AsgiApp(
-            gateway=self._build_gateway(),
-            site=create_pages(
-                prefix=server.prefix,
-                readiness=self._readiness,
-                describe=self._describe,
-                usage=self._usage,
-                lifespan=self._lifespan,
-                pages=playground_routes(parts.config, self._reader),
-            ),
+        stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
+        self._readiness = Readiness(stores, self._breaker)
+        self.public = self._build_public()
+        self.metrics = create_metrics(self._telemetry.exposition)
+
+    def count_early_rejection(self, error_type: str) -> None:
+        """Counts what the connection rejected before there was a request to log."""
+        self._telemetry.count_early_rejection(error_type)
+
+    async def warnings(self) -> tuple[str, ...]:
+        """Returns problems outside of the configuration. Takes no longer than one call of the store."""
+        try:
+            return await self._ledger.warnings()
+        except StoreAway as error:
+            return (f"the settings of the ledger's server could not be read: {error.reason}",)
+
+    def drain(self) -> None:
+        """Turns `/readyz` red; requests are still taken."""
+        self._readiness.draining = True
+
+    def end_streams(self, grace: float) -> None:
+        """Ends open streams; those that were paid for have *grace* seconds to complete."""
+        self._streams.drain(grace)
+
+    def _build_public(self) -> Starlette:
+        components, server = self._components, self._components.config.server
+        caller_pages = CallerPages(
+            authenticator=self._authenticator,
+            cookie=components.cookie,
+            listings=components.listings,
+            policy=self._policy,
+            accounting=self._accounting,
+        )
+        return create_pages(
             prefix=server.prefix,
+            public_url=self._public_url,
+            readiness=self._readiness,
+            caller_pages=caller_pages,
+            lifespan=self._lifespan,
+            middleware=[self._build_middleware()],
+            routes=playground_routes(components.config, caller_pages.identify),
+        )
+
+    def _build_middleware(self) -> Middleware:
+        server = self._components.config.server
+        return Middleware(
+            GatewayMiddleware,
+            gateway=self._build_gateway(),
+            prefix=server.prefix,
+            public_url=self._public_url,
             allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
-            address_of=self._address_of,
+            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
             cors=Cors(server.cors_origins),
             telemetry=self._telemetry,
             callbacks=None if self._webhooks is None else self._webhooks.callbacks,
         )
-        self.metrics: ASGIApp = create_metrics(self._telemetry.exposition)
 
     def _build_telemetry(self, journal: JsonLogWriter) -> Telemetry:
         telemetry = Telemetry(journal, CollectorRegistry())
@@ -116,77 +147,62 @@ class Application:
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
-        if (store := self._parts.store) is not None:
+        if (store := self._components.store) is not None:
             telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
         return telemetry
-
-    def count_early_rejection(self, error_type: str) -> None:
-        """Counts what the listener turned away before there was a request to log."""
-        self._telemetry.count_early_rejection(error_type)
-
-    async def warnings(self) -> tuple[str, ...]:
-        """What the operator should see to outside of the configuration. Takes no longer than a call of the store."""
-        try:
-            return await self._ledger.warnings()
-        except StoreAway as error:
-            return (f"the ledger's server did not say how it keeps what it is told: {error.reason}",)
-
-    def end_streams(self, grace: float) -> None:
-        """Those that were paid for have *grace* seconds to come to their end."""
-        self._streams.drain(grace)
 
     def _clients(self) -> tuple[relay.UpstreamClient, ...]:
         return (*self._upstreams.values(), *self._stream_upstreams.values())
 
     def _build_gateway(self) -> Gateway:
-        parts, fal = self._parts, self._parts.config.fal
+        components, fal = self._components, self._components.config.fal
         return Gateway(
             authenticator=self._authenticator,
-            cookie=self._cookie,
+            cookie=components.cookie,
             failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
-            ownership=Authorization(parts.listings, parts.handles),
+            ownership=Authorization(components.listings, components.handles),
             policy=self._policy,
-            issues=parts.rest_actions.issues,
-            replays=IdempotencyKeys(self._ledger, parts.idempotency, clock=time.time, away=self._settlement_lost),
-            spending=self._spending,
+            issues=components.rest_actions.issues,
+            replays=IdempotencyKeys(self._ledger, components.idempotency, clock=time.time, away=self._settlement_lost),
+            spending=self._accounting,
             relay=Relay(
                 self._upstreams,
-                parts.fal_key,
+                components.fal_key,
                 breaker=self._breaker,
                 deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
                 streams=self._stream_upstreams,
             ),
             answers=JobResponses(self._public_url),
             streams=self._streams,
-            max_body=parts.config.server.max_body_bytes,
+            max_body=components.config.server.max_body_bytes,
             body_budget=self._body_budget,
-            webhook_hosts=frozenset(parts.config.webhooks.hosts),
+            webhook_hosts=frozenset(components.config.webhooks.hosts),
             callback_urls=None if self._webhooks is None else self._webhooks.urls,
         )
 
     def _build_webhooks(self, journal: JsonLogWriter) -> WebhookComponents | None:
         return build_webhooks(
-            self._parts,
+            self._components,
             ledger=self._ledger,
-            spending=self._spending,
+            spending=self._accounting,
             body_budget=self._body_budget,
             journal=journal,
             away=self._settlement_lost,
         )
 
     def _build_accounting(self) -> Accounting:
-        parts = self._parts
-        windows: WindowStore = MemoryWindowStore(parts.rules, time.monotonic)
-        if parts.store is not None:
-            windows = RedisWindowStore(parts.store)
+        components = self._components
+        windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
+        if components.store is not None:
+            windows = RedisWindowStore(components.store)
         return Accounting(
-            RateLimiter(parts.rules, windows, time.monotonic),
+            RateLimiter(components.rules, windows, time.monotonic),
             self._ledger,
-            local=build_local_ledger(parts, self._ledger),
-            budgets=parts.budgets,
-            in_flight=parts.in_flight,
-            prices=parts.prices,
-            terms=parts.settlement_policy,
+            local=build_local_ledger(components, self._ledger),
+            budgets=components.budgets,
+            in_flight=components.in_flight,
+            prices=components.prices,
+            terms=components.settlement_policy,
             clock=time.time,
             away=self._settlement_lost,
         )
@@ -194,60 +210,30 @@ class Application:
     def _settlement_lost(self) -> None:
         self._lost_settlements += 1
 
-    def _address_of(self, scope: Scope) -> str:
-        peer = scope["client"][0] if scope["client"] else ""
-        return client_address(peer, scope["headers"], trusted=self._trusted, header=self._forwarded_header)
-
-    def _describe(self, fields: Fields) -> Json:
-        self._reader(fields)
-        cookie = None if self._cookie is None else self._cookie.name.decode("ascii")
-        return openapi_document(self._parts.listings, self._policy, public_url=self._public_url, cookie=cookie)
-
-    async def _usage(self, fields: Fields) -> Json:
-        """What this caller has left, through all that is listed. Raises as `identify` does, and StoreAway."""
-        caller = self._reader(fields)
-        standings = await self._spending.allowances(caller, tuple(listing.endpoint for listing in self._parts.listings))
-        return format_usage(standings)
-
-    def _reader(self, fields: Fields) -> Caller:
-        """Who reads one of the site's own pages; all of them are for GET."""
-        return self._authenticator.identify(
-            fields if self._cookie is None else self._cookie.as_authorization("GET", fields)
-        )
-
-    async def _readiness(self) -> tuple[bool, Mapping[str, str]]:
-        """fal's silence is told but does not count: it would take every replica away at once, and helps nobody."""
-        store = await self._store_answers()
-        return store and not self.draining, {
-            "serving": "draining" if self.draining else "ok",
-            "store": "ok" if store else "not answering",
-            "upstream": "not answering" if self._breaker.is_open else "ok",
-        }
-
-    async def _store_answers(self) -> bool:
-        try:
-            await self._ledger.ping()
-            if self._parts.store is not None:
-                await self._parts.store.ping()
-        except StoreAway:
-            return False
-        return True
-
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(self._sweep())
+        self.start()
         yield
-        sweeping.cancel()
+        await self.stop()
+
+    def start(self) -> None:
+        """Starts the background tasks on the running event loop."""
+        self._background = [asyncio.create_task(self._sweep())]
+
+    async def stop(self) -> None:
+        """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
+        for task in self._background:
+            task.cancel()
         for upstream in self._clients():
             await upstream.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
-        await self._spending.aclose()
-        if self._parts.store is not None:
-            await self._parts.store.aclose()
+        await self._accounting.aclose()
+        if self._components.store is not None:
+            await self._components.store.aclose()
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_EVERY)
+            await asyncio.sleep(SWEEP_INTERVAL)
             with suppress(StoreAway):
-                await self._spending.sweep()
+                await self._accounting.sweep()

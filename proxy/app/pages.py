@@ -1,66 +1,65 @@
-"""What is served beside the gateway: health, readiness, and the description of the listed endpoints."""
+"""Routes beside the gateway: health, readiness, and pages about the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from proxy.app.caller_pages import CallerPages
+from proxy.app.readiness import Readiness
 from proxy.errors import MethodNotAllowed, NotFound, Refusal
-from proxy.http.fields import Fields
 from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
-# Whether to send callers here, and a word on each thing that was looked at, fit for anyone to read.
-Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, str]]]]
-# Both take the request's header fields, and answer the caller they name or raise.
-Describe = Callable[[Fields], Json]
-Usage = Callable[[Fields], Awaitable[Json]]
 
 
 def create_pages(
     *,
     prefix: str,
+    public_url: str,
     readiness: Readiness,
-    describe: Describe,
-    usage: Usage,
+    caller_pages: CallerPages,
     lifespan: Lifespan,
-    pages: Iterable[Route] = (),
+    middleware: Sequence[Middleware] = (),
+    routes: Iterable[Route] = (),
 ) -> Starlette:
-    """*pages* are further routes, where the playground is on."""
+    """Returns the application of these routes and of *routes*, behind *middleware*."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        ready, checks = await readiness()
+        ready, checks = await readiness.check()
         return _json({"ready": ready, "checks": dict(checks)}, status=200 if ready else 503)
 
     async def openapi(request: Request) -> Response:
-        return _json(describe(request.scope["headers"]))
+        return _json(caller_pages.openapi(request.scope["headers"], public_url))
 
-    async def used(request: Request) -> Response:
-        return _json(await usage(request.scope["headers"]))
+    async def usage(request: Request) -> Response:
+        return _json(await caller_pages.usage(request.scope["headers"]))
 
     app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route(f"{prefix}/openapi.json", openapi, methods=["GET"]),
-            Route(f"{prefix}/usage", used, methods=["GET"]),
-            *pages,
+            Route(f"{prefix}/usage", usage, methods=["GET"]),
+            *routes,
         ],
+        middleware=middleware,
         exception_handlers={HTTPException: _http_exception, Refusal: _refusal},
         lifespan=lifespan,
     )
-    # A redirect would be built from the Host header; no route of ours answers 3xx.
+    # A redirect would be built from the Host header; no route answers 3xx.
     app.router.redirect_slashes = False
     return app
 
@@ -79,13 +78,13 @@ async def _refusal(_: Request, error: Exception) -> Response:
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no route, wrong method), in our words."""
+    """Answers Starlette's own errors (no route, wrong method) in the form of all errors."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     return await _refusal(request, MethodNotAllowed(["GET"]) if status == 405 else NotFound())
 
 
 def create_metrics(exposition: Callable[[], bytes]) -> Starlette:
-    """The admin listener's only page, in the Prometheus text format."""
+    """Returns the application of the admin listener: `/metrics` in the Prometheus text format."""
 
     async def metrics(_: Request) -> Response:
         response = Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

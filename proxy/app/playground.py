@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from proxy import __version__
 from proxy.auth.authenticator import Caller
-from proxy.config.document import Playground
 from proxy.config.loader import Config
+from proxy.config.sections.playground import Playground
 from proxy.errors import Refusal
 from proxy.http.fields import Fields, first
 from proxy.strict_json import Json

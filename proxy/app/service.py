@@ -67,7 +67,7 @@ class Service:
 
     async def stop(self, *, drain: float) -> None:
         """`/readyz` turns red at once; for *drain* seconds new requests are still taken, then the last are finished."""
-        self._application.draining = True
+        self._application.drain()
         self._public.drain()
         self._journal.write({"event": "stopping"})
         await self._warning

@@ -1,86 +1,50 @@
-"""The configuration: one TOML file, secrets from the environment, every problem found in one pass.
+"""Reads the configuration: one TOML file, secrets from the environment, every problem found in one pass.
 
-What takes files or keys is checked while the parts are made (`parts`), into the same list of problems.
+Checks that need files or keys are made while the components are built (proxy/app/setup), into the same list.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import Field, SkipValidation, ValidationError
 from pydantic_core import ErrorDetails
 
-from proxy.config.document import (
-    DEFAULT_LIMITS,
-    Admin,
-    BudgetSection,
-    CookieSection,
-    Document,
-    Endpoint,
-    Fal,
-    HandleSecrets,
-    InFlightSection,
-    LedgerSection,
-    Limit,
-    Playground,
-    Server,
-    Session,
-    Store,
-    StreamsSection,
-)
-from proxy.config.files import RealtimeSection, UploadsSection
-from proxy.config.section import Section
-from proxy.config.webhooks import WebhooksSection
+from proxy.config.document import Document
+from proxy.config.sections.server import Server
+from proxy.config.value_types import Section
 from proxy.errors import ConfigError, Problem
 from proxy.fal_api.operations import Action
 
-_ModelT = TypeVar("_ModelT", bound=Section)
+# A required section in error is replaced by this, so that the rest can still be checked.
+_FALLBACKS: Mapping[str, Section] = {"server": Server(public_origin="http://127.0.0.1")}
 
 
-@dataclass(frozen=True)
-class Config:
-    """What was read, with what was wrong with it. Sections in error are at their defaults, so that the rest can
-    still be checked; nothing may start while *problems* is not empty (`parts.vet` sees to that).
+class Config(Document):
+    """A configuration as read, with the problems found so far. Nothing may start while *problems* is not empty.
 
-    Sections that stand several times carry their index in the file. *base* is what relative paths are relative to.
+    A section in error has its default value, and an item in error is left out, so that the rest can still be checked.
+    *base* is the folder that relative paths are relative to.
     """
 
-    server: Server
-    admin: Admin
-    fal: Fal
-    streams: StreamsSection
-    store: Store
-    handles: HandleSecrets
-    sessions: tuple[tuple[int, Session], ...]
-    cookie: CookieSection | None
-    endpoints: tuple[tuple[int, Endpoint], ...]
-    uploads: UploadsSection | None
-    realtime: RealtimeSection | None
-    limits: tuple[tuple[int, Limit], ...]
-    ledger: LedgerSection
-    budgets: tuple[tuple[int, BudgetSection], ...]
-    in_flight: tuple[tuple[int, InFlightSection], ...]
-    webhooks: WebhooksSection
-    playground: Playground
-    environ: Mapping[str, str] = field(repr=False)
+    environ: SkipValidation[Mapping[str, str]] = Field(repr=False)
     base: Path
-    problems: tuple[Problem, ...]
+    problems: SkipValidation[tuple[Problem, ...]]
 
     @property
     def longest_call(self) -> tuple[str, float]:
-        """The key and the seconds of what a call that money hangs on may take; runs count only where there are any."""
+        """The key and the seconds of the longest call that costs money; a run counts where an endpoint allows it."""
         calls = {"fal.submit_seconds": self.fal.submit_seconds}
-        if any(Action.RUN in e.actions or Action.RUN_STREAM in e.actions for _, e in self.endpoints):
+        if any(Action.RUN in e.actions or Action.RUN_STREAM in e.actions for e in self.endpoints):
             calls["fal.run_seconds"] = self.fal.run_seconds
         return max(calls.items(), key=lambda call: call[1])
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Raises ConfigError where the file cannot be read as TOML at all."""
+    """Reads the file at *path*. Raises ConfigError where it cannot be read as TOML at all."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -89,50 +53,31 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 
 
 def read(document: Mapping[str, object], environ: Mapping[str, str], *, base: Path) -> Config:
-    """Never raises: what is wrong is in `problems` of the answer, each with the key it is at."""
+    """Validates a parsed file. Never raises: problems are in the result, each with its key."""
     problems = [Problem(key, "unknown section") for key in document if key not in Document.model_fields]
-    placeholder = Server(public_origin="http://127.0.0.1")
+    sections: dict[str, object] = {}
+    for name, field in Document.model_fields.items():
+        model, repeated = section_model(name)
+        if name not in document and not field.is_required():
+            continue
+        value = document.get(name, {})
+        sections[name] = _items(name, model, value, problems) if repeated else _section(name, model, value, problems)
+        if sections[name] is None:
+            sections[name] = _FALLBACKS.get(name, field.default)
+    return Config.model_validate({**sections, "environ": environ, "base": base, "problems": tuple(problems)})
 
-    def table(name: str, model: type[_ModelT], fallback: _ModelT) -> _ModelT:
-        return _validated(name, model, document.get(name, {}), problems) or fallback
 
-    def optional(name: str, model: type[_ModelT]) -> _ModelT | None:
-        return _validated(name, model, document[name], problems) if name in document else None
-
-    def tables(name: str, model: type[_ModelT]) -> tuple[tuple[int, _ModelT], ...]:
-        items = document.get(name, [])
-        if not isinstance(items, list):
-            problems.append(Problem(name, f"write it as [[{name}]], once for each"))
-            return ()
-        read_items = [(i, _validated(f"{name}[{i}]", model, item, problems)) for i, item in enumerate(items)]
-        return tuple((i, item) for i, item in read_items if item is not None)
-
-    return Config(
-        server=table("server", Server, placeholder),
-        admin=table("admin", Admin, Admin()),
-        fal=table("fal", Fal, Fal()),
-        streams=table("streams", StreamsSection, StreamsSection()),
-        store=table("store", Store, Store()),
-        handles=table("handles", HandleSecrets, HandleSecrets()),
-        sessions=tables("sessions", Session),
-        cookie=_validated("cookie", CookieSection, document["cookie"], problems) if "cookie" in document else None,
-        endpoints=tables("endpoints", Endpoint),
-        uploads=optional("uploads", UploadsSection),
-        realtime=optional("realtime", RealtimeSection),
-        limits=tables("limits", Limit) if "limits" in document else tuple(enumerate(DEFAULT_LIMITS)),
-        ledger=table("ledger", LedgerSection, LedgerSection()),
-        budgets=tables("budgets", BudgetSection),
-        in_flight=tables("in_flight", InFlightSection),
-        webhooks=table("webhooks", WebhooksSection, WebhooksSection()),
-        playground=table("playground", Playground, Playground()),
-        environ=environ,
-        base=base,
-        problems=tuple(problems),
-    )
+def section_model(name: str) -> tuple[type[Section], bool]:
+    """Returns the class of the section *name*, and True where the file may hold several tables of it."""
+    annotation = Document.model_fields[name].annotation
+    models = [
+        kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, Section)
+    ]
+    return models[0], get_origin(annotation) is tuple
 
 
 def secret(config: Config, name: str) -> str:
-    """The secret in the environment variable *name*, or in the file that `<name>_FILE` names.
+    """Returns the secret in the environment variable *name*, or in the file that `<name>_FILE` names.
 
     Raises ValueError, without the value, where there is none or both are set.
     """
@@ -149,11 +94,19 @@ def secret(config: Config, name: str) -> str:
     return value
 
 
-def _validated(key: str, model: type[_ModelT], value: object, problems: list[Problem]) -> _ModelT | None:
+def _items(name: str, model: type[Section], value: object, problems: list[Problem]) -> tuple[Section, ...]:
+    if not isinstance(value, list):
+        problems.append(Problem(name, f"write it as [[{name}]], once for each"))
+        return ()
+    items = [_section(f"{name}[{index}]", model, item, problems) for index, item in enumerate(value)]
+    return tuple(item for item in items if item is not None)
+
+
+def _section(location: str, model: type[Section], value: object, problems: list[Problem]) -> Section | None:
     try:
-        return model.model_validate(value)
+        return model.read(value, location=location)
     except ValidationError as error:
-        problems.extend(_problem(key, detail) for detail in error.errors())
+        problems.extend(_problem(location, detail) for detail in error.errors())
         return None
 
 

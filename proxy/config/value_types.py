@@ -1,11 +1,11 @@
-"""What single values of the configuration are, whichever section they stand in."""
+"""Types of configuration values, and the base class of every section."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
 
 from proxy.http.origin import Origin
 from proxy.ratelimit.rate_limiter import parse_rate
@@ -44,3 +44,23 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 Mode = Literal["enforce", "observe"]
 Rate = Annotated[str, AfterValidator(_rate)]
 Zone = Annotated[str, AfterValidator(_zone)]
+
+
+class Section(BaseModel):
+    """One table of the configuration file. An unknown key is an error: a misspelt limit must not be a missing one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _location: str = PrivateAttr(default="")
+
+    @property
+    def location(self) -> str:
+        """The table's place in the file, as in `sessions[0]`; empty for a default that no file holds."""
+        return self._location
+
+    @classmethod
+    def read(cls, value: object, *, location: str) -> Self:
+        """Validates the table at *location*. Raises pydantic's ValidationError."""
+        section = cls.model_validate(value)
+        section._location = location
+        return section

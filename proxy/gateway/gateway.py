@@ -25,7 +25,6 @@ from proxy.http.fields import Fields, first
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, announces_body, json_content_type, read_body
 from proxy.http.response import Response
-from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.payload.policy import Payload, Policy
 from proxy.payload.realtime_tokens import RealtimeTokens
 from proxy.payload.uploads import Uploads
@@ -199,7 +198,7 @@ class Gateway:
             place = held.enter_context(self._place(grant, paid=False))
             quota = await self._spending.count_request(grant, request.address)
             record.would_deny = ", ".join(quota.observed) or None
-            said = await self._watch.open(request.receive, grant, place, held, record)
+            said = await self._watch.open(request, grant, place, held, record)
             fields = (*said.headers, *quota.headers, *would_deny(quota.observed))
             return (
                 self._followed(grant, said, fields)
@@ -234,7 +233,7 @@ class Gateway:
         quota = await self._spending.count_request(grant, request.address)
         record.would_deny = ", ".join(quota.observed) or None
         with record.upstream_clock():
-            async with CancelOnDisconnect(request.receive):
+            async with request.cancel_on_disconnect():
                 relayed = await self._relay.read(grant)
         # Before anything is settled by it: what cannot be presented says nothing about the job's end either.
         answer = self._followed(grant, relayed, (*relayed.headers, *quota.headers, *would_deny(quota.observed)))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 
-from starlette.types import Receive
-
 from proxy.auth.authorization import Grant
 from proxy.billing.reservations import Accounting
 from proxy.errors import UpstreamFailed
 from proxy.gateway.job_responses import JobResponses
 from proxy.gateway.stream_slots import EndReason, StreamSlot
 from proxy.gateway.streaming_response import StreamingResponse
-from proxy.http.server.disconnect import CancelOnDisconnect
+from proxy.http.request import Request
 from proxy.http.sse import HEARTBEAT, EventReader, event, last_words
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.body import UpstreamBody
@@ -31,11 +29,11 @@ class StatusStream:
         self._spending = spending
 
     async def open(
-        self, receive: Receive, grant: Grant, place: StreamSlot, held: AsyncExitStack, record: AccessRecord
+        self, request: Request, grant: Grant, place: StreamSlot, held: AsyncExitStack, record: AccessRecord
     ) -> StreamingResponse | UpstreamResult:
         """Takes *held* over once events are to come; fal's refusal otherwise. Raises as a status read does."""
         with record.upstream_clock():
-            async with CancelOnDisconnect(receive):
+            async with request.cancel_on_disconnect():
                 said = await self._relay.follow(grant, held)
         if isinstance(said, UpstreamResult):
             return said

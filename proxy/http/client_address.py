@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from starlette.types import Scope
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -20,6 +22,20 @@ _HOP = re.compile(
     re.VERBOSE,
 )
 _MAX_HOPS = 16  # of our own proxies in a row; a longer list is no deployment but an attack on our time
+
+
+class ClientAddress:
+    """Reads client addresses for one list of *trusted* proxies, which add hops to the field *header* (lower case)."""
+
+    def __init__(self, trusted: Sequence[Network], header: str) -> None:
+        self._trusted = trusted
+        self._header = header.encode("ascii")
+
+    def resolve(self, scope: Scope) -> str:
+        """Returns the address that the request of an ASGI *scope* counts for; "" where the server gives no peer."""
+        client = scope.get("client")
+        peer = client[0] if client else ""
+        return client_address(peer, scope["headers"], trusted=self._trusted, header=self._header)
 
 
 def client_address(

@@ -1,4 +1,4 @@
-"""One request as the gateway is given it."""
+"""One request as the gateway receives it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import NamedTuple
 
 from starlette.types import Receive
 
+from proxy.http.server.disconnect import CancelOnDisconnect
+from proxy.http.server.exchange import Exchange
+
 
 class Request(NamedTuple):
-    """One request below the prefix: *route* is the raw path after it, *address* the client's, proxies accounted for.
+    """One request below the prefix.
 
-    *named* are the *headers* by name; of those that decide something there is one.
+    *route* is the raw path after the prefix, *named* the *headers* by name: a field that decides something occurs once.
+    *address* is the client's address behind the trusted proxies. *public_url* is the absolute URL of the prefix.
+    *exchange* is there where our own connection class carries the request.
     """
 
     method: str
@@ -21,3 +26,9 @@ class Request(NamedTuple):
     named: Mapping[bytes, bytes]
     address: str
     receive: Receive
+    public_url: str = ""
+    exchange: Exchange | None = None
+
+    def cancel_on_disconnect(self) -> CancelOnDisconnect:
+        """Returns a block that ends when the caller disconnects; the body must have been read to its end."""
+        return CancelOnDisconnect(self.receive, self.exchange)

@@ -30,7 +30,7 @@ from support.streams import (
     stream_request,
 )
 
-from proxy.config.document import Fal
+from proxy.config.sections.fal import Fal
 
 SHIPPED = Path(__file__).parents[2] / "deploy/nginx"
 LOOPBACK = {"trusted_proxies": ["127.0.0.1/32"]}

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from proxy.billing.budgets import Budget, BudgetWindow, CalendarWindow, InFlightLimit, RollingWindow
 from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.reservations import SettlementPolicy
-from proxy.config.document import BudgetSection, InFlightSection, LedgerSection
+from proxy.config.sections.ledger import LedgerSection
+from proxy.config.sections.limits import BudgetSection, InFlightSection
 
 
 def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:

@@ -22,8 +22,9 @@ from proxy.auth.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
-from proxy.config.document import Endpoint, Limit
 from proxy.config.loader import Config, secret
+from proxy.config.sections.endpoints import Endpoint
+from proxy.config.sections.limits import Limit
 from proxy.errors import ConfigError, Problem
 from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
@@ -112,35 +113,34 @@ class ComponentBuilder:
     def issuers(self) -> Iterable[Issuer]:
         """Several [[sessions]] of one issuer are several keys of it."""
         issuers: dict[str, Issuer] = {}
-        for index, session in self._config.sessions:
+        for session in self._config.sessions:
             source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
             issuer = self._try_build(
-                f"sessions[{index}].{source}",
+                f"{session.location}.{source}",
                 partial(build_issuer, self._config, session, issuers.get(session.issuer)),
             )
             if issuer is not None:
                 issuers[issuer.issuer] = issuer
-        if not self._config.sessions:
+        if not self._config.sessions and not any(p.key.startswith("sessions") for p in self._config.problems):
             self.problems.append(Problem("sessions", "none is configured, so nobody could ever call"))
         return issuers.values()
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()
-        for index, endpoint in self._config.endpoints:
+        for endpoint in self._config.endpoints:
             if endpoint.id in seen:
-                self.problems.append(Problem(f"endpoints[{index}].id", f"{endpoint.id} is listed twice"))
+                self.problems.append(Problem(f"{endpoint.location}.id", f"{endpoint.id} is listed twice"))
             seen.add(endpoint.id)
-        return [Listing(e.id, frozenset(e.actions), e.scope) for _, e in self._config.endpoints]
+        return [Listing(e.id, frozenset(e.actions), e.scope) for e in self._config.endpoints]
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [
-            self._try_build(f"endpoints[{index}]", partial(self._policy, endpoint))
-            for index, endpoint in self._config.endpoints
+            self._try_build(endpoint.location, partial(self._policy, endpoint)) for endpoint in self._config.endpoints
         ]
         return [policy for policy in made if policy is not None]
 
     def rules(self) -> Iterable[RateRule]:
-        made = [self._try_build(f"limits[{index}]", partial(_rule, limit)) for index, limit in self._config.limits]
+        made = [self._try_build(limit.location, partial(_rule, limit)) for limit in self._config.limits]
         rules = [rule for rule in made if rule is not None]
         names = [rule.name for rule in rules]
         for name in sorted({name for name in names if names.count(name) > 1}):
@@ -159,16 +159,16 @@ class ComponentBuilder:
     def budgets(self, openings: RestActions) -> Iterable[Budget]:
         listed = self._listed() | openings.prices.keys()
         made = [
-            self._try_build(f"budgets[{i}]", partial(build_budget, section, listed))
-            for i, section in self._config.budgets
+            self._try_build(section.location, partial(build_budget, section, listed))
+            for section in self._config.budgets
         ]
         return [budget for budget in made if budget is not None]
 
     def in_flight(self) -> Iterable[InFlightLimit]:
         listed = self._listed()
         made = [
-            self._try_build(f"in_flight[{i}]", partial(build_in_flight_limit, section, listed))
-            for i, section in self._config.in_flight
+            self._try_build(section.location, partial(build_in_flight_limit, section, listed))
+            for section in self._config.in_flight
         ]
         return [rule for rule in made if rule is not None]
 
@@ -176,10 +176,10 @@ class ComponentBuilder:
         """Of every endpoint that has one; one that a budget covers must."""
         effective = {policy.endpoint: policy.effective for policy in policies}
         prices: dict[str, Price] = {}
-        for index, endpoint in self._config.endpoints:
-            key = f"endpoints[{index}].price"
+        for endpoint in self._config.endpoints:
+            key = f"{endpoint.location}.price"
             if endpoint.price is None:
-                covering = [b.name for _, b in self._config.budgets if not b.endpoints or endpoint.id in b.endpoints]
+                covering = [b.name for b in self._config.budgets if not b.endpoints or endpoint.id in b.endpoints]
                 if covering:
                     self.problems.append(
                         Problem(key, f"the budget {covering[0]} covers this endpoint, so it needs one")
@@ -196,7 +196,7 @@ class ComponentBuilder:
         if ledger.kind == "redis" and self._config.store.kind != "redis":
             self.problems.append(Problem("ledger.kind", "redis is the one of [store], so store.kind must be redis too"))
         held = {"ledger.reservation_seconds": ledger.reservation_seconds}
-        held |= {f"in_flight[{i}].lease_seconds": section.lease_seconds for i, section in self._config.in_flight}
+        held |= {f"{section.location}.lease_seconds": section.lease_seconds for section in self._config.in_flight}
         for key, held_for in held.items():
             if held_for <= seconds:
                 self.problems.append(Problem(key, f"must be more than {call}, which is {seconds:g}"))
@@ -218,7 +218,7 @@ class ComponentBuilder:
         return [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
 
     def _listed(self) -> frozenset[str]:
-        return frozenset(endpoint.id for _, endpoint in self._config.endpoints)
+        return frozenset(endpoint.id for endpoint in self._config.endpoints)
 
     def _try_build(self, key: str, make: Callable[[], T]) -> T | None:
         try:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from proxy.auth.authorization import Listing
 from proxy.billing.pricing import Price
-from proxy.config.files import UPLOADED, Files, UploadsSection
 from proxy.config.loader import Config
+from proxy.config.sections.endpoints import UPLOADED, Files
+from proxy.config.sections.uploads import UploadsSection
 from proxy.fal_api.operations import REALTIME, UPLOADS, Action
 from proxy.http.origin import Origin
 from proxy.payload.host_allowlist import HostAllowlist

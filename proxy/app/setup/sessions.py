@@ -9,8 +9,8 @@ from pathlib import Path
 from proxy.auth.authenticator import Issuer
 from proxy.auth.keys import VerificationKey, hmac_key, public_key
 from proxy.auth.session_cookie import SessionCookie
-from proxy.config.document import Session
 from proxy.config.loader import Config, secret
+from proxy.config.sections.sessions import Session
 
 
 def build_issuer(config: Config, session: Session, known: Issuer | None) -> Issuer:

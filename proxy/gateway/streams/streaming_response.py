@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 
 from proxy.errors import ClientGone
 from proxy.gateway.stream_slots import EndReason, StreamSlot
+from proxy.http.fields import Fields
 from proxy.http.response import PROTECTIVE
 from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.telemetry.access_record import AccessRecord
-
-Fields = Sequence[tuple[bytes, bytes]]
 
 # nginx, and whoever follows its word, would collect some of it before passing it on.
 _UNBUFFERED = (b"x-accel-buffering", b"no")
@@ -43,13 +42,13 @@ class StreamingResponse:
             fields.append((b"x-fal-request-id", request_id))
         return fields
 
-    async def deliver(self, receive: Receive, send: Send, record: AccessRecord, extra: Fields) -> bool:
+    async def deliver(self, disconnect: CancelOnDisconnect, send: Send, record: AccessRecord, extra: Fields) -> bool:
         """Sends all but the end, until the caller leaves; whether the answer is complete. Closes what it holds.
 
         Each part is awaited before the next is asked for, so a caller who reads slowly slows fal down.
         """
         try:
-            async with self.held, aclosing(self.content), CancelOnDisconnect(receive):
+            async with self.held, aclosing(self.content), disconnect:
                 await self._send_chunks(send, record, self.wire_headers(record.request_id.encode("ascii"), extra))
         except ClientGone:
             self.place.end(EndReason.LEFT)

@@ -1,4 +1,4 @@
-"""Whether the caller is still there while we wait for fal on their behalf."""
+"""Cancellation of upstream work whose caller has disconnected."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from starlette.types import Receive
 from proxy.errors import ClientGone
 from proxy.http.server.exchange import Exchange
 
-# Most polls are answered sooner than this; only the slower ones pay for a second task.
+# Seconds without a second task: most polls are answered sooner.
 _GRACE = 0.05
 
 
 class CancelOnDisconnect:
-    """`async with Presence(receive):` cancels the block when the caller disconnects, and raises ClientGone instead.
+    """`async with CancelOnDisconnect(receive):` cancels the block when the caller disconnects, and raises ClientGone.
 
-    The request's body must have been read to its end, since this takes what *receive* gives. Our own listener's
-    exchange says by itself that its client has left; elsewhere a task has to ask.
+    The request's body must have been read to its end, because the messages of *receive* are consumed. An
+    *exchange* reports the disconnect by itself; under another server a task waits for `http.disconnect`.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, exchange: Exchange | None = None) -> None:
         self._receive = receive
-        exchange = getattr(receive, "__self__", None)
-        self._exchange = exchange if isinstance(exchange, Exchange) else None
+        self._exchange = exchange
         self._watcher: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._gone = False
@@ -49,7 +48,7 @@ class CancelOnDisconnect:
         if self._watcher is not None:
             self._watcher.cancel()
         if self._gone and kind is asyncio.CancelledError and self._task is not None and self._task.uncancel() == 0:
-            raise ClientGone("the caller left before fal answered") from error
+            raise ClientGone("the caller disconnected before fal answered") from error
 
     def _begin(self) -> None:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())

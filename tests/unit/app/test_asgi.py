@@ -115,7 +115,7 @@ async def test_an_allowed_host_can_be_asked_for(tmp_path: Path) -> None:
 async def test_readiness_turns_red_while_draining(tmp_path: Path) -> None:
     """Liveness stays; readiness says why not."""
     with gate(tmp_path) as g:
-        g.application.draining = True
+        g.application.drain()
         async with g.client(None) as nobody:
             ready, alive = await nobody.get("/readyz"), await nobody.get("/healthz")
 

@@ -12,7 +12,7 @@ from support.gateway_process import program
 from support.in_process_gateway import gate, token
 
 from proxy.app.playground import FILES, PAGES, content_security_policy
-from proxy.config.document import FAL_MEDIA, Playground
+from proxy.config.sections.playground import FAL_MEDIA, Playground
 
 ROOT = Path(__file__).parents[3]
 ON = {"enabled": True}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from proxy.config.section import Section
+from proxy.config.value_types import Section
 from proxy.fal_api.webhook_url import parse_receiver_url, parse_webhook_host
 from proxy.http.origin import Origin
 

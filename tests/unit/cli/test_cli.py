@@ -13,7 +13,7 @@ from proxy.app.setup.components import build_components
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.job_handles import JobHandles
 from proxy.auth.subjects import caller_key
-from proxy.cli import main
+from proxy.cli.main import main
 from proxy.config.loader import load
 
 GOOD = f"""
@@ -138,3 +138,15 @@ def test_a_handle_that_is_none_is_an_error(good: Path) -> None:
 def test_the_version_is_the_packages() -> None:
     """`--version` says it."""
     assert __version__ in fal_proxy("--version").stdout
+
+
+def test_the_configuration_file_may_be_left_out(good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without CONFIG the variable FAL_PROXY_CONFIG names the file, else it is ./fal-proxy.toml."""
+    by_variable = fal_proxy("check", FAL_PROXY_CONFIG=str(good))
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "fal-proxy.toml").write_text(GOOD)
+    monkeypatch.chdir(folder)
+
+    assert by_variable.stdout.startswith(f"{good}: good")
+    assert fal_proxy("check").stdout.startswith("fal-proxy.toml: good")

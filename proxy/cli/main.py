@@ -1,0 +1,31 @@
+"""The command `fal-proxy`: the list of its subcommands, each imported when it runs."""
+
+from __future__ import annotations
+
+import click
+
+from proxy import __version__
+from proxy.cli.lazy_group import Command, LazyGroup
+
+# One line of help each: the group lists them without an import of the command.
+COMMANDS = {
+    "demo": Command("proxy.cli.demo:demo", "Runs the gateway in front of the sandbox, without a key.", extra="sandbox"),
+    "serve": Command("proxy.cli.serve:serve", "Runs the gateway that CONFIG describes."),
+    "check": Command("proxy.cli.check:check", "Reports every problem of CONFIG and its environment."),
+    "sandbox": Command("proxy.cli.demo:sandbox", "Runs the local fal alone, to develop against.", extra="sandbox"),
+    "token": Command("proxy.cli.token:token", "Mints a session token for development."),
+    "handle": Command("proxy.cli.handle:handle", "Shows the contents of a job handle."),
+    "usage": Command("proxy.cli.admin.usage:usage", "Reports reservations, spending and refunds."),
+}
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(__version__, prog_name="fal-proxy")
+def main() -> None:
+    """The gateway between your users and your fal key.
+
+    CONFIG is a TOML file; where it is not given, $FAL_PROXY_CONFIG is used, else ./fal-proxy.toml.
+    """
+
+
+main.lazy_commands = COMMANDS
