@@ -2,11 +2,14 @@
 
 Run as `python bench/call_trace.py` in the root of a checkout. The service runs in the main thread under
 `sys.setprofile`; its caller and its upstream are plain sockets in other threads, which are not traced. Each figure is
-the smallest of several requests, so that a timer of the event loop does not count. `--calls ACTION` lists the calls.
+the smallest of several requests, so that a timer of the event loop does not count. The argument `--calls=submit`,
+`--calls=keyed` or `--calls=poll` lists the calls of one of them.
 """
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import os
 import runpy
@@ -16,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -27,6 +31,7 @@ INPUT = json.dumps({"image_url": "https://example.com/cat.png", "prompt": "a cat
 ISSUER, AUDIENCE = "https://app.example.com", "fal-proxy"
 SECRET = "session-" + "5b1f0c8e9d7a4f3b2e6c" * 2
 ROUNDS = 7
+LISTED = next((argument.partition("=")[2] for argument in sys.argv if argument.startswith("--calls=")), "")
 QUIET = 0.05  # seconds after an answer in which the service ends its own work on the request
 CONFIG = """
 [server]
@@ -64,13 +69,13 @@ limit = 100000
 path = ":memory:"
 """
 
-calls: list[tuple[CodeType, int]] = []  # code and depth on the stack
+calls: list[CodeType] = []
 
 
 def profile(frame: FrameType, event: str, _: object) -> None:
     """Records each call of a function of the package; the re-entry of a suspended coroutine is a call too."""
     if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
-        calls.append((frame.f_code, 0))
+        calls.append(frame.f_code)
 
 
 def answer(connection: socket.socket) -> None:
@@ -112,7 +117,7 @@ def trace(connection: socket.socket, requests: list[bytes]) -> tuple[list[CodeTy
         connection.sendall(request)
         response = _message(connection)
         time.sleep(QUIET)
-        traces.append([code for code, _ in calls[start:]])
+        traces.append(calls[start:])
     return min(traces[2:], key=len), response  # the first two warm caches and connections
 
 
@@ -126,16 +131,17 @@ def report(name: str, trace: list[CodeType]) -> None:
     modules = [code.co_filename.removeprefix(PACKAGE) for code in trace]
     folders = [module.rpartition("/")[0] for module in modules]
     print(
-        f"{name:16} {len(trace):5} calls  {len(set(modules)):3} modules  {_changes(modules):4} module changes  "
-        f"{len(set(folders)):3} folders  {_changes(folders):4} folder changes"
+        f"{name:8} {len(trace):5} calls  {len(set(modules)):3} modules  {_changes(modules):4} module changes  "
+        f"{len(set(folders)):3} folders  {_changes(folders):4} folder changes",
+        file=sys.stderr,
     )
-    if sys.argv[1:] == ["--calls", name.split()[0]]:
+    if name == LISTED:
         for code, module in zip(trace, modules, strict=True):
-            print(f"    {module}:{code.co_firstlineno} {code.co_qualname}")
+            print(f"    {module}:{code.co_firstlineno} {code.co_qualname}", file=sys.stderr)
 
 
 def _changes(names: list[str]) -> int:
-    return sum(one != other for one, other in zip(names, names[1:], strict=False))
+    return sum(one != other for one, other in pairwise(names))
 
 
 def drive(port: int) -> None:
@@ -153,11 +159,10 @@ def drive(port: int) -> None:
     rows = {}
     rows["submit"], response = trace(connection, submits)
     handle = json.loads(response.partition(b"\r\n\r\n")[2])["request_id"]
-    rows["keyed submit"], _ = trace(connection, keyed)
+    rows["keyed"], _ = trace(connection, keyed)
     rows["poll"], _ = trace(connection, [request("GET", f"/queue/{APP}/requests/{handle}/status")] * ROUNDS)
     for name, traced in rows.items():
         report(name, traced)
-    sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -168,8 +173,6 @@ def _free_port() -> int:
 
 def _mint() -> str:
     """A session token, signed here so that no version of the package has to be imported for it."""
-    import base64
-    import hmac
 
     def part(value: dict[str, object]) -> bytes:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
@@ -198,8 +201,8 @@ def main() -> None:
             FAL_PROXY_HANDLE_SECRETS="handle-secret-of-the-trace-000001",
         )
         threading.Thread(target=drive, args=(port,), daemon=True).start()
-        arguments, sys.argv = sys.argv, ["fal-proxy", "serve", str(config)]
-        sys.argv_of_trace = arguments  # type: ignore[attr-defined]
+        sys.argv = ["fal-proxy", "serve", str(config)]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the log; the table goes to standard error
         sys.setprofile(profile)
         runpy.run_module("proxy", run_name="__main__")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from proxy.circuit_breaker import Breaker
 from proxy.errors import StoreAway
 
 
@@ -19,12 +18,13 @@ class Pingable(Protocol):
 class Readiness:
     """Checks the stores of one process. Set *draining* to turn `/readyz` red.
 
-    An unreachable fal is reported and does not count: it would remove every replica from service at once.
+    *upstream_state* returns the state of fal, which is reported and does not count: an unreachable fal would remove
+    every replica from service at once.
     """
 
-    def __init__(self, stores: tuple[Pingable, ...], breaker: Breaker) -> None:
+    def __init__(self, stores: tuple[Pingable, ...], upstream_state: Callable[[], str]) -> None:
         self._stores = stores
-        self._breaker = breaker
+        self._upstream_state = upstream_state
         self.draining = False
 
     async def check(self) -> tuple[bool, Mapping[str, str]]:
@@ -33,7 +33,7 @@ class Readiness:
         return store and not self.draining, {
             "serving": "draining" if self.draining else "ok",
             "store": "ok" if store else "not answering",
-            "upstream": "not answering" if self._breaker.is_open else "ok",
+            "upstream": self._upstream_state(),
         }
 
     async def stores_answer(self) -> bool:

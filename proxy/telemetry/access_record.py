@@ -13,8 +13,8 @@ from proxy.errors import Refusal
 class AccessRecord:
     """What is learned of one request on its way; none of it may be a secret, a token or a prompt.
 
-    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal, *ended* why a stream
-    was over.
+    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal, *ended* the reason
+    for the end of a stream. *observed* names the limits in observe mode that had no room.
     """
 
     action: str | None = None
@@ -24,7 +24,7 @@ class AccessRecord:
     error_type: str | None = None
     reason: str | None = None
     outcome: str | None = None
-    would_deny: str | None = None
+    observed: tuple[str, ...] = ()
     upstream_ms: float | None = None
     response_bytes: int = 0
     ended: str | None = None

@@ -149,9 +149,7 @@ class Relay:
     ) -> UpstreamBody | UpstreamResult:
         """Returns a model's answer as it comes, open until *exit_stack* is closed, or its refusal. Raises as `run`."""
         request = self._requests.build(grant, payload.raw, options)
-        return await self._open(
-            grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack
-        )
+        return await self._open(grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack)
 
     async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
         """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
@@ -162,9 +160,7 @@ class Relay:
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamResponse:
         """Sends a request of our own to the queue, past breakers and account. Raises TransportError."""
-        return await self._clients[Surface.QUEUE].fetch(
-            request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY
-        )
+        return await self._clients[Surface.QUEUE].fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
 
     def status_request(self, app: str, upstream_id: str) -> UpstreamRequest:
         """Returns the request for the status of a job, by fal's own id."""

@@ -50,7 +50,7 @@ async def test_limits_are_told_on_every_answer(tmp_path: Path) -> None:
 
 
 async def test_the_order_of_refusals(tmp_path: Path) -> None:
-    """Resolve, identify, authorize, admit, spend: the first step that refuses is the one that answers."""
+    """Authenticate, resolve, authorize, admit, reserve: the first step that refuses gives the answer."""
     limits = [{"name": "one", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
     bad = {"content": b"{", "headers": {"content-type": "application/json"}}
     with gate(tmp_path, limits=limits) as g:
@@ -65,7 +65,7 @@ async def test_the_order_of_refusals(tmp_path: Path) -> None:
                 await alice.post(SUBMIT, json=INPUT),
             ]
 
-    assert [answer.status_code for answer in answers] == [400, 401, 403, 400, 200, 400, 429]
+    assert [answer.status_code for answer in answers] == [401, 401, 403, 400, 200, 400, 429]
     assert len(g.upstream.asked) == 1
 
 

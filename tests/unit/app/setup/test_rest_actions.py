@@ -187,7 +187,7 @@ FAILURES: list[tuple[str, Step, int]] = [
     ("500", said({"detail": "no"}, 500), 502),
     ("503", said({"detail": "no"}, 503), 502),
     ("404", said({"detail": "no"}, 404), 502),
-    ("our key", said({"detail": "User is locked. Reason: Exhausted balance."}, 403), 502),
+    ("our key", said({"detail": "User is locked. Reason: Exhausted balance."}, 403), 503),
     ("redirect", said({}, 307, (b"location", b"https://evil.com/")), 502),
     ("busy", said({"detail": "slow down"}, 429), 429),
     ("refused", said({"detail": [{"loc": ["body", "file_name"], "msg": "no", "type": "x"}]}, 422), 422),
