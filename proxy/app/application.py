@@ -16,13 +16,13 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
+from proxy.app.setup.authenticators import build_authenticator
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger
 from proxy.app.setup.upstream import build_upstream
 from proxy.app.setup.upstream_clients import build_stream_limits
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.auth.authenticator import Authenticator
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway
 from proxy.gateway.gateway import Gateway
@@ -53,7 +53,7 @@ class Application:
     ) -> None:
         self._lost_settlements = 0
         self._components = components
-        self._authenticator = Authenticator(components.issuers, clock=time.time)
+        self._authenticator = build_authenticator(components)
         self._policy = Policy(components.policies)
         self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
@@ -91,7 +91,7 @@ class Application:
         components, server = self._components, self._components.config.server
         caller_pages = CallerPages(
             authenticator=self._authenticator,
-            cookie=components.cookie,
+            cookie=None if components.cookie is None else components.cookie.name.decode("ascii"),
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
@@ -103,7 +103,7 @@ class Application:
             caller_pages=caller_pages,
             lifespan=self._lifespan,
             middleware=[self._build_middleware()],
-            routes=playground_routes(components.config, caller_pages.identify),
+            routes=playground_routes(components.config, caller_pages.authenticate),
         )
 
     def _build_middleware(self) -> Middleware:

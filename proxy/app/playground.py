@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy import __version__
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.config.loader import Config
 from proxy.config.sections.playground import Playground
 from proxy.errors import Refusal
-from proxy.http.fields import Fields, first
+from proxy.http.fields import first
+from proxy.http.request import REQUEST
+from proxy.http.request import Request as GatewayRequest
 from proxy.strict_json import Json
 
 PAGES = Path(__file__).parents[1] / "playground"
@@ -37,27 +39,27 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     **{
         f"/playground/{name}.js": (f"{name}.js", _SCRIPT, _FRESH)
         for name in (
-            "choices",
-            "code",
-            "compare",
+            "before_after",
+            "choice_field",
+            "code_panel",
+            "code_samples",
             "dom",
-            "entrance",
-            "fields",
+            "error_messages",
+            "fal_job",
+            "field_factory",
+            "field_wrapper",
             "form",
-            "frame",
             "history",
-            "listing",
+            "image_field",
+            "job_controller",
             "main",
-            "numbers",
-            "picture",
-            "result",
-            "run",
+            "number_field",
+            "quota_panel",
+            "result_view",
             "schema",
             "session",
-            "standing",
+            "sign_in",
             "theme",
-            "told",
-            "work",
         )
     },
     **{
@@ -70,11 +72,11 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", _TEXT, _FRESH),
 }
 
-# Who a request for a page is from, by its header fields. Raises a Refusal without a good session.
-Reader = Callable[[Fields], Caller]
+# Returns the caller of a request for a page. Raises a Refusal without a good session.
+Authenticate = Callable[[GatewayRequest], Awaitable[Caller]]
 
 
-def playground_routes(config: Config, reader: Reader) -> Iterable[Route]:
+def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Route]:
     """The playground's routes, none where it is off. Its files are read here, once; raises OSError without them."""
     if not config.playground.enabled:
         return
@@ -92,16 +94,16 @@ def playground_routes(config: Config, reader: Reader) -> Iterable[Route]:
             "picture_hosts": list(config.playground.picture_hosts),
             "upload_hosts": list(config.playground.upload_hosts),
             "sandbox": config.playground.sandbox,
-            "user": _user(reader, request.scope["headers"]),
+            "user": await _user(authenticate, request.scope[REQUEST]),
         }
         return Response(orjson.dumps(facts), media_type="application/json")
 
     yield Route("/playground/config.json", told, methods=["GET"])
 
 
-def _user(reader: Reader, fields: Fields) -> str | None:
+async def _user(authenticate: Authenticate, request: GatewayRequest) -> str | None:
     try:
-        return reader(fields).subject
+        return (await authenticate(request)).subject
     except Refusal:
         return None
 

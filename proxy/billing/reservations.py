@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import AllowanceStatus, Ledger, LimitExceeded, OnStoreError, ReservationRequest
 from proxy.billing.ledger.money import micros
 from proxy.billing.pricing import Price
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.errors import Refusal, StoreAway
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome

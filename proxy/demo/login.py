@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.auth.session_cookie import same_origin
+from proxy.auth.sessions.session_cookie import same_origin
 from proxy.errors import BadRequest, ClientGone, MalformedJson, MethodNotAllowed, NotFound, Refusal
 from proxy.http.request_body import BodyBudget, json_content_type, read_body
 from proxy.http.request_checks import check_request

@@ -9,7 +9,8 @@ from proxy.fal_api import headers
 from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
-from proxy.payload.policy import Payload, Policy
+from proxy.payload.body import Payload
+from proxy.payload.policy import Policy
 
 _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization, Grant
 from proxy.fal_api.operations import NO_HOSTS, Action, resolve
-from proxy.gateway.authentication import RequestAuthentication
 from proxy.gateway.streams.streaming_response import StreamingResponse
 from proxy.http.request import Request
 from proxy.http.response import Response
@@ -28,13 +27,13 @@ class Gateway:
 
     def __init__(
         self,
-        authentication: RequestAuthentication,
+        authenticator: Authenticator,
         authorization: Authorization,
         operations: Mapping[Action, Operation],
         *,
         webhook_hosts: frozenset[str] = NO_HOSTS,
     ) -> None:
-        self._authentication = authentication
+        self._authenticator = authenticator
         self._authorization = authorization
         self._operations = operations
         self._webhook_hosts = webhook_hosts
@@ -45,7 +44,8 @@ class Gateway:
         Raises a Refusal where the request ends early, and ClientGone. A request without a session learns nothing
         about targets, webhooks and endpoints.
         """
-        caller = self.authenticate(request, record)
+        caller = await self._authenticator.authenticate(request.method, request.headers, request.address)
+        record.caller = caller.key
         target = resolve(
             request.method,
             request.route,
@@ -57,9 +57,3 @@ class Gateway:
         grant = self._authorization.authorize(caller, target)
         record.endpoint = target.endpoint
         return await self._operations[target.action].handle(request, grant, record)
-
-    def authenticate(self, request: Request, record: AccessRecord) -> Caller:
-        """Returns the caller of *request*. Raises Unauthenticated, RateLimited after many bad sessions, BadRequest."""
-        caller = self._authentication.authenticate(request)
-        record.caller = caller.key
-        return caller

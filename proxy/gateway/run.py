@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.reservations import Accounting, Reservation, run_job_name
 from proxy.errors import BadRequest
 from proxy.fal_api.operations import Action

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.reservations import Accounting, would_deny
 from proxy.errors import UpstreamFailed
 from proxy.gateway.admission import Admission

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from proxy.auth.authorization import Grant
-from proxy.errors import BadRequest, ConfigError, FieldError, MalformedJson, Problem, ValidationFailed
+from proxy.errors import ConfigError, FieldError, MalformedJson, Problem, ValidationFailed
+from proxy.payload.body import Payload, parse_payload
 from proxy.payload.caps import CapError, with_cap
-from proxy.payload.error_messages import field_error
-from proxy.payload.input_files import FileRules, Inputs
-from proxy.payload.schema_file import Schema
-from proxy.payload.validator import MAX_VIOLATIONS, Validator
+from proxy.payload.files.input_files import FileRules, Inputs
+from proxy.payload.validation.error_messages import field_error
+from proxy.payload.validation.schema_file import Schema
+from proxy.payload.validation.validator import MAX_VIOLATIONS, Validator
 from proxy.strict_json import Json, dump, parse
 
 
@@ -38,15 +39,6 @@ class PayloadRules:
         for rule, names in (("cap", self.cap), ("default", self.default), ("force", self.force)):
             yield from ((rule, name) for name in names)
         yield from (("forbid", name) for name in sorted(self.forbid))
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A request body that may be sent: *raw* is the text of *value*, which is what was validated."""
-
-    endpoint: str
-    value: dict[str, Json]
-    raw: bytes
 
 
 class EndpointPolicy:
@@ -107,16 +99,6 @@ class Policy:
 
 
 _FORBIDDEN = ("extra_forbidden", "This field is not accepted here")
-
-
-def parse_payload(body: bytes) -> Json:
-    """The value of a request's body, `{}` for none. Raises BadRequest where it is not strict JSON."""
-    if not body:
-        return {}
-    try:
-        return parse(body)
-    except MalformedJson as exc:
-        raise BadRequest(f"Malformed JSON: {exc}", error_type="malformed_json") from exc
 
 
 def _place(fault: FieldError) -> str:

@@ -13,12 +13,12 @@ from proxy.auth.authorization import Grant
 from proxy.errors import UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import UPLOADS
 from proxy.http.fields import Fields
-from proxy.payload.error_messages import field_error
-from proxy.payload.file_names import MAX_NAME, extension_problem, file_name
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.lifecycle import Lifecycle
-from proxy.payload.policy import Payload, parse_payload
-from proxy.payload.validator import Validator
+from proxy.payload.body import Payload, parse_payload
+from proxy.payload.files.file_names import MAX_NAME, extension_problem, file_name
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.lifecycle import Lifecycle
+from proxy.payload.validation.error_messages import field_error
+from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json, dump
 
 

@@ -33,9 +33,10 @@ class Pause:
 
 
 class Account:
-    """Pauses in this process. *report* is called with state ("paused" or "resumed"), pause and reason at each change.
+    """Pauses in this process.
 
-    *on_pause* is called when a pause begins, to start the probe.
+    *report* is called at each change, with the state ("paused" or "resumed"), the pause and fal's words. *on_pause* is
+    called when a pause begins, to start the probe.
     """
 
     def __init__(self, *, report: Callable[[str, Pause, str], None]) -> None:
@@ -67,7 +68,7 @@ class Account:
             return
         pause = Pause(scope, error.cause, target.app)
         self._pauses[scope] = pause
-        self._report("paused", pause, error.reason or "")
+        self._report("paused", pause, error.evidence)
         self.on_pause(pause)
 
     def resume(self, pause: Pause, reason: str) -> None:

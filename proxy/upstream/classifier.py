@@ -209,9 +209,9 @@ class ResponseClassifier:
 
     def _check_account(self, refusal: AccountRefusal | None, response: UpstreamResponse) -> None:
         if refusal is not None:
-            words = response.body[:200].decode("utf-8", "replace")
-            reason = f"fal refuses our account ({refusal}, {response.status}): {words}"
-            raise ServicePaused(retry_after=int(PAUSE), cause=refusal, reason=reason)
+            evidence = response.body[:200].decode("utf-8", "replace")
+            reason = f"fal refuses our account ({refusal}, {response.status})"
+            raise ServicePaused(retry_after=int(PAUSE), cause=refusal, reason=reason, evidence=evidence)
 
     def _rate_limited(self, named: Named) -> RateLimited:
         return RateLimited(

@@ -22,7 +22,7 @@ from proxy.errors import (
 from proxy.fal_api.operations import Action, Surface
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
 from proxy.http.fields import Fields
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.upstream.account import Account
 from proxy.upstream.body import UpstreamBody
 from proxy.upstream.breakers import Breakers

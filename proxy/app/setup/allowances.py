@@ -10,6 +10,7 @@ from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.reservations import SettlementPolicy
 from proxy.config.sections.ledger import LedgerSection
 from proxy.config.sections.limits import BudgetSection, InFlightSection
+from proxy.near_names import did_you_mean
 
 
 def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:
@@ -60,7 +61,7 @@ def _window(section: BudgetSection) -> BudgetWindow:
 
 def _known(endpoints: Iterable[str], listed: frozenset[str]) -> frozenset[str]:
     if unknown := set(endpoints) - listed:
-        raise ValueError(f"{min(unknown)} is not a listed endpoint")
+        raise ValueError(f"{min(unknown)} is not a listed endpoint{did_you_mean(min(unknown), listed)}")
     return frozenset(endpoints)
 
 

@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
 from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
-from proxy.app.setup.sessions import build_issuer, build_session_cookie
+from proxy.app.setup.sessions import build_issuer, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
-from proxy.auth.authenticator import Issuer
 from proxy.auth.authorization import Listing
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.session_cookie import SessionCookie
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.session_cookie import SessionCookie
+from proxy.auth.token_verifier import TokenVerifier
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
@@ -30,9 +31,10 @@ from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
 from proxy.payload.policy import EndpointPolicy, PayloadRules
-from proxy.payload.schema_file import SHIPPED, load_schema
+from proxy.payload.validation.schema_file import SHIPPED, load_schema
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
+from proxy.strict_json import Json
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
@@ -50,6 +52,7 @@ class Components:
     handles: JobHandles
     issuers: tuple[Issuer, ...]
     cookie: SessionCookie | None
+    origins: frozenset[bytes]
     listings: tuple[Listing, ...]
     policies: tuple[EndpointPolicy, ...]
     rules: tuple[RateRule, ...]
@@ -74,14 +77,16 @@ def build_components(config: Config) -> Components:
     budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
     bench.check_durations()
     webhooks = bench.webhooks()
-    if bench.problems or fal_key is None or handles is None:
-        raise ConfigError(bench.problems)
+    problems = [*config.problems, *(p for p in bench.problems if not config.is_consequence(p))]
+    if problems or fal_key is None or handles is None:
+        raise ConfigError(problems)
     return Components(
         config=config,
         fal_key=fal_key,
         handles=handles,
         issuers=tuple(issuers),
         cookie=build_session_cookie(config),
+        origins=build_origins(config),
         listings=(*listings, *openings.listings),
         policies=tuple(policies),
         rules=tuple(rules),
@@ -102,7 +107,7 @@ class ComponentBuilder:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.problems: list[Problem] = list(config.problems)
+        self.problems: list[Problem] = []
 
     def fal_key(self) -> str | None:
         return self._try_build("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
@@ -111,19 +116,17 @@ class ComponentBuilder:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
 
     def issuers(self) -> Iterable[Issuer]:
-        """Several [[sessions]] of one issuer are several keys of it."""
-        issuers: dict[str, Issuer] = {}
+        """Returns one issuer a [[sessions]] table; several tables may have one name."""
+        issuers: list[Issuer] = []
         for session in self._config.sessions:
             source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
-            issuer = self._try_build(
-                f"{session.location}.{source}",
-                partial(build_issuer, self._config, session, issuers.get(session.issuer)),
-            )
+            issuer = self._try_build(f"{session.location}.{source}", partial(build_issuer, self._config, session))
             if issuer is not None:
-                issuers[issuer.issuer] = issuer
-        if not self._config.sessions and not any(p.key.startswith("sessions") for p in self._config.problems):
-            self.problems.append(Problem("sessions", "none is configured, so nobody could ever call"))
-        return issuers.values()
+                issuers.append(issuer)
+        self._try_build("sessions", lambda: TokenVerifier(issuers, clock=time.time))
+        if not self._config.sessions and "sessions" not in self._config.incomplete:
+            self.problems.append(Problem("sessions", "none is configured, so that every call would be refused"))
+        return issuers
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()
@@ -135,7 +138,8 @@ class ComponentBuilder:
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [
-            self._try_build(endpoint.location, partial(self._policy, endpoint)) for endpoint in self._config.endpoints
+            self._try_build(endpoint.location, partial(self._policy, endpoint, _payload_rules(endpoint)))
+            for endpoint in self._config.endpoints
         ]
         return [policy for policy in made if policy is not None]
 
@@ -184,8 +188,8 @@ class ComponentBuilder:
                     self.problems.append(
                         Problem(key, f"the budget {covering[0]} covers this endpoint, so it needs one")
                     )
-            elif endpoint.id in effective:
-                price = self._try_build(key, partial(Price, endpoint.price, effective[endpoint.id]))
+            elif (schema := effective.get(endpoint.id) or self._schema(endpoint)) is not None:
+                price = self._try_build(key, partial(Price, endpoint.price, schema))
                 if price is not None:
                     prices[endpoint.id] = price
         return prices
@@ -229,14 +233,23 @@ class ComponentBuilder:
             self.problems.extend(Problem(f"{key}: {problem.key}", problem.message) for problem in error.problems)
         return None
 
-    def _policy(self, endpoint: Endpoint) -> EndpointPolicy:
+    def _schema(self, endpoint: Endpoint) -> Mapping[str, Json] | None:
+        """The schema without the operator's rules, to check a price by where the rules have problems of their own."""
+        with suppress(ConfigError, ValueError):
+            return self._policy(endpoint, PayloadRules()).effective
+        return None
+
+    def _policy(self, endpoint: Endpoint, rules: PayloadRules) -> EndpointPolicy:
         shipped = SHIPPED / f"{endpoint.id}.json"
         path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
         if not path.exists() and endpoint.schema_file is None:
-            raise ValueError(f"no schema is shipped for {endpoint.id}; name one with schema_file")
-        cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
-        rules = PayloadRules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
+            raise ValueError(f"no schema is shipped for {endpoint.id}; give one with schema_file")
         return EndpointPolicy(endpoint.id, load_schema(path), rules, build_file_rules(self._config, endpoint.files))
+
+
+def _payload_rules(endpoint: Endpoint) -> PayloadRules:
+    cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
+    return PayloadRules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
 
 
 def _fal_key(text: str) -> str:

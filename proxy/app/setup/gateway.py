@@ -12,7 +12,6 @@ from proxy.billing.ledger.interface import Ledger
 from proxy.billing.reservations import Accounting
 from proxy.fal_api.operations import Action
 from proxy.gateway.admission import Admission
-from proxy.gateway.authentication import RequestAuthentication
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.idempotency import IdempotencyKeys
 from proxy.gateway.issue import Issue
@@ -23,12 +22,8 @@ from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.gateway.submit import Submit
 from proxy.http.request_body import BodyBudget
 from proxy.payload.policy import Policy
-from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.upstream.relay import Relay
 from proxy.webhooks.callback_url import CallbackUrls
-
-FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
-FAILED_LOGINS_WINDOW = 60
 
 
 def build_gateway(
@@ -53,9 +48,7 @@ def build_gateway(
     run = Run(admission, accounting, relay, streams, expiry)
     issue = Issue(admission, accounting, relay, components.rest_actions.issues)
     return Gateway(
-        RequestAuthentication(
-            authenticator, components.cookie, FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic)
-        ),
+        authenticator,
         authorization,
         {
             Action.SUBMIT: Submit(admission, accounting, relay, authorization, idempotency, callback_urls),

@@ -12,9 +12,9 @@ from proxy.config.sections.endpoints import UPLOADED, Files
 from proxy.config.sections.uploads import UploadsSection
 from proxy.fal_api.operations import REALTIME, UPLOADS, Action
 from proxy.http.origin import Origin
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.input_files import FileRules
-from proxy.payload.lifecycle import Lifecycle
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.input_files import FileRules
+from proxy.payload.files.lifecycle import Lifecycle
 from proxy.payload.realtime_tokens import RealtimeTokens
 from proxy.payload.uploads import Uploads
 

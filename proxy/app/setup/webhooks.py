@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.app.setup.components import Components
-from proxy.auth.jwks import Jwks
+from proxy.auth.keys.jwks import Jwks
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.reservations import Accounting
 from proxy.http.client.tls import tls_context

@@ -34,7 +34,7 @@ from proxy.billing.ledger.interface import (
 from proxy.billing.ledger.money import MAX_PRICE, MICRO, Micros
 from proxy.billing.ledger.redis_keys import Record
 from proxy.errors import StoreAway
-from proxy.storage.compensation import GiveBack, PendingUndo
+from proxy.storage.compensation import PendingUndo, Undo
 from proxy.storage.redis_client import RedisStore, Script
 
 CLOCK_SKEW = 3_600.0  # seconds that clocks may disagree, or be set back, before a key is thrown away too early
@@ -77,7 +77,7 @@ class RedisLedger:
             scripts.RESERVE,
             [keys.reservation_key(ticket), keys.DUE, record.day, *chain(*buckets), *record.seats],
             _terms(record, entry, [len(counted) for counted in buckets], now),
-            give_back=lambda: self.refund(ticket, now=now),
+            undo=lambda: self.refund(ticket, now=now),
         )
         reserved, *short = _numbers(said)
         shortfalls = [_shortfall(entry, i, left) for i, left in zip(short[::2], short[1::2], strict=True)]
@@ -144,7 +144,7 @@ class RedisLedger:
             scripts.CLAIM,
             [keys.idempotency_key(key)],
             [repr(now), body_hash, owner, repr(now + hold), repr(now + ttl), _ms(ttl + CLOCK_SKEW)],
-            give_back=lambda: self.free_key(key, owner=owner),
+            undo=lambda: self.free_key(key, owner=owner),
         )
         return StoredAnswer(_as(bytes, said[0])) if isinstance(said, list) else KeyState(_as(bytes, said).decode())
 
@@ -166,9 +166,11 @@ class RedisLedger:
         facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
         return tuple(warning for (name, wanted), warning in _WARNINGS.items() if facts.get(name, wanted) != wanted)
 
-    async def _take(self, name: str, script: Script, named: list[str], args: Args, *, give_back: GiveBack) -> object:
+    async def _take(self, name: str, script: Script, named: list[str], args: Args, *, undo: Undo) -> object:
         self._doubts.cancel(name)
-        said = await self._store.run(script, named, args, lost=lambda: self._doubts.add(name, give_back))
+        said = await self._store.run(
+            script, named, args, sheddable=True, on_unknown=lambda: self._doubts.add(name, undo)
+        )
         self._doubts.flush()
         return said
 

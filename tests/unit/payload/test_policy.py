@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_bodies import ROWS, VALID
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.errors import BadRequest, ConfigError, Refusal, ValidationFailed
 from proxy.fal_api.operations import Action, Target
-from proxy.payload.policy import EndpointPolicy, Payload, PayloadRules, Policy
-from proxy.payload.schema_file import SHIPPED, Schema, load_schema
-from proxy.payload.validator import MAX_VIOLATIONS, Validator
+from proxy.payload.body import Payload
+from proxy.payload.policy import EndpointPolicy, PayloadRules, Policy
+from proxy.payload.validation.schema_file import SHIPPED, Schema, load_schema
+from proxy.payload.validation.validator import MAX_VIOLATIONS, Validator
 from proxy.strict_json import Json, parse
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import BadRequest, UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import Action, resolve
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.lifecycle import Lifecycle
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.lifecycle import Lifecycle
 from proxy.payload.uploads import Uploads
 
 HOSTS = HostAllowlist.from_patterns(["fal.media", "*.fal.media"])

@@ -92,7 +92,7 @@ def test_a_refusal_of_our_account_is_a_pause(
         classify(said(status, body))
 
     assert (refused.value.cause, "balance" in str(refused.value.detail)) == (cause, False)
-    assert body.decode() in str(refused.value.reason)
+    assert (refused.value.evidence, cause in str(refused.value.reason)) == (body.decode(), True)
     assert (b"retry-after", b"20") in refused.value.headers
 
 

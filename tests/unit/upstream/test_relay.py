@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 import pytest
 from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import (
     ConnectFailed,
@@ -21,7 +21,7 @@ from proxy.errors import (
 )
 from proxy.fal_api.operations import Action, Surface, Target
 from proxy.http.client.messages import UpstreamResponse
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 from proxy.upstream.account import Account
 from proxy.upstream.breakers import Breakers
 from proxy.upstream.outcomes import Outcome, UpstreamResult
