@@ -27,7 +27,12 @@ NOT_YET: tuple[str, ...] = (
     "docs/",
     "bench/",
     "deploy/",
-    "proxy/app/",
+    "proxy/app/application.py",
+    "proxy/app/asgi.py",
+    "proxy/app/caller_pages.py",
+    "proxy/app/openapi.py",
+    "proxy/app/readiness.py",
+    "proxy/app/service.py",
     "proxy/auth/",
     "proxy/billing/",
     "proxy/circuit_breaker.py",
@@ -37,16 +42,14 @@ NOT_YET: tuple[str, ...] = (
     "proxy/http/",
     "proxy/payload/",
     "proxy/ratelimit/",
-    "proxy/sandbox/",
     "proxy/storage/",
     "proxy/upstream/",
     "proxy/webhooks/",
-    "proxy/demo/",
     "tests/browser/",
     "tests/clients/",
     "tests/live/",
     "tests/support/",
-    "tests/unit/app/",
+    "tests/unit/app/test_asgi.py",
     "tests/unit/auth/",
     "tests/unit/billing/",
     "tests/unit/expressions/",
@@ -55,7 +58,6 @@ NOT_YET: tuple[str, ...] = (
     "tests/unit/http/",
     "tests/unit/payload/",
     "tests/unit/ratelimit/",
-    "tests/unit/sandbox/",
     "tests/unit/storage/",
     "tests/unit/upstream/",
     "tests/unit/webhooks/",
@@ -75,7 +77,7 @@ _BANNED_WORDS = re.compile(
     re.IGNORECASE,
 )
 # Events instead of values.
-_EVENTS = "said told chosen named held kept taken wanted asked sifted tell"
+_EVENTS = "said told chosen named held kept taken wanted sifted tell"
 # Metaphors, and words of earlier states of the code.
 _METAPHORS = (
     "door outlet patience sieve sift doubts openings canaries spending ticket tickets seats twin vet judge gate "

@@ -149,7 +149,7 @@ class Application:
         return build_webhooks(
             self._components,
             ledger=self._ledger,
-            spending=self._accounting,
+            accounting=self._accounting,
             body_budget=self._body_budget,
             journal=journal,
             away=self._settlement_lost,

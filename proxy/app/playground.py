@@ -1,4 +1,4 @@
-"""The playground: a page at `/` that does all a caller can do, and the files it is made of, from a fixed table."""
+"""Routes of the playground: the page at `/` and its files, from a fixed table."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PAGES = Path(__file__).parents[1] / "playground"
 _HTML, _STYLE, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _FONT, _JPEG, _SVG, _TEXT = "font/woff2", "image/jpeg", "image/svg+xml", "text/plain; charset=utf-8"
 
-# Asked about each time, and answered 304: a page and its scripts must be of one release.
+# Revalidated each time and answered by 304: a page and its scripts must be of one release.
 _FRESH = "no-cache"
-# The version, or a name that is never used again, is part of the address.
+# The address has the version in it, or a name that is not used again.
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
-# Every path that is served, and nothing else: no folder is looked into, so no path can lead out of one.
+# All paths that are served. No folder is searched, so that no path can lead out of one.
 FILES: Mapping[str, tuple[str, str, str]] = {
     "/": ("index.html", _HTML, _FRESH),
     "/playground/style.css": ("style.css", _STYLE, _FRESH),
@@ -77,15 +77,15 @@ Authenticate = Callable[[GatewayRequest], Awaitable[Caller]]
 
 
 def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Route]:
-    """The playground's routes, none where it is off. Its files are read here, once; raises OSError without them."""
+    """Yields the routes of the playground, none where it is off. Raises OSError where a file is missing."""
     if not config.playground.enabled:
         return
     policy = content_security_policy(config.playground)
-    for path, (name, media_type, kept) in FILES.items():
-        yield Route(path, _file((PAGES / name).read_bytes(), media_type, kept, policy), methods=["GET"])
+    for path, (name, media_type, caching) in FILES.items():
+        yield Route(path, _file((PAGES / name).read_bytes(), media_type, caching, policy), methods=["GET"])
 
-    async def told(request: Request) -> Response:
-        """What the page must know beforehand. *user* is None where there is no good session."""
+    async def describe(request: Request) -> Response:
+        """Sends the settings of the page, and the user, which is null without a valid session."""
         facts: Json = {
             "version": __version__,
             "origin": config.server.public_origin,
@@ -98,7 +98,7 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
         }
         return Response(orjson.dumps(facts), media_type="application/json")
 
-    yield Route("/playground/config.json", told, methods=["GET"])
+    yield Route("/playground/config.json", describe, methods=["GET"])
 
 
 async def _user(authenticate: Authenticate, request: GatewayRequest) -> str | None:
@@ -109,7 +109,7 @@ async def _user(authenticate: Authenticate, request: GatewayRequest) -> str | No
 
 
 def content_security_policy(playground: Playground) -> str:
-    """The Content-Security-Policy: the page's own files, and the configured hosts for what they are named for."""
+    """Returns the Content-Security-Policy: the page's own files and the configured hosts."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -127,14 +127,14 @@ def content_security_policy(playground: Playground) -> str:
     )
 
 
-def _file(body: bytes, media_type: str, kept: str, policy: str) -> Callable[[Request], Awaitable[Response]]:
+def _file(body: bytes, media_type: str, caching: str, policy: str) -> Callable[[Request], Awaitable[Response]]:
     tag = f'"{sha256(body).hexdigest()[:32]}"'
     fields = {
         "etag": tag,
-        "cache-control": kept,
+        "cache-control": caching,
         "content-security-policy": policy,
         "cross-origin-opener-policy": "same-origin",
-        # The same for everybody, so that it may be kept; the origin decides the CORS fields.
+        # The origin decides the CORS fields; the rest is the same for all callers.
         "vary": "Origin",
     }
 

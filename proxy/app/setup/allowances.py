@@ -1,4 +1,4 @@
-"""Budgets, seats and terms of settlement, made from their sections of the file; ValueError for what cannot be."""
+"""Budgets, limits of jobs in flight and the settlement policy, built from their sections of the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from proxy.near_names import did_you_mean
 
 
 def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:
-    """*listed* are the endpoints that may be named."""
+    """Builds a budget over some of the *listed* endpoints.
+
+    Raises ValueError where keys contradict each other.
+    """
     if (section.per == "claim") != (section.claim is not None):
         raise ValueError('per = "claim" and claim go together')
     if bool(section.tiers) != (section.tier_claim is not None):

@@ -1,4 +1,4 @@
-"""The parts a configuration describes, each made and vetted on its own, so that every mistake is found at once."""
+"""Components of a configuration. Each is built on its own, so that all mistakes are reported."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
 
-# What can stand in a header field, and is long enough to be looked for in answers. fal's own form is `id:secret`.
+# Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
 _FAL_KEY = re.compile(r"[!-~]{8,512}")
 
 
 @dataclass(frozen=True)
 class Components:
-    """Everything vetted that the application is put together from. Holds secrets; has no repr that shows them."""
+    """All checked components of the application. Its secrets are not in its repr."""
 
     config: Config
     fal_key: str = field(repr=False)
@@ -68,16 +68,19 @@ class Components:
 
 
 def build_components(config: Config) -> Components:
-    """Raises ConfigError with every problem of the file, its environment and the files it names."""
-    bench = ComponentBuilder(config)
-    fal_key, handles = bench.fal_key(), bench.handles()
-    issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
-    rules, store, tls = bench.rules(), bench.store(), bench.tls()
-    openings = build_rest_actions(config)
-    budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
-    bench.check_durations()
-    webhooks = bench.webhooks()
-    problems = [*config.problems, *(p for p in bench.problems if not config.is_consequence(p))]
+    """Builds all components.
+
+    Raises ConfigError with all problems of the file, its environment and its files.
+    """
+    builder = ComponentBuilder(config)
+    fal_key, handles = builder.fal_key(), builder.handles()
+    issuers, listings, policies = builder.issuers(), builder.listings(), builder.policies()
+    rules, store, tls = builder.rules(), builder.store(), builder.tls()
+    rest_actions = build_rest_actions(config)
+    budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
+    builder.check_durations()
+    webhooks = builder.webhooks()
+    problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
     if problems or fal_key is None or handles is None:
         raise ConfigError(problems)
     return Components(
@@ -87,23 +90,26 @@ def build_components(config: Config) -> Components:
         issuers=tuple(issuers),
         cookie=build_session_cookie(config),
         origins=build_origins(config),
-        listings=(*listings, *openings.listings),
+        listings=(*listings, *rest_actions.listings),
         policies=tuple(policies),
         rules=tuple(rules),
         store=store,
         tls=tls,
         budgets=tuple(budgets),
         in_flight=tuple(in_flight),
-        prices={**prices, **openings.prices},
+        prices={**prices, **rest_actions.prices},
         settlement_policy=build_settlement_policy(config.ledger),
         idempotency=IdempotencySettings(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
-        rest_actions=openings,
+        rest_actions=rest_actions,
         webhooks=webhooks,
     )
 
 
 class ComponentBuilder:
-    """What cannot be made is noted in *problems* under its key in the file, and the next part is tried."""
+    """Builder of single components.
+
+    A failure is added to *problems* under its key, and the next one is tried.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -148,7 +154,7 @@ class ComponentBuilder:
         rules = [rule for rule in made if rule is not None]
         names = [rule.name for rule in rules]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(Problem("limits", f"two are named {name}"))
+            self.problems.append(Problem("limits", f"two have the name {name}"))
         return rules
 
     def store(self) -> RedisStore | None:
@@ -160,8 +166,8 @@ class ComponentBuilder:
             lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
         )
 
-    def budgets(self, openings: RestActions) -> Iterable[Budget]:
-        listed = self._listed() | openings.prices.keys()
+    def budgets(self, rest_actions: RestActions) -> Iterable[Budget]:
+        listed = self._listed() | rest_actions.prices.keys()
         made = [
             self._try_build(section.location, partial(build_budget, section, listed))
             for section in self._config.budgets
@@ -177,7 +183,7 @@ class ComponentBuilder:
         return [rule for rule in made if rule is not None]
 
     def prices(self, policies: Iterable[EndpointPolicy]) -> dict[str, Price]:
-        """Of every endpoint that has one; one that a budget covers must."""
+        """Returns the price of each endpoint that has one. An endpoint that a budget covers must have one."""
         effective = {policy.endpoint: policy.effective for policy in policies}
         prices: dict[str, Price] = {}
         for endpoint in self._config.endpoints:
@@ -195,14 +201,14 @@ class ComponentBuilder:
         return prices
 
     def check_durations(self) -> None:
-        """What is held for a call and let go before its deadline could be taken by another; and held where all look."""
+        """Checks that reservations outlive the longest call, and that a Redis ledger has a store."""
         ledger, (call, seconds) = self._config.ledger, self._config.longest_call
         if ledger.kind == "redis" and self._config.store.kind != "redis":
-            self.problems.append(Problem("ledger.kind", "redis is the one of [store], so store.kind must be redis too"))
-        held = {"ledger.reservation_seconds": ledger.reservation_seconds}
-        held |= {f"{section.location}.lease_seconds": section.lease_seconds for section in self._config.in_flight}
-        for key, held_for in held.items():
-            if held_for <= seconds:
+            self.problems.append(Problem("ledger.kind", "redis is the one in [store], so store.kind must be redis too"))
+        durations = {"ledger.reservation_seconds": ledger.reservation_seconds}
+        durations |= {f"{section.location}.lease_seconds": section.lease_seconds for section in self._config.in_flight}
+        for key, duration in durations.items():
+            if duration <= seconds:
                 self.problems.append(Problem(key, f"must be more than {call}, which is {seconds:g}"))
 
     def tls(self) -> ssl.SSLContext | None:
@@ -213,7 +219,7 @@ class ComponentBuilder:
         return self._try_build("fal.ca_file", lambda: tls_context(file))
 
     def webhooks(self) -> WebhookSettings | None:
-        """Callbacks are sealed with the secrets of handles, which are missed where `handles` is made."""
+        """Returns the settings of webhooks. A missing secret of handles is reported by `handles`."""
         with suppress(ValueError):
             return build_webhook_settings(self._config, CallbackCipher(self._handle_secrets()), self.problems)
         return None
@@ -234,7 +240,7 @@ class ComponentBuilder:
         return None
 
     def _schema(self, endpoint: Endpoint) -> Mapping[str, Json] | None:
-        """The schema without the operator's rules, to check a price by where the rules have problems of their own."""
+        """Returns the schema without the operator's rules, to check a price where the rules are wrong."""
         with suppress(ConfigError, ValueError):
             return self._policy(endpoint, PayloadRules()).effective
         return None

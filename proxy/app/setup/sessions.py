@@ -15,7 +15,10 @@ from proxy.config.sections.sessions import Session
 
 
 def build_issuer(config: Config, session: Session) -> Issuer:
-    """Returns the issuer of *session*. Raises ValueError where a key is missing, weak or of the wrong kind."""
+    """Returns the issuer of *session*.
+
+    Raises ValueError where a key is missing, weak or of the wrong kind.
+    """
     types = tuple(kind.lower().removeprefix("application/") for kind in session.types)
     return Issuer(
         issuer=session.issuer,

@@ -33,6 +33,7 @@ def build_stream_clients(parts: Components) -> dict[Surface, relay.UpstreamClien
 
 
 def build_stream_limits(parts: Components) -> StreamLimits:
+    """Builds the limits of the table [streams]."""
     section = parts.config.streams
     return StreamLimits(
         per_user=section.per_user,

@@ -91,7 +91,7 @@ def test_a_key_of_the_wrong_kind_is_refused(base: Path, session: dict[str, objec
 
 
 def test_the_session_secret_must_not_be_the_fal_key(tmp_path: Path) -> None:
-    """Whoever can verify sessions must not thereby hold the key."""
+    """The fal key is refused as a session secret, since it would be known where sessions are verified."""
     key = "id:" + "0a1b2c3d4e5f" * 4
     environ = {**ENVIRON, "FAL_KEY": key, "SESSION_SECRET": key}
 
@@ -144,7 +144,7 @@ def test_a_redis_store_is_made_from_its_url(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_held_for_a_submit_outlasts_it(tmp_path: Path, submit_seconds: float, wrong: set[str]) -> None:
-    """A reservation or a seat that is let go while its submit is under way would be there for a second one."""
+    """A reservation or a lease must outlive the submit that it is for."""
     rule = {"per": "user", "limit": 1}
     sections: dict[str, Any] = {
         "fal": {"submit_seconds": submit_seconds},
@@ -158,16 +158,17 @@ def test_what_is_held_for_a_submit_outlasts_it(tmp_path: Path, submit_seconds: f
 
 
 def test_a_shared_ledger_needs_a_shared_store(tmp_path: Path) -> None:
-    """Without one each replica would count alone, and nobody would notice."""
+    """A Redis ledger without a Redis store is an error, since each replica would count alone."""
     assert "store.kind must be redis" in problems(tmp_path, ENVIRON, ledger={"kind": "redis"})["ledger.kind"]
 
 
 def test_what_is_held_outlasts_a_run(tmp_path: Path) -> None:
-    """Where runs are listed their deadline is the longest; where they are not it does not matter."""
-    seats = [{"name": "jobs", "per": "user", "limit": 1, "lease_seconds": 60}]
+    """The deadline of runs counts where an endpoint lists runs, and only there."""
+    in_flight = [{"name": "jobs", "per": "user", "limit": 1, "lease_seconds": 60}]
     runs = [{"id": ENDPOINT, "actions": ["submit", "run"]}]
 
     assert (
-        "fal.run_seconds" in problems(tmp_path, ENVIRON, endpoints=runs, in_flight=seats)["in_flight[0].lease_seconds"]
+        "fal.run_seconds"
+        in problems(tmp_path, ENVIRON, endpoints=runs, in_flight=in_flight)["in_flight[0].lease_seconds"]
     )
-    assert vetted(tmp_path, ENVIRON, in_flight=seats).in_flight
+    assert vetted(tmp_path, ENVIRON, in_flight=in_flight).in_flight
