@@ -20,8 +20,8 @@ from proxy.app.setup.authenticators import build_authenticator
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger
-from proxy.app.setup.upstream import build_upstream
-from proxy.app.setup.upstream_clients import build_stream_limits
+from proxy.app.setup.upstream.clients import build_stream_limits
+from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway

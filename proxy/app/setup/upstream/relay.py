@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from proxy.app.setup.components import Components
-from proxy.app.setup.upstream_clients import build_clients, build_stream_clients
+from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
 from proxy.fal_api.operations import Surface
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
