@@ -21,8 +21,8 @@ from proxy.fal_api import headers
 from proxy.fal_api.operations import Action
 from proxy.http.client.messages import UpstreamResponse
 from proxy.http.fields import Fields, by_name
-from proxy.upstream.account import PAUSE
-from proxy.upstream.account_refusal import AccountRefusal, account_refusal, key_refusal
+from proxy.upstream.account.refusal import AccountRefusal, account_refusal, key_refusal
+from proxy.upstream.account.state import PAUSE
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult
 from proxy.upstream.retry_after import parse_retry_after
 from proxy.upstream.secret_filter import SecretFilter

@@ -23,15 +23,15 @@ from proxy.fal_api.operations import Action, Surface
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
 from proxy.http.fields import Fields
 from proxy.payload.body import Payload
-from proxy.upstream.account import Account
+from proxy.upstream.account.state import Account
 from proxy.upstream.body import UpstreamBody
-from proxy.upstream.breakers import Breakers
+from proxy.upstream.breakers.breaker_table import Breakers
+from proxy.upstream.breakers.upstream_call import UpstreamCall
 from proxy.upstream.classifier import MAX_BODY, MAX_ERROR_BODY, ResponseClassifier, UnmarkedFailure, may_stream
 from proxy.upstream.job_end import job_end_from_status
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult, read_error, submit_error
 from proxy.upstream.request_builder import RequestBuilder
 from proxy.upstream.secret_filter import SecretFilter
-from proxy.upstream.upstream_call import UpstreamCall
 
 T = TypeVar("T")
 

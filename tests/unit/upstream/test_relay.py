@@ -22,8 +22,8 @@ from proxy.errors import (
 from proxy.fal_api.operations import Action, Surface, Target
 from proxy.http.client.messages import UpstreamResponse
 from proxy.payload.body import Payload
-from proxy.upstream.account import Account
-from proxy.upstream.breakers import Breakers
+from proxy.upstream.account.state import Account
+from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.outcomes import Outcome, UpstreamResult
 from proxy.upstream.relay import Deadlines, Relay
 

@@ -10,8 +10,8 @@ from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
 from proxy.fal_api.operations import Surface
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
-from proxy.upstream.account import Account, Pause
-from proxy.upstream.breakers import Breakers
+from proxy.upstream.account.state import Account, Pause
+from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.relay import Deadlines, Relay, UpstreamClient
 
 

@@ -18,9 +18,9 @@ from proxy.errors import (
     UpstreamFailed,
 )
 from proxy.fal_api.operations import Action
-from proxy.upstream.account import Account
-from proxy.upstream.breaker import Call, CallEnd
-from proxy.upstream.breakers import Breakers
+from proxy.upstream.account.state import Account
+from proxy.upstream.breakers.breaker import Call, CallEnd
+from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.classifier import UnmarkedFailure
 
 _RUNS = frozenset({Action.RUN, Action.RUN_STREAM})

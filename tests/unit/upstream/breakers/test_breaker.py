@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import NotSent
-from proxy.upstream.breaker import Call, CallEnd, UpstreamBreaker, UpstreamBreakerSettings
+from proxy.upstream.breakers.breaker import Call, CallEnd, UpstreamBreaker, UpstreamBreakerSettings
 
 
 class Clock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.errors import ServicePaused
-from proxy.upstream.account_refusal import AccountRefusal
+from proxy.upstream.account.refusal import AccountRefusal
 
 PAUSE = 20.0  # seconds between two probes
 KEY = ""  # scope of a pause that concerns everything sent with our key

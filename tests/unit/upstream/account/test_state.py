@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.errors import ServicePaused
-from proxy.upstream.account import KEY, Account, Pause
+from proxy.upstream.account.state import KEY, Account, Pause
 
 
 @dataclass(frozen=True)

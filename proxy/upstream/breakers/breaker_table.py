@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy.fal_api.operations import Action
-from proxy.upstream.breaker import HANG, UpstreamBreaker, UpstreamBreakerSettings
+from proxy.upstream.breakers.breaker import HANG, UpstreamBreaker, UpstreamBreakerSettings
 
 # Each kind of call goes to one of fal's origins: the first three to the queue's.
 KINDS: Mapping[Action, str] = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.upstream.account_refusal import AccountRefusal, account_refusal, key_refusal
+from proxy.upstream.account.refusal import AccountRefusal, account_refusal, key_refusal
 
 LOCKED, BAD_KEY, ENDPOINT = AccountRefusal.LOCKED, AccountRefusal.BAD_KEY, AccountRefusal.ENDPOINT
 
