@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from proxy.circuit_breaker import Breaker
 from proxy.errors import StoreAway
 
 
@@ -27,12 +26,15 @@ class SessionKeys(Protocol):
 class Readiness:
     """Checks the stores of one process. Set *draining* to turn `/readyz` red.
 
-    An unreachable fal is reported and does not count: it would remove every replica from service at once.
+    *upstream_state* returns the state of fal, which is reported and does not count: an unreachable fal would remove
+    every replica from service at once.
     """
 
-    def __init__(self, stores: tuple[Pingable, ...], breaker: Breaker, keys: Sequence[SessionKeys] = ()) -> None:
+    def __init__(
+        self, stores: tuple[Pingable, ...], upstream_state: Callable[[], str], keys: Sequence[SessionKeys] = ()
+    ) -> None:
         self._stores = stores
-        self._breaker = breaker
+        self._upstream_state = upstream_state
         self._keys = keys
         self.draining = False
 
@@ -44,7 +46,7 @@ class Readiness:
             "serving": "draining" if self.draining else "ok",
             "store": "ok" if store else "not answering",
             **({"session_keys": "ok" if keys else "missing or too old"} if self._keys else {}),
-            "upstream": "not answering" if self._breaker.is_open else "ok",
+            "upstream": self._upstream_state(),
         }
 
     async def stores_answer(self) -> bool:
