@@ -3,6 +3,7 @@
     FalProxyError
     ├── ConfigError                   start-up only: all problems of a configuration at once
     ├── ExpressionError               an operator's expression that does not compile, or has no result for a value
+    ├── SchemaError                   a document that cannot be imported as a model's schema
     ├── MalformedJson                 text that is not strict JSON; whoever parsed it says what that means
     ├── ClientGone                    the caller left before their request was whole or answered; nobody to answer
     ├── TransportError                the upstream exchange broke; `sent` and `received` say how far it got
@@ -79,6 +80,10 @@ class ExpressionError(FalProxyError, ValueError):
     def __init__(self, detail: str, expression: str | None = None) -> None:
         super().__init__(detail if expression is None else f'"{expression[:120]}": {detail}')
         self.detail = detail
+
+
+class SchemaError(FalProxyError):
+    """A document that cannot be imported as the schema of an endpoint. The message has no name of a file."""
 
 
 class MalformedJson(FalProxyError):

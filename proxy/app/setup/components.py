@@ -29,7 +29,8 @@ from proxy.errors import ConfigError, Problem
 from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
-from proxy.payload.policy import EndpointPolicy, PayloadRules
+from proxy.payload.policy import EndpointPolicy
+from proxy.payload.rules import PayloadRules
 from proxy.payload.validation.schema_file import SHIPPED, load_schema
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
