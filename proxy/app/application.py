@@ -16,11 +16,11 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
+from proxy.app.setup.authenticators import build_authenticator
 from proxy.app.setup.components import Components
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger
 from proxy.app.setup.upstream_clients import build_clients, build_stream_clients, build_stream_limits
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization
 from proxy.billing.reservations import Accounting
 from proxy.circuit_breaker import Breaker, BreakerSettings
@@ -34,7 +34,6 @@ from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.request_body import BodyBudget
 from proxy.payload.policy import Policy
-from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
@@ -45,8 +44,6 @@ from proxy.upstream.relay import Deadlines, Relay
 
 SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
-FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
-FAILED_LOGINS_WINDOW = 60
 
 
 class Application:
@@ -60,7 +57,7 @@ class Application:
     ) -> None:
         self._lost_settlements = 0
         self._components = components
-        self._authenticator = Authenticator(components.issuers, clock=time.time)
+        self._authenticator = build_authenticator(components)
         self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
         self._policy = Policy(components.policies)
         self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
@@ -100,7 +97,7 @@ class Application:
         components, server = self._components, self._components.config.server
         caller_pages = CallerPages(
             authenticator=self._authenticator,
-            cookie=components.cookie,
+            cookie=None if components.cookie is None else components.cookie.name.decode("ascii"),
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
@@ -112,7 +109,7 @@ class Application:
             caller_pages=caller_pages,
             lifespan=self._lifespan,
             middleware=[self._build_middleware()],
-            routes=playground_routes(components.config, caller_pages.identify),
+            routes=playground_routes(components.config, caller_pages.authenticate),
         )
 
     def _build_middleware(self) -> Middleware:
@@ -144,6 +141,12 @@ class Application:
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
         telemetry.gauge("upstream_breaker_open", "1 while fal is not asked.", lambda: self._breaker.is_open)
+        telemetry.counters(
+            "unknown_fields",
+            "Requests with a field that the endpoint's schema does not have.",
+            ("endpoint", "field"),
+            lambda: self._policy.unknown_fields(),
+        )
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
@@ -158,8 +161,6 @@ class Application:
         components, fal = self._components, self._components.config.fal
         return Gateway(
             authenticator=self._authenticator,
-            cookie=components.cookie,
-            failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
             ownership=Authorization(components.listings, components.handles),
             policy=self._policy,
             issues=components.rest_actions.issues,
@@ -184,7 +185,7 @@ class Application:
         return build_webhooks(
             self._components,
             ledger=self._ledger,
-            spending=self._accounting,
+            accounting=self._accounting,
             body_budget=self._body_budget,
             journal=journal,
             away=self._settlement_lost,

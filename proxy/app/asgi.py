@@ -12,12 +12,12 @@ from proxy.gateway.streaming_response import StreamingResponse
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
-from proxy.http.request import Request
+from proxy.http.request import REQUEST, Request
 from proxy.http.request_checks import check_request
 from proxy.http.response import PROTECTIVE, Response, error_response
 from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.http.server.exchange import EXCHANGE, Exchange
-from proxy.telemetry.access_record import AccessRecord
+from proxy.telemetry.access_record import RECORD, AccessRecord
 from proxy.telemetry.metrics import Telemetry
 from proxy.webhooks.callback_url import ROUTE as CALLBACK_ROUTE
 from proxy.webhooks.receiver import WebhookReceiver
@@ -97,6 +97,7 @@ class GatewayMiddleware:
                 return await self._gateway.handle(self._request(scope, named, route, receive), record)
             if self._callbacks is not None and route.startswith(CALLBACK_ROUTE):
                 return await self._callbacks.handle(self._request(scope, named, route, receive), record)
+        scope = {**scope, REQUEST: self._request(scope, named, path, receive), RECORD: record}
         await self._app(scope, receive, _protected(send, record, self._cors.fields(scope["headers"])))
         return None
 

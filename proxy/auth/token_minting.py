@@ -1,4 +1,4 @@
-"""Session tokens for development and the demo. In production the application's own login service mints them."""
+"""Minting of session tokens for development, the demo and guests; elsewhere the app's login service mints them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from types import MappingProxyType
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from proxy.auth.keys import ALGORITHMS, HMAC, hmac_key
+from proxy.auth.keys.algorithms import ALGORITHMS, HMAC, fits
+from proxy.auth.keys.hmac_secret import hmac_key
 from proxy.strict_json import Json
 
 _NO_CLAIMS: Mapping[str, Json] = MappingProxyType({})
@@ -23,7 +24,7 @@ def mint(
     algorithm: str,
     key: bytes,
     issuer: str,
-    audience: str,
+    audience: str | None,
     subject: str,
     lifetime: float,
     now: float,
@@ -31,17 +32,17 @@ def mint(
     scopes: Collection[str] = (),
     claims: Mapping[str, Json] = _NO_CLAIMS,
 ) -> str:
-    """A JWT of *subject*, good from *now* (seconds since the epoch) for *lifetime* seconds.
+    """Returns a JWT of *subject* that holds from *now* (seconds since the epoch) for *lifetime* seconds.
 
-    *key* is the secret of HS256, or the private key of RS256, ES256 or EdDSA as PEM or JWK. *claims* come on top, and
-    cannot replace what the other arguments say. Raises ValueError where *key* is not a good one for *algorithm*.
+    *key* is the secret of HS256, or a private key as PEM or JWK. *audience* may be None. *claims* come on top, and
+    cannot replace the other arguments. Raises ValueError where *key* is not a good one for *algorithm*.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"the algorithm must be one of {', '.join(ALGORITHMS)}")
     payload = {
         **claims,
         "iss": issuer,
-        "aud": audience,
+        **({} if audience is None else {"aud": audience}),
         "sub": subject,
         "iat": int(now),
         "exp": int(now + lifetime),
@@ -55,13 +56,11 @@ def _signing_key(algorithm: str, key: bytes) -> bytes | RSAPrivateKey | Elliptic
     if algorithm == HMAC:
         hmac_key(key)
         return key
-    match algorithm, _private_key(algorithm, key):
-        case "RS256", RSAPrivateKey() as private:
-            return private
-        case "ES256", EllipticCurvePrivateKey(curve=SECP256R1()) as private:
-            return private
-        case "EdDSA", Ed25519PrivateKey() as private:
-            return private
+    private = _private_key(algorithm, key)
+    if isinstance(private, RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey) and fits(
+        algorithm, private.public_key()
+    ):
+        return private
     raise ValueError(f"the key is not a private one for {algorithm}")
 
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.billing.ledger.interface import Charge, InFlightSlot, OnStoreError
 from proxy.billing.ledger.money import Micros
 from proxy.fal_api.operations import WITHOUT_ENDPOINT

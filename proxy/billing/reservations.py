@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import AllowanceStatus, Ledger, LimitExceeded, OnStoreError, ReservationRequest
 from proxy.billing.ledger.money import micros

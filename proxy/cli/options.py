@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and the one place that reads the file and the environment for them."""
+"""Arguments that several commands share. The only reader of the environment."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ CONFIG = click.argument(
 )
 
 
-def load_config(path: Path) -> Config:
-    """Reads the file at *path* with this process's environment. Raises ConfigError where it is not TOML."""
-    return load(path, os.environ)
+def load_config(path: Path, **server: object) -> Config:
+    """Reads the file at *path* with this process's environment. Raises ConfigError where it is not TOML.
+
+    *server* are keys of the [server] table that win over the file's; those that are None are not given.
+    """
+    given = {key: value for key, value in server.items() if value is not None}
+    return load(path, os.environ, {"server": given} if given else {})

@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
-from proxy.auth.authenticator import Authenticator, Caller
+from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization, Grant
-from proxy.auth.session_cookie import SessionCookie
 from proxy.billing.reservations import Accounting, Reservation, would_deny
-from proxy.errors import OutcomeUnknown, Refusal, Unauthenticated, UpstreamFailed
+from proxy.errors import OutcomeUnknown, Refusal, UpstreamFailed
 from proxy.fal_api import headers
 from proxy.fal_api.operations import Action, Surface, resolve
 from proxy.gateway.idempotency import IdempotencyKeys
@@ -21,7 +20,7 @@ from proxy.gateway.run import RunCall, reject_idempotency_key
 from proxy.gateway.status_stream import StatusStream
 from proxy.gateway.stream_slots import StreamRegistry, StreamSlot
 from proxy.gateway.streaming_response import StreamingResponse
-from proxy.http.fields import Fields, first
+from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, announces_body, json_content_type, read_body
 from proxy.http.response import Response
@@ -29,7 +28,6 @@ from proxy.payload.body import Payload
 from proxy.payload.policy import Policy
 from proxy.payload.realtime_tokens import RealtimeTokens
 from proxy.payload.uploads import Uploads
-from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.job_end import job_end_from_status
 from proxy.upstream.outcomes import Outcome, UpstreamResult, refusal_outcome
@@ -53,8 +51,6 @@ class Gateway:
         self,
         *,
         authenticator: Authenticator,
-        cookie: SessionCookie | None,
-        failed_logins: FailedLogins,
         ownership: Authorization,
         policy: Policy,
         issues: Mapping[Action, Uploads | RealtimeTokens],
@@ -70,8 +66,6 @@ class Gateway:
     ) -> None:
         """Callers may name a webhook on *webhook_hosts*; with *callback_urls* fal is given one of ours."""
         self._authenticator = authenticator
-        self._cookie = cookie
-        self._failed_logins = failed_logins
         self._ownership = ownership
         self._policy = policy
         self._issues = issues
@@ -90,6 +84,8 @@ class Gateway:
 
     async def handle(self, request: Request, record: AccessRecord) -> Response | StreamingResponse:
         """Raises a Refusal wherever the line ends early, and ClientGone. *record* takes down what was learned."""
+        caller = await self._authenticator.authenticate(request.method, request.headers, request.address)
+        record.caller = caller.key
         target = resolve(
             request.method,
             request.route,
@@ -98,8 +94,6 @@ class Gateway:
             webhook_hosts=self._webhook_hosts,
         )
         record.action = target.action
-        caller = self._identify(request)
-        record.caller = caller.key
         grant = self._ownership.authorize(caller, target)
         record.endpoint = target.endpoint
         if target.action is Action.SUBMIT:
@@ -111,20 +105,6 @@ class Gateway:
         if target.surface is Surface.STORAGE:
             return await self._issue(request, grant, record)
         return await self._read(request, grant, record)
-
-    def _identify(self, request: Request) -> Caller:
-        given = request.named.get(b"authorization")
-        if given is None and self._cookie is not None:
-            given = first(self._cookie.as_authorization(request.method, request.headers), b"authorization")
-        try:
-            return self._authenticator.authenticate(
-                given, before_verifying=lambda: self._failed_logins.check(request.address)
-            )
-        except Unauthenticated:
-            # Without a session nothing was guessed: any page can make its visitors' browsers send such requests.
-            if given is not None:
-                self._failed_logins.record(request.address)
-            raise
 
     async def _submit(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
         """From here on the caller's leaving changes nothing: a submit is finished, its outcome known."""

@@ -98,10 +98,10 @@ class Policy:
         """Returns the schema of the result of *endpoint*, None where it is not known."""
         return self._endpoints[endpoint].output
 
-    def unknown_fields(self) -> Iterator[tuple[str, str, int]]:
-        """Yields (endpoint, field, count) of fields that the schemas do not have."""
+    def unknown_fields(self) -> Iterator[tuple[tuple[str, str], int]]:
+        """Yields the requests by (endpoint, field) that had a field which the schema has not."""
         for endpoint, policy in self._endpoints.items():
-            yield from ((endpoint, name, count) for name, count in policy.unknown_fields)
+            yield from (((endpoint, name), count) for name, count in policy.unknown_fields)
 
 
 def _place(error: FieldError) -> str:

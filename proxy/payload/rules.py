@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from proxy.errors import ConfigError, MalformedJson, Problem
+from proxy.near_names import did_you_mean
 from proxy.payload.caps import CapError, with_cap
-from proxy.payload.validation.near_names import near_name
 from proxy.payload.validation.schema_file import Schema
 from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json, dump, parse
@@ -75,7 +75,7 @@ def _changed(
     schema: Schema, rules: PayloadRules, rule: str, name: str, node: dict[str, Json] | None
 ) -> dict[str, Json]:
     if node is None and not schema.is_untyped:
-        near = near_name(name, schema.fields())
+        near = did_you_mean(name, schema.fields())
         raise _RuleError(f"is not a field of {schema.source}{near}")
     node = node or {}
     others = {other for other, field_name in rules.by_field() if field_name == name} - {rule}

@@ -6,13 +6,14 @@ happens to a field that the document does not have; see docs/models.md.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from proxy.errors import FieldError, ValidationFailed
+from proxy.near_names import did_you_mean
 from proxy.payload.validation.coercion import Coercion
 from proxy.payload.validation.error_messages import field_error
-from proxy.payload.validation.near_names import near_name
 from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json
 
@@ -21,6 +22,7 @@ UnknownFields: TypeAlias = Literal["refuse", "drop", "pass"]
 MAX_COUNTED = 100  # names a metric keeps apart for one endpoint; callers choose them
 MAX_REFUSED = 20
 _OTHER = "other"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _WRAPPER = (
     "value_error",
     "The body is wrapped in `input`. The body of a request is the model's input itself: fal's clients take "
@@ -36,7 +38,7 @@ class UnknownFieldCounts:
 
     def add(self, name: str) -> None:
         """Counts one request with the field *name*."""
-        if name not in self.by_name and (len(self.by_name) >= MAX_COUNTED or len(name) > 64 or not name.isascii()):
+        if name not in self.by_name and (len(self.by_name) >= MAX_COUNTED or _NAME.fullmatch(name) is None):
             name = _OTHER
         self.by_name[name] = self.by_name.get(name, 0) + 1
 
@@ -89,7 +91,7 @@ class Shape:
         return [field_error([name], "extra_forbidden", self._unknown_message(name)) for name in names[:MAX_REFUSED]]
 
     def _unknown_message(self, name: str) -> str:
-        return f"This field is not one of the model's{near_name(name, self._fields)}"
+        return f"This field is not one of the model's{did_you_mean(name, self._fields)}"
 
 
 def _lacks_null(field: Json) -> bool:

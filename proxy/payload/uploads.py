@@ -52,9 +52,9 @@ class Uploads:
 
         Windows sends no type, or application/octet-stream, for what it does not know; then the extension decides.
         """
-        if not isinstance(value, dict) or not isinstance(value.get("content_type", ""), str):
+        if not isinstance(value, dict) or not isinstance(content_type := value.get("content_type"), str):
             return value
-        given = media_type(str(value.get("content_type", "")))
+        given = media_type(content_type)
         name = value.get("file_name")
         if given == OCTET_STREAM and isinstance(name, str):
             given = type_by_extension(name, self._content_types) or given

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,

@@ -1,4 +1,4 @@
-"""Which ledger a configuration describes."""
+"""Ledgers, built from the [ledger] of a configuration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ MEMORY = ":memory:"
 
 
 def build_ledger(parts: Components) -> Ledger:
+    """Builds the ledger that all workers share, or the SQLite one of a single process."""
     if parts.config.ledger.kind == "redis" and parts.store is not None:
         return RedisLedger(parts.store)
     path = parts.config.ledger.path
@@ -18,5 +19,5 @@ def build_ledger(parts: Components) -> Ledger:
 
 
 def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
-    """Where to count what is to be counted in this process while the store is away: a ledger of its own."""
+    """Builds the ledger that counts in this process while the store does not answer."""
     return SqliteLedger(MEMORY) if parts.config.ledger.kind == "redis" else ledger

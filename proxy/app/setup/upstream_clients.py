@@ -1,4 +1,4 @@
-"""The clients of fal's hosts: a pool of its own for each, and one more where answers stay open."""
+"""Clients of fal's hosts: one pool for each host, and further ones for streams."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from proxy.upstream import relay
 
 
 def build_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
-    """A client with a pool of its own for each of fal's hosts."""
+    """Builds a client with a pool of its own for each of fal's hosts."""
     fal = parts.config.fal
     origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin, Surface.STORAGE: fal.rest_origin}
     return {surface: _upstream(Origin.parse(origin), parts, fal.max_connections) for surface, origin in origins.items()}
 
 
 def build_stream_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
-    """As `upstreams_of`, for what stays open: however many streams there are, a submit finds a connection."""
+    """Builds clients for streams, with pools of their own so that streams take no connection of a submit."""
     fal, size = parts.config.fal, parts.config.streams.per_worker
     origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin}
     return {surface: _upstream(Origin.parse(origin), parts, size) for surface, origin in origins.items()}
 
 
 def build_stream_limits(parts: Components) -> StreamLimits:
+    """Builds the limits of the table [streams]."""
     section = parts.config.streams
     return StreamLimits(
         per_user=section.per_user,

@@ -68,8 +68,9 @@ def file_name(name: str, content_type: str) -> str:
 
 def type_by_extension(name: str, content_types: Iterable[str]) -> str | None:
     """Returns the one of *content_types* that the extension of *name* belongs to, None where none does."""
-    extension = name.rpartition(".")[2].strip().lower()
-    return next((t for t in content_types if extension in EXTENSIONS[t] and t != "application/octet-stream"), None)
+    _, dot, extension = name.strip().lower().rpartition(".")
+    matching = (content_type for content_type in content_types if dot and extension in EXTENSIONS[content_type])
+    return next(matching, None)
 
 
 def extension_problem(name: str) -> str | None:

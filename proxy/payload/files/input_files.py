@@ -33,7 +33,10 @@ _REMOVED = str.maketrans("", "", "\t\r\n")  # WHATWG URL: dropped wherever they 
 _SCHEME_LENGTH = 80  # characters at the beginning in which a dropped character could hide a scheme
 
 # RFC 2397. The media type is compared without its parameters (`audio/webm;codecs=opus`).
-_DATA = re.compile(r"data:(?P<type>[^,;]{0,128}(?:;[^,;]{1,128}){0,4}?);base64,", re.IGNORECASE)
+_DATA = re.compile(
+    r"data:(?P<type>[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64})(?:;[ ]?[a-z0-9-]{1,32}=[^;,\s]{1,100}){0,4};base64,",
+    re.IGNORECASE | re.ASCII,
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _ANYWHERE = HostAllowlist(any_public=True)
 
@@ -73,11 +76,12 @@ class Inputs:
             for step, item in node.items():
                 if isinstance(item, str):
                     name = step if isinstance(step, str) else node.name
-                    if (problem := self._problem(name, item, in_messages=node.in_messages)) is not None:
+                    problem = self._problem(name, item, in_messages=node.in_messages)
+                    if problem is not None and len(errors) < MAX_VIOLATIONS:
                         errors.append(field_error([*node.path, step], *problem))
                 elif isinstance(item, list | dict) and item:
                     waiting.append(node.child(step, item))
-        return errors[:MAX_VIOLATIONS]
+        return errors
 
     def _problem(self, name: str, value: str, *, in_messages: bool) -> tuple[str, str] | None:
         """Returns fal's error type and message for the string *value* of the field *name*, None where it is fine."""

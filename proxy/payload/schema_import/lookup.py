@@ -25,10 +25,13 @@ def endpoint_by_file_name(name: str) -> str:
 
 
 def load_endpoint_schema(endpoint: str, *, file: Path | None = None, folder: Path | None = None) -> Schema:
-    """Returns the schema of *endpoint*. Raises ConfigError with every fault of the file, or where there is none."""
+    """Returns the schema of *endpoint*.
+
+    Raises ConfigError with every fault of its file, ValueError where it has none.
+    """
     path = file or find_schema_file(endpoint, folder)
     if path is None:
-        raise ConfigError([Problem(endpoint, _unknown(endpoint))])
+        raise ValueError(_unknown(endpoint))
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -84,6 +87,6 @@ def _import(endpoint: str, path: Path, raw: bytes) -> ImportedSchema:
 
 def _unknown(endpoint: str) -> str:
     return (
-        f"no schema is known for this endpoint: fetch it with `fal-proxy schema pull {endpoint}`, "
+        f"no schema is known for {endpoint}: fetch it with `fal-proxy schema pull {endpoint}`, "
         'name a file with schema_file, or write schema = "any" to accept every input'
     )

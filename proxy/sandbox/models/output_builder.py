@@ -82,10 +82,10 @@ class OutputBuilder:
                 return next(iter(as_list(schema.get("examples"))), {})
 
     def _option(self, enum: list[Json], schema: JsonObject, path: Path) -> Json:
-        for value in (self._options.fields.get(_name(path)), schema.get("default")):
-            if value in enum:
-                return value
-        return enum[0]
+        # A list of languages answers an input with a language.
+        values = [self._options.fields.get(name) for name in (_name(path), _name(path).removesuffix("s"))]
+        values.append(schema.get("default"))
+        return next((value for value in values if value in enum and value is not None), enum[0])
 
     def _alternative(self, schema: JsonObject, alternatives: list[JsonObject], path: Path) -> Json:
         """Returns the value of the first alternative but null. A text that may be null is null unless it is known."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import ROLLING_BUCKETS, Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"

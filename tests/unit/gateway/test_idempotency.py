@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, Gate, gate, said
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import ConnectFailed, ExchangeBroken, OutcomeUnknown
 from proxy.fal_api.operations import Action, Target

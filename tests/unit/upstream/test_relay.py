@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 import pytest
 from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import (

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
