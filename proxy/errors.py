@@ -34,6 +34,8 @@
         ├── UpstreamFailed        502   a GET that failed upstream; safe to replay
         ├── Unavailable           503   certainly not done; safe to replay; Retry-After
         │   ├── NotSent           503   no byte of the request was sent to fal
+        │   ├── PoolFull          503   all connections to fal are in use; nothing was sent
+        │   ├── ServicePaused     503   fal refuses our account or key
         │   ├── StoreAway         503   the limit or ledger store did not answer in time
         │   └── Overloaded        503   this worker is full, or draining
         └── OutcomeUnknown        504   bytes of a submit were sent, and no complete response arrived
@@ -336,6 +338,28 @@ class Unavailable(Refusal):
 
 class NotSent(Unavailable):
     error_type = "upstream_unreachable"
+
+
+class PoolFull(Unavailable):
+    """A request for which no connection to fal was free in time."""
+
+    error_type = "upstream_pool_full"
+
+
+class ServicePaused(Unavailable):
+    """A request refused while fal refuses our account.
+
+    *cause* is set where an answer of fal's shows that it does, and *evidence* holds the beginning of that answer.
+    """
+
+    error_type = "service_paused"
+
+    def __init__(
+        self, *, retry_after: int, cause: str | None = None, reason: str | None = None, evidence: str = ""
+    ) -> None:
+        super().__init__(retry_after=retry_after, reason=reason)
+        self.cause = cause
+        self.evidence = evidence
 
 
 class StoreAway(Unavailable):

@@ -16,7 +16,7 @@ class AccessRecord:
     """Facts of one request for the log. None of them may be a secret, a token or a prompt.
 
     *caller* is a caller's key, *endpoint* a listed endpoint, *upstream_ms* the wait for fal. *ended* is the reason for
-    the end of a stream.
+    the end of a stream. *observed* names the limits in observe mode that had no room.
     """
 
     action: str | None = None
@@ -26,7 +26,7 @@ class AccessRecord:
     error_type: str | None = None
     reason: str | None = None
     outcome: str | None = None
-    would_deny: str | None = None
+    observed: tuple[str, ...] = ()
     upstream_ms: float | None = None
     response_bytes: int = 0
     ended: str | None = None

@@ -74,8 +74,9 @@ class Telemetry:
         self._durations.observe(action, seconds)
         if record.error_type is not None:
             self._refusals.add(record.error_type)
-        if record.would_deny is not None:
-            self._would_deny.add(record.would_deny)
+        would_deny = ", ".join(record.observed) or None
+        if would_deny is not None:
+            self._would_deny.add(would_deny)
         if outcome is not None:
             self._outcomes.add(action, record.endpoint or "none", outcome)
         self._log.write(
@@ -91,13 +92,17 @@ class Telemetry:
                 "error_type": record.error_type,
                 "reason": record.reason,
                 "outcome": outcome,
-                "would_deny": record.would_deny,
+                "would_deny": would_deny,
                 "upstream_ms": record.upstream_ms,
                 "duration_ms": milliseconds(seconds),
                 "response_bytes": record.response_bytes,
                 **({} if record.ended is None else {"ended": record.ended}),
             }
         )
+
+    def events(self, name: str, documentation: str, *labels: str) -> Counter:
+        """Returns a new counter `fal_proxy_<name>_total` with *labels*, for events that are not requests."""
+        return self._counter(name, documentation, *labels)
 
     def count_early_rejection(self, error_type: str) -> None:
         """Counts a connection that ended before its request was complete.

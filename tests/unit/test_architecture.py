@@ -62,8 +62,14 @@ PURE = (
     "payload/validation/schema_file",
     "payload/uploads",
     "strict_json",
+    "upstream/account/refusal",
+    "upstream/account/state",
+    "upstream/breakers/breaker",
+    "upstream/breakers/breaker_table",
+    "upstream/classifier",
     "upstream/job_end",
     "upstream/outcomes",
+    "upstream/retry_after",
     "upstream/secret_filter",
 )
 IMPURE_IMPORTS = {"asyncio", "socket", "httpx2", "redis", "time", "threading"}

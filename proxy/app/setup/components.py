@@ -14,13 +14,12 @@ from typing import TypeVar
 from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
-from proxy.app.setup.sessions import build_issuer, build_origins, build_session_cookie
+from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
 from proxy.auth.job_handles import JobHandles
 from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.session_cookie import SessionCookie
-from proxy.auth.token_verifier import TokenVerifier
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
@@ -51,7 +50,7 @@ class Components:
     config: Config
     fal_key: str = field(repr=False)
     handles: JobHandles
-    issuers: tuple[Issuer, ...]
+    sessions: SessionComponents
     cookie: SessionCookie | None
     origins: frozenset[bytes]
     listings: tuple[Listing, ...]
@@ -67,6 +66,11 @@ class Components:
     rest_actions: RestActions
     webhooks: WebhookSettings | None
 
+    @property
+    def issuers(self) -> tuple[Issuer, ...]:
+        """One issuer a [[sessions]] table."""
+        return self.sessions.issuers
+
 
 def build_components(config: Config) -> Components:
     """Builds all components.
@@ -75,8 +79,8 @@ def build_components(config: Config) -> Components:
     """
     builder = ComponentBuilder(config)
     fal_key, handles = builder.fal_key(), builder.handles()
-    issuers, listings, policies = builder.issuers(), builder.listings(), builder.policies()
     rules, store, tls = builder.rules(), builder.store(), builder.tls()
+    sessions, listings, policies = builder.sessions(store), builder.listings(), builder.policies()
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
@@ -88,7 +92,7 @@ def build_components(config: Config) -> Components:
         config=config,
         fal_key=fal_key,
         handles=handles,
-        issuers=tuple(issuers),
+        sessions=sessions,
         cookie=build_session_cookie(config),
         origins=build_origins(config),
         listings=(*listings, *rest_actions.listings),
@@ -122,18 +126,9 @@ class ComponentBuilder:
     def handles(self) -> JobHandles | None:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
 
-    def issuers(self) -> Iterable[Issuer]:
-        """Returns one issuer a [[sessions]] table; several tables may have one name."""
-        issuers: list[Issuer] = []
-        for session in self._config.sessions:
-            source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
-            issuer = self._try_build(f"{session.location}.{source}", partial(build_issuer, self._config, session))
-            if issuer is not None:
-                issuers.append(issuer)
-        self._try_build("sessions", lambda: TokenVerifier(issuers, clock=time.time))
-        if not self._config.sessions and "sessions" not in self._config.incomplete:
-            self.problems.append(Problem("sessions", "none is configured, so that every call would be refused"))
-        return issuers
+    def sessions(self, store: RedisStore | None) -> SessionComponents:
+        """Returns the issuers; last good key sets are cached in *store*, where there is one."""
+        return SessionBuilder(self._config, store).build(self.problems)
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()

@@ -22,7 +22,7 @@ def test_each_accepted_key_is_an_account(scheme: str) -> None:
 
 def test_without_a_list_any_key_is_accepted() -> None:
     """Without configured keys every non-empty key is an account."""
-    assert OPEN.authenticate(["Key whatever"]) != OPEN.authenticate(["Key other"])
+    assert OPEN.authenticate(["Key some"]) != OPEN.authenticate(["Key other"])
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_an_invalid_credential_gets_fals_401(header: list[str], app: str | None,
 
 @pytest.mark.parametrize(
     ("authorization", "known"),
-    [("Key alice:secret", True), ("Key nobody:secret", False), ("Bearer alice:secret", False), ("Key ", False)],
+    [("Key alice:secret", True), ("Key mallory:secret", False), ("Bearer alice:secret", False), ("Key ", False)],
 )
 def test_accepts_is_authenticate_without_an_error(authorization: str, *, known: bool) -> None:
-    """`accepts` returns whether a credential is valid and never raises."""
+    """The method `accepts` returns whether a credential is valid and never raises."""
     assert CLOSED.accepts(authorization) is known

@@ -27,7 +27,7 @@ async def stock_client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[fal_cli
 
 
 async def test_submit_events_and_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`iter_events` yields queued, in progress with logs, and completed; `get` returns the output."""
+    """The events are queued, in progress with logs, and completed; `get` returns the output."""
     async with stock_client(monkeypatch) as client:
         handle = await client.submit(MODEL, arguments=picture_input(num_inference_steps=4))
         seen = [event async for event in handle.iter_events(with_logs=True, interval=0.02)]

@@ -47,7 +47,7 @@ async def test_an_invalid_fault_changes_nothing(body: bytes) -> None:
 
 
 async def test_counts_and_log_are_returned_and_reset() -> None:
-    """Accepted calls and received requests are returned as JSON; a reset removes them, jobs, files and faults."""
+    """Counts and requests are returned as JSON; a reset removes them, jobs, files and faults."""
     sandbox = create_sandbox(QUICK)
     control, queue, rest = client(create_control(sandbox), {}), client(sandbox.queue), client(sandbox.rest, {})
     job = await queue.post(f"/{MODEL}", json=picture_input())

@@ -52,7 +52,7 @@ def on_each_server(scenario: Callable[[Rig], Awaitable[None]], *, server: Server
 @pytest.mark.parametrize("server", ["httptools", "h11", "listener"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_broken_connection_reaches_the_caller(server: Server, loop: str) -> None:
-    """Resets, non-HTTP bytes and truncation reach the caller from both of uvicorn's parsers and our server."""
+    """Resets, non-HTTP bytes and truncation reach the caller from each of the servers."""
 
     async def scenario(rig: Rig) -> None:
         faults = rig.sandbox.control.faults
@@ -74,7 +74,7 @@ def test_a_broken_connection_reaches_the_caller(server: Server, loop: str) -> No
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_hang_ends_with_the_caller_or_the_sandbox(*, after: bool) -> None:
-    """A hang sends no byte and ends with the caller's disconnect or the sandbox; with `after` the job exists."""
+    """A hang sends no byte and ends at a disconnect or a close; with `after` the job exists."""
     async with running() as rig, httpx2.AsyncClient(headers=KEY) as http:
         rig.sandbox.control.faults.replace([Fault(Kind.HANG, "submit", after=after)])
         before = asyncio.all_tasks()

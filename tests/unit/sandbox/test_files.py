@@ -33,7 +33,7 @@ def test_names_are_random_and_safe(file_name: str, ending: str) -> None:
 
 
 def test_a_url_is_parsed_back_to_its_file() -> None:
-    """`parse_url` reverses `url` and returns None for other hosts."""
+    """The method `parse_url` reverses `url` and returns None for other hosts."""
     host = a_host()
 
     assert host.parse_url(host.url("a_b")) == "a_b"

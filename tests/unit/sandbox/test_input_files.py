@@ -71,7 +71,7 @@ async def test_an_unreadable_source_has_a_message(url: str, reason: str) -> None
 
 
 async def test_an_own_file_is_read_without_a_connection() -> None:
-    """A URL of the sandbox's own file host is read from memory, whatever the name of its origin."""
+    """A URL of the sandbox's own file host is read from memory."""
     sources, files = a_source()
     files.put("cat.png", StoredFile(b"cat", "image/png"))
 

@@ -174,7 +174,7 @@ def test_the_length_of_a_queue_counts_one_endpoint_of_all_callers() -> None:
 
 
 def test_the_next_change_is_the_nearest_moment_ahead() -> None:
-    """The queue's wait, then the next log line, then the end of the run; nothing while only work is awaited."""
+    """The next change is the start, then a log line, then the end of the run, and None before an outcome."""
     clock = Clock()
     queue, start = a_queue(clock), clock()
     assert queue.next_change() is None

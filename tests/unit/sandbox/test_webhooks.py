@@ -107,7 +107,7 @@ async def test_a_failed_job_is_delivered_as_an_error() -> None:
     ids=["acknowledged", "errors", "no answer", "redirect", "given up"],
 )
 async def test_deliveries_are_retried_until_acknowledged(statuses: tuple[int, ...], deliveries: int) -> None:
-    """Errors and silence are retried with the same body, a redirect is final, and the attempts are limited."""
+    """Errors and silence are retried with the same body; a redirect is final; attempts are limited."""
     async with running(FAST) as rig, a_hook(*statuses) as hook, httpx2.AsyncClient(headers=KEY) as http:
         before = asyncio.all_tasks()
         await http.post(f"{rig.queue}/acme/echo", params={"fal_webhook": hook.url}, json={})

@@ -158,12 +158,12 @@ async def test_only_a_submit_takes_a_webhook(tmp_path: Path, action: str) -> Non
 
 @pytest.mark.parametrize("mode", [{}, ALLOW])
 async def test_without_ours_nobody_answers_callbacks(tmp_path: Path, mode: dict[str, object]) -> None:
-    """The route does not exist."""
+    """The route does not exist, which only a caller with a session learns."""
     with gate(tmp_path, webhooks=mode) as it:
-        async with it.client(None) as client:
-            answer = await client.post("/api/fal/webhooks/fal/abc", json={})
+        async with it.client(None) as nobody, it.client() as alice:
+            answers = [await client.post("/api/fal/webhooks/fal/abc", json={}) for client in (nobody, alice)]
 
-    assert answer.status_code == 404
+    assert [answer.status_code for answer in answers] == [401, 404]
 
 
 async def test_ours_is_a_url_of_this_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

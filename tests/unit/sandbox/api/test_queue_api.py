@@ -42,7 +42,7 @@ class ClockedSandbox:
 
 
 async def test_a_submit_returns_the_id_and_its_urls() -> None:
-    """A submit returns 200 with the id, three URLs under owner/alias, the position, and the id as a header."""
+    """A submit returns the id in body and header, three URLs under owner/alias, and the position."""
     answer = await ClockedSandbox(queue_origin="http://sandbox.test").submit("acme/echo/variant")
 
     body = answer.json()
@@ -83,7 +83,7 @@ async def test_status_follows_the_job() -> None:
 
 @pytest.mark.parametrize(("logs", "shown"), [("1", True), ("true", True), ("0", False), ("false", False)])
 async def test_logs_are_returned_on_request(logs: str, *, shown: bool) -> None:
-    """`logs=1` and `logs=true` return entries with every field that a client reads."""
+    """Entries are returned for `logs=1` and `logs=true`, with every field that a client reads."""
     rig = ClockedSandbox()
     job = await rig.submit()
     await rig.run_job(job)
@@ -171,7 +171,7 @@ async def test_a_malformed_job_id_reaches_no_header() -> None:
 
 
 async def test_cancel_in_every_state() -> None:
-    """A cancel is 200 in the queue, 202 while running, 400 afterwards; the job ends as client_cancelled, unbilled."""
+    """A cancel is 200 in the queue, 202 while running, 400 afterwards; the job is not billed."""
     rig = ClockedSandbox()
     first, second, third = [await rig.submit() for _ in range(3)]
 
@@ -234,7 +234,7 @@ async def test_a_malformed_endpoint_is_not_found(path: str) -> None:
 
 
 async def test_a_namespace_is_part_of_the_app() -> None:
-    """`workflows/owner/name` keeps its three segments in the URLs of the job."""
+    """The id `workflows/owner/name` keeps its three segments in the URLs of the job."""
     rig = ClockedSandbox()
     url = (await rig.submit("workflows/acme/poster")).json()["status_url"]
 
@@ -281,7 +281,7 @@ async def test_an_empty_body_is_an_empty_input() -> None:
 
 
 async def test_a_queue_length_can_be_limited() -> None:
-    """`fal_max_queue_length` gets 429 once more jobs than that wait for the endpoint."""
+    """A submit with `fal_max_queue_length` is 429 once more jobs than that wait for the endpoint."""
     rig = ClockedSandbox()
     for _ in range(2):
         await rig.submit()
@@ -308,7 +308,7 @@ async def test_a_job_not_started_in_time_ends_as_504(name: str) -> None:
 
 
 async def test_the_newer_timeout_header_wins() -> None:
-    """`x-fal-request-start-timeout` wins over the deprecated name."""
+    """The header `x-fal-request-start-timeout` wins over the deprecated name."""
     rig = ClockedSandbox()
     job = await rig.submit(headers={"x-fal-request-timeout": "1", "x-fal-request-start-timeout": "5"})
     rig.clock.forward(4)
@@ -350,7 +350,7 @@ def events(body: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(("logs", "total"), [("1", 6), ("0", None)])
 async def test_a_status_stream_sends_each_change_once(logs: str, total: int | None) -> None:
-    """Events are status objects from IN_QUEUE to COMPLETED, each with the new log entries; then the stream ends."""
+    """Events are status objects with the new log entries; COMPLETED ends the stream."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0.05, run_seconds=0.2))
     http = client(sandbox.queue)
     job = await http.post(f"/{MODEL}", json=picture_input(num_inference_steps=4))
@@ -397,7 +397,7 @@ async def test_a_stream_reports_the_position_at_once_and_after_moves() -> None:
 
 
 async def test_a_model_fault_fails_the_job_not_the_call() -> None:
-    """With a `model` fault the submit is accepted, and the job fails, is slow, or hangs until it is cancelled."""
+    """With a `model` fault the submit is accepted; the job fails, is slow, or hangs until a cancel."""
     sandbox = create_sandbox(QUICK)
     http = client(sandbox.queue)
     sandbox.control.faults.replace(

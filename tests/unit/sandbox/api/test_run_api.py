@@ -61,7 +61,7 @@ async def test_a_failing_run_answers_with_the_models_error() -> None:
 
 
 async def test_a_run_without_a_free_slot_is_refused() -> None:
-    """Without a free slot a call is 429 concurrent_requests_limit and marked for a retry; a freed slot serves again."""
+    """Without a free slot a call is 429 and marked for a retry; a freed slot serves again."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, run_seconds=0, concurrency=1))
     sandbox.control.faults.replace([Fault(Kind.HANG, "model", count=1)])
     queue, run = client(sandbox.queue), client(sandbox.run)
@@ -103,7 +103,7 @@ async def test_a_stream_that_fails_ends_with_the_error() -> None:
 
 
 async def test_a_quiet_stream_is_kept_open_and_closed_at_the_end() -> None:
-    """A comment is sent while nothing changes; the sandbox's end ends the stream and refuses a waiting call."""
+    """A comment keeps a quiet stream open; the sandbox's end ends it and refuses a waiting call."""
     settings = dataclasses.replace(QUICK, heartbeat=0.02, faults=(Fault(Kind.HANG, "model"),))
     async with running(settings) as rig, httpx2.AsyncClient(headers=KEY) as http:
         call = asyncio.ensure_future(http.post(f"{rig.run}/acme/echo", json={}))
@@ -118,7 +118,7 @@ async def test_a_quiet_stream_is_kept_open_and_closed_at_the_end() -> None:
 
 @pytest.mark.parametrize(("apps", "status"), [(["echo"], 200), (["other"], 401)])
 async def test_a_minted_token_is_a_credential(apps: list[str], status: int) -> None:
-    """`fal_jwt_token` replaces a key for the apps of the token, as in the direct mode of clients."""
+    """The query field `fal_jwt_token` replaces a key for the apps of the token."""
     sandbox = create_sandbox(QUICK)
     token = (await client(sandbox.rest).post("/tokens/", json={"allowed_apps": apps})).json()
 

@@ -27,7 +27,7 @@ async def test_an_upload_becomes_an_input() -> None:
 
 
 async def test_a_multipart_upload_is_joined() -> None:
-    """Parts PUT as the JavaScript client does it return etags in header and body, and complete to one file."""
+    """Parts, sent as the JavaScript client does, return etags and are joined to one file."""
     sandbox = create_sandbox(QUICK)
     anonymous = client(sandbox.rest, {})
     upload = (await client(sandbox.rest).post(f"{INITIATE}-multipart", json=PNG)).json()

@@ -9,7 +9,7 @@ from proxy.sandbox.media import documents
 
 
 def test_every_format_is_a_file_of_its_kind() -> None:
-    """Text decodes, JSON and SVG parse, the archive's checksums hold, a safetensors head describes its data."""
+    """Text decodes, JSON and SVG parse, the archive is intact, a safetensors head fits its data."""
     files = {extension: write() for extension, (write, _) in documents.FORMATS.items()}
 
     assert "sandbox" in files["txt"].decode("ascii")

@@ -106,7 +106,7 @@ def test_other_files_are_unreadable(raw: bytes) -> None:
 
 
 def test_a_decompression_bomb_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An image above the pixel limit is refused by its head; one above Pillow's limit counts as unreadable."""
+    """An image above the pixel limit is refused by its head, one above Pillow's is unreadable."""
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(ImageTooLarge):
         decode(png((64, 48)))

@@ -30,7 +30,7 @@ from proxy.sandbox.models.file_kinds import FileKind, classify_file
 def test_a_file_is_what_its_names_and_examples_say(
     path: tuple[str, ...], schema: JsonObject, kind: tuple[FileKind, str]
 ) -> None:
-    """A type's title wins, then the innermost field's last word, then an example's extension, then the endpoint."""
+    """The order is: title of the type, words of the field, extension of an example, endpoint."""
     assert classify_file(path, schema, "acme/image-to-video") == kind
 
 

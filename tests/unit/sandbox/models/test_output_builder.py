@@ -78,7 +78,7 @@ def test_a_value_fits_its_schema(schema: JsonObject, value: Json) -> None:
 
 
 def test_an_answer_repeats_what_the_input_names() -> None:
-    """The seed, texts of the same name and options of an enum come back; a text may be null where it is unknown."""
+    """Seed, texts and options of the same name come back; an unknown text may be null."""
     schema: JsonObject = {
         "type": "object",
         "properties": {
@@ -150,7 +150,7 @@ def test_a_text_field_for_a_url_gets_one() -> None:
 
 
 def test_the_default_of_a_media_type_names_the_format() -> None:
-    """Where the input asks for no format, the output's default decides."""
+    """The output's default decides when the input asks for no format."""
     image: JsonObject = {
         "type": "object",
         "properties": {"url": STRING, "content_type": {"type": "string", "default": "image/jpeg"}},

@@ -34,7 +34,7 @@ def test_the_shipped_schemas_have_inputs_and_outputs() -> None:
 
 
 def test_a_files_name_is_its_endpoint(tmp_path: Path) -> None:
-    """Two underscores and folders stand for slashes; dots belong to the id; a file replaces a shipped schema."""
+    """Two underscores and folders stand for slashes, and a file replaces a shipped schema."""
     (tmp_path / "acme__text__v1.5.json").write_text(document("a"))
     (tmp_path / "acme").mkdir()
     (tmp_path / "acme" / "image.json").write_text(document("b"))

@@ -1,4 +1,4 @@
-"""Who may hold an answer open, how many at once, and for how long."""
+"""Slots of open streams: how many at once, and for how long."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TICK = 0.002  # uvloop's clock counts milliseconds, so a timer can be one early
 
 
 class EndReason(StrEnum):
-    """Why a stream is over; the values are told to its caller and in the journal."""
+    """Reason for the end of a stream; the values are sent to its caller and written to the log."""
 
     COMPLETED = "completed"
     FAL_ENDED = "fal-ended"
@@ -36,7 +36,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Of streams: how many, and in seconds how old, how long silent towards the caller, and how long fal may be."""
+    """Limits of streams: numbers, and in seconds age, silence towards the caller (*heartbeat*) and of fal (*idle*)."""
 
     per_user: int = 10
     per_worker: int = 500
@@ -47,50 +47,50 @@ class StreamLimits:
 
 
 class StreamSlot:
-    """One open stream. `read` until None; `ended` then says why. All times are the loop's."""
+    """One open stream: `read` returns content until None, and `ended` then holds the reason. Times are the loop's."""
 
-    def __init__(self, bounds: StreamLimits, *, expires: float, paid: bool) -> None:
+    def __init__(self, limits: StreamLimits, *, expires: float, paid: bool) -> None:
         now = asyncio.get_running_loop().time()
         self.ended: EndReason | None = None
-        self.reason: str | None = None  # for the journal
+        self.reason: str | None = None  # for the log
         self.paid = paid
-        self._bounds = bounds
-        self._spoken = now
+        self._limits = limits
+        self._last_sent = now
         self._waiting_since: float | None = None
         self._timeout: asyncio.Timeout | None = None
         self._slack = 0.0
-        self._until, self._why = now + bounds.age, EndReason.TOO_OLD
+        self._deadline, self._deadline_reason = now + limits.age, EndReason.TOO_OLD
         self.set_deadline(expires, EndReason.EXPIRED)
 
-    def set_deadline(self, when: float, why: EndReason) -> None:
-        """At *when*, where that is sooner than what was said before."""
-        if when >= self._until:
+    def set_deadline(self, when: float, reason: EndReason) -> None:
+        """Ends the stream at *when* for *reason*, where that is sooner than the deadline so far."""
+        if when >= self._deadline:
             return
-        self._until, self._why = when, why
+        self._deadline, self._deadline_reason = when, reason
         timeout = self._timeout
         if timeout is not None and not timeout.expired():
             timeout.reschedule(min(when + self._slack, timeout.when() or math.inf))
 
     def reset_heartbeat(self) -> None:
-        """The caller was sent something, or nothing can be sent right now: the next heartbeat is due from here."""
-        self._spoken = asyncio.get_running_loop().time()
+        """Starts the time to the next heartbeat again: something was sent, or nothing can be sent right now."""
+        self._last_sent = asyncio.get_running_loop().time()
 
-    def end(self, why: EndReason, reason: str | None = None) -> None:
-        self.ended, self.reason = self.ended or why, self.reason or reason
+    def end(self, ended: EndReason, reason: str | None = None) -> None:
+        self.ended, self.reason = self.ended or ended, self.reason or reason
 
     async def read(self, source: UpstreamBody) -> bytes | None:
-        """The next content; b"" when a heartbeat is due, None at the end."""
+        """Returns the next content, b"" when a heartbeat is due, None at the end."""
         if self.ended is not None:
             return None
         now = asyncio.get_running_loop().time()
         if self._waiting_since is None:
             self._waiting_since = now
-        silent = self._waiting_since + self._bounds.idle
-        beat = self._spoken + self._bounds.heartbeat
-        if min(silent, beat, self._until) <= now:
+        silent = self._waiting_since + self._limits.idle
+        heartbeat = self._last_sent + self._limits.heartbeat
+        if min(silent, heartbeat, self._deadline) <= now:
             return self._due(now, silent)
         try:
-            chunk = await self._by(min(silent, beat, self._until), anext(source, b""))
+            chunk = await self._await_until(min(silent, heartbeat, self._deadline), anext(source, b""))
         except TimeoutError:
             return self._due(asyncio.get_running_loop().time(), silent)
         except TransportError as error:
@@ -103,11 +103,11 @@ class StreamSlot:
         return chunk
 
     async def send_within(self, message: Awaitable[None]) -> bool:
-        """Awaits what the caller may be slow to take; False where that outlasts the stream."""
+        """Sends *message*; returns False where the caller is too slow to take it before the end of the stream."""
         now = asyncio.get_running_loop().time()
-        self._slack = self._bounds.final_flush
+        self._slack = self._limits.final_flush
         try:
-            await self._by(max(now, self._until) + self._slack, message)
+            await self._await_until(max(now, self._deadline) + self._slack, message)
         except TimeoutError:
             self.ended = EndReason.STUCK
             return False
@@ -116,62 +116,62 @@ class StreamSlot:
         return True
 
     def _due(self, now: float, silent: float) -> bytes | None:
-        if now + _TICK >= self._until:
-            self.end(self._why)
+        if now + _TICK >= self._deadline:
+            self.end(self._deadline_reason)
             return None
         if now + _TICK >= silent:
             self.end(EndReason.FAL_SILENT)
             return None
         return b""
 
-    async def _by(self, when: float, what: Awaitable[T]) -> T:
+    async def _await_until(self, when: float, awaitable: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout_at(when) as self._timeout:
-                return await what
+                return await awaitable
         finally:
             self._timeout = None
 
 
 class StreamRegistry:
-    """The open streams of one worker. *clock* gives seconds since the epoch."""
+    """Open streams of one worker. *clock* returns unix seconds."""
 
-    def __init__(self, bounds: StreamLimits, *, clock: Callable[[], float]) -> None:
-        self._bounds = bounds
+    def __init__(self, limits: StreamLimits, *, clock: Callable[[], float]) -> None:
+        self._limits = limits
         self._clock = clock
-        self._held: Counter[str] = Counter()
-        self._places: set[StreamSlot] = set()
+        self._by_caller: Counter[str] = Counter()
+        self._slots: set[StreamSlot] = set()
         self._draining = False
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._slots)
 
     @contextmanager
     def acquire(self, caller: str, *, expires: float = math.inf, paid: bool) -> Iterator[StreamSlot]:
-        """*caller* is their key, *expires* when their session ends; *paid* is a stream that money was spent on.
+        """Holds a slot for *caller* (its key) until *expires* (unix seconds). *paid*: the stream was paid for.
 
-        Raises RateLimited where the caller has all they may, Overloaded where this worker has.
+        Raises RateLimited where the caller has all its slots in use, Overloaded where this worker has.
         """
-        if self._draining or len(self._places) >= self._bounds.per_worker:
+        if self._draining or len(self._slots) >= self._limits.per_worker:
             raise Overloaded(reason="no more streams in this worker")
-        if self._held[caller] >= self._bounds.per_user:
+        if self._by_caller[caller] >= self._limits.per_user:
             raise RateLimited(
-                f"{self._bounds.per_user} streams are open already", retry_after=1, error_type="too_many_streams"
+                f"{self._limits.per_user} streams are open already", retry_after=1, error_type="too_many_streams"
             )
         loop_time = asyncio.get_running_loop().time()
-        place = StreamSlot(self._bounds, expires=loop_time + expires - self._clock(), paid=paid)
-        self._held[caller] += 1
-        self._places.add(place)
+        slot = StreamSlot(self._limits, expires=loop_time + expires - self._clock(), paid=paid)
+        self._by_caller[caller] += 1
+        self._slots.add(slot)
         try:
-            yield place
+            yield slot
         finally:
-            self._places.discard(place)
-            self._held[caller] -= 1
-            if not self._held[caller]:
-                del self._held[caller]
+            self._slots.discard(slot)
+            self._by_caller[caller] -= 1
+            if not self._by_caller[caller]:
+                del self._by_caller[caller]
 
     def drain(self, grace: float) -> None:
-        """No more from now on; those open are ended at once, those that were paid for in *grace* seconds."""
+        """Admits no more streams, and ends those that are open: at once, or after *grace* seconds where paid for."""
         self._draining = True
         now = asyncio.get_running_loop().time()
-        for place in self._places:
-            place.set_deadline(now + (grace if place.paid else 0), EndReason.DRAINING)
+        for slot in self._slots:
+            slot.set_deadline(now + (grace if slot.paid else 0), EndReason.DRAINING)

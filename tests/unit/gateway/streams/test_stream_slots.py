@@ -9,7 +9,7 @@ from support.in_process_gateway import Chunks
 from support.scripted_upstream import on_both_loops
 
 from proxy.errors import ExchangeBroken, Overloaded, RateLimited
-from proxy.gateway.stream_slots import EndReason, StreamLimits, StreamRegistry, StreamSlot
+from proxy.gateway.streams.stream_slots import EndReason, StreamLimits, StreamRegistry, StreamSlot
 
 QUICK = StreamLimits(per_user=2, per_worker=3, age=5, heartbeat=0.05, idle=0.2, final_flush=0.1)
 
