@@ -24,15 +24,14 @@ from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Charge,
     DailyUsage,
-    EndState,
     Granted,
     InFlightSlot,
     KeyState,
-    LedgerStats,
     LimitExceeded,
     ReservationRequest,
     StoredAnswer,
 )
+from proxy.billing.ledger.jobs import EndState, LedgerStats
 from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis_keys import Record
 from proxy.errors import StoreAway

@@ -19,21 +19,15 @@ from proxy.billing.ledger.interface import (
     Call,
     CallNote,
     Charge,
-    Credit,
-    Cursor,
     DailyUsage,
-    EndState,
     Granted,
     InFlightSlot,
-    JobRecord,
-    JobState,
     KeyState,
-    LedgerStats,
     ReservationRequest,
     ReserveResult,
-    Row,
     StoredAnswer,
 )
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.memory.archive import MemoryArchive, newest
 from proxy.billing.ledger.memory.rows import load_row
 from proxy.billing.ledger.memory.state import LedgerState

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from typing import Protocol
 
-from proxy.billing.ledger.interface import Cursor, DailyUsage, JobRecord, JobState, Row
+from proxy.billing.ledger.interface import DailyUsage
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
 from proxy.billing.ledger.memory.rows import Values, dump_row, ended_values, key_values, read_ended, read_key
 

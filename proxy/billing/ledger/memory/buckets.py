@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from proxy.billing.ledger.interface import Charge, Credit, Crossing, LimitExceeded
+from proxy.billing.ledger.interface import Charge, Crossing, LimitExceeded
+from proxy.billing.ledger.jobs import Credit
 from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
 from proxy.billing.ledger.memory.records import Bucket, Changes, ChargePart, CreditRecord
 from proxy.billing.ledger.money import Micros

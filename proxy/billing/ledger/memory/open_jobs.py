@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from proxy.billing.ledger.interface import EndState, JobRecord, ReservationRequest
+from proxy.billing.ledger.interface import ReservationRequest
+from proxy.billing.ledger.jobs import EndState, JobRecord
 from proxy.billing.ledger.looks import FIRST_LOOK, next_look
 from proxy.billing.ledger.memory.buckets import Buckets
 from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.billing.ledger.interface import Call, Credit, Granted, JobRecord, JobState
+from proxy.billing.ledger.interface import Call, Granted
+from proxy.billing.ledger.jobs import Credit, JobRecord, JobState
 from proxy.billing.ledger.money import Micros
 
 

@@ -8,7 +8,8 @@ from typing import TypeVar, cast
 
 import orjson
 
-from proxy.billing.ledger.interface import Granted, JobRecord, JobState, LimitExceeded, Row
+from proxy.billing.ledger.interface import Granted, LimitExceeded
+from proxy.billing.ledger.jobs import JobRecord, JobState, Row
 from proxy.billing.ledger.memory.records import (
     Bucket,
     ChargePart,

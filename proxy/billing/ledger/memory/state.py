@@ -16,16 +16,14 @@ from proxy.billing.ledger.interface import (
     CallNote,
     Charge,
     Crossing,
-    EndState,
     Granted,
     InFlightSlot,
-    JobRecord,
     KeyState,
     LimitExceeded,
     ReservationRequest,
     ReserveResult,
-    Row,
 )
+from proxy.billing.ledger.jobs import EndState, JobRecord, Row
 from proxy.billing.ledger.memory import rows
 from proxy.billing.ledger.memory.archive import Archive
 from proxy.billing.ledger.memory.buckets import Buckets

@@ -10,7 +10,8 @@ from datetime import date
 from itertools import islice
 from typing import TypeVar
 
-from proxy.billing.ledger.interface import Cursor, DailyUsage, JobRecord, JobState, Row
+from proxy.billing.ledger.interface import DailyUsage
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
 from proxy.billing.ledger.memory.records import EndedJob
 from proxy.billing.ledger.memory.rows import Values
 from proxy.billing.ledger.memory.state import LedgerState

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import date
 
-from proxy.billing.ledger.interface import Cursor, DailyUsage, JobState, Row
+from proxy.billing.ledger.interface import DailyUsage
+from proxy.billing.ledger.jobs import Cursor, JobState, Row
 from proxy.billing.ledger.memory import rows
 from proxy.billing.ledger.memory.archive import oldest_day
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
