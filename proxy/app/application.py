@@ -58,8 +58,8 @@ class Application:
         self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
         self._telemetry = self._build_telemetry(journal)
-        self._upstream = build_upstream(components, self._telemetry, journal, upstream)
         self._ledger = build_ledger(components)
+        self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, upstream)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
