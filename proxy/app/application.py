@@ -125,6 +125,12 @@ class Application:
         telemetry = Telemetry(journal, CollectorRegistry())
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
+        telemetry.counters(
+            "unknown_fields",
+            "Requests with a field that the endpoint's schema does not have.",
+            ("endpoint", "field"),
+            lambda: self._policy.unknown_fields(),
+        )
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
