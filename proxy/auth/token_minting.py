@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 import jwt
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from proxy.auth.keys.algorithms import ALGORITHMS, HMAC, fits
 from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.verification_key import VerificationKey
 from proxy.strict_json import Json
 
 _NO_CLAIMS: Mapping[str, Json] = MappingProxyType({})
@@ -50,6 +52,23 @@ def mint(
     }
     headers = None if kid is None else {"kid": kid}
     return jwt.encode(payload, _signing_key(algorithm, key), algorithm=algorithm, headers=headers)
+
+
+def fitting_algorithm(key: bytes, algorithms: Sequence[str]) -> str:
+    """Returns the first of *algorithms* that the private *key* (PEM or JWK) signs with. Raises ValueError."""
+    for algorithm in algorithms:
+        with suppress(ValueError):
+            _signing_key(algorithm, key)
+            return algorithm
+    raise ValueError(f"the key is not an unencrypted private PEM or JWK for {', '.join(algorithms)}")
+
+
+def public_part(algorithm: str, key: bytes, kid: str | None) -> VerificationKey:
+    """Returns the key that verifies what the private *key* signs. Raises ValueError."""
+    signing_key = _signing_key(algorithm, key)
+    if isinstance(signing_key, bytes):
+        return hmac_key(signing_key, kid)
+    return VerificationKey(algorithm, kid, signing_key.public_key())
 
 
 def _signing_key(algorithm: str, key: bytes) -> bytes | RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey:

@@ -133,12 +133,12 @@ async def check_signature(issuer: Issuer, jws: Jws) -> None:
 
     Raises Unauthenticated, which counts as a failed login unless a fetch that was put off leaves the kid open.
     """
-    keys = issuer.keys.current()
+    keys = await issuer.keys.current()
     fitting = matching_keys(keys, jws.kid, jws.algorithm)
     certain = True
     if not fitting and jws.kid is not None:
         certain = await issuer.keys.refresh(jws.kid)
-        keys = issuer.keys.current()
+        keys = await issuer.keys.current()
         fitting = matching_keys(keys, jws.kid, jws.algorithm)
     # Where no key fits, one verifies all the same: an unknown kid and a bad signature take one path and one time.
     genuine = [key.verify(jws.signing_input, jws.signature) for key in fitting or keys[:1]]

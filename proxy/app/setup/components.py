@@ -12,14 +12,15 @@ from functools import partial
 from typing import TypeVar
 
 from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
-from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
-from proxy.app.setup.sessions import build_issuer, build_origins, build_session_cookie
+from proxy.app.setup.policies import build_policy
+from proxy.app.setup.rest_actions import RestActions, build_rest_actions
+from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
+from proxy.auth.claim_rule import ClaimRule
 from proxy.auth.job_handles import JobHandles
 from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.session_cookie import SessionCookie
-from proxy.auth.token_verifier import TokenVerifier
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
@@ -30,8 +31,8 @@ from proxy.errors import ConfigError, Problem
 from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
-from proxy.payload.policy import EndpointPolicy, PayloadRules
-from proxy.payload.validation.schema_file import SHIPPED, load_schema
+from proxy.payload.policy import EndpointPolicy
+from proxy.payload.rules import PayloadRules
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json
@@ -50,7 +51,7 @@ class Components:
     config: Config
     fal_key: str = field(repr=False)
     handles: JobHandles
-    issuers: tuple[Issuer, ...]
+    sessions: SessionComponents
     cookie: SessionCookie | None
     origins: frozenset[bytes]
     listings: tuple[Listing, ...]
@@ -66,6 +67,11 @@ class Components:
     rest_actions: RestActions
     webhooks: WebhookSettings | None
 
+    @property
+    def issuers(self) -> tuple[Issuer, ...]:
+        """One issuer a [[sessions]] table."""
+        return self.sessions.issuers
+
 
 def build_components(config: Config) -> Components:
     """Builds all components.
@@ -74,8 +80,8 @@ def build_components(config: Config) -> Components:
     """
     builder = ComponentBuilder(config)
     fal_key, handles = builder.fal_key(), builder.handles()
-    issuers, listings, policies = builder.issuers(), builder.listings(), builder.policies()
     rules, store, tls = builder.rules(), builder.store(), builder.tls()
+    sessions, listings, policies = builder.sessions(store), builder.listings(), builder.policies()
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
@@ -87,7 +93,7 @@ def build_components(config: Config) -> Components:
         config=config,
         fal_key=fal_key,
         handles=handles,
-        issuers=tuple(issuers),
+        sessions=sessions,
         cookie=build_session_cookie(config),
         origins=build_origins(config),
         listings=(*listings, *rest_actions.listings),
@@ -121,18 +127,9 @@ class ComponentBuilder:
     def handles(self) -> JobHandles | None:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
 
-    def issuers(self) -> Iterable[Issuer]:
-        """Returns one issuer a [[sessions]] table; several tables may have one name."""
-        issuers: list[Issuer] = []
-        for session in self._config.sessions:
-            source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
-            issuer = self._try_build(f"{session.location}.{source}", partial(build_issuer, self._config, session))
-            if issuer is not None:
-                issuers.append(issuer)
-        self._try_build("sessions", lambda: TokenVerifier(issuers, clock=time.time))
-        if not self._config.sessions and "sessions" not in self._config.incomplete:
-            self.problems.append(Problem("sessions", "none is configured, so that every call would be refused"))
-        return issuers
+    def sessions(self, store: RedisStore | None) -> SessionComponents:
+        """Returns the issuers; last good key sets are cached in *store*, where there is one."""
+        return SessionBuilder(self._config, store).build(self.problems)
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()
@@ -140,11 +137,17 @@ class ComponentBuilder:
             if endpoint.id in seen:
                 self.problems.append(Problem(f"{endpoint.location}.id", f"{endpoint.id} is listed twice"))
             seen.add(endpoint.id)
-        return [Listing(e.id, frozenset(e.actions), e.scope) for e in self._config.endpoints]
+        return [
+            Listing(e.id, frozenset(e.actions), e.scope, self._claim_rule(f"{e.location}.allow", e.allow))
+            for e in self._config.endpoints
+        ]
+
+    def _claim_rule(self, location: str, expression: str | None) -> ClaimRule | None:
+        return None if expression is None else self._try_build(location, partial(ClaimRule, expression))
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [
-            self._try_build(endpoint.location, partial(self._policy, endpoint, _payload_rules(endpoint)))
+            self._try_build(endpoint.location, partial(build_policy, self._config, endpoint))
             for endpoint in self._config.endpoints
         ]
         return [policy for policy in made if policy is not None]
@@ -242,20 +245,8 @@ class ComponentBuilder:
     def _schema(self, endpoint: Endpoint) -> Mapping[str, Json] | None:
         """Returns the schema without the operator's rules, to check a price where the rules are wrong."""
         with suppress(ConfigError, ValueError):
-            return self._policy(endpoint, PayloadRules()).effective
+            return build_policy(self._config, endpoint, PayloadRules()).effective
         return None
-
-    def _policy(self, endpoint: Endpoint, rules: PayloadRules) -> EndpointPolicy:
-        shipped = SHIPPED / f"{endpoint.id}.json"
-        path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
-        if not path.exists() and endpoint.schema_file is None:
-            raise ValueError(f"no schema is shipped for {endpoint.id}; give one with schema_file")
-        return EndpointPolicy(endpoint.id, load_schema(path), rules, build_file_rules(self._config, endpoint.files))
-
-
-def _payload_rules(endpoint: Endpoint) -> PayloadRules:
-    cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
-    return PayloadRules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
 
 
 def _fal_key(text: str) -> str:

@@ -1,4 +1,8 @@
-"""Somebody else's public keys, fetched from where they publish them and kept: a source that fails changes nothing."""
+"""Key set of fal's webhooks: fetched when a webhook needs it, and kept; a source that fails changes nothing.
+
+PyJWT's PyJWKClient is not used: it blocks the event loop in urllib, follows redirects, reads proxies from the
+environment and reads a body of any size (tests/unit/auth/keys/test_jwks.py shows it).
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,21 @@ from typing import Generic, TypeVar
 
 import httpx2
 
-from proxy import __version__
+from proxy.auth.keys.fetch import fetch_document
 from proxy.errors import Unavailable
 
 KeyT = TypeVar("KeyT")
 
 MAX_SIZE = 64 * 1024  # bytes of a set
-TIMEOUT = 5.0  # seconds for a whole fetch
-SPACING = 30.0  # seconds between two looks at the source, whoever asks for them
+TIMEOUT = 5.0  # seconds for one fetch
+SPACING = 30.0  # seconds between two fetches
 
 
 class Jwks(Generic[KeyT]):
-    """The keys that *read* finds in the JWK set at *url*. *clock* in seconds, monotonic.
+    """Keys that *read* finds in the JWK Set at *url*. *clock* in seconds, monotonic.
 
-    *read* raises ValueError for a set that is not to be used. A set is fetched anew *max_age* seconds after it was;
-    where that fails the old one holds for as long again, and no longer. *report* is told how each fetch ended.
+    *read* raises ValueError for a set that is not to be used. A set is fetched again after *max_age* seconds; where
+    that fails the old one holds for as long again, and no longer. *report* gets a line after each fetch.
     """
 
     def __init__(
@@ -43,56 +47,37 @@ class Jwks(Generic[KeyT]):
         self._clock = clock
         self._report = report
         self._keys: tuple[KeyT, ...] = ()
-        self._fetched = self._looked = -float("inf")
-        self._look: asyncio.Task[None] | None = None
+        self._fetched = self._last_fetch = -float("inf")
+        self._task: asyncio.Task[None] | None = None
 
     async def keys(self) -> tuple[KeyT, ...]:
-        """Raises Unavailable where there is no set that may still be believed."""
+        """Returns the keys. Raises Unavailable where there is no set, or only one that is too old."""
         if self._clock() - self._fetched > self._max_age:
-            await self._look_again()
+            await self._fetch_spaced()
         if self._clock() - self._fetched > 2 * self._max_age:
             raise Unavailable(error_type="keys_unavailable", reason=f"no key set could be had from {self._url}")
         return self._keys
 
     async def refresh(self) -> tuple[KeyT, ...]:
-        """For when no key fits: there may be new ones. At most one look in SPACING seconds, however many ask."""
-        await self._look_again()
+        """Fetches the set again where no key fits, at most once in SPACING seconds, and returns the keys."""
+        await self._fetch_spaced()
         return self._keys
 
-    async def _look_again(self) -> None:
-        if self._look is None or self._look.done():
-            if self._clock() - self._looked < SPACING:
+    async def _fetch_spaced(self) -> None:
+        if self._task is None or self._task.done():
+            if self._clock() - self._last_fetch < SPACING:
                 return
-            self._looked = self._clock()
-            self._look = asyncio.create_task(self._fetch())
-        # One who leaves takes the others' answer with them otherwise.
-        await asyncio.shield(self._look)
+            self._last_fetch = self._clock()
+            self._task = asyncio.create_task(self._fetch())
+        # Shielded: cancelling one waiter must not cancel the fetch of the others.
+        await asyncio.shield(self._task)
 
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(TIMEOUT):
-                keys = self._read(await self._document())
+                keys = self._read(await fetch_document(self._url, tls=self._tls, max_bytes=MAX_SIZE))
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ValueError) as error:
             self._report(f"the key set was not renewed: {type(error).__name__}: {error}")
             return
         self._keys, self._fetched = keys, self._clock()
         self._report(f"the key set has {len(keys)} keys")
-
-    async def _document(self) -> bytes:
-        """No redirect is followed and no environment read. Raises httpx2.HTTPError and ValueError."""
-        fields = {"accept": "application/json", "accept-encoding": "identity", "user-agent": _AGENT}
-        async with (
-            httpx2.AsyncClient(verify=self._tls, timeout=TIMEOUT, trust_env=False, headers=fields) as client,
-            client.stream("GET", self._url) as response,
-        ):
-            if response.status_code != 200:
-                raise ValueError(f"the source answered {response.status_code}")
-            document = bytearray()
-            async for part in response.aiter_raw():
-                document += part
-                if len(document) > MAX_SIZE:
-                    raise ValueError("the set is too large")
-        return bytes(document)
-
-
-_AGENT = f"fal-auth-proxy/{__version__}"

@@ -17,7 +17,7 @@ class KeySource(Protocol):
         """True where the keys are shared secrets."""
         ...
 
-    def current(self) -> Sequence[VerificationKey]:
+    async def current(self) -> Sequence[VerificationKey]:
         """Returns the keys that verify now. Raises Unavailable where none were ever read, or the last are too old."""
         ...
 
@@ -42,7 +42,7 @@ class StaticKeys:
     def shared_secret(self) -> bool:
         return isinstance(self.listed[0].material, bytes)
 
-    def current(self) -> tuple[VerificationKey, ...]:
+    async def current(self) -> tuple[VerificationKey, ...]:
         return self.listed
 
     async def refresh(self, kid: str) -> bool:

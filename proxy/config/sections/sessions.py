@@ -3,37 +3,86 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
+from proxy.auth.keys.algorithms import HMAC, PUBLIC
+from proxy.auth.keys.fetch import check_key_url
+from proxy.auth.sessions.presets import apply_preset
 from proxy.config.value_types import DAY, OriginText, Section
+
+Algorithm = Literal["HS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+PresetName = Literal["auth0", "clerk", "supabase", "firebase", "cognito", "keycloak", "logto", "entra"]
+
+
+def _key_url(text: str) -> str:
+    return check_key_url(text)
+
+
+def _names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 class Session(Section):
-    """An issuer of session tokens (JWTs) and one of its keys.
+    """An issuer of session tokens (JWTs), the place of its keys, and what its tokens must say.
 
-    Several tables may name one issuer with other keys.
+    Several tables may name one issuer, with other audiences or keys; they share `subject_claim`. A token needs `iss`,
+    `exp` and the subject. Claim paths are dotted, as in `realm_access.roles`.
     """
 
-    issuer: str = Field(min_length=1, max_length=256, description="The token's `iss` claim, compared as it stands.")
-    audience: str = Field(
-        min_length=1, max_length=256, description="The token's `aud` claim, or one of its items where it is a list."
+    preset: PresetName | None = Field(
+        default=None,
+        description="Identity provider whose settings fill this table. Keys that the table gives win.",
     )
-    algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
-        description="The algorithm of the key. HS256 takes `secret_env`, the others `public_key_file`."
+    issuer: str = Field(
+        min_length=1,
+        max_length=256,
+        description="The token's `iss` claim, compared as it stands. A claim in braces is filled in from the token, "
+        "as in `https://login.microsoftonline.com/{tid}/v2.0`.",
     )
+    audience: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(),
+        description="One or several values, of which the token's `aud` claim must name one. It may be left out only "
+        "where `require` pins `azp`, `client_id`, `appid` or `cid`.",
+        examples=["fal-proxy"],
+    )
+    require: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Claims that the token must have: a claim path, with the value or the list of allowed values "
+        "(strings, whole numbers, true, false). Of a claim that is a list, one item must be allowed.",
+    )
+    algorithms: tuple[Algorithm, ...] = Field(
+        default=(),
+        description="Signature algorithms that are accepted. Left out, HS256 with `secret_env`, and any of the public "
+        "ones else. HS256 and public keys never go together.",
+    )
+    algorithm: Algorithm | None = Field(default=None, description="Former name of `algorithms`, for a single one.")
     secret_env: str | None = Field(
         default=None,
-        description="Environment variable that holds the HS256 secret of the login service, 32 bytes or more. "
-        "The text is used as it is, without base64 decoding.",
+        description="Environment variable that holds the HS256 secrets of the login service, separated by commas, "
+        "32 bytes or more each: the first is current, all verify. The text is used as it is, without base64 decoding.",
     )
-    public_key_file: Path | None = Field(default=None, description="File of the public key (PEM or JWK).")
+    public_key_file: Path | None = Field(
+        default=None,
+        description="File of public keys: PEM, X.509 certificate, JWK, JWK Set, or Google's map of certificates. "
+        "It is read again when it changes.",
+    )
+    jwks_file: Path | None = Field(default=None, description="Another name of `public_key_file`, for a JWK Set.")
+    jwks_url: Annotated[str, AfterValidator(_key_url)] | None = Field(
+        default=None,
+        description="URL of the issuer's JWK Set (https; http only to a loopback host). It is fetched every 5 minutes "
+        "and for an unknown `kid`; the last good set holds for 24 hours.",
+    )
+    discovery: bool = Field(
+        default=False,
+        description="Finds the JWK Set by the issuer's OpenID configuration, `/.well-known/openid-configuration`.",
+    )
     kid: str | None = Field(
         default=None,
         min_length=1,
         max_length=256,
-        description="The key's id. Tokens must name it where the issuer has several keys.",
+        description="Id of the secret or of a single public key. A token that names another one is refused.",
     )
     types: tuple[str, ...] = Field(
         default=("JWT", "at+jwt"), description="Values of the token's `typ` that are accepted; it may be left out."
@@ -44,9 +93,54 @@ class Session(Section):
     max_lifetime_seconds: float = Field(
         default=float(DAY), gt=0, description="Longest time until `exp`. A token that lives longer is refused."
     )
-    scope_claim: str = Field(
-        default="scope", description="Claim that holds the token's scopes: a string with spaces, or a list."
+    subject_claim: str = Field(
+        default="sub", min_length=1, description="Path of the claim that identifies the user; a whole number counts."
     )
+    scope_claim: str = Field(
+        default="scope",
+        min_length=1,
+        description="Path of the claim that holds the scopes: a string with spaces, a list, or true.",
+    )
+    header: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]{1,64}$",
+        description="Header field, in lower case, in which a front platform sends the token, beside `Authorization`. "
+        "As with a cookie, other origins cannot use it.",
+        examples=["cf-access-jwt-assertion"],
+    )
+
+    @property
+    def accepted_algorithms(self) -> tuple[str, ...]:
+        """The algorithms of this table, in the order of preference for a key that does not say its own."""
+        listed = self.algorithms or (() if self.algorithm is None else (self.algorithm,))
+        return listed or ((HMAC,) if self.secret_env else PUBLIC)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, table: object) -> object:
+        return apply_preset(table) if isinstance(table, dict) and table.get("preset") is not None else table
+
+    @model_validator(mode="after")
+    def _check_algorithm(self) -> Self:
+        if self.algorithms and self.algorithm is not None:
+            raise ValueError("algorithm is the former name of algorithms; give one of them")
+        return self
+
+    @field_validator("require")
+    @classmethod
+    def _check_require(cls, require: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for path, value in require.items():
+            allowed = value if isinstance(value, list) else [value]
+            if not path or not allowed or not all(isinstance(item, str | int | bool) for item in allowed):
+                raise ValueError(f"{path or 'a path'} must have a string, a whole number, true or false, or a list")
+        return require
+
+    @field_validator("header")
+    @classmethod
+    def _check_header(cls, header: str | None) -> str | None:
+        if header in ("authorization", "cookie"):
+            raise ValueError("must be another field than authorization and cookie")
+        return header
 
 
 class CookieSection(Section):

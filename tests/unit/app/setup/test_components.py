@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.identities import completed
 from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, parts_of
 
 from proxy.app.setup.components import Components, build_components
@@ -79,9 +80,11 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("session", "words"),
     [
-        ({**HMAC, "public_key_file": "key.pem"}, "no public_key_file"),
-        ({**EDDSA, "secret_env": "SESSION_SECRET"}, "no secret_env"),
-        ({**EDDSA, "public_key_file": None}, "takes public_key_file"),
+        ({**HMAC, "public_key_file": "key.pem"}, "not secret_env and public_key_file"),
+        ({**EDDSA, "secret_env": "SESSION_SECRET"}, "not secret_env and public_key_file"),
+        ({**EDDSA, "public_key_file": None}, "exactly one of secret_env, public_key_file"),
+        ({**EDDSA, "public_key_file": None, "secret_env": "SESSION_SECRET"}, "HS256 takes secret_env"),
+        ({**HMAC, "algorithm": None, "algorithms": ["HS256", "RS256"]}, "no other algorithm"),
         ({**EDDSA, "algorithm": "RS256"}, ""),
     ],
 )
@@ -102,7 +105,7 @@ def test_one_issuer_may_have_several_tables(base: Path) -> None:
     """Tables of one issuer are tried in their order, each with its own key and audience."""
     components = vetted(base, sessions=[{**EDDSA, "kid": "new"}, {**EDDSA, "kid": "old", "audience": "other"}])
 
-    assert [key.kid for issuer in components.issuers for key in issuer.keys.current()] == ["new", "old"]
+    assert [key.kid for issuer in components.issuers for key in completed(issuer.keys.current())] == ["new", "old"]
     assert [issuer.audience for issuer in components.issuers] == [(EDDSA["audience"],), ("other",)]
 
 
