@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +20,7 @@ from proxy.app.readiness import Readiness
 from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import build_gateway
-from proxy.app.setup.ledgers import build_ledger, build_local_ledger
+from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
@@ -38,6 +39,7 @@ from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.relay import UpstreamClient
 
+LEDGER_START = 1.0  # seconds that the start of the process waits for the ledger
 SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
 
@@ -52,6 +54,7 @@ class Application:
         self, components: Components, journal: JsonLogWriter, *, upstream: UpstreamClient | None = None
     ) -> None:
         self._lost_settlements = 0
+        self._journal = journal
         self._components = components
         self._authenticator = build_authenticator(components)
         self._policy = Policy(components.policies)
@@ -59,13 +62,16 @@ class Application:
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
         self._telemetry = self._build_telemetry(journal)
         components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
-        self._upstream = build_upstream(components, self._telemetry, journal, upstream)
         self._ledger = build_ledger(components)
+        ledger_metrics(self._telemetry, self._ledger)
+        self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, upstream)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
-        self._readiness = Readiness(stores, lambda: self._upstream.state, components.sessions.remote_keys)
+        self._readiness = Readiness(
+            stores, lambda: self._upstream.state, components.sessions.remote_keys, self._ledger.notices
+        )
         self.public = self._build_public()
         self.metrics = create_metrics(self._telemetry.exposition)
 
@@ -125,6 +131,12 @@ class Application:
         telemetry = Telemetry(journal, CollectorRegistry())
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
+        telemetry.counters(
+            "unknown_fields",
+            "Requests with a field that the endpoint's schema does not have.",
+            ("endpoint", "field"),
+            lambda: self._policy.unknown_fields(),
+        )
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
@@ -180,12 +192,14 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.start()
+        # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
+        await asyncio.wait([self._background[0]], timeout=LEDGER_START)
         yield
         await self.stop()
 
     def start(self) -> None:
         """Starts the background tasks on the running event loop."""
-        self._background = [asyncio.create_task(self._sweep())]
+        self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
         for keys in self._components.sessions.remote_keys:
             keys.start()
 
@@ -201,6 +215,15 @@ class Application:
         await self._accounting.aclose()
         if self._components.store is not None:
             await self._components.store.aclose()
+
+    async def _start_ledger(self) -> None:
+        """Ends the process where the ledger cannot be used."""
+        try:
+            await self._ledger.start(now=time.time())
+        except ValueError as error:
+            self._journal.write({"event": "ledger_refused", "message": str(error)})
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from error
 
     async def _sweep(self) -> None:
         while True:

@@ -106,7 +106,7 @@ class Section(BaseModel):
         """Refuses a number or a truth value in quotes, which pydantic would convert, and true for 1."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         kinds = {annotation, *get_args(annotation)}
-        if kinds & {int, float} and (isinstance(value, bool) or type(value) is str):
+        if kinds & {int, float} and (isinstance(value, bool) or (type(value) is str and str not in kinds)):
             raise ValueError("must be a number, without quotes")
         if bool in kinds and not isinstance(value, bool | EnvironmentText):
             raise ValueError("must be true or false, without quotes")
