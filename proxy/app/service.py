@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from proxy.app.application import Application
 from proxy.app.setup.components import Components
 from proxy.errors import ConfigError, Problem
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.listener import HttpServer
 from proxy.http.server.supervisor import supervise
 from proxy.telemetry.json_log import JsonLogWriter
@@ -41,7 +41,7 @@ class Service:
         self._application = Application(parts, self._journal)
         self._public = HttpServer(
             around(self._application.public),
-            limits=replace(ListenerLimits(), per_address=server.max_connections_per_address),
+            limits=replace(ConnectionLimits(), per_address=server.max_connections_per_address),
             trusted=server.trusted_proxies,
             lifespan="on",
             always=_transport_security(server.hsts_seconds),

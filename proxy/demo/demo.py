@@ -17,7 +17,7 @@ from proxy.auth.token_minting import mint
 from proxy.config.loader import read
 from proxy.demo.instructions import demo_instructions
 from proxy.demo.login import LoginApp, cookie_name
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.listener import HttpServer
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
@@ -56,7 +56,7 @@ async def sandbox(
         replace(settings, queue_origin=origins.queue, run_origin=origins.run, rest_origin=origins.rest)
     )
     # The sandbox stands in for a CDN too: one page may open many connections to it.
-    limits = replace(ListenerLimits(), per_address=10_000, body_time=600.0)
+    limits = replace(ConnectionLimits(), per_address=10_000, body_time=600.0)
     listeners = [HttpServer(app, limits=limits) for app in (made.queue, made.run, made.rest, create_control(made))]
     for listener, listening in zip(listeners, sockets, strict=True):
         await listener.start(sock=listening)

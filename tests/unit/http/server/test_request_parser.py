@@ -8,10 +8,10 @@ import pytest
 
 from proxy.errors import BadRequest, ContentTooLarge, HeadTooLarge, Refusal, TargetTooLong
 from proxy.http.request_checks import NO_UPGRADE, malformed
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.request_parser import RequestParser
 
-LIMITS = ListenerLimits(head=2000, fields=10, target=100, framing=1000)
+LIMITS = ConnectionLimits(head=2000, fields=10, target=100, framing=1000)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -54,7 +54,7 @@ class Taker:
             raise self._refusal
 
 
-def arrive(reads: Iterable[bytes], taker: Taker, limits: ListenerLimits = LIMITS) -> RequestParser:
+def arrive(reads: Iterable[bytes], taker: Taker, limits: ConnectionLimits = LIMITS) -> RequestParser:
     arrival = RequestParser(taker, limits)
     for read in reads:
         arrival.feed(read)
