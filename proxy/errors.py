@@ -2,6 +2,7 @@
 
     FalProxyError
     ├── ConfigError                   start-up only: all problems of a configuration at once
+    ├── ExpressionError               an operator's expression that does not compile, or has no result for a value
     ├── MalformedJson                 text that is not strict JSON; whoever parsed it says what that means
     ├── ClientGone                    the caller left before their request was whole or answered; nobody to answer
     ├── TransportError                the upstream exchange broke; `sent` and `received` say how far it got
@@ -67,6 +68,17 @@ class ConfigError(FalProxyError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+class ExpressionError(FalProxyError, ValueError):
+    """An operator's expression that does not compile, or has no result for a value.
+
+    *detail* is the mistake alone; the message also has the expression, for the operator.
+    """
+
+    def __init__(self, detail: str, expression: str | None = None) -> None:
+        super().__init__(detail if expression is None else f'"{expression[:120]}": {detail}')
+        self.detail = detail
 
 
 class MalformedJson(FalProxyError):

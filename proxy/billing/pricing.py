@@ -1,110 +1,98 @@
-"""What a request costs: an operator's CEL expression over the payload that would be sent.
+"""Prices of requests: a number, or the operator's CEL expression over the payload that would be sent.
 
-The payload is `input`: every number a double (CEL never mixes the two kinds), every field the schema has a default
-for present. Two functions come on top: `number(x)`, a number or its spelling as a double ("4" is 4.0), and
-`megapixels(size)`, of one of fal's size names or of an object with width and height.
+The payload is `input`. A field that the caller leaves out, or sends as null, has the default of its schema.
+docs/pricing.md describes the language.
 """
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from proxy.billing.ledger.money import MAX_PRICE, Micros, micros
-from proxy.errors import ValidationFailed
+from proxy.billing.price_functions import PRICE_FUNCTIONS
+from proxy.errors import ExpressionError, ValidationFailed
+from proxy.expressions.program import Environment, Program
 from proxy.strict_json import Json
-
-# fal docs, image_size.
-SIZES: Mapping[str, tuple[int, int]] = {
-    "square_hd": (1024, 1024),
-    "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
-}
-_SIDE = 512.0  # fal docs, ImageSize: what a width or height left out is
-
-_NUMERAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?(?:e[+-]?[0-9]{1,3})?", re.ASCII)
-_FIELD = re.compile(r"\binput\s*\.\s*([A-Za-z_]\w*)")
-_ANY_USE = re.compile(r"\binput\b")
 
 
 class Price:
-    """Raises ValueError where *expression* does not compile, or does not price what *schema* lets through."""
+    """The price of one endpoint's requests."""
 
-    def __init__(self, expression: str, schema: Mapping[str, Json]) -> None:
-        # Where nothing has a price its 12 MB stay out of memory.
-        import cel
+    def __init__(self, price: str | float, schema: Mapping[str, Json]) -> None:
+        """Raises ExpressionError (a ValueError) where *price* does not compile, or does not price what *schema* admits.
 
-        self._evaluator = cel
-        self._program = cel.compile(expression)
-        named = _FIELD.findall(expression)
-        # Only what the expression names is handed over: a picture of ten megabytes need not be copied to count images.
-        self._names = frozenset(named) if len(named) == len(_ANY_USE.findall(expression)) else None
-        self._defaults = {name: _default(field) for name, field in _fields(schema) if "default" in field}
+        *price* is in the operator's units. It is evaluated for the defaults of *schema*, and for each field at its
+        bounds and choices.
+        """
+        self._flat = _flat(price)
+        self._program: Program | None = None
+        if self._flat is not None:
+            return
+        fields = dict(_fields(schema))
+        self._program = _environment().compile(str(price), fields)
+        self._defaults = {name: field["default"] for name, field in fields.items() if field.get("default") is not None}
+        self._check_names(fields)
         for sample in _samples(schema):
             self._check(sample)
 
     def evaluate(self, value: Mapping[str, Json]) -> Micros:
-        """Rounded up. Raises ValidationFailed where this one payload has no price: it is refused, never free."""
+        """Returns the price of the payload *value* in micros, rounded up.
+
+        Raises ValidationFailed where this payload has no price: it is rejected, never free.
+        """
         try:
             return self._evaluate(value)
-        except _NO_PRICE as error:
+        except ExpressionError as error:
             raise ValidationFailed(
-                [{"loc": ["body"], "msg": f"This request cannot be priced: {error}", "type": "unpriceable"}]
+                [{"loc": ["body"], "msg": f"This request cannot be priced: {error.detail}", "type": "unpriceable"}]
             ) from error
+
+    def _evaluate(self, value: Mapping[str, Json]) -> Micros:
+        if self._program is None:
+            return self._flat or 0
+        price = self._program.evaluate(self._complete(value))
+        if isinstance(price, bool) or not isinstance(price, int | float):
+            raise ExpressionError("the result is not a number", self._program.expression)
+        if not 0 <= price <= MAX_PRICE:  # NaN is neither
+            raise ExpressionError(f"the price is {price:g}, not between 0 and {MAX_PRICE:g}", self._program.expression)
+        return micros(price)
+
+    def _complete(self, value: Mapping[str, Json]) -> dict[str, Json]:
+        # Models take null for "left out", so null counts as the default.
+        return {**self._defaults, **{name: item for name, item in value.items() if item is not None}}
+
+    def _check_names(self, fields: Mapping[str, Json]) -> None:
+        if self._program is not None and self._program.names is not None and not fields and self._program.names:
+            raise ExpressionError(
+                "the endpoint has no schema, so no field is known; a flat price is a number, as in price = 0.5",
+                self._program.expression,
+            )
 
     def _check(self, sample: Mapping[str, Json]) -> None:
         try:
             self._evaluate(sample)
-        except _NO_PRICE as error:
-            shown = {name: value for name, value in sample.items() if self._names is None or name in self._names}
-            raise ValueError(f"{error}, for {shown}") from error
-
-    def _evaluate(self, value: Mapping[str, Json]) -> Micros:
-        complete = {**self._defaults, **value}
-        if self._names is not None:
-            complete = {name: complete[name] for name in self._names if name in complete}
-        context = self._evaluator.Context({"input": _doubled(complete)}, _FUNCTIONS)
-        price = self._program.execute(context)
-        if isinstance(price, bool) or not isinstance(price, int | float):
-            raise TypeError("the price is not a number")
-        if not 0 <= price <= MAX_PRICE:  # NaN is neither
-            raise ValueError(f"the price is {price}, not between 0 and {MAX_PRICE:g}")
-        return micros(price)
+        except ExpressionError as error:
+            names = None if self._program is None else self._program.names
+            used = [f"{name} = {item!r:.60}" for name, item in sample.items() if names is None or name in names]
+            place = f", for {', '.join(used)}" if used else ""
+            raise ExpressionError(f"{error}{place}") from error
 
 
-# What evaluating an expression raises for values it does not fit.
-_NO_PRICE = (ValueError, TypeError, KeyError, RuntimeError, ZeroDivisionError, OverflowError)
+@cache
+def _environment() -> Environment:
+    return Environment("input", PRICE_FUNCTIONS)
 
 
-# The binding logs what a function raised, with what the caller wrote in it. A logger that is only disabled comes back
-# to life wherever logging is configured anew.
-logging.getLogger("cel").addFilter(lambda record: False)
-
-
-def number(value: float | str) -> float:
-    if isinstance(value, bool) or not _NUMERAL.fullmatch(str(value)):
-        raise ValueError("number() takes a number or its digits")
-    return float(value)
-
-
-def megapixels(size: str | Mapping[str, float]) -> float:
-    width, height = SIZES[size] if isinstance(size, str) else (size.get("width", _SIDE), size.get("height", _SIDE))
-    return width * height / 1e6
-
-
-_FUNCTIONS = {"number": number, "megapixels": megapixels}
-
-
-def _doubled(value: Json) -> Json:
-    if isinstance(value, dict):
-        return {name: _doubled(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_doubled(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _flat(price: str | float) -> Micros | None:
+    """Returns *price* in micros where it is a plain number, which takes no CEL engine. Raises ExpressionError."""
+    try:
+        units = float(price)
+    except ValueError:
+        return None
+    if not 0 <= units <= MAX_PRICE:
+        raise ExpressionError(f"the price is {units:g}, not between 0 and {MAX_PRICE:g}")
+    return micros(units)
 
 
 def _fields(schema: Mapping[str, Json]) -> Iterator[tuple[str, dict[str, Json]]]:
@@ -113,12 +101,8 @@ def _fields(schema: Mapping[str, Json]) -> Iterator[tuple[str, dict[str, Json]]]
         yield from ((name, field) for name, field in properties.items() if isinstance(field, dict))
 
 
-def _default(field: dict[str, Json]) -> Json:
-    return field["default"]
-
-
 def _samples(schema: Mapping[str, Json]) -> Iterator[dict[str, Json]]:
-    """The payload of defaults, and that with one field after another at each of its telling values."""
+    """Yields the payload of defaults, and that with each field in turn at its bounds and choices."""
     required = schema.get("required")
     needed = set(required) if isinstance(required, list) else set()
     fields = dict(_fields(schema))
@@ -135,14 +119,16 @@ def _values(field: dict[str, Json]) -> Iterator[Json]:
             if isinstance(branch, dict):
                 yield from _values(branch)
         return
-    for keyword in ("const", "minimum", "maximum"):
-        if keyword in field:
-            yield field[keyword]
+    bounds = [field[keyword] for keyword in ("const", "minimum", "maximum") if keyword in field]
     choices = field.get("enum")
+    yield from bounds
     if isinstance(choices, list):
         yield from choices
-    elif "minimum" not in field and "const" not in field:
-        yield _OF_TYPE.get(str(field.get("type")), None)
+    elif "default" in field:
+        yield field["default"]
+    elif not bounds:
+        kinds = field.get("type")
+        yield _OF_TYPE.get(str(kinds[0] if isinstance(kinds, list) and kinds else kinds))
 
 
 _OF_TYPE: Mapping[str, Json] = {

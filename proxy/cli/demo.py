@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from proxy.app.service import run
 from proxy.demo.demo import demo as run_demo
 from proxy.demo.demo import run_sandbox
+from proxy.sandbox.models.schema_catalog import CatalogError
+from proxy.sandbox.settings import SandboxSettings
+
+SECONDS = click.FloatRange(min=0, max=3600)
 
 
 @click.command()
@@ -22,6 +27,33 @@ def demo(port: int, as_json: bool) -> None:
 @click.command()
 @click.option("--port", default=9000, show_default=True, help="Port of the queue; run, rest and control follow.")
 @click.option("--key", "keys", multiple=True, help="A key to accept, id:secret; without any, every key is good.")
-def sandbox(port: int, keys: tuple[str, ...]) -> None:
+@click.option(
+    "--schemas",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of schema files and OpenAPI documents, owner__alias.json each.",
+)
+@click.option("--queue-seconds", type=SECONDS, default=0.5, show_default=True, help="How long a job waits.")
+@click.option("--run-seconds", type=SECONDS, default=1.0, show_default=True, help="How long a job runs.")
+@click.option(
+    "--concurrency", type=click.IntRange(1, 10_000), default=2, show_default=True, help="How many jobs run at once."
+)
+def sandbox(
+    port: int,
+    keys: tuple[str, ...],
+    schemas: Path | None,
+    queue_seconds: float,
+    run_seconds: float,
+    concurrency: int,
+) -> None:
     """Runs the local fal alone, to develop against."""
-    run(lambda: run_sandbox(port=port, keys=frozenset(keys) or None))
+    settings = SandboxSettings(
+        keys=frozenset(keys) or None,
+        schemas=schemas,
+        queue_seconds=queue_seconds,
+        run_seconds=run_seconds,
+        concurrency=concurrency,
+    )
+    try:
+        run(lambda: run_sandbox(port=port, settings=settings))
+    except CatalogError as exc:
+        raise click.ClickException(str(exc)) from exc

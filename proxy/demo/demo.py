@@ -23,10 +23,20 @@ from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
+# Credits of one call by endpoint. One is an image of 1024 x 1024 made in one step, or a second of video.
+PRICES = {
+    ENDPOINT: "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)",
+    "fal-ai/flux/dev": "input.num_images * megapixels(input.image_size)",
+    "fal-ai/nano-banana/edit": "input.num_images",
+    "fal-ai/veo3.1": "8",
+    "fal-ai/kling-video/v2.5-turbo/pro/image-to-video": "number(input.duration)",
+    "fal-ai/minimax/speech-02-hd": "1",
+    "fal-ai/wizper": "1",
+    "fal-ai/bria/background/remove": "1",
+    "openrouter/router": "1",
+}
 ISSUER, AUDIENCE = "https://demo.fal-proxy.test", "fal-proxy-demo"
 USERS = ("alice", "bob")
-# Credits: one is a picture of 1024 x 1024 made in one step.
-PRICE = "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)"
 ALLOWANCE, JOBS = 200.0, 4
 TOKEN_LIFETIME = 12 * 3600.0  # seconds; a working day at the sandbox
 
@@ -88,10 +98,14 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
         await service.stop(drain=0)
 
 
-async def run_sandbox(*, port: int, keys: frozenset[str] | None) -> None:
-    """Returns after SIGTERM or SIGINT. Raises OSError where a port is taken."""
+async def run_sandbox(*, port: int, settings: SandboxSettings) -> None:
+    """Runs a sandbox on *port* and the next three, each a free one for 0, until SIGTERM or SIGINT.
+
+    Raises OSError where a port is taken, CatalogError for unusable schema files.
+    """
     stopping = stop_signal()
-    async with sandbox(SandboxSettings(keys=keys), ports=(port, port + 1, port + 2, port + 3)) as origins:
+    ports = (port, port + 1, port + 2, port + 3) if port else (0, 0, 0, 0)
+    async with sandbox(settings, ports=ports) as origins:
         print(BANNER)
         for name, origin in asdict(origins).items():
             print(f"  {name:8} {origin}", flush=True)
@@ -128,7 +142,9 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
             {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "FAL_PROXY_SESSION_SECRET"}
         ],
         "cookie": {"name": cookie_name(origin), "allow_insecure_name": origin.startswith("http:")},
-        "endpoints": [{"id": ENDPOINT, "price": PRICE, "files": {"hosts": ["*", "uploads"]}}],
+        "endpoints": [
+            {"id": endpoint, "price": price, "files": {"hosts": ["*", "uploads"]}} for endpoint, price in PRICES.items()
+        ],
         "uploads": {},
         "budgets": [{"name": "today", "per": "user", "window": "day", "limit": ALLOWANCE}],
         "in_flight": [{"name": "jobs", "per": "user", "limit": JOBS}],

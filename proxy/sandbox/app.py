@@ -28,7 +28,9 @@ from proxy.sandbox.files import FileHost
 from proxy.sandbox.input_files import InputFiles
 from proxy.sandbox.jobs import Job, Queue, QueueSettings
 from proxy.sandbox.models.image_to_image import ImageToImage
-from proxy.sandbox.models.registry import ModelRegistry, error_outcome
+from proxy.sandbox.models.registry import Model, ModelRegistry, error_outcome
+from proxy.sandbox.models.schema_catalog import load_schemas
+from proxy.sandbox.models.schema_model import SchemaModel
 from proxy.sandbox.request_log import RequestLog
 from proxy.sandbox.responses import FalError, error_response, infrastructure_error
 from proxy.sandbox.settings import IMAGE_TO_IMAGE, SandboxSettings
@@ -240,5 +242,12 @@ def _retries(settings: SandboxSettings) -> Retries:
 
 
 def _models(settings: SandboxSettings, files: FileHost) -> ModelRegistry:
+    """Returns the models. Raises CatalogError for unusable schema files."""
     input_files = InputFiles(files, max_bytes=settings.fetch_bytes, seconds=settings.fetch_seconds)
-    return ModelRegistry({IMAGE_TO_IMAGE: ImageToImage(input_files, files)}, echoes=settings.models)
+    models: dict[str, Model] = {
+        endpoint: SchemaModel(endpoint, schema, input_files, files)
+        for endpoint, schema in load_schemas(settings.schemas).items()
+        if schema.output is not None
+    }
+    models[IMAGE_TO_IMAGE] = ImageToImage(input_files, files)
+    return ModelRegistry(models, echoes=settings.models)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from proxy.sandbox.json_types import Json
+
 LARGE_RESULT = 10_000
 
 
@@ -48,7 +50,7 @@ class Job:
     account: str
     app: str
     endpoint: str
-    payload: object
+    payload: Json
     submitted: float
     low_priority: bool = False
     start_by: float | None = None

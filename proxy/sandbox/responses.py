@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy.sandbox.jobs import Outcome
+from proxy.sandbox.json_types import Json
 
 # fal docs, request errors.
 ERROR_TYPES: Mapping[int, str] = {
@@ -85,9 +86,13 @@ def infrastructure_error(
     return FalError(status, {"detail": detail or reason_phrase(status), "error_type": kind}, headers=fields)
 
 
-def field_error(field: str, kind: str, message: str) -> FalError:
-    """Returns a model's 422 with one entry in its `detail` list (fal docs, model errors)."""
-    return FalError(422, {"detail": [{"loc": ["body", field], "msg": message, "type": kind}]})
+def field_error(field: str | Sequence[str | int], kind: str, message: str) -> FalError:
+    """Returns a model's 422 with one entry in its `detail` list (fal docs, model errors).
+
+    *field*: the name of a field of the input, or the path to a nested one.
+    """
+    location = [field] if isinstance(field, str) else field
+    return FalError(422, {"detail": [{"loc": ["body", *location], "msg": message, "type": kind}]})
 
 
 def job_not_found() -> FalError:
@@ -124,12 +129,13 @@ async def error_response(request: Request, error: FalError) -> Response:
     return FalResponse(error.body, error.status, request_id=request_id, headers=error.headers)
 
 
-async def read_payload(request: Request) -> object:
+async def read_payload(request: Request) -> Json:
     """Returns the model input; an empty body is `{}`, which `run` without an input sends. Raises FalError 422."""
     body = await request.body()
     try:
-        return json.loads(body or b"{}")
+        payload: Json = json.loads(body or b"{}")
     except (ValueError, RecursionError) as exc:
         raise FalError(
             422, {"detail": [{"loc": ["body", 0], "msg": "JSON decode error", "type": "json_invalid"}]}
         ) from exc
+    return payload

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
@@ -12,6 +13,12 @@ MAX_PIXELS = 50_000_000
 _INPUT_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _GRID = 4
 LABEL = "sandbox"
+_ENCODER_OPTIONS: Mapping[str, Mapping[str, int]] = {
+    "jpeg": {"quality": 90},
+    "png": {"compress_level": 1},
+    "webp": {"quality": 80, "method": 0},
+    "gif": {},
+}
 
 
 class UnreadableImage(Exception):
@@ -66,12 +73,9 @@ def black(size: tuple[int, int]) -> Image.Image:
 
 
 def encode(picture: Image.Image, media: str) -> bytes:
-    """Returns the file. *media*: `jpeg` or `png`."""
+    """Returns the file. *media*: `jpeg`, `png`, `webp` or `gif`."""
     buffer = io.BytesIO()
-    if media == "png":
-        picture.save(buffer, "PNG", compress_level=1)
-    else:
-        picture.save(buffer, "JPEG", quality=90)
+    picture.save(buffer, media.upper(), **_ENCODER_OPTIONS[media])
     return buffer.getvalue()
 
 

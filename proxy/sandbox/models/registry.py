@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.sandbox.jobs import Outcome
+from proxy.sandbox.json_types import Json
 from proxy.sandbox.models.output import Output
 from proxy.sandbox.responses import FalError, app_not_found, dump_json
 
@@ -14,13 +15,13 @@ from proxy.sandbox.responses import FalError, app_not_found, dump_json
 class Model(Protocol):
     """Stand-in for the model of one endpoint."""
 
-    def check(self, payload: object) -> None:
+    def check(self, payload: Json) -> None:
         """Raises FalError 422 for an input that the model refuses before it runs."""
 
-    def log_messages(self, payload: object) -> Sequence[str]:
+    def log_messages(self, payload: Json) -> Sequence[str]:
         """Returns the log lines of a run in order. The sandbox spreads them over the run's time."""
 
-    async def run(self, payload: object) -> Output:
+    async def run(self, payload: Json) -> Output:
         """Returns the answer. Raises FalError with the model's own status and body."""
 
 

@@ -46,7 +46,7 @@ def test_a_constant_is_a_price() -> None:
     [
         "input.num_images +",
         "input.nun_images * 2.0",
-        "input.num_images * 2",
+        "input.num_images % 2",
         "input.prompt",
         "images * 2.0",
         "true",
