@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
@@ -32,7 +32,10 @@ from proxy.gateway.job_responses import JobResponses
 from proxy.gateway.stream_slots import StreamRegistry
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
+from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.payload.policy import Policy
 from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.ratelimit.rate_limiter import RateLimiter
@@ -47,6 +50,8 @@ SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
+_READY_INTERVAL = 0.1  # seconds between two questions to a store that does not answer
+_IDLE_INTERVAL = 0.01
 
 
 class Application:
@@ -74,12 +79,13 @@ class Application:
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
         self._readiness = Readiness(stores, self._breaker)
+        self.connections = self._build_shared_state()
         self.public = self._build_public()
-        self.metrics = create_metrics(self._telemetry.exposition)
+        self.metrics = create_metrics(self.exposition)
 
-    def count_early_rejection(self, error_type: str) -> None:
-        """Counts what the connection rejected before there was a request to log."""
-        self._telemetry.count_early_rejection(error_type)
+    def exposition(self) -> bytes:
+        """Returns all metrics of this process in the Prometheus text format."""
+        return self._telemetry.exposition()
 
     async def warnings(self) -> tuple[str, ...]:
         """Returns problems outside of the configuration. Takes no longer than one call of the store."""
@@ -89,12 +95,39 @@ class Application:
             return (f"the settings of the ledger's server could not be read: {error.reason}",)
 
     def drain(self) -> None:
-        """Turns `/readyz` red; requests are still taken."""
+        """Turns `/readyz` red and makes every response close its connection; requests are still taken."""
         self._readiness.draining = True
+        self.connections.drain()
 
-    def end_streams(self, grace: float) -> None:
-        """Ends open streams; those that were paid for have *grace* seconds to complete."""
-        self._streams.drain(grace)
+    async def wait_until_ready(self, timeout: float | None) -> None:
+        """Waits until the stores answer, at most *timeout* seconds (None: as long as it takes)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not await self._readiness.stores_answer():  # noqa: ASYNC110 a store announces nothing
+                    await asyncio.sleep(_READY_INTERVAL)
+
+    async def wait_until_idle(self, timeout: float) -> None:
+        """Waits at most *timeout* seconds for requests under way, which a server may have cancelled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._telemetry.active:  # noqa: ASYNC110 once, at the end of the process
+                    await asyncio.sleep(_IDLE_INTERVAL)
+
+    def _build_shared_state(self) -> SharedState:
+        server = self._components.config.server
+        return SharedState(
+            limits=ConnectionLimits(per_address=server.max_connections_per_address),
+            trusted=server.trusted_proxies,
+            on_rejected=self._telemetry.count_early_rejection,
+            on_shutdown=self._on_shutdown,
+            headers=_transport_security(server.hsts_seconds),
+        )
+
+    def _on_shutdown(self) -> None:
+        """Ends open streams; those that were paid for have as long as the longest call to complete."""
+        self._readiness.draining = True
+        _, longest = self._components.config.longest_call
+        self._streams.drain(longest)
 
     def _build_public(self) -> Starlette:
         components, server = self._components, self._components.config.server
@@ -211,9 +244,9 @@ class Application:
         self._lost_settlements += 1
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[Mapping[str, object]]:
         self.start()
-        yield
+        yield {SHARED_STATE: self.connections}
         await self.stop()
 
     def start(self) -> None:
@@ -237,3 +270,8 @@ class Application:
             await asyncio.sleep(SWEEP_INTERVAL)
             with suppress(StoreAway):
                 await self._accounting.sweep()
+
+
+def _transport_security(seconds: int) -> Fields:
+    """Returns the field of RFC 6797, without subdomains, which may belong to somebody else."""
+    return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []

@@ -7,20 +7,23 @@ from pathlib import Path
 
 import click
 
-from proxy.app.service import run, serve_workers
-from proxy.app.service import serve as serve_parts
-from proxy.app.setup.components import build_components
+from proxy.app import service
 from proxy.cli.options import CONFIG, load_config
+from proxy.config.loader import Config
 
 
 @click.command()
 @CONFIG
+@click.option("--host", help="Address to listen on, in the place of server.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port, in the place of server.port; 0 takes a free one.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="More than one needs Redis.")
-def serve(config: Path, workers: int) -> None:
+@click.option("--fd", type=click.IntRange(0), help="Listening socket inherited from the parent process.")
+def serve(config: Path, host: str | None, port: int | None, workers: int, fd: int | None) -> None:
     """Runs the gateway that CONFIG describes."""
-    parts = build_components(load_config(config))
-    log = sys.stdout.fileno()
-    if workers > 1:
-        serve_workers(parts, workers, log=log)
-    else:
-        run(lambda: serve_parts(parts, log=log))
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+
+    def read() -> Config:
+        loaded = load_config(config)
+        return loaded.model_copy(update={"server": loaded.server.model_copy(update=given)})
+
+    service.serve(read, workers=workers, fd=fd, log=sys.stdout.fileno())

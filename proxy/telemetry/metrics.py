@@ -37,6 +37,7 @@ class Telemetry:
     def __init__(
         self, journal: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.active = 0
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._journal = journal
         self._registry = registry
@@ -60,12 +61,14 @@ class Telemetry:
 
     def open(self, method: str, path: bytes) -> AccessRecord:
         """*path* as it came on the wire, without its query."""
+        self.active += 1
         # An id is to be unique, not secret; the kernel's randomness would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
         return AccessRecord(request_id, method, path, self._clock)
 
     def close(self, record: AccessRecord) -> None:
         """To be called once, when all of the answer is sent or given up."""
+        self.active -= 1
         seconds = self._clock() - record.started
         action = "none" if record.action is None else str(record.action)
         outcome = None if record.outcome is None else str(record.outcome)

@@ -18,7 +18,8 @@ from proxy.http.client_address import Network
 from proxy.http.request_body import BodyBudget, read_body
 from proxy.http.request_checks import check_request
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 
 P = ParamSpec("P")
 
@@ -46,7 +47,7 @@ async def listening(
     report: Callable[[str], None] = lambda _: None,
     sock: socket.socket | None = None,
 ) -> AsyncIterator[HttpServer]:
-    listener = HttpServer(app, limits=limits, trusted=trusted, lifespan=lifespan, report=report)
+    listener = HttpServer(app, shared=SharedState(limits, trusted, report), lifespan=lifespan)
     await listener.start(sock=sock)
     try:
         yield listener

@@ -22,7 +22,7 @@ class Server(Section):
     cors_origins: tuple[OriginText, ...] = ()
     max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     max_connections_per_address: int = Field(default=100, ge=1)
-    drain_seconds: float = Field(default=5.0, ge=0, le=300)
+    drain_seconds: float = Field(default=0.0, ge=0, le=300)
     hsts_seconds: int = Field(default=0, ge=0, le=2 * 366 * 86_400)
 
     @field_validator("hsts_seconds")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import unquote
 
 import httptools
@@ -34,6 +34,21 @@ from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, RequestTimeouts
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+
+
+class RequestHead(NamedTuple):
+    """A request head within the limits: *url* and *fields* as sent, but with field names in lower case."""
+
+    method: str
+    url: bytes
+    version: str  # "1.0" or "1.1"
+    fields: list[tuple[bytes, bytes]]
+    keep_alive: bool
+
+    @property
+    def expects(self) -> bool:
+        """True where the client waits for a 100 (Continue)."""
+        return dict(self.fields).get(b"expect", b"").lower() == b"100-continue"
 
 
 class HttpConnection(asyncio.Protocol):
@@ -119,15 +134,15 @@ class HttpConnection(asyncio.Protocol):
         if self._timeouts.phase is IDLE:
             self._timeouts.start_head(self._loop.time())
         try:
-            self._parse(data, self._parser)
+            self.parse(data)
         except Refusal as refusal:
             self._refuse(refusal)
 
-    def _parse(self, data: bytes, parser: httptools.HttpRequestParser) -> None:
+    def parse(self, data: bytes) -> None:
         """Raises BadRequest, TargetTooLong, HeadTooLarge and ContentTooLarge."""
         self._framing += len(data)
         try:
-            parser.feed_data(data)
+            cast(httptools.HttpRequestParser, self._parser).feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # The exception of a callback, a Refusal or a defect, is the context of the parser's own error.
             raise error.__context__ or malformed("Not HTTP/1.1") from error
@@ -166,21 +181,22 @@ class HttpConnection(asyncio.Protocol):
             raise malformed(NO_UPGRADE)
         self._in_head = self._chunked = False
         self._content = 0
-        self.start_exchange(str(parser.get_method(), "ascii"), version, keep_alive=bool(parser.should_keep_alive()))
+        method, keep_alive = str(parser.get_method(), "ascii"), bool(parser.should_keep_alive())
+        self.start_exchange(RequestHead(method, self._url, version, self._fields, keep_alive))
         self._fields = []  # trailers go here and nowhere: the application must not see them among its header fields
 
-    def start_exchange(self, method: str, version: str, *, keep_alive: bool) -> None:
-        """Runs the application for the request whose head is complete and within the limits."""
-        expects = dict(self._fields).get(b"expect", b"").lower() == b"100-continue"
-        exchange = Exchange(self._flow, self._shared, method, version, self._on_response_complete)
+    def start_exchange(self, head: RequestHead) -> None:
+        """Runs the application for a request whose head is complete."""
+        expects, is_1_1 = head.expects, head.version == "1.1"
+        exchange = Exchange(self._flow, self._shared, head.method, head.version, self._on_response_complete)
         # After an early answer it is open whether the body will come (RFC 9110 section 10.1.1); 1.0 has no 100.
-        exchange.keep_alive = version == "1.1" and keep_alive and not (expects or self._shared.draining)
-        exchange.expects = expects and version == "1.1"
+        exchange.keep_alive = is_1_1 and head.keep_alive and not (expects or self._shared.draining)
+        exchange.expects = expects and is_1_1
         self._exchange = exchange
         self._timeouts.start_body(self._loop.time())
         self._unwanted = 0
         self._server_state.total_requests += 1
-        task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(method, version, exchange)))
+        task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))
         self._server_state.tasks.add(task)
 
     def on_chunk_header(self) -> None:
@@ -224,8 +240,8 @@ class HttpConnection(asyncio.Protocol):
             exchange.on_request_complete()
             self._timeouts.start_response()
 
-    def _scope(self, method: str, version: str, exchange: Exchange) -> Scope:
-        raw_path, _, query = self._url.partition(b"?")
+    def _scope(self, head: RequestHead, exchange: Exchange) -> Scope:
+        raw_path, _, query = head.url.partition(b"?")
         path = raw_path.decode("latin-1")
         if self._root_path:
             raw_path = self._root_path.encode("latin-1") + raw_path
@@ -233,14 +249,14 @@ class HttpConnection(asyncio.Protocol):
         return {
             "type": "http",
             "asgi": _ASGI,
-            "http_version": version,
-            "method": method,
+            "http_version": head.version,
+            "method": head.method,
             "scheme": self._scheme,
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": query,
             "root_path": self._root_path,
-            "headers": self._fields,
+            "headers": head.fields,
             "client": self._client,
             "server": self._server,
             "state": self._app_state.copy(),
@@ -288,13 +304,14 @@ class HttpConnection(asyncio.Protocol):
             self._shared.on_rejected("slow_reader")
             self.transport.abort()
         elif self._timeouts.expired(now):
-            if self._timeouts.phase is BODY or (self._timeouts.phase is HEAD and self._has_begun()):
+            if self._timeouts.phase is BODY or (self._timeouts.phase is HEAD and self.has_begun):
                 self._refuse(RequestTimeout())
             else:
                 self.transport.close()
 
-    def _has_begun(self) -> bool:
-        """Returns whether some of a request has come, and its end has not."""
+    @property
+    def has_begun(self) -> bool:
+        """True while some of a request has come, and its end has not."""
         return self._in_message or self._framing > 0
 
     def _become_idle(self) -> None:

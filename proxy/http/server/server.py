@@ -13,8 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from proxy.http.server.connection import HttpConnection
-from proxy.http.server.state import SharedState
+from proxy.http.server.state import SHARED_STATE, SharedState
 
+_TICK = 0.1  # seconds; uvicorn counts in tenths
 _CANCELLED_TIME = 1.0  # seconds in which a cancelled exchange may answer
 
 
@@ -28,13 +29,9 @@ class HttpServer(uvicorn.Server):
         self, app: ASGIApp, *, shared: SharedState | None = None, lifespan: Literal["on", "off"] = "off"
     ) -> None:
         super().__init__(connection_config(app, shared=shared, lifespan=lifespan))
-        self._shared = shared
+        self.shared = shared
         self._started = asyncio.Event()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return str(host), int(port)
+        self._stopping = asyncio.Event()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> None:
         """Returns once connections are accepted, on *sock* where given; `address` says where.
@@ -42,6 +39,7 @@ class HttpServer(uvicorn.Server):
         Raises OSError where the address cannot be bound, RuntimeError where *app* does not start.
         """
         sock = sock or listening_socket(host, port)
+        self.address: tuple[str, int] = sock.getsockname()[:2]
         self._serving = asyncio.create_task(self.serve(sockets=[sock]))
         starting = asyncio.create_task(self._started.wait())
         await asyncio.wait([self._serving, starting], return_when=asyncio.FIRST_COMPLETED)
@@ -55,7 +53,24 @@ class HttpServer(uvicorn.Server):
         # uvicorn takes whole seconds by its annotation, and any number in fact.
         self.config.timeout_graceful_shutdown = cast(int, grace)
         self.should_exit = True
+        self.drain()
+        self._stopping.set()
         await self._serving
+
+    def drain(self) -> None:
+        """Makes every response close its connection; new connections are still accepted."""
+        shared = self.shared or self.lifespan.state.get(SHARED_STATE)
+        if isinstance(shared, SharedState):
+            shared.drain()
+
+    async def main_loop(self) -> None:
+        """Ticks as uvicorn's does, and ends at once when it is stopped."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK):
+                    await self._stopping.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.http.client_address import Network, address_key, is_trusted
+from proxy.http.fields import Fields
 from proxy.http.server.limits import ConnectionLimits
 
 # The key of a SharedState in the lifespan state, through which an application sets the limits of its connections.
@@ -43,13 +44,15 @@ class SharedState:
 
     Peers in *trusted* are proxies with many clients, so no limit per address applies to them. *on_rejected* is called
     with the error type of each request or connection that the application does not see. *on_shutdown* is called once,
-    when the server stops accepting. While *draining*, each response closes its connection.
+    when the server stops accepting. *headers* are fields of every response. While *draining*, each response closes its
+    connection.
     """
 
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     trusted: Sequence[Network] = ()
     on_rejected: Callable[[str], None] = ignore_rejection
     on_shutdown: Callable[[], None] = ignore_shutdown
+    headers: Fields = ()
     draining: bool = False
     default_headers: bytes = b""  # lines of every response, Date among them (RFC 9110 section 6.6.1)
     connections_per_address: Counter[str] = field(default_factory=Counter)
@@ -101,7 +104,7 @@ class SharedState:
         if self._sweeping:
             loop = asyncio.get_running_loop()
             loop.call_later(self.limits.sweep, self._sweep, server)
-            self.default_headers = b"".join([b"%b: %b\r\n" % line for line in server.default_headers])
+            self.default_headers = b"".join([b"%b: %b\r\n" % line for line in (*server.default_headers, *self.headers)])
             now = loop.time()
             for connection in tuple(self.connections):
                 connection.check_timeouts(now)

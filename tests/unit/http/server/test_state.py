@@ -6,11 +6,11 @@ from ipaddress import ip_network
 import pytest
 
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.state import ServerState
+from proxy.http.server.state import SharedState
 
 
-def door(per_address: int = 2) -> ServerState:
-    return ServerState(ConnectionLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
+def door(per_address: int = 2) -> SharedState:
+    return SharedState(ConnectionLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
 
 
 def test_a_crowd_is_counted_by_subscriber() -> None:
