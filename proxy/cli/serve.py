@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -10,6 +9,8 @@ import click
 from proxy.app import service
 from proxy.cli.options import CONFIG, load_config
 from proxy.config.loader import Config
+
+_STDOUT = 1  # the journal goes to the descriptor, past the buffer of sys.stdout
 
 
 @click.command()
@@ -26,4 +27,4 @@ def serve(config: Path, host: str | None, port: int | None, workers: int, fd: in
         loaded = load_config(config)
         return loaded.model_copy(update={"server": loaded.server.model_copy(update=given)})
 
-    service.serve(read, workers=workers, fd=fd, log=sys.stdout.fileno())
+    service.serve(read, workers=workers, fd=fd, log=_STDOUT)
