@@ -18,9 +18,10 @@ from proxy.app.process.worker_factory import WorkerFactory
 from proxy.errors import ConfigError, Problem
 from proxy.telemetry.json_log import JsonLogWriter
 
-# A worker that ended within STARTUP_SECONDS of its start did not start; MAX_FAILED_STARTS in a row end the service.
+# A worker that ends within STARTUP_SECONDS of its start has not started; MAX_FAILED_STARTS in a row end the service.
 STARTUP_SECONDS = 10.0
 MAX_FAILED_STARTS = 5
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # from outside, so no sign of a worker that cannot start
 
 
 class WorkerSupervisor(Multiprocess):
@@ -91,7 +92,7 @@ class WorkerSupervisor(Multiprocess):
     def _count_end(self, pid: int | None, code: int) -> None:
         self._journal.write({"event": "worker_ended", "pid": pid, "code": code})
         early = time.monotonic() < self._started.pop(pid) + STARTUP_SECONDS
-        self._failed_starts = self._failed_starts + 1 if early else 0
+        self._failed_starts = self._failed_starts + 1 if early and code not in _KILLED else 0
         self.has_failed |= code == STARTUP_FAILURE
 
     def serve(self) -> None:
