@@ -84,7 +84,7 @@ class RedisWindowStore:
         args: list[int | str] = [int(self._clock() * 1000) if self._clock else ""]
         for bound, _ in claims:
             args += (bound.amount, bound.seconds * 1000 // SLICES)
-        reply = await self._store.run(_TAKE, _keys(claims), args)
+        reply = await self._store.run(_TAKE, _keys(claims), args, sheddable=True)
         if not isinstance(reply, bytes):
             raise StoreAway(reason="the limits script answered something else")
         admitted, *numbers = map(int, reply.split())

