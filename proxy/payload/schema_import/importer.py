@@ -83,20 +83,20 @@ def _flatten(schema: Json, definitions: Mapping[str, Json]) -> dict[str, Json]:
         parts.append(definitions.get(reference.removeprefix("#/$defs/")))
     composed = schema.get("allOf")
     parts += composed if isinstance(composed, list) else []
+    base: dict[str, Json] = {}
     for part in parts:
-        flat = _merged(_flatten(part, definitions), flat)
-    return flat
+        base = _merged(base, _flatten(part, definitions))
+    return _merged(base, flat)
 
 
 def _merged(below: dict[str, Json], above: dict[str, Json]) -> dict[str, Json]:
     merged = {**below, **above}
-    for name in ("properties",):
-        first, second = below.get(name), above.get(name)
-        if isinstance(first, dict) and isinstance(second, dict):
-            merged[name] = {**first, **second}
-    first, second = below.get("required"), above.get("required")
-    if isinstance(first, list) and isinstance(second, list):
-        merged["required"] = list(dict.fromkeys(str(name) for name in [*first, *second]))
+    fields, more_fields = below.get("properties"), above.get("properties")
+    if isinstance(fields, dict) and isinstance(more_fields, dict):
+        merged["properties"] = {**fields, **more_fields}
+    names, more_names = below.get("required"), above.get("required")
+    if isinstance(names, list) and isinstance(more_names, list):
+        merged["required"] = list(dict.fromkeys(str(name) for name in [*names, *more_names]))
     return merged
 
 
