@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from proxy.app.setup.policies import schema_folder
-from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG, load_config
 from proxy.cli.models.schema_download import BASE_URL, download
+from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG, load_config
 from proxy.config.loader import Config
 from proxy.errors import ConfigError, SchemaError
 from proxy.fal_api.endpoint_ids import endpoint_id
