@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,7 +13,7 @@ from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
 from proxy.http.request import REQUEST, Request
-from proxy.http.request_checks import check_request
+from proxy.http.request_checks import METHODS, check_request
 from proxy.http.response import PROTECTIVE, Response, error_response
 from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.http.server.exchange import EXCHANGE, Exchange
@@ -24,7 +24,8 @@ from proxy.webhooks.receiver import WebhookReceiver
 
 # Routes below the prefix that *app* serves and authenticates itself. All others are the gateway's, so that a request
 # without a session does not learn which routes there are.
-_PAGES = (b"/openapi.json", b"/usage")
+_SESSION = b"/session"  # the only route that takes DELETE
+_PAGES = (b"/openapi.json", b"/usage", _SESSION)
 _CLIENT_GONE = 499  # nginx's status for the log; it is never sent, because the caller has disconnected
 
 
@@ -66,7 +67,7 @@ class GatewayMiddleware:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send, record: AccessRecord) -> None:
         try:
-            named = check_request(scope, allowed_hosts=self._allowed_hosts)
+            named = check_request(scope, allowed_hosts=self._allowed_hosts, methods=self._methods(scope))
             response: Response | StreamingResponse | None = self._cors.preflight(scope["method"], scope["headers"])
             if response is None:
                 response = await self._handle(scope, named, receive, send, record)
@@ -101,6 +102,9 @@ class GatewayMiddleware:
         scope = {**scope, REQUEST: self._request(scope, named, path, receive), RECORD: record}
         await self._app(scope, receive, _protected(send, record, self._cors.fields(scope["headers"])))
         return None
+
+    def _methods(self, scope: Scope) -> Sequence[str]:
+        return (*METHODS, "DELETE") if scope["raw_path"] == self._prefix + _SESSION else METHODS
 
     def _request(self, scope: Scope, named: Mapping[bytes, bytes], route: bytes, receive: Receive) -> Request:
         return Request(

@@ -17,6 +17,8 @@ COMMANDS = {
     "sandbox": Command("proxy.cli.demo:sandbox", "Runs the local fal alone, to develop against.", extra="sandbox"),
     "token": Command("proxy.cli.token:token", "Mints a session token for development."),
     "handle": Command("proxy.cli.handle:handle", "Shows the contents of a job handle."),
+    "explain": Command("proxy.cli.explain:explain", "Shows each check of a session token, read from standard input."),
+    "user": Command("proxy.cli.admin.user:user", "Revokes the sessions of a user."),
     "usage": Command("proxy.cli.admin.usage:usage", "Reports reservations, spending and refunds."),
 }
 
