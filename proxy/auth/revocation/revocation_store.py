@@ -43,14 +43,16 @@ class MemoryRevocations:
 
     def __init__(self) -> None:
         self._revocations: list[Revocation] = []
+        self._version = 0
 
     async def add(self, revocation: Revocation) -> None:
         """Adds one."""
+        self._version += 1
         self._revocations = [*_current(self._revocations), revocation]
 
     async def load(self, version: str | None) -> Snapshot | None:
-        """Returns them all, unless their number is still *version*."""
-        now = str(len(self._revocations))
+        """Returns them all, unless none was added since *version*."""
+        now = str(self._version)
         return None if now == version else Snapshot(now, tuple(self._revocations))
 
 

@@ -93,8 +93,8 @@ class GuestSessions:
         match = _PROOF.fullmatch(proof) if isinstance(proof, str) else None
         if match is None:
             raise _refused("the proof is missing or malformed")
-        expires, nonce, mac = match.groups()
-        if not hmac.compare_digest(make_proof(secret, int(expires), nonce), f"{expires}.{nonce}.{mac}"):
+        expires, nonce, _ = match.groups()
+        if not hmac.compare_digest(make_proof(secret, int(expires), nonce), str(proof).encode("ascii")):
             raise _refused("the proof does not verify")
         if not self._clock() <= int(expires) <= self._clock() + MAX_PROOF_AGE:
             raise _refused("the proof has expired, or is good for too long")
@@ -105,10 +105,10 @@ class GuestSessions:
         self._used[nonce] = None
 
 
-def make_proof(secret: bytes, expires: int, nonce: str) -> str:
+def make_proof(secret: bytes, expires: int, nonce: str) -> bytes:
     """Returns the proof that the app's backend hands to its page; *expires* in seconds since the epoch."""
     mac = hmac.digest(secret, f"{expires}.{nonce}".encode("ascii"), "sha256")
-    return f"{expires}.{nonce}.{encode_base64url(mac)}"
+    return f"{expires}.{nonce}.{encode_base64url(mac)}".encode("ascii")
 
 
 def ended_cookie() -> bytes:
