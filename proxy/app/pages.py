@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,21 +21,16 @@ from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
 from proxy.telemetry.access_record import RECORD, AccessRecord
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Mapping[str, object]]]
-
 
 def create_pages(
     *,
     prefix: str,
-    public_url: str,
     readiness: Readiness,
     caller_pages: CallerPages,
     session_page: SessionPage,
-    lifespan: Lifespan,
-    middleware: Sequence[Middleware] = (),
     routes: Iterable[Route] = (),
 ) -> Starlette:
-    """Returns the application of these routes and of *routes*, behind *middleware*."""
+    """Returns the application of these routes and of *routes*."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
@@ -47,7 +40,7 @@ def create_pages(
         return _json({"ready": ready, "checks": dict(checks)}, status=200 if ready else 503)
 
     async def openapi(request: Request) -> Response:
-        return _json(await caller_pages.openapi(request.scope[REQUEST], public_url))
+        return _json(await caller_pages.openapi(request.scope[REQUEST]))
 
     async def usage(request: Request) -> Response:
         return _json(await caller_pages.usage(request.scope[REQUEST]))
@@ -76,9 +69,7 @@ def create_pages(
             Route(f"{prefix}/session", end_session, methods=["DELETE"]),
             *routes,
         ],
-        middleware=middleware,
         exception_handlers={HTTPException: _http_exception, Refusal: _refusal},
-        lifespan=lifespan,
     )
     # A redirect would be built from the Host header; no route answers 3xx.
     app.router.redirect_slashes = False
