@@ -17,10 +17,10 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
 from proxy.app.setup.components import Components, build_components
 from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
+from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
@@ -75,11 +75,10 @@ class Application:
         self._is_new = True
         self._lost_settlements = 0
         self._components = components
-        self._authenticator = build_authenticator(components)
         self._policy = Policy(components.policies)
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
+        self._sessions = SessionRuntime(components, journal, self._streams.end_sessions)
         self._telemetry = self._build_telemetry(journal)
-        components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
         self._ledger = ledger
         ledger_metrics(self._telemetry, self._ledger)
         self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
@@ -88,7 +87,7 @@ class Application:
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
         self._readiness = Readiness(
-            stores, lambda: self._upstream.state, components.sessions.remote_keys, self._ledger.notices
+            stores, lambda: self._upstream.state, self._sessions.remote_keys, self._ledger.notices
         )
         self.connections = self._build_shared_state()
         self.active = self._build_active()
@@ -158,7 +157,7 @@ class Application:
     def _build_pages(self) -> Starlette:
         components = self._components
         caller_pages = CallerPages(
-            authenticator=self._authenticator,
+            authenticator=self._sessions.authenticator,
             cookie=None if components.cookie is None else components.cookie.name.decode("ascii"),
             listings=components.listings,
             policy=self._policy,
@@ -168,6 +167,7 @@ class Application:
             prefix=components.config.server.prefix,
             readiness=self._readiness,
             caller_pages=caller_pages,
+            session_page=self._sessions.page(self._limiter, self._body_budget),
             routes=playground_routes(components.config, caller_pages.authenticate),
         )
 
@@ -184,7 +184,7 @@ class Application:
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
-        session_key_metrics(telemetry, self._components.sessions.remote_keys)
+        self._sessions.register_metrics(telemetry)
         if (store := self._components.store) is not None:
             telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
         return telemetry
@@ -192,7 +192,7 @@ class Application:
     def _build_gateway(self) -> Gateway:
         return build_gateway(
             self._components,
-            authenticator=self._authenticator,
+            authenticator=self._sessions.authenticator,
             policy=self._policy,
             body_budget=self._body_budget,
             ledger=self._ledger,
@@ -218,8 +218,9 @@ class Application:
         windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
         if components.store is not None:
             windows = RedisWindowStore(components.store)
+        self._limiter = RateLimiter(components.rules, windows, time.monotonic)
         return Accounting(
-            RateLimiter(components.rules, windows, time.monotonic),
+            self._limiter,
             self._ledger,
             local=build_local_ledger(components, self._ledger),
             budgets=components.budgets,
@@ -257,8 +258,7 @@ class Application:
             self._build(components, kept)
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
-        for keys in self._components.sessions.remote_keys:
-            keys.start()
+        self._sessions.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
         self.loop = asyncio.get_running_loop()
@@ -269,8 +269,7 @@ class Application:
         self._started_ledger = None
         for task in self._background:
             task.cancel()
-        for keys in self._components.sessions.remote_keys:
-            await keys.aclose()
+        await self._sessions.aclose()
         await self._upstream.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()

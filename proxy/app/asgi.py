@@ -19,7 +19,7 @@ from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
 from proxy.http.request import REQUEST, Request
-from proxy.http.request_checks import check_request, check_request_line
+from proxy.http.request_checks import METHODS, check_request, check_request_line
 from proxy.http.response import PROTECTIVE, Response, error_response
 from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.http.server.exchange import EXCHANGE, Exchange
@@ -31,7 +31,8 @@ from proxy.webhooks.receiver import WebhookReceiver
 
 # Routes below the prefix that the pages serve and authenticate themselves. All others are the gateway's, so that a
 # request without a session does not learn which routes there are.
-_PAGES = (b"/openapi.json", b"/usage")
+_SESSION = b"/session"  # the only route that takes DELETE
+_PAGES = (b"/openapi.json", b"/usage", _SESSION)
 _CLIENT_GONE = 499  # nginx's status for the log; it is never sent, because the caller has disconnected
 
 
@@ -129,7 +130,9 @@ class Call:
         if self._exchange is None:
             check_request_line(scope["http_version"], raw_path(scope))
         location = active.base_path.locate(scope)
-        named = check_request(scope, allowed_hosts=frozenset() if location.is_health else active.allowed_hosts)
+        hosts = frozenset() if location.is_health else active.allowed_hosts
+        methods = (*METHODS, "DELETE") if location.route == _SESSION else METHODS
+        named = check_request(scope, allowed_hosts=hosts, methods=methods)
         preflight = active.cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
             return preflight

@@ -13,7 +13,9 @@ from starlette.routing import Route
 
 from proxy.app.caller_pages import CallerPages
 from proxy.app.readiness import Readiness
+from proxy.app.session_page import SessionPage
 from proxy.errors import MethodNotAllowed, NotFound, Refusal
+from proxy.fal_api.operations import Action
 from proxy.http.request import REQUEST
 from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
@@ -25,6 +27,7 @@ def create_pages(
     prefix: str,
     readiness: Readiness,
     caller_pages: CallerPages,
+    session_page: SessionPage,
     routes: Iterable[Route] = (),
 ) -> Starlette:
     """Returns the application of these routes and of *routes*."""
@@ -42,12 +45,28 @@ def create_pages(
     async def usage(request: Request) -> Response:
         return _json(await caller_pages.usage(request.scope[REQUEST]))
 
+    async def create_session(request: Request) -> Response:
+        request.scope[RECORD].action = Action.SESSION
+        body, cookie = await session_page.create(request.scope[REQUEST])
+        response = _json(body)
+        response.raw_headers.append((b"set-cookie", cookie))
+        return response
+
+    async def end_session(request: Request) -> Response:
+        request.scope[RECORD].action = Action.SESSION
+        cookie = await session_page.end(request.scope[REQUEST])
+        response = Response(status_code=204)
+        response.raw_headers.append((b"set-cookie", cookie))
+        return response
+
     app = Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route(f"{prefix}/openapi.json", openapi, methods=["GET"]),
             Route(f"{prefix}/usage", usage, methods=["GET"]),
+            Route(f"{prefix}/session", create_session, methods=["POST"]),
+            Route(f"{prefix}/session", end_session, methods=["DELETE"]),
             *routes,
         ],
         exception_handlers={HTTPException: _http_exception, Refusal: _refusal},
