@@ -37,7 +37,7 @@ class JobStatus(Protocol):
         """Raises TransportError."""
 
     async def units(self, app: str, upstream_id: str) -> float | None:
-        """Returns the billable units of a completed job's result, None where fal does not say. Raises TransportError."""
+        """Returns the billable units of a job's result, None where fal gives none. Raises TransportError."""
 
     def is_away(self) -> bool:
         """Returns True while fal is down, or refuses our account."""
@@ -95,8 +95,7 @@ class Reconciler:
             await asyncio.sleep(INTERVAL)
             if self._jobs.is_away() or len(self._tasks) >= AT_ONCE:
                 continue
-            for record in await self._due():
-                self._start(self._look_in_turn(record))
+            self._tasks.update(self._start(self._look_in_turn(record)) for record in await self._due())
 
     async def aclose(self) -> None:
         """Cancels the looks under way."""
