@@ -14,13 +14,13 @@ from proxy.billing.ledger.interface import (
     Granted,
     Ledger,
     LimitExceeded,
-    OnStoreError,
     ReservationRequest,
 )
 from proxy.billing.ledger.money import micros
 from proxy.billing.pricing import Price
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.errors import Forbidden, Refusal, StoreAway
+from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
