@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from support.in_process_gateway import APP, ENDPOINT, gate
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from support.in_process_gateway import APP, ENDPOINT, gate, parts_of
 
+from proxy.app.openapi import openapi_document
 from proxy.fal_api.operations import Action
+from proxy.payload.policy import Policy
+from proxy.payload.schema_import.lookup import known_endpoints
+from proxy.payload.validation.validator import Validator
 
 ALL = {
     f"/queue/{ENDPOINT}": "post",
@@ -14,6 +21,7 @@ ALL = {
     f"/queue/{APP}/requests/{{request_id}}/status": "get",
     f"/queue/{APP}/requests/{{request_id}}/status/stream": "get",
     f"/queue/{APP}/requests/{{request_id}}/cancel": "put",
+    "/usage": "get",
 }
 
 
@@ -37,8 +45,8 @@ async def test_every_action_is_described(tmp_path: Path) -> None:
 
 
 async def test_what_is_not_listed_is_not_described(tmp_path: Path) -> None:
-    """No more than what is offered."""
-    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}"]
+    """No more than what is offered, and the caller's own usage."""
+    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}", "/usage"]
 
 
 async def test_a_run_takes_what_a_submit_takes(tmp_path: Path) -> None:
@@ -50,3 +58,62 @@ async def test_a_run_takes_what_a_submit_takes(tmp_path: Path) -> None:
     assert "text/event-stream" in str(stream["responses"])
     assert "application/json" in str(run["responses"]["200"])  # type: ignore[index]
     assert "text/event-stream" in str(paths[list(ALL)[5]]["get"]["responses"])
+
+
+def whole_document() -> Any:
+    """The document of every shipped endpoint with every action, an untyped one, uploads and tokens."""
+    actions = [str(action) for action in OURS]
+    endpoints = [{"id": endpoint, "actions": actions} for endpoint in known_endpoints(None)]
+    untyped = [{"id": "acme/any", "schema": "any"}, {"id": "acme/any/fast", "schema": "any"}]
+    components = parts_of(endpoints=[*endpoints, *untyped], uploads={}, realtime={"apps": [ENDPOINT]})
+    policy = Policy(components.policies)
+    return openapi_document(components.listings, policy, public_url="https://a.example.com/api/fal", cookie="session")
+
+
+DOCUMENT = whole_document()
+OPERATIONS = [
+    pytest.param(operation, id=f"{method} {path}")
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+]
+
+
+def test_the_document_is_valid() -> None:
+    """A public validator of OpenAPI 3.1 finds no fault, schemas, references and defaults included."""
+    assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_is_described_for_people_and_generators(operation: dict[str, Any]) -> None:
+    """Each has a summary, a description, a tag, a name for code, and the errors that it can answer with."""
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["tags"]
+    assert operation["operationId"].replace("_", "").isalnum()
+    assert {"401", "403", "429", "503"} <= operation["responses"].keys()
+
+
+def test_examples_fit_their_schemas() -> None:
+    """The example of a submit is a body that the gateway admits."""
+    bodies = [op.values[0].get("requestBody") for op in OPERATIONS]  # type: ignore[union-attr]
+    contents = [body["content"]["application/json"] for body in bodies if body is not None]
+    examples = [content for content in contents if "example" in content]
+
+    assert len(examples) > 20
+    for content in examples:
+        assert Validator(content["schema"]).violations(content["example"]) == []
+
+
+def test_endpoints_of_one_app_share_their_follow_ups() -> None:
+    """The result of a job is described once for the app, with the outputs of its endpoints."""
+    paths = DOCUMENT["paths"]
+
+    assert "/queue/acme/any/requests/{request_id}" in paths
+    assert not [path for path in paths if "any/fast/requests" in path]
+
+
+def test_names_for_code_are_unique() -> None:
+    """No two operations have one operationId."""
+    names = [op.values[0]["operationId"] for op in OPERATIONS]  # type: ignore[index]
+
+    assert len(set(names)) == len(names)
