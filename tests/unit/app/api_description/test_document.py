@@ -7,7 +7,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from support.in_process_gateway import APP, ENDPOINT, gate, parts_of
 
-from proxy.app.openapi import openapi_document
+from proxy.app.api_description.document import openapi_document
 from proxy.fal_api.operations import Action
 from proxy.payload.policy import Policy
 from proxy.payload.schema_import.lookup import known_endpoints

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxy import __version__
-from proxy.app.openapi_examples import input_example
-from proxy.app.openapi_schemas import (
+from proxy.app.api_description.components import (
     COMMON,
     FOLLOW_UP,
     HANDLE,
@@ -19,6 +18,7 @@ from proxy.app.openapi_schemas import (
     error_components,
     error_responses,
 )
+from proxy.app.api_description.examples import input_example
 from proxy.auth.authorization import Listing
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import ACTIONS, REST, Action
