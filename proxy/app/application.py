@@ -19,7 +19,7 @@ from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
 from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
 from proxy.app.setup.components import Components
-from proxy.app.setup.gateway import build_gateway
+from proxy.app.setup.gateway import build_gateway, call_seconds
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
@@ -151,7 +151,6 @@ class Application:
             authenticator=self._authenticator,
             policy=self._policy,
             body_budget=self._body_budget,
-            ledger=self._ledger,
             accounting=self._accounting,
             relay=self._upstream.relay,
             streams=self._streams,
@@ -184,6 +183,7 @@ class Application:
             terms=components.settlement_policy,
             clock=time.time,
             away=self._settlement_lost,
+            call_seconds=call_seconds(components.config.fal),
         )
 
     def _settlement_lost(self) -> None:

@@ -145,7 +145,7 @@ class LedgerState:
         self.notes.lose(call_id, note, now=now, job=job, key_alias=key_alias)
 
     def answer_call(self, call_id: str, answer: bytes, now: float, ttl: float) -> None:
-        self.keys.put_answer(f"{ANSWER_PREFIX}{id}", answer, owner=call_id, now=now, ttl=ttl)
+        self.keys.put_answer(f"{ANSWER_PREFIX}{call_id}", answer, owner=call_id, now=now, ttl=ttl)
 
     def call(self, call_id: str, now: float) -> Call | None:
         note = self.notes.get(call_id)
