@@ -73,30 +73,19 @@ class Repeats:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.wait_for(grant.target.action)
         result: Reservation | Earlier = earlier
-        while isinstance(result, Earlier):
-            self._check_caller(result, request)
-            answer = self._answer(result, request, grant)
-            if answer is not None:
-                self._end(result)
-                return answer._replace(headers=(*answer.headers, *result.quota.headers))
-            if loop.time() >= deadline:
-                raise OutcomeUnknown(reason="the earlier call is still under way")
-            await asyncio.sleep(POLL_INTERVAL)
-            result = await self._accounting.look_again(record.request_id, result)
+        with _Joiner(self._notes, request, earlier) as joiner:
+            while isinstance(result, Earlier):
+                joiner.check()
+                answer = self._answer(result, request, grant)
+                if answer is not None:
+                    joiner.answered()
+                    return answer._replace(headers=(*answer.headers, *result.quota.headers))
+                if loop.time() >= deadline:
+                    raise OutcomeUnknown(reason="the earlier call is still under way")
+                await asyncio.sleep(POLL_INTERVAL)
+                result = await self._accounting.look_again(record.request_id, result)
         record.observed = result.observed
         return result
-
-    def _check_caller(self, earlier: Earlier, request: Request) -> None:
-        """Raises ClientGone where the caller of this repeat was lost too; another repeat may join the call then."""
-        if request.exchange is None or not request.exchange.gone:
-            return
-        if isinstance(earlier.state, Call):
-            self._notes.lose(earlier.calls, earlier.state.id, earlier.request.note)
-        raise ClientGone("the caller disconnected before the earlier call was answered")
-
-    def _end(self, earlier: Earlier) -> None:
-        if isinstance(earlier.state, Call) and earlier.request.note is not None and earlier.calls is not None:
-            earlier.calls.end_note(earlier.state.id)
 
     def _answer(self, earlier: Earlier, request: Request, grant: Grant) -> Response | None:
         """Returns the answer of an earlier call, None while it is under way."""
@@ -185,6 +174,52 @@ class WatchedCall:
     def _stored(self, answer: Response) -> bytes:
         stored = dump_answer(answer)
         return stored if len(stored) <= self._max_answer else dump_answer(error_response(replay_unavailable()))
+
+
+class _Joiner:
+    """`with _Joiner(...) as joiner:` around the wait of a repeat for the answer of an earlier call.
+
+    A repeat that is lost too gives the call back at once, so that the next repeat joins it.
+    """
+
+    __slots__ = ("_call_id", "_calls", "_exchange", "_lost", "_note", "_notes")
+
+    def __init__(self, notes: CallNotes, request: Request, earlier: Earlier) -> None:
+        self._notes = notes
+        self._exchange = request.exchange
+        self._calls = earlier.calls
+        self._note = earlier.request.note
+        self._call_id = earlier.state.id if isinstance(earlier.state, Call) else ""
+        self._lost = False
+
+    def __enter__(self) -> _Joiner:
+        if self._exchange is not None:
+            if self._exchange.gone:
+                self._leave()
+            else:
+                self._exchange.on_leave = self._leave
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._exchange is not None:
+            self._exchange.on_leave = None
+
+    def check(self) -> None:
+        """Raises ClientGone where the caller of the repeat has disconnected."""
+        if self._lost:
+            raise ClientGone("the caller disconnected before the earlier call was answered")
+
+    def answered(self) -> None:
+        """Ends the note of the earlier call: this caller gets its answer."""
+        if self._calls is not None and self._call_id and self._note is not None:
+            self._calls.end_note(self._call_id)
+
+    def _leave(self) -> None:
+        self._lost = True
+        if self._call_id:
+            self._notes.lose(self._calls, self._call_id, self._note)
 
 
 def replay_unavailable(handle: str | None = None) -> BadRequest:
