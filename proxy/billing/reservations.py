@@ -19,7 +19,6 @@ from proxy.billing.ledger.interface import (
     KeyState,
     Ledger,
     LimitExceeded,
-    OnStoreError,
     ReservationRequest,
     StoredAnswer,
 )
@@ -29,6 +28,7 @@ from proxy.billing.pricing import Price
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
+from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd

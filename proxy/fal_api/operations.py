@@ -25,6 +25,7 @@ class Action(StrEnum):
     RUN_STREAM = "run-stream"
     UPLOAD = "upload"
     TOKEN = "token"  # noqa: S105 the name of an action
+    SESSION = "session"
 
 
 class Surface(StrEnum):

@@ -92,7 +92,7 @@ class Run:
         )
 
     def _acquire_slot(self, caller: Caller) -> AbstractContextManager[StreamSlot]:
-        return self._streams.acquire(caller.key, expires=self._session_expiry(caller), paid=True)
+        return self._streams.acquire(caller.key, session=caller, expires=self._session_expiry(caller), paid=True)
 
     async def _respond(self, result: UpstreamResult, reservation: Reservation, record: AccessRecord) -> Response:
         record.outcome = result.outcome

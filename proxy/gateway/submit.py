@@ -56,7 +56,8 @@ class Submit:
     async def _submit(
         self, request: Request, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord
     ) -> Response:
-        callback = "" if self._callback_urls is None else self._callback_urls.query(reservation.id, grant)
+        urls = self._callback_urls
+        callback = "" if urls is None else urls.query(request.public_url, reservation.id, grant)
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.submit(grant, admitted.payload, admitted.options, callback)
             handle = "" if isinstance(result, UpstreamResult) else self._handle(grant, result)
@@ -67,8 +68,8 @@ class Submit:
         record.outcome = Outcome.ACCEPTED
         app = grant.target.app
         await self._accounting.settle_submit(reservation, Outcome.ACCEPTED, f"{app}/{result.job_id}")
-        if self._callback_urls is not None:
-            await self._callback_urls.bind(reservation.id, result.job_id)
+        if urls is not None:
+            await urls.bind(reservation.id, result.job_id)
         return submit_response(result, request.public_url, app=app, handle=handle, headers=reservation.fields)
 
     def _handle(self, grant: Grant, accepted: Accepted) -> str:

@@ -47,7 +47,6 @@ def check_request(
     *allowed_hosts* are names in lower case without a port; none of them means any. The Host decides nothing else.
     """
     version = scope["http_version"]
-    check_request_line(version, scope["raw_path"])
     if b"#" in scope["query_string"]:
         raise malformed(_NO_PATH)
     found = _singleton_fields(scope["headers"])

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -24,7 +25,7 @@ from proxy.sandbox.faults import Fault, Kind
 SUBMIT, RUN = f"/api/fal/queue/{ENDPOINT}".encode(), f"/api/fal/run/{ENDPOINT}".encode()
 CLICK = {**INPUT, "image_url": data_uri(png())}
 SLOW = 0.6  # seconds that fal takes for a submit here
-MONEY = {
+MONEY: dict[str, Any] = {
     "endpoints": [{"id": ENDPOINT, "actions": ["submit", "status", "result", "run"], "price": "1.0"}],
     "budgets": [{"name": "day", "per": "user", "window": "24h", "limit": 100}],
     "in_flight": [{"name": "jobs", "per": "user", "limit": 50}],
@@ -32,7 +33,7 @@ MONEY = {
 SLOW_SUBMIT = Fault(kind=Kind.LATENCY, action="submit", delay=SLOW)
 
 
-def start(rig: Rig, *faults: Fault, run_seconds: float = SLOW, **sections: object) -> tuple[SandboxAddresses, Gateway]:
+def start(rig: Rig, *faults: Fault, run_seconds: float = SLOW, **sections: Any) -> tuple[SandboxAddresses, Gateway]:
     sandbox = rig.sandbox(replace(QUICK, faults=faults, run_seconds=run_seconds))
     origins = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
     return sandbox, rig.gateway(sandbox.queue, fal=origins, **{**MONEY, **sections})

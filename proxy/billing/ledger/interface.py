@@ -15,8 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
-
-OnStoreError = Literal["deny", "local", "allow"]  # effect of a limit while its store does not answer
+from proxy.limit_modes import OnStoreError
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ def _media_type(text: str) -> str:
 
 
 def _endpoint_action(action: Action) -> Action:
-    if action in WITHOUT_ENDPOINT:
-        raise ValueError("is not an action of an endpoint: see the tables [uploads] and [realtime]")
+    if action in WITHOUT_ENDPOINT or action is Action.SESSION:
+        raise ValueError("is not an action of an endpoint: see the tables [uploads], [realtime] and [guests]")
     return action
 
 
