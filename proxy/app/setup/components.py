@@ -216,7 +216,8 @@ class ComponentBuilder:
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal
-        if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
+        origins = (fal.queue_origin, fal.backup_queue_origin or fal.queue_origin, fal.run_origin, fal.rest_origin)
+        if all(Origin.parse(origin).scheme == "http" for origin in origins):
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._try_build("fal.ca_file", lambda: tls_context(file))

@@ -8,7 +8,7 @@ import click
 import httpx2
 
 from proxy.fal_api.endpoint_ids import endpoint_id
-from proxy.http.origin import is_loopback
+from proxy.http.hosts import is_loopback
 
 BASE_URL = "https://fal.ai"
 # fal docs: the OpenAPI document of one endpoint, as the page of the model links it.
