@@ -18,8 +18,9 @@ from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.gateway import build_gateway
+from proxy.app.setup.gateway import build_gateway, call_seconds
 from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
+from proxy.app.setup.reconciler import build_reconciler
 from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
@@ -83,6 +84,13 @@ class Application:
         ledger_metrics(self._telemetry, self._ledger)
         self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
         self._accounting = self._build_accounting()
+        self._reconciler = build_reconciler(
+            self._ledger,
+            self._upstream,
+            self._accounting.settle_job,
+            self._telemetry,
+            reads_units=components.settlement_policy.settle_by == "billable",
+        )
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
@@ -195,7 +203,6 @@ class Application:
             authenticator=self._sessions.authenticator,
             policy=self._policy,
             body_budget=self._body_budget,
-            ledger=self._ledger,
             accounting=self._accounting,
             relay=self._upstream.relay,
             streams=self._streams,
@@ -229,6 +236,7 @@ class Application:
             terms=components.settlement_policy,
             clock=time.time,
             away=self._settlement_lost,
+            call_seconds=call_seconds(components.config.fal),
         )
 
     def _settlement_lost(self) -> None:
@@ -258,6 +266,8 @@ class Application:
             self._build(components, kept)
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        if self._reconciler is not None:
+            self._background.append(asyncio.create_task(self._reconciler.run()))
         self._sessions.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
@@ -269,6 +279,8 @@ class Application:
         self._started_ledger = None
         for task in self._background:
             task.cancel()
+        if self._reconciler is not None:
+            await self._reconciler.aclose()
         await self._sessions.aclose()
         await self._upstream.aclose()
         if self._webhooks is not None:
