@@ -18,7 +18,7 @@ from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.gateway import build_gateway
+from proxy.app.setup.gateway import build_gateway, call_seconds
 from proxy.app.setup.ledgers import build_ledger, build_ledger_socket, build_local_ledger, ledger_metrics
 from proxy.app.setup.reconciler import build_reconciler
 from proxy.app.setup.session_runtime import SessionRuntime
@@ -204,7 +204,6 @@ class Application:
             authenticator=self._sessions.authenticator,
             policy=self._policy,
             body_budget=self._body_budget,
-            ledger=self._ledger,
             accounting=self._accounting,
             relay=self._upstream.relay,
             streams=self._streams,
@@ -238,6 +237,7 @@ class Application:
             terms=components.settlement_policy,
             clock=time.time,
             away=self._settlement_lost,
+            call_seconds=call_seconds(components.config.fal),
         )
 
     def _settlement_lost(self) -> None:

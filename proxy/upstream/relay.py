@@ -100,10 +100,8 @@ class Relay:
         self._account = account
         self._deadlines = deadlines
         self._saved_retries = 1.0
-
-    def check_account(self, grant: Grant) -> None:
-        """Raises ServicePaused while fal refuses our account, so that no body is read in vain."""
-        self._account.check(grant.target)
+        # Raises ServicePaused for a target while fal refuses our account, so that no body is read in vain.
+        self.check_account = account.check
 
     async def submit(
         self, grant: Grant, payload: Payload, options: Fields, callback: str = ""

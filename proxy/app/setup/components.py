@@ -30,7 +30,7 @@ from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.limits import Limit
 from proxy.errors import ConfigError, Problem
-from proxy.gateway.idempotency import IdempotencySettings
+from proxy.gateway.repeats.call_identity import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
 from proxy.payload.policy import EndpointPolicy
@@ -109,8 +109,8 @@ def build_components(config: Config) -> Components:
         in_flight=tuple(in_flight),
         prices={**prices, **rest_actions.prices},
         settlement_policy=build_settlement_policy(config.ledger),
-        idempotency=IdempotencySettings(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
         store_keys=store_keys,
+        idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
     )
@@ -267,3 +267,16 @@ def _fal_key(text: str) -> str:
 def _rule(limit: Limit) -> RateRule:
     amount, seconds = parse_rate(limit.rate)
     return RateRule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.on_store_error, limit.mode)
+
+
+def _idempotency_settings(config: Config) -> IdempotencySettings:
+    fal, ledger = config.fal, config.ledger
+    return IdempotencySettings(
+        ttl=ledger.idempotency_seconds,
+        hold=2 * fal.submit_seconds,
+        run_hold=fal.run_seconds + fal.submit_seconds,
+        wait=fal.submit_seconds,
+        run_wait=fal.run_seconds,
+        rejoin=ledger.rejoin_seconds,
+        max_answer=ledger.max_stored_answer_bytes,
+    )
