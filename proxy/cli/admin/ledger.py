@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TextIO
 
@@ -104,17 +104,12 @@ def _new_keys(source: Config, destination: Config) -> StoreKeys:
 
 
 async def _migrate(source: Config, destination: Config, keys: StoreKeys) -> int:
-    old = open_ledger(source)
-    await old.start(now=time.time())
-    try:
-        new = _new_ledger(destination)
-        await new.start(now=time.time())
-        try:
-            return await new.load(_renamed(old.dump(), keys), now=time.time())
-        finally:
-            await new.aclose()
-    finally:
-        await old.aclose()
+    async with AsyncExitStack() as stack:
+        old, new = open_ledger(source), _new_ledger(destination)
+        for ledger in (old, new):
+            stack.push_async_callback(ledger.aclose)
+            await ledger.start(now=time.time())
+        return await new.load(_renamed(old.dump(), keys), now=time.time())
 
 
 def _new_ledger(config: Config) -> JobLedger:
