@@ -17,10 +17,10 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
+from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, build_local_ledger, ledger_metrics
+from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components, build_components
 from proxy.app.setup.gateway import build_gateway, call_seconds
-from proxy.app.setup.ledgers import build_ledger, build_ledger_socket, build_local_ledger, ledger_metrics
-from proxy.app.setup.reconciler import build_reconciler
 from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
-from proxy.app.setup.privacy import build_store_keys
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings

@@ -12,9 +12,9 @@ from typing import TextIO
 
 import click
 
+from proxy.app.setup.billing.ledgers import build_ledger
+from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.components import build_components
-from proxy.app.setup.ledgers import build_ledger
-from proxy.app.setup.privacy import build_store_keys
 from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.ledger.jobs import Row
 from proxy.billing.ledger.memory.rows import COLUMNS

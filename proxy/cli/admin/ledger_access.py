@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from proxy.app.ledger_socket import send_step
+from proxy.app.setup.billing.ledgers import MEMORY, build_ledger
+from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.components import build_components
-from proxy.app.setup.ledgers import MEMORY, build_ledger
-from proxy.app.setup.privacy import build_store_keys
 from proxy.auth.caller import caller_key
 from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from proxy.app.service import run
+from proxy.app.setup.billing.ledgers import MEMORY, build_ledger
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.ledgers import MEMORY, build_ledger
 from proxy.billing.ledger.interface import DailyUsage
 from proxy.billing.ledger.sqlite.journal import read_days
 from proxy.billing.usage_report import By, csv_text, itemized, summed, table
