@@ -28,7 +28,7 @@ from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.limits import Limit
 from proxy.errors import ConfigError, Problem
-from proxy.gateway.idempotency import IdempotencySettings
+from proxy.gateway.repeats.call_identity import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
 from proxy.payload.policy import EndpointPolicy
@@ -105,7 +105,7 @@ def build_components(config: Config) -> Components:
         in_flight=tuple(in_flight),
         prices={**prices, **rest_actions.prices},
         settlement_policy=build_settlement_policy(config.ledger),
-        idempotency=IdempotencySettings(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
+        idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
     )
@@ -216,7 +216,8 @@ class ComponentBuilder:
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal
-        if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
+        origins = (fal.queue_origin, fal.backup_queue_origin or fal.queue_origin, fal.run_origin, fal.rest_origin)
+        if all(Origin.parse(origin).scheme == "http" for origin in origins):
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._try_build("fal.ca_file", lambda: tls_context(file))
@@ -258,3 +259,16 @@ def _fal_key(text: str) -> str:
 def _rule(limit: Limit) -> RateRule:
     amount, seconds = parse_rate(limit.rate)
     return RateRule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.on_store_error, limit.mode)
+
+
+def _idempotency_settings(config: Config) -> IdempotencySettings:
+    fal, ledger = config.fal, config.ledger
+    return IdempotencySettings(
+        ttl=ledger.idempotency_seconds,
+        hold=2 * fal.submit_seconds,
+        run_hold=fal.run_seconds + fal.submit_seconds,
+        wait=fal.submit_seconds,
+        run_wait=fal.run_seconds,
+        rejoin=ledger.rejoin_seconds,
+        max_answer=ledger.max_stored_answer_bytes,
+    )

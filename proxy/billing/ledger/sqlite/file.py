@@ -114,7 +114,10 @@ class LedgerFile:
         """Writes the rows of a dump into the empty file. Raises ValueError and StoreAway."""
         journal = self._journal
         if journal is not None:
-            await self._read(lambda: journal.load(rows))
+            try:
+                await asyncio.to_thread(journal.load, rows)
+            except sqlite3.Error as error:
+                raise StoreAway(reason=f"ledger: {error}") from error
 
     async def aclose(self) -> None:
         if self.commits is not None:
