@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser vendor)
+NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/identity vendor)
 
 .PHONY: install run test check lint types clean
 .DELETE_ON_ERROR:
