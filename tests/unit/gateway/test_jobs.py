@@ -9,7 +9,8 @@ from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, Gate, gate,
 
 from proxy.http.client.messages import UpstreamResponse
 
-PRICED = {"id": ENDPOINT, "actions": ["submit", "status", "result", "cancel", "run"], "price": "has(input.seed) ? double(input.seed) : 0.0"}
+PRICE = "has(input.seed) ? double(input.seed) : 0.0"
+PRICED = {"id": ENDPOINT, "actions": ["submit", "status", "result", "cancel", "run"], "price": PRICE}
 DAILY = {"name": "daily", "per": "user", "window": "day", "limit": 100}
 MONEY = {"endpoints": [PRICED], "budgets": [DAILY], "limits": []}
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
