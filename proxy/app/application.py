@@ -262,8 +262,8 @@ class Application:
     async def _start(self) -> None:
         if not self._is_new:
             components = build_components(self._components.config)
-            kept = self._ledger if self.loop is not None and components.store is None else build_ledger(components)
-            self._build(components, kept)
+            is_open = self._started_ledger is self._ledger and components.store is None
+            self._build(components, self._ledger if is_open else build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
         if self._reconciler is not None:
@@ -275,8 +275,18 @@ class Application:
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
-        self.loop = self._starting = None
+        await self._stop_clients()
         self._started_ledger = None
+        await self._accounting.aclose()
+        await self._close_store()
+
+    async def pause(self) -> None:
+        """Leaves the event loop, which is about to end, but keeps a ledger of this process."""
+        await self._stop_clients()
+        await self._close_store()
+
+    async def _stop_clients(self) -> None:
+        self.loop = self._starting = None
         for task in self._background:
             task.cancel()
         if self._socket is not None:
@@ -288,7 +298,8 @@ class Application:
         await self._alerts.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
-        await self._accounting.aclose()
+
+    async def _close_store(self) -> None:
         if self._components.store is not None:
             await self._components.store.aclose()
 

@@ -1,4 +1,4 @@
-"""Checks of the services that a configuration names: fal, identity providers, the store and the ledger's folder."""
+"""Checks of services that a configuration names: fal, identity providers, store, ledger folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quote: the price of a submit and the room for it, before it is sent. Pure."""
+"""Quotation of a submit: its price and the room for it, before it is sent. Pure."""
 
 from __future__ import annotations
 
@@ -6,52 +6,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.billing.ledger.interface import AllowanceStatus, ReservationRequest
-from proxy.billing.ledger.money import MICRO, Micros
-from proxy.strict_json import Json
+from proxy.billing.ledger.money import Micros
+from proxy.billing.shortfalls import TOO_MANY_JOBS
+from proxy.errors import BudgetExceeded
 
 
 @dataclass(frozen=True, slots=True)
-class QuotedBudget:
-    """Budget that a submit would draw on: *left* now, *after* it, credits included."""
+class BudgetLeft:
+    """Budget of a quote with what is left of it, credits included, in millionths of a unit."""
 
     name: str
     left: Micros
-    after: Micros
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
-    """Answer to "what would this submit cost". *reason* names the first limit without room, None where all have."""
+class Quotation:
+    """Price of a call in millionths of a unit. *reason* is the error type of its refusal, None where it has room."""
 
-    endpoint: str
-    price: Micros
-    budgets: tuple[QuotedBudget, ...]
+    amount: Micros
+    budgets: tuple[BudgetLeft, ...]
     reason: str | None
 
-    def json(self) -> dict[str, Json]:
-        """Returns the body of `POST …/quote`; amounts in units."""
-        return {
-            "endpoint": self.endpoint,
-            "price": self.price / MICRO,
-            "budgets": [
-                {"name": budget.name, "left": budget.left / MICRO, "after": budget.after / MICRO}
-                for budget in self.budgets
-            ],
-            "would_be_admitted": self.reason is None,
-            "reason": self.reason,
-        }
 
-
-def quote(endpoint: str, price: Micros, request: ReservationRequest, statuses: Sequence[AllowanceStatus]) -> Quote:
+def quotation(request: ReservationRequest, amount: Micros, statuses: Sequence[AllowanceStatus]) -> Quotation:
     """Returns the quote for *request*. *statuses* are those of its charges, then of its slots."""
-    budgets: list[QuotedBudget] = []
-    reasons: list[str] = []
-    for charge, status in zip(request.charges, statuses, strict=False):
-        left = max(status.limit - status.used - status.reserved, 0) + status.credit
-        budgets.append(QuotedBudget(charge.budget, left, max(left - price, 0)))
-        if charge.enforce and price > left:
-            reasons.append(f"the budget {charge.budget} has {left / MICRO:g} left")
-    for slot, status in zip(request.slots, statuses[len(request.charges) :], strict=True):
-        if slot.enforce and status.used >= slot.limit:
-            reasons.append(f"{slot.limit} jobs are in flight already ({slot.name})")
-    return Quote(endpoint, price, tuple(budgets), reasons[0] if reasons else None)
+    budgets = tuple(
+        BudgetLeft(status.name, status.limit - status.used - status.reserved + status.credit)
+        for status in statuses[: len(request.charges)]
+    )
+    charged = zip(request.charges, budgets, strict=True)
+    slots = zip(request.slots, statuses[len(request.charges) :], strict=True)
+    reason = None
+    if any(charge.enforce and budget.left < amount for charge, budget in charged):
+        reason = BudgetExceeded.error_type
+    elif any(slot.enforce and status.used >= status.limit for slot, status in slots):
+        reason = TOO_MANY_JOBS
+    return Quotation(amount, budgets, reason)

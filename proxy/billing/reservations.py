@@ -27,7 +27,7 @@ from proxy.billing.ledger.interface import (
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
 from proxy.billing.pricing import Price
-from proxy.billing.quotes import Quote, quote
+from proxy.billing.quotes import Quotation, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.billing.store_keys import StoreKeys
@@ -38,6 +38,8 @@ from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
+
+MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class Accounting:
         self._events = events
         self._call_seconds = call_seconds or {}
         self._keys = keys or StoreKeys()
+        self._running: set[str] = set()  # jobs that the ledger knows to run
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
         """Counts a request that only draws on the short windows. Raises RateLimited and StoreAway."""
@@ -219,6 +222,20 @@ class Accounting:
             except StoreAway:
                 self._events.lost()
 
+    async def set_running(self, job: str) -> None:
+        """Records that a job runs, once for each job in this process."""
+        if job in self._running:
+            return
+        if len(self._running) >= MAX_RUNNING:
+            self._running.clear()
+        self._running.add(job)
+        try:
+            for calls in self._calls.values():
+                if calls is not None:
+                    await calls.set_running(job, now=self._clock())
+        except StoreAway:
+            self._running.discard(job)
+
     async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd) -> None:
         """Settles a job by fal's webhook, which may come before the answer to the submit, or without one.
 
@@ -245,14 +262,16 @@ class Accounting:
         ]
         return (*budgets, *statuses[len(budgets) :])
 
-    async def quote(self, grant: Grant, payload: Payload, address: str) -> Quote:
-        """Returns what a submit would reserve, and whether budgets and slots have room. Reserves nothing.
+    async def quote(self, grant: Grant, payload: Payload, address: str) -> Quotation:
+        """Returns what a submit would reserve, and what its budgets have left before it. Reserves nothing.
 
         Raises ValidationFailed for a payload that has no price, and StoreAway.
         """
         request = self._request(grant, payload, address, None, None)
+        price = self._prices.get(payload.endpoint)
+        amount = request.amount if request.charges or price is None else price.evaluate(payload.value)
         statuses = await self._ledger.statuses(request.charges, request.slots, now=self._clock())
-        return quote(payload.endpoint, self._prices[payload.endpoint].evaluate(payload.value), request, statuses)
+        return quotation(request, amount, statuses)
 
     async def jobs(
         self, caller: Caller, *, states: frozenset[JobState], limit: int, before: Cursor | None = None
