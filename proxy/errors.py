@@ -3,6 +3,7 @@
     FalProxyError
     ├── ConfigError                   start-up only: all problems of a configuration at once
     ├── ExpressionError               an operator's expression that does not compile, or has no result for a value
+    ├── SchemaError                   a document that cannot be imported as a model's schema
     ├── MalformedJson                 text that is not strict JSON; the parser's caller turns it into a refusal
     ├── ClientGone                    the client disconnected before its request was complete or answered
     ├── TransportError                the upstream exchange broke; `sent` and `received` are how far it got
@@ -81,6 +82,10 @@ class ExpressionError(FalProxyError, ValueError):
     def __init__(self, detail: str, expression: str | None = None) -> None:
         super().__init__(detail if expression is None else f'"{expression[:120]}": {detail}')
         self.detail = detail
+
+
+class SchemaError(FalProxyError):
+    """A document that cannot be imported as the schema of an endpoint. The message has no name of a file."""
 
 
 class MalformedJson(FalProxyError):

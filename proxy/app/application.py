@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from proxy.app.asgi import GatewayMiddleware
+from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
-from proxy.app.setup.components import Components
+from proxy.app.setup.components import Components, build_components
 from proxy.app.setup.gateway import build_gateway
-from proxy.app.setup.ledgers import build_ledger, build_local_ledger
+from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
+from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.streams.stream_slots import StreamRegistry
+from proxy.http.base_path import BasePath
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
+from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
@@ -38,8 +44,11 @@ from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.relay import UpstreamClient
 
+LEDGER_START = 1.0  # seconds that the start of the process waits for the ledger
 SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
+_READY_INTERVAL = 0.1  # seconds between two questions to a store that does not answer
+_IDLE_INTERVAL = 0.01
 
 
 class Application:
@@ -51,27 +60,41 @@ class Application:
     def __init__(
         self, components: Components, journal: JsonLogWriter, *, upstream: UpstreamClient | None = None
     ) -> None:
+        self._journal = journal
+        self._scripted_upstream = upstream
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._started_ledger: Ledger | None = None
+        self._build(components, build_ledger(components))
+        self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
+        self.metrics = create_metrics(self.exposition)
+
+    def _build(self, components: Components, ledger: Ledger) -> None:
+        """Builds all objects; none of them needs an event loop before `start`."""
+        journal = self._journal
+        self._is_new = True
         self._lost_settlements = 0
         self._components = components
-        self._authenticator = build_authenticator(components)
         self._policy = Policy(components.policies)
-        self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
+        self._sessions = SessionRuntime(components, journal, self._streams.end_sessions)
         self._telemetry = self._build_telemetry(journal)
-        components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
-        self._upstream = build_upstream(components, self._telemetry, journal, upstream)
-        self._ledger = build_ledger(components)
+        self._ledger = ledger
+        ledger_metrics(self._telemetry, self._ledger)
+        self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
-        self._readiness = Readiness(stores, lambda: self._upstream.state, components.sessions.remote_keys)
-        self.public = self._build_public()
-        self.metrics = create_metrics(self._telemetry.exposition)
+        self._readiness = Readiness(
+            stores, lambda: self._upstream.state, self._sessions.remote_keys, self._ledger.notices
+        )
+        self.connections = self._build_shared_state()
+        self.active = self._build_active()
 
-    def count_early_rejection(self, error_type: str) -> None:
-        """Counts what the connection rejected before there was a request to log."""
-        self._telemetry.count_early_rejection(error_type)
+    def exposition(self) -> bytes:
+        """Returns all metrics of this process in the Prometheus text format."""
+        return self._telemetry.exposition()
 
     async def warnings(self) -> tuple[str, ...]:
         """Returns problems outside of the configuration. Takes no longer than one call of the store."""
@@ -81,54 +104,87 @@ class Application:
             return (f"the settings of the ledger's server could not be read: {error.reason}",)
 
     def drain(self) -> None:
-        """Turns `/readyz` red; requests are still taken."""
+        """Turns `/readyz` red and makes every response close its connection; requests are still taken."""
         self._readiness.draining = True
+        self.connections.drain()
 
-    def end_streams(self, grace: float) -> None:
-        """Ends open streams; those that were paid for have *grace* seconds to complete."""
-        self._streams.drain(grace)
+    async def wait_until_ready(self, timeout: float | None) -> None:
+        """Waits until stores and session keys are there, at most *timeout* seconds (None: as long as it takes)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not await self._readiness.dependencies_answer():  # noqa: ASYNC110 a store announces nothing
+                    await asyncio.sleep(_READY_INTERVAL)
 
-    def _build_public(self) -> Starlette:
-        components, server = self._components, self._components.config.server
+    async def wait_until_idle(self, timeout: float) -> None:
+        """Waits at most *timeout* seconds for requests under way, which a server may have cancelled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._telemetry.active:  # noqa: ASYNC110 once, at the end of the process
+                    await asyncio.sleep(_IDLE_INTERVAL)
+
+    def _build_shared_state(self) -> SharedState:
+        server = self._components.config.server
+        return SharedState(
+            limits=ConnectionLimits(per_address=server.max_connections_per_address),
+            trusted=server.trusted_proxies,
+            on_rejected=self._telemetry.count_early_rejection,
+            on_shutdown=self._on_shutdown,
+            headers=_transport_security(server.hsts_seconds),
+        )
+
+    def _on_shutdown(self) -> None:
+        """Ends open streams; those that were paid for have as long as the longest call to complete."""
+        self._readiness.draining = True
+        _, longest = self._components.config.longest_call
+        self._streams.drain(longest)
+
+    def _build_active(self) -> ActiveGateway:
+        server = self._components.config.server
+        return ActiveGateway(
+            gateway=self._build_gateway(),
+            callbacks=None if self._webhooks is None else self._webhooks.callbacks,
+            pages=self._build_pages(),
+            public_origin=server.public_origin,
+            base_path=BasePath(server.prefix),
+            allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
+            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
+            cors=Cors(server.cors_origins),
+            telemetry=self._telemetry,
+            limits=self.connections.limits,
+            headers=self.connections.headers,
+        )
+
+    def _build_pages(self) -> Starlette:
+        components = self._components
         caller_pages = CallerPages(
-            authenticator=self._authenticator,
+            authenticator=self._sessions.authenticator,
             cookie=None if components.cookie is None else components.cookie.name.decode("ascii"),
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
         )
         return create_pages(
-            prefix=server.prefix,
-            public_url=self._public_url,
+            prefix=components.config.server.prefix,
             readiness=self._readiness,
             caller_pages=caller_pages,
-            lifespan=self._lifespan,
-            middleware=[self._build_middleware()],
+            session_page=self._sessions.page(self._limiter, self._body_budget),
             routes=playground_routes(components.config, caller_pages.authenticate),
-        )
-
-    def _build_middleware(self) -> Middleware:
-        server = self._components.config.server
-        return Middleware(
-            GatewayMiddleware,
-            gateway=self._build_gateway(),
-            prefix=server.prefix,
-            public_url=self._public_url,
-            allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
-            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
-            cors=Cors(server.cors_origins),
-            telemetry=self._telemetry,
-            callbacks=None if self._webhooks is None else self._webhooks.callbacks,
         )
 
     def _build_telemetry(self, journal: JsonLogWriter) -> Telemetry:
         telemetry = Telemetry(journal, CollectorRegistry())
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
+        telemetry.counters(
+            "unknown_fields",
+            "Requests with a field that the endpoint's schema does not have.",
+            ("endpoint", "field"),
+            lambda: self._policy.unknown_fields(),
+        )
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
-        session_key_metrics(telemetry, self._components.sessions.remote_keys)
+        self._sessions.register_metrics(telemetry)
         if (store := self._components.store) is not None:
             telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
         return telemetry
@@ -136,7 +192,7 @@ class Application:
     def _build_gateway(self) -> Gateway:
         return build_gateway(
             self._components,
-            authenticator=self._authenticator,
+            authenticator=self._sessions.authenticator,
             policy=self._policy,
             body_budget=self._body_budget,
             ledger=self._ledger,
@@ -162,8 +218,9 @@ class Application:
         windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
         if components.store is not None:
             windows = RedisWindowStore(components.store)
+        self._limiter = RateLimiter(components.rules, windows, time.monotonic)
         return Accounting(
-            RateLimiter(components.rules, windows, time.monotonic),
+            self._limiter,
             self._ledger,
             local=build_local_ledger(components, self._ledger),
             budgets=components.budgets,
@@ -178,23 +235,41 @@ class Application:
         self._lost_settlements += 1
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self.start()
-        yield
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[Mapping[str, object]]:
+        await self.start()
+        yield {SHARED_STATE: self.connections}
         await self.stop()
 
-    def start(self) -> None:
-        """Starts the background tasks on the running event loop."""
-        self._background = [asyncio.create_task(self._sweep())]
-        for keys in self._components.sessions.remote_keys:
-            keys.start()
+    async def start(self) -> None:
+        """Starts on the running event loop, once.
+
+        An application that was stopped is built again. So is one whose event loop has ended, with its ledger where
+        that is of this process alone: a test client may run each request in an event loop of its own.
+        """
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting.get_loop() is not loop:
+            self._starting = loop.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        if not self._is_new:
+            components = build_components(self._components.config)
+            kept = self._ledger if self.loop is not None and components.store is None else build_ledger(components)
+            self._build(components, kept)
+        self._is_new = False
+        self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        self._sessions.start()
+        # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
+        await asyncio.wait([self._background[0]], timeout=LEDGER_START)
+        self.loop = asyncio.get_running_loop()
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
+        self.loop = self._starting = None
+        self._started_ledger = None
         for task in self._background:
             task.cancel()
-        for keys in self._components.sessions.remote_keys:
-            await keys.aclose()
+        await self._sessions.aclose()
         await self._upstream.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
@@ -202,8 +277,25 @@ class Application:
         if self._components.store is not None:
             await self._components.store.aclose()
 
+    async def _start_ledger(self) -> None:
+        """Ends the process where the ledger cannot be used."""
+        if self._started_ledger is self._ledger:
+            return
+        self._started_ledger = self._ledger
+        try:
+            await self._ledger.start(now=time.time())
+        except ValueError as error:
+            self._journal.write({"event": "ledger_refused", "message": str(error)})
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from error
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             with suppress(StoreAway):
                 await self._accounting.sweep()
+
+
+def _transport_security(seconds: int) -> Fields:
+    """Returns the field of RFC 6797, without subdomains, which may belong to somebody else."""
+    return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []

@@ -27,15 +27,20 @@ class Readiness:
     """Checks the stores of one process. Set *draining* to turn `/readyz` red.
 
     *upstream_state* returns the state of fal, which is reported and does not count: an unreachable fal would remove
-    every replica from service at once.
+    every replica from service at once. *notices* returns lasting conditions of the ledger, for the body of the answer.
     """
 
     def __init__(
-        self, stores: tuple[Pingable, ...], upstream_state: Callable[[], str], keys: Sequence[SessionKeys] = ()
+        self,
+        stores: tuple[Pingable, ...],
+        upstream_state: Callable[[], str],
+        keys: Sequence[SessionKeys] = (),
+        notices: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._stores = stores
         self._upstream_state = upstream_state
         self._keys = keys
+        self._notices = notices
         self.draining = False
 
     async def check(self) -> tuple[bool, Mapping[str, str]]:
@@ -46,8 +51,13 @@ class Readiness:
             "serving": "draining" if self.draining else "ok",
             "store": "ok" if store else "not answering",
             **({"session_keys": "ok" if keys else "missing or too old"} if self._keys else {}),
+            **({"ledger": "; ".join(notices)} if (notices := self._notices()) else {}),
             "upstream": self._upstream_state(),
         }
+
+    async def dependencies_answer(self) -> bool:
+        """Returns whether the stores answer and all session keys are there."""
+        return all(keys.usable for keys in self._keys) and await self.stores_answer()
 
     async def stores_answer(self) -> bool:
         try:

@@ -37,7 +37,7 @@ class Admission:
 
     async def admit(self, request: Request, grant: Grant, hold: Hold) -> Admitted:
         """Reads and checks the body of a submit or run. Raises the refusals of `request_body` and `policy`."""
-        options = headers.options(grant.target.action, request.headers)
+        options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
         json_content_type(request.named)
         body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
         return Admitted(self._policy.admit(grant, body), options, body)

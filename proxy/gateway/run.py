@@ -86,7 +86,7 @@ class Run:
         )
 
     def _acquire_slot(self, caller: Caller) -> AbstractContextManager[StreamSlot]:
-        return self._streams.acquire(caller.key, expires=self._session_expiry(caller), paid=True)
+        return self._streams.acquire(caller.key, session=caller, expires=self._session_expiry(caller), paid=True)
 
     async def _reserve(self, request: Request, grant: Grant, admitted: Admitted, record: AccessRecord) -> Reservation:
         reservation = await self._accounting.reserve(record.request_id, grant, admitted.payload, request.address)

@@ -66,7 +66,9 @@ class Submit:
         payload = admitted.payload
         reservation = await self._accounting.reserve(record.request_id, grant, payload, request.address)
         record.observed = reservation.observed
-        callback = "" if self._callback_urls is None else self._callback_urls.query(reservation.id, grant)
+        callback = (
+            "" if self._callback_urls is None else self._callback_urls.query(request.public_url, reservation.id, grant)
+        )
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.submit(grant, payload, admitted.options, callback)
             handle = "" if isinstance(result, UpstreamResult) else self._handle(grant, result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from proxy.telemetry.access_record import AccessRecord, milliseconds
-from proxy.telemetry.counters import Counter, Durations
+from proxy.telemetry.counters import Counter, Durations, Labels
 from proxy.telemetry.json_log import JsonLogWriter
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
@@ -38,6 +38,7 @@ class Telemetry:
     def __init__(
         self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.active = 0
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._log = log
         self._registry = registry
@@ -61,12 +62,14 @@ class Telemetry:
 
     def open(self, method: str, path: bytes) -> AccessRecord:
         """Returns the record of a request that has arrived. *path* is as received, without its query."""
+        self.active += 1
         # An id must be unique, not secret; randomness of the kernel would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
         return AccessRecord(request_id, method, path, self._clock)
 
     def close(self, record: AccessRecord) -> None:
         """Counts and logs a request. Called once, when its response is sent or given up."""
+        self.active -= 1
         seconds = self._clock() - record.started
         action = "none" if record.action is None else str(record.action)
         outcome = None if record.outcome is None else str(record.outcome)
@@ -119,6 +122,19 @@ class Telemetry:
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`."""
         self._registry.register(CallbackMetric(lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read())))
+
+    def counters(
+        self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, int]]]
+    ) -> None:
+        """Exposes totals by *labels* that only grow, as `fal_proxy_<name>_total`. See `gauge`."""
+
+        def metric() -> Metric:
+            family = CounterMetricFamily(f"fal_proxy_{name}", documentation, labels=labels)
+            for values, count in read():
+                family.add_metric([str(value) for value in values], count)
+            return family
+
+        self._registry.register(CallbackMetric(metric))
 
     def counter(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes a total that only grows, as `fal_proxy_<name>_total`. See `gauge`."""

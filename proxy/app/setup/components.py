@@ -12,10 +12,12 @@ from functools import partial
 from typing import TypeVar
 
 from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
-from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
+from proxy.app.setup.policies import build_policy
+from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
+from proxy.auth.claim_rule import ClaimRule
 from proxy.auth.job_handles import JobHandles
 from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.session_cookie import SessionCookie
@@ -29,8 +31,8 @@ from proxy.errors import ConfigError, Problem
 from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
-from proxy.payload.policy import EndpointPolicy, PayloadRules
-from proxy.payload.validation.schema_file import SHIPPED, load_schema
+from proxy.payload.policy import EndpointPolicy
+from proxy.payload.rules import PayloadRules
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json
@@ -135,11 +137,17 @@ class ComponentBuilder:
             if endpoint.id in seen:
                 self.problems.append(Problem(f"{endpoint.location}.id", f"{endpoint.id} is listed twice"))
             seen.add(endpoint.id)
-        return [Listing(e.id, frozenset(e.actions), e.scope) for e in self._config.endpoints]
+        return [
+            Listing(e.id, frozenset(e.actions), e.scope, self._claim_rule(f"{e.location}.allow", e.allow))
+            for e in self._config.endpoints
+        ]
+
+    def _claim_rule(self, location: str, expression: str | None) -> ClaimRule | None:
+        return None if expression is None else self._try_build(location, partial(ClaimRule, expression))
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [
-            self._try_build(endpoint.location, partial(self._policy, endpoint, _payload_rules(endpoint)))
+            self._try_build(endpoint.location, partial(build_policy, self._config, endpoint))
             for endpoint in self._config.endpoints
         ]
         return [policy for policy in made if policy is not None]
@@ -208,7 +216,8 @@ class ComponentBuilder:
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal
-        if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
+        origins = (fal.queue_origin, fal.backup_queue_origin or fal.queue_origin, fal.run_origin, fal.rest_origin)
+        if all(Origin.parse(origin).scheme == "http" for origin in origins):
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._try_build("fal.ca_file", lambda: tls_context(file))
@@ -237,20 +246,8 @@ class ComponentBuilder:
     def _schema(self, endpoint: Endpoint) -> Mapping[str, Json] | None:
         """Returns the schema without the operator's rules, to check a price where the rules are wrong."""
         with suppress(ConfigError, ValueError):
-            return self._policy(endpoint, PayloadRules()).effective
+            return build_policy(self._config, endpoint, PayloadRules()).effective
         return None
-
-    def _policy(self, endpoint: Endpoint, rules: PayloadRules) -> EndpointPolicy:
-        shipped = SHIPPED / f"{endpoint.id}.json"
-        path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
-        if not path.exists() and endpoint.schema_file is None:
-            raise ValueError(f"no schema is shipped for {endpoint.id}; give one with schema_file")
-        return EndpointPolicy(endpoint.id, load_schema(path), rules, build_file_rules(self._config, endpoint.files))
-
-
-def _payload_rules(endpoint: Endpoint) -> PayloadRules:
-    cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
-    return PayloadRules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
 
 
 def _fal_key(text: str) -> str:

@@ -61,9 +61,10 @@ def build_file_rules(config: Config, files: Files) -> FileRules:
         local = _sandbox(config)
     return FileRules(
         HostAllowlist.from_patterns(patterns, local=local),
-        frozenset(files.media_types),
+        None if files.media_types is None else frozenset(files.media_types),
         files.max_bytes,
         frozenset(files.fields),
+        frozenset(files.text_fields),
     )
 
 

@@ -15,6 +15,11 @@ class Fal(Section):
     queue_origin: OriginText = Field(
         default="https://queue.fal.run", description="Origin of fal's queue. Plain http is for a loopback host only."
     )
+    backup_queue_origin: OriginText | None = Field(
+        default=None,
+        description="Second origin of the queue, used where no connection to the first can be made. "
+        "fal's own is https://queue.falrun.com.",
+    )
     run_origin: OriginText = Field(
         default="https://fal.run",
         description="Origin of fal's synchronous runs. Plain http is for a loopback host only.",
@@ -50,7 +55,13 @@ class StreamsSection(Section):
         default=float(HOUR),
         ge=1,
         le=DAY,
-        description="Longest life of a stream. It also ends with the caller's session.",
+        description="Longest life of a stream.",
+    )
+    outlive_session_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        le=DAY,
+        description="Time for which an open stream may go on after the end of the session that opened it.",
     )
     heartbeat_seconds: float = Field(
         default=4.0,

@@ -21,6 +21,24 @@ class LedgerSection(Section):
         default=":memory:",
         description='File of the SQLite ledger. ":memory:" forgets everything when the process ends.',
     )
+    timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=60,
+        description="Seconds that a step waits for the ledger: 2 for a file, 1 for Redis where it is left out.",
+    )
+    lock_seconds: float = Field(
+        default=150.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a process waits, not ready, for another one that has the file. Then it ends.",
+    )
+    keep_days: float = Field(
+        default=30.0,
+        ge=0,
+        le=3650,
+        description="Days that ended jobs stay in the ledger's file as line items. In memory the newest 10,000 stay.",
+    )
     reservation_seconds: float = Field(
         default=float(DAY),
         ge=MINUTE,

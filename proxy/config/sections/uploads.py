@@ -10,8 +10,8 @@ from proxy.config.value_types import Section, Units
 from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.payload.files.file_names import EXTENSIONS
 from proxy.payload.files.host_allowlist import host_pattern
-from proxy.payload.files.input_files import PICTURES
 from proxy.payload.files.lifecycle import MAX_SECONDS
+from proxy.payload.files.media_types import PICTURES, media_type
 
 
 def _upload_host(text: str) -> str:
@@ -21,9 +21,10 @@ def _upload_host(text: str) -> str:
 
 
 def _upload_type(text: str) -> str:
-    if text not in EXTENSIONS:
+    registered = media_type(text) if text else None
+    if registered is None or registered not in EXTENSIONS:
         raise ValueError(f"is not one of {', '.join(EXTENSIONS)}")
-    return text
+    return registered
 
 
 class UploadsSection(Section):

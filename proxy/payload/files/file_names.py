@@ -1,10 +1,10 @@
-"""What an uploaded file is called: its caller's name for it, made harmless, with an extension of its type. Pure."""
+"""Names of uploaded files: the caller's name, made harmless, with an extension of the file's type. Pure."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 # The extensions of each type; the first is given to a name that has none of them.
 EXTENSIONS: Mapping[str, tuple[str, ...]] = {
@@ -24,19 +24,25 @@ EXTENSIONS: Mapping[str, tuple[str, ...]] = {
     "audio/flac": ("flac",),
     "audio/ogg": ("ogg", "oga", "opus"),
     "audio/wav": ("wav",),
-    "audio/x-wav": ("wav",),
     "audio/webm": ("webm", "weba"),
     "video/mp4": ("mp4", "m4v"),
     "video/quicktime": ("mov",),
     "video/webm": ("webm",),
     "video/x-matroska": ("mkv",),
+    "video/x-msvideo": ("avi",),
+    "video/mpeg": ("mpeg", "mpg"),
     "application/json": ("json",),
+    "application/gzip": ("gz", "tgz"),
     "application/octet-stream": ("bin", "safetensors"),
     "application/pdf": ("pdf",),
+    "application/x-tar": ("tar",),
     "application/zip": ("zip",),
     "text/csv": ("csv",),
     "text/plain": ("txt",),
     "model/gltf-binary": ("glb",),
+    "model/gltf+json": ("gltf",),
+    "model/obj": ("obj",),
+    "model/stl": ("stl",),
 }
 MAX_NAME = 255  # characters, as file systems have it
 _MAX_STEM = 100
@@ -47,7 +53,10 @@ _UNUSUAL = re.compile(r"[^\w ()-]+")
 
 
 def file_name(name: str, content_type: str) -> str:
-    """A harmless name of one dot, with an extension of *content_type*; *name* is not empty and without slashes."""
+    """Returns a harmless name with one dot and an extension of *content_type*.
+
+    *name* is neither empty nor has it slashes.
+    """
     stem, dot, extension = unicodedata.normalize("NFC", name).strip().rpartition(".")
     known = EXTENSIONS[content_type]
     if not dot or extension.lower() not in known:
@@ -57,8 +66,15 @@ def file_name(name: str, content_type: str) -> str:
     return f"{stem or 'file'}.{extension.lower()}"
 
 
+def type_by_extension(name: str, content_types: Iterable[str]) -> str | None:
+    """Returns the one of *content_types* that the extension of *name* belongs to, None where none does."""
+    _, dot, extension = name.strip().lower().rpartition(".")
+    matching = (content_type for content_type in content_types if dot and extension in EXTENSIONS[content_type])
+    return next(matching, None)
+
+
 def extension_problem(name: str) -> str | None:
-    """What is wrong with *name*, for whoever wrote it; None where `file_name` can do with it."""
+    """Returns a message for the caller about the fault of *name*, None where `file_name` takes it."""
     if _PATH_CHARACTERS.search(name) or not name.strip(". "):
         return "Input should be the name of a file, not a path"
     # isprintable() refuses every control, format (bidi too), surrogate and unassigned character, and odd spaces.

@@ -1,4 +1,4 @@
-"""Which hosts a URL may name that somebody else is going to fetch. Pure: the spelling decides, no name is looked up."""
+"""Hosts that a URL in a payload may name. Pure: the spelling decides, no name is looked up."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
+from proxy.http.hosts import LOOSE_DNS_NAME, MAX_NAME
+
 MAX_URL = 8192  # characters; a presigned URL has some two thousand
-_MAX_HOST = 253
 
-# The last label begins with a letter, so no spelling of an IPv4 address is a name (WHATWG, "ends in a number").
-_NAME = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
-# Behind it a slash or nothing: no port, no user, and no `#@` or `\@`, where parsers differ on which side the host is.
-# WHATWG URL drops tabs and newlines, so none may stand anywhere.
+# After the host a slash or nothing: no port, no user, and no `#@` or `\@`, where parsers differ on the host's side.
+# WHATWG URL drops tabs and newlines, so none is accepted anywhere.
 _REST = r"(?:/[^\s\x00-\x1f\x7f-\x9f]*)?"
-_URL = re.compile(rf"[hH][tT][tT][pP][sS]://(?P<host>{_NAME}){_REST}")
+_URL = re.compile(rf"[hH][tT][tT][pP][sS]://(?P<host>{LOOSE_DNS_NAME}){_REST}")
 _LOCAL_REST = re.compile(r"/[!-~]*")
-_PATTERN = re.compile(rf"(?:\*\.)?{_NAME}")
+_PATTERN = re.compile(rf"(?:\*\.)?{LOOSE_DNS_NAME}")
 
-# Names that mean another host to whoever looks them up (IANA special-use names, and what networks use at home).
+# Top-level domains that the public DNS does not have (IANA special-use names), and those of private networks.
 _PRIVATE = frozenset(
-    {"alt", "arpa", "consul", "corp", "docker", "home", "internal", "intranet", "lan", "local", "localdomain"}
-    | {"localhost", "onion", "private", "svc"}
+    {"alt", "arpa", "consul", "corp", "docker", "example", "home", "internal", "intranet", "invalid", "lan"}
+    | {"local", "localdomain", "localhost", "mail", "onion", "private", "svc", "test"}
 )
-# Public names that answer with whatever address stands in them, or with loopback.
+# Public names that answer with loopback, with the address spelled in them, or with another address at each lookup.
 _REFLECTING = frozenset(
-    {"nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "vcap.me", "lacolhost.com", "traefik.me", "localho.st"}
+    {"1u.ms", "burpcollaborator.net", "ceye.io", "cmpxchg8b.com", "dnsrebind.it"}
+    | {"fuf.me", "ip6.name", "ipq.co", "lacolhost.com", "local.gd", "localh.st", "localho.st", "localhost.direct"}
+    | {"localtest.me", "lvh.me", "my-local-ip.co", "nip.io", "oastify.com", "pentesting.us", "rbndr.us"}
+    | {"rebind.it", "rebind.network", "sslip.io", "traefik.me", "vcap.me", "xip.io", "xip.name", "yoogle.com"}
 )
 
 NOT_PUBLIC = "Input should be an https URL of a public host name, without a port, a user or an IP address"
@@ -36,9 +38,9 @@ NOT_LISTED = "The host of this URL is not one that is accepted here"
 
 @dataclass(frozen=True, slots=True)
 class HostAllowlist:
-    """*names* exactly, every name below *domains* (`.fal.media`), and with *anywhere* each that is public.
+    """Accepted hosts: *names*, every name below *domains* (`.fal.media`), and with *any_public* each public one.
 
-    *local* is one plain-http origin that is let through as it stands (`http://127.0.0.1:9002`): the sandbox's own.
+    *loopback_origin* is one plain-http origin that is accepted as it stands (`http://127.0.0.1:9002`): the sandbox's.
     """
 
     names: frozenset[str] = frozenset()
@@ -48,7 +50,7 @@ class HostAllowlist:
 
     @classmethod
     def from_patterns(cls, patterns: Iterable[str], *, local: str | None = None) -> Self:
-        """From what `host_pattern` lets through."""
+        """Returns the hosts of *patterns*, each as `host_pattern` returns it. *local* is the loopback origin."""
         listed = set(patterns)
         domains = sorted(pattern[1:] for pattern in listed if pattern.startswith("*."))
         return cls(
@@ -59,7 +61,7 @@ class HostAllowlist:
         )
 
     def problem(self, url: str) -> str | None:
-        """What is wrong with *url*, for whoever wrote it; None where nothing is."""
+        """Returns a message for the caller about the fault of *url*, None where it has none."""
         match = _URL.fullmatch(url)
         if match is None:
             return None if self._is_local(url) else NOT_PUBLIC
@@ -76,15 +78,15 @@ class HostAllowlist:
 
 @lru_cache(maxsize=1024)
 def is_public(host: str) -> bool:
-    """Whether *host*, a name in lower case with a dot in it, is one the public DNS may know."""
+    """Returns whether *host*, in lower case and with a dot, is a name of the public DNS that leads to one place."""
     above, _, last = host.rpartition(".")
-    if last in _PRIVATE or len(host) > _MAX_HOST:
+    if last in _PRIVATE or len(host) > MAX_NAME:
         return False
     return f"{above.rpartition('.')[2]}.{last}" not in _REFLECTING
 
 
 def host_pattern(text: str) -> str:
-    """*text* in lower case, where it is a public host name, `*.` and one, or `*` alone. Raises ValueError."""
+    """Returns *text* in lower case: a public host name, `*.` and one, or `*` alone. Raises ValueError."""
     if text == "*":
         return text
     if _PATTERN.fullmatch(text) is None or not is_public(text.lower().removeprefix("*.")):

@@ -1,182 +1,170 @@
-"""Input files: where a URL in a payload may lead, and which data URIs may stand in its place. Pure.
+"""Input files of a payload: every string that could be read as a URL is checked, whatever its field is called. Pure.
 
-A member of the payload, at any depth, names a file where its name ends in `url`, `urls`, `uri` or `uris` in any case,
-where its schema says `"format": "uri"`, or where the operator says so. One that ends in `path` or `paths` (weights: a
-URL or a name in a hub) names a file where its value could be read as a URL. A list's items are what its member is.
+A string is checked where its field names files (`file_fields`), or where it begins like a URL once blanks and control
+characters are cut off: `scheme://`, `//`, `\\\\`, `file:`, `data:`, `blob:`. A text with white space inside is exempt
+in fields for prose, and nowhere else: no fetcher takes such a URL.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from proxy.errors import FieldError
+from proxy.payload.files.file_fields import FileFields, textless_fields
 from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.media_types import media_type
 from proxy.payload.validation.error_messages import field_error
 from proxy.payload.validation.validator import MAX_VIOLATIONS
 from proxy.strict_json import Json
 
-PICTURES = ("image/jpeg", "image/png", "image/webp", "image/gif")
 MAX_BYTES = 10 * 1024 * 1024
+TEXT_FIELDS = frozenset({"prompt", "text", "input", "lyrics"})
 
-# Nothing but `;base64` may follow the type: other parameters have no use here, and parsers differ on them (RFC 2397).
-_DATA = re.compile(r"data:([a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64});base64,", re.IGNORECASE | re.ASCII)
+# White space, control and invisible characters: readers of URLs cut them off at both ends (WHATWG URL, section 4.4).
+_BLANK = r"[\s\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]"
+_URL_LIKE = re.compile(
+    rf"{_BLANK}*+(?:(?:[a-z][a-z0-9+.-]*+:)?[/\\]{{2}}|(?:file|data|blob):|(?:https?|wss?|ftp):[/\\])",
+    re.IGNORECASE,
+)
+_ANY_BLANK = re.compile(_BLANK)
+_REMOVED = str.maketrans("", "", "\t\r\n")  # WHATWG URL: dropped wherever they stand
+_SCHEME_LENGTH = 80  # characters at the beginning in which a dropped character could hide a scheme
+
+# RFC 2397. The media type is compared without its parameters (`audio/webm;codecs=opus`).
+_DATA = re.compile(
+    r"data:(?P<type>[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64})(?:;[ ]?[a-z0-9-]{1,32}=[^;,\s]{1,100}){0,4};base64,",
+    re.IGNORECASE | re.ASCII,
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_ALIASES = {"image/jpg": "image/jpeg"}  # no registered type, but what half of the world writes
-_URL_NAMES = ("url", "urls", "uri", "uris")
-_PATH_NAMES = ("path", "paths")
-_URL_FORMATS = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
-
-
-_PLAIN_TYPES = frozenset({"string", "number", "integer", "boolean", "null"})
 _ANYWHERE = HostAllowlist(any_public=True)
 
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """*media_types* of data URIs, in lower case, of at most *max_bytes* once decoded.
+    """The operator's rules for input files.
 
-    *fields*: names of further members that name files.
+    *media_types* of data URIs, in lower case; None takes what each field is for. *max_bytes*: decoded size of a data
+    URI. *fields*: further fields that name files. *text_fields*: further fields for prose.
     """
 
     hosts: HostAllowlist = _ANYWHERE
-    media_types: frozenset[str] = frozenset(PICTURES)
+    media_types: frozenset[str] | None = None
     max_bytes: int = MAX_BYTES
     fields: frozenset[str] = frozenset()
-
-
-class _Kind(Enum):
-    FILE = 1
-    PERHAPS = 2
-    OTHER = 3
+    text_fields: frozenset[str] = frozenset()
 
 
 class Inputs:
-    """*schema* is the endpoint's input schema, free of references."""
+    """Check of the files in the payloads of one endpoint. *schema* is its input schema, free of references."""
 
     def __init__(self, rules: FileRules, schema: Json) -> None:
         self._rules = rules
-        self._files = rules.fields | frozenset(_with_format(schema))
-        # Asked of each member of each payload, so the names of the schema are decided once.
-        self._kinds = {name: self._kind(name) for name in _names(schema)}
-        # The schema lets nothing but a plain value stand here, and a plain value under such a name is no file.
-        self._harmless = {name for name in _plain(schema) if self._kinds[name] is _Kind.OTHER}
+        self._fields = FileFields(schema, rules.fields)
+        self._text_fields = TEXT_FIELDS | rules.text_fields
+        # The validator rejects every text there but the schema's own words, so these need no look.
+        self._textless = frozenset(name for name in textless_fields(schema) if not self._fields.is_file(name))
 
     def violations(self, payload: dict[str, Json]) -> list[FieldError]:
-        """At most 50, each naming its field; none repeats what the caller wrote. Not told: what the schema refuses."""
-        found: list[FieldError] = []
-        looked_at = {name: payload[name] for name in sorted(payload.keys() - self._harmless)}
-        waiting: list[tuple[tuple[str | int, ...], _Kind, Json]] = [((), _Kind.OTHER, looked_at)]
-        while waiting:
-            path, inherited, node = waiting.pop()
-            for step, item in _items(node):
-                if not isinstance(item, str | list | dict):
-                    continue
-                kind = inherited
-                if isinstance(step, str):
-                    kind = self._kinds.get(step) or self._kind(step)
+        """Returns at most 50 errors, each with its field. None repeats what the caller wrote."""
+        errors: list[FieldError] = []
+        fields = sorted(payload.keys() - self._textless)
+        waiting: list[_Node] = [_Node((), "", {name: payload[name] for name in fields})]
+        while waiting and len(errors) < MAX_VIOLATIONS:
+            node = waiting.pop()
+            for step, item in node.items():
                 if isinstance(item, str):
-                    if kind is _Kind.OTHER or (fault := self._fault(kind, item)) is None:
-                        continue
-                    found.append(field_error([*path, step], *fault))
-                    if len(found) == MAX_VIOLATIONS:
-                        return found
-                elif item:
-                    waiting.append(((*path, step), kind, item))
-        return found
+                    name = step if isinstance(step, str) else node.name
+                    problem = self._problem(name, item, in_messages=node.in_messages)
+                    if problem is not None and len(errors) < MAX_VIOLATIONS:
+                        errors.append(field_error([*node.path, step], *problem))
+                elif isinstance(item, list | dict) and item:
+                    waiting.append(node.child(step, item))
+        return errors
 
-    def _fault(self, kind: _Kind, value: str) -> tuple[str, str] | None:
-        """fal's error type and message for what is wrong with *value*."""
-        # An empty string names nothing, and models have it for a default.
-        if not value or (kind is _Kind.PERHAPS and not _could_be_url(value)):
+    def _problem(self, name: str, value: str, *, in_messages: bool) -> tuple[str, str] | None:
+        """Returns fal's error type and message for the string *value* of the field *name*, None where it is fine."""
+        is_file = self._fields.is_file(name)
+        if not is_file and not (self._fields.is_path(name) and _could_be_url(value)):
+            if not _is_url_like(value) or (self._is_prose(name, in_messages) and _has_inner_blank(value)):
+                return None
+        # Models have an empty string for a default; it names nothing.
+        elif not value or value in self._fields.words(name):
             return None
-        if value[:5].lower() == "data:":
-            return self._data_fault(value)
-        fault = self._rules.hosts.problem(value)
-        return None if fault is None else ("url_not_accepted", fault)
+        problem = self._file_problem(name, value)
+        if problem is None or is_file:
+            return problem
+        return problem[0], f"This text begins like a URL and is checked as a file. {problem[1]}"
 
-    def _data_fault(self, uri: str) -> tuple[str, str] | None:
+    def _is_prose(self, name: str, in_messages: bool) -> bool:
+        return name in self._text_fields or (in_messages and name == "content")
+
+    def _file_problem(self, name: str, value: str) -> tuple[str, str] | None:
+        if value[:5].lower() == "data:":
+            return self._data_problem(name, value)
+        problem = self._rules.hosts.problem(value)
+        return None if problem is None else ("url_not_accepted", f"{problem} (rule files.hosts)")
+
+    def _data_problem(self, name: str, uri: str) -> tuple[str, str] | None:
         match = _DATA.match(uri)
-        if match is None:
+        given = None if match is None else media_type(match["type"])
+        if match is None or given is None:
             return "data_uri_invalid", "A data URI should be data:<media type>;base64,<data>"
-        kind = match[1].lower()
-        if _ALIASES.get(kind, kind) not in self._rules.media_types:
-            listed = ", ".join(sorted(self._rules.media_types)) or "none"
-            return "media_type_not_accepted", f"The media type of a data URI should be one of: {listed}"
+        accepted = self._rules.media_types
+        if accepted is None:
+            accepted = self._fields.media_types(name)
+        if given not in accepted:
+            listed = ", ".join(sorted(accepted)) or "none"
+            return "media_type_not_accepted", f"Input should be a file of type {listed} (rule files.media_types)"
         length = len(uri) - match.end()
         padding = uri[-2:].count("=")
         if length // 4 * 3 - padding > self._rules.max_bytes:
-            return "file_too_large", f"The file in a data URI should have at most {self._rules.max_bytes} bytes"
+            limit = self._rules.max_bytes
+            return "file_too_large", f"The file in a data URI should have at most {limit} bytes (rule files.max_bytes)"
         # The alphabet and the length are all there is to valid base64 (RFC 4648), so nothing need be decoded.
         if length % 4 or _BASE64.fullmatch(uri, match.end()) is None:
             return "data_uri_invalid", "The data of a data URI should be padded base64 in the standard alphabet"
         return None
 
-    def _kind(self, name: str) -> _Kind:
-        lower = name.lower()
-        if name in self._files or lower.endswith(_URL_NAMES):
-            return _Kind.FILE
-        return _Kind.PERHAPS if lower.endswith(_PATH_NAMES) else _Kind.OTHER
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A list or object of the payload. *name* is the field it belongs to."""
+
+    path: tuple[str | int, ...]
+    name: str
+    value: Json
+    in_messages: bool = False
+
+    def items(self) -> Iterable[tuple[str | int, Json]]:
+        if isinstance(self.value, dict):
+            return self.value.items()
+        return enumerate(self.value) if isinstance(self.value, list) else ()
+
+    def child(self, step: str | int, value: Json) -> _Node:
+        name = step if isinstance(step, str) else self.name
+        # `messages[].content` is prose; the messages are items of a list of that name.
+        in_messages = isinstance(step, int) and self.name == "messages"
+        return _Node((*self.path, step), name, value, in_messages or (self.in_messages and name == "content"))
+
+
+def _is_url_like(value: str) -> bool:
+    if _URL_LIKE.match(value) is not None:
+        return True
+    head = value[:_SCHEME_LENGTH]
+    if "\n" not in head and "\t" not in head and "\r" not in head:
+        return False
+    joined = value.translate(_REMOVED).strip()
+    return _URL_LIKE.match(joined) is not None and not _ANY_BLANK.search(joined)
+
+
+def _has_inner_blank(value: str) -> bool:
+    # Tabs and line ends do not count: a reader of URLs drops them, so the rest could still be fetched.
+    match = _URL_LIKE.match(value)
+    rest = value if match is None else value[match.end() :]
+    return any(character.isspace() for character in rest.translate(_REMOVED).strip())
 
 
 def _could_be_url(value: str) -> bool:
     return ":" in value or "//" in value or "\\" in value
-
-
-def _items(node: Json) -> Iterable[tuple[str | int, Json]]:
-    if isinstance(node, dict):
-        return node.items()
-    return enumerate(node) if isinstance(node, list) else ()
-
-
-def _names(schema: Json) -> Iterator[str]:
-    """The names of all properties in *schema*, at any depth."""
-    for node in _nodes(schema):
-        if isinstance(properties := node.get("properties"), dict):
-            yield from properties
-
-
-def _plain(schema: Json) -> Iterator[str]:
-    """The names of the payload's own members that are never an object or a list."""
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    if isinstance(properties, dict):
-        yield from (name for name, field in properties.items() if _is_plain(field))
-
-
-def _is_plain(field: Json) -> bool:
-    kinds = field.get("type") if isinstance(field, dict) else None
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    return _PLAIN_TYPES.issuperset(kind for kind in kinds if isinstance(kind, str)) and None not in kinds
-
-
-def _with_format(schema: Json) -> Iterator[str]:
-    """The names of properties that are URIs by their schema, or may be, or hold a list of them."""
-    for node in _nodes(schema):
-        if isinstance(properties := node.get("properties"), dict):
-            yield from (name for name, field in properties.items() if _is_uri(field))
-
-
-def _is_uri(field: Json) -> bool:
-    """Looks through alternatives and lists, not into the members of objects, which have names of their own."""
-    if not isinstance(field, dict):
-        return False
-    if field.get("format") in _URL_FORMATS:
-        return True
-    below = [field.get("items")]
-    for keyword in ("anyOf", "oneOf", "allOf", "prefixItems"):
-        if isinstance(branches := field.get(keyword), list):
-            below += branches
-    return any(_is_uri(branch) for branch in below)
-
-
-def _nodes(schema: Json) -> Iterator[dict[str, Json]]:
-    waiting = [schema]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)

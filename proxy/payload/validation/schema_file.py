@@ -1,7 +1,7 @@
-"""Schema files: what a model takes, as JSON Schema, vetted once at start.
+"""Schema files: the input and output of a model as JSON Schema, checked once at start.
 
-A schema file is one plain JSON Schema (draft 2020-12) of a model's input: an object type with `properties`. If its
-`$defs` hold an `Output`, that is the model's result. References go to the file's own `$defs`, never in a circle.
+A schema file is one plain JSON Schema (draft 2020-12) of a model's input: an object type with `properties`. The
+`Output` of its `$defs` is the model's result. References go to the file's own `$defs`, never in a circle.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from proxy.strict_json import Json, parse
 SHIPPED = Path(__file__).parents[1] / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-# Explaining an error takes time that grows with both, and doubles with each level of paired alternatives.
+# The time of an error message grows with both, and doubles with each level of paired alternatives.
 MAX_SUBSCHEMAS = 2_000
 MAX_DEPTH = 24
 
-# Where a schema holds others (JSON Schema 2020-12, core sections 10 and 11).
+# Keywords that hold schemas (JSON Schema 2020-12, core sections 10 and 11).
 _ONE = frozenset(
     {"additionalProperties", "contains", "else", "if", "items", "not"}
     | {"propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"}
@@ -37,37 +37,44 @@ _REFUSED = frozenset({"$anchor", "$dynamicAnchor", "$dynamicRef", "$id", "$recur
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 _REFERENCE = re.compile(r"#/\$defs/([^/~%]+)")
 
-_FORM = '#: must have "type": "object" and name the fields of the input under "properties"'
+_IMPORT = " (`fal-proxy schema import` converts a document of fal)"
+_FORM = f'#: must have "type": "object" and name the fields of the input under "properties"{_IMPORT}'
 _OUTPUT = "#/$defs/Output"
 _META = Validator({"$ref": DRAFT}, effort=10_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """*input* and *output* (None where the file has none) hold no reference, so each can stand anywhere by itself.
+    """Schemas of one endpoint without references. *output* is None where the file has none.
 
-    *source* names the file in messages.
+    *source* names the file in messages. *is_untyped*: nothing is known of the input, and anything is accepted.
+    *warnings* are those of an import at start.
     """
 
     source: str
     input: dict[str, Json]
     output: Json = None
+    is_untyped: bool = False
+    warnings: tuple[str, ...] = ()
 
     def fields(self) -> dict[str, dict[str, Json]]:
-        """The schema of each property of the input."""
+        """Returns the schema of each property of the input."""
         properties = self.input["properties"]
         fields = properties.items() if isinstance(properties, dict) else ()
         return {name: _as_object(schema) for name, schema in fields}
 
     def required(self) -> list[str]:
-        """The properties a request must have; fal lists some that it has a default for, which it need not have."""
-        names, fields = self.input.get("required"), self.fields()
-        wanted = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-        return [name for name in wanted if "default" not in fields.get(name, {})]
+        """Returns the properties a request must have. fal also lists some with a default; those can be left out."""
+        listed, fields = self.input.get("required"), self.fields()
+        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        return [name for name in names if "default" not in fields.get(name, {})]
+
+
+UNTYPED = Schema("any", {"type": "object", "properties": {}}, is_untyped=True)
 
 
 def load_schema(path: Path) -> Schema:
-    """Raises ConfigError, as `vet` does."""
+    """Returns the schema in the file *path*. Raises ConfigError as `check_schema` does."""
     try:
         raw = path.read_bytes()
     except OSError as exc:
@@ -76,9 +83,9 @@ def load_schema(path: Path) -> Schema:
 
 
 def check_schema(source: str, raw: bytes) -> Schema:
-    """The schema in *raw*. Raises ConfigError with problems of the form `<source>: <JSON pointer>: <what is wrong>`."""
+    """Returns the schema in *raw*. Raises ConfigError with a problem a fault: `<source>: <JSON pointer>: <message>`."""
     try:
-        return _vetted(source, raw)
+        return _checked(source, raw)
     except MalformedJson as exc:
         raise ConfigError([Problem(source, str(exc))]) from exc
     except _Fault as exc:
@@ -91,7 +98,7 @@ class _Fault(Exception):
         self.messages = messages
 
 
-def _vetted(source: str, raw: bytes) -> Schema:
+def _checked(source: str, raw: bytes) -> Schema:
     document = parse(raw)
     if not isinstance(document, dict):
         raise _Fault(_FORM)
@@ -106,12 +113,12 @@ def _vetted(source: str, raw: bytes) -> Schema:
     if not isinstance(taken, dict) or taken.get("type") != "object" or not isinstance(taken.get("properties"), dict):
         raise _Fault(_FORM)
     given = inliner.inline({"$ref": _OUTPUT}, "#") if inliner.defines("Output") else None
-    _refuse_patterns(taken, "#")
-    _refuse_patterns(given, _OUTPUT)
+    _check_patterns(taken, "#")
+    _check_patterns(given, _OUTPUT)
     return Schema(source, taken, given)
 
 
-def _refuse_patterns(schema: Json, pointer: str) -> None:
+def _check_patterns(schema: Json, pointer: str) -> None:
     try:
         Validator(schema if isinstance(schema, dict) else True)
     except ValidationError as exc:
@@ -121,7 +128,7 @@ def _refuse_patterns(schema: Json, pointer: str) -> None:
 
 
 class _Inliner:
-    """Copies schemas with each reference replaced by what it names, within the bounds of this module."""
+    """Copier of schemas that replaces each reference by its definition, within the bounds of this module."""
 
     def __init__(self, definitions: Json) -> None:
         self._definitions = definitions if isinstance(definitions, dict) else {}
@@ -131,7 +138,7 @@ class _Inliner:
         return name in self._definitions
 
     def inline(self, schema: Json, pointer: str, depth: int = 0, trail: tuple[str, ...] = ()) -> Json:
-        """*pointer* says where in the file *schema* stands, *trail* which definitions it is part of."""
+        """Returns *schema* without references. *pointer* is its place, *trail* the definitions around it."""
         self._left -= 1
         if self._left < 0:
             raise _Fault(f"#: has more than {MAX_SUBSCHEMAS} subschemas once its references are replaced")
@@ -147,16 +154,16 @@ class _Inliner:
 
         copy = {keyword: _each(keyword, value, below) for keyword, value in schema.items() if keyword not in _DROPPED}
         if "$ref" in schema:
-            return _beside(self._named(schema["$ref"], pointer, depth, trail), copy)
+            return _beside(self._definition(schema["$ref"], pointer, depth, trail), copy)
         # Older Pydantic puts a reference that has a title or default beside it into an allOf of one.
         if isinstance(only := copy.get("allOf"), list) and len(only) == 1:
             return _beside(only[0], {keyword: value for keyword, value in copy.items() if keyword != "allOf"})
         return copy
 
-    def _named(self, reference: Json, pointer: str, depth: int, trail: tuple[str, ...]) -> Json:
+    def _definition(self, reference: Json, pointer: str, depth: int, trail: tuple[str, ...]) -> Json:
         match = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
         if match is None:
-            raise _Fault(f"{pointer}/$ref: must be of the form #/$defs/<name>; nothing is fetched")
+            raise _Fault(f"{pointer}/$ref: must be of the form #/$defs/<name>; nothing is fetched{_IMPORT}")
         name = match[1]
         if name not in self._definitions:
             raise _Fault(f"{pointer}/$ref: names a definition that the file does not have")
@@ -166,7 +173,7 @@ class _Inliner:
 
 
 def _each(keyword: str, value: Json, below: Callable[..., Json]) -> Json:
-    """*value* of *keyword*, every subschema in it put through *below*."""
+    """Returns the *value* of *keyword* with *below* applied to each subschema in it."""
     if keyword in _ONE:
         return below(value, keyword)
     if keyword in _LISTED and isinstance(value, list):
@@ -177,7 +184,7 @@ def _each(keyword: str, value: Json, below: Callable[..., Json]) -> Json:
 
 
 def _beside(target: Json, siblings: dict[str, Json]) -> dict[str, Json]:
-    """*target* with what stood beside the reference to it; titles, defaults and the like of the reference win."""
+    """Returns *target* with the siblings of the reference to it. Titles, defaults and the like of the reference win."""
     if isinstance(target, dict) and all(name in _ANNOTATIONS or name.startswith("x-") for name in siblings):
         return {**target, **siblings}
     others = siblings.get("allOf")
@@ -185,12 +192,12 @@ def _beside(target: Json, siblings: dict[str, Json]) -> dict[str, Json]:
 
 
 def _as_object(schema: Json) -> dict[str, Json]:
-    """The one spelling without a boolean (core section 4.3.2)."""
+    """Returns *schema* as an object; `true` and `false` are schemas too (core section 4.3.2)."""
     if isinstance(schema, dict):
         return schema
     return {} if schema else {"not": {}}
 
 
 def _pointer(path: Iterable[str | int]) -> str:
-    """RFC 6901 section 6, without the percent-encoding that would only make it harder to read."""
+    """Returns *path* as a JSON pointer (RFC 6901 section 6), without percent-encoding for readability."""
     return "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)

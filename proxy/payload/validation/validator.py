@@ -1,4 +1,4 @@
-"""Does a value fit a schema, and where not: jsonschema-rs decides, in bounded time."""
+"""Validation of values against JSON Schema by jsonschema-rs, with errors in bounded time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from proxy.strict_json import Json
 
 MAX_VIOLATIONS = 50
 
-# A verdict on the largest body takes milliseconds. An explanation takes about 15 us for each value and alternative
-# (anyOf, oneOf) that fails, all of it before the first error is out, so it is only given of this many.
+# Validation of the largest body takes milliseconds. Its errors take about 15 us for each value and alternative
+# (anyOf, oneOf) that fails, all of it before the first one is returned, so they are limited to this many.
 MAX_ERROR_WORK = 4096
 _FEW_ALTERNATIVES = 16
 _STRING_UNIT = 16 * 1024
@@ -26,9 +26,9 @@ class Validator:
     """One compiled JSON Schema (draft 2020-12). Patterns run in linear time and nothing is ever fetched."""
 
     def __init__(self, schema: Mapping[str, Json] | bool, *, effort: int = MAX_ERROR_WORK) -> None:
-        """*effort*: how many values, times the alternatives in *schema*, an explanation may look at.
+        """Compiles *schema*. *effort*: number of values, times the alternatives in *schema*, that errors may look at.
 
-        Raises jsonschema_rs.ValidationError where *schema* is not one, or has a pattern beyond a linear engine.
+        Raises jsonschema_rs.ValidationError where *schema* is not valid, or has a pattern beyond a linear engine.
         """
         whole: Json = schema if isinstance(schema, bool) else dict(schema)
         fields = whole.get("properties") if isinstance(whole, dict) else None
@@ -36,8 +36,12 @@ class Validator:
         self._compiled = _compiled(whole)
         self._effort = effort // max(_FEW_ALTERNATIVES, _alternatives(whole))
 
+    def admits(self, value: Json) -> bool:
+        """Returns whether *value* fits the schema."""
+        return self._compiled.is_valid(value)
+
     def violations(self, value: Json) -> list[FieldError]:
-        """Every error of *value*, at most 50; of a field that is too large to look through, only that it has one."""
+        """Returns the errors of *value*, at most 50. A field too large to explain has one error without a place."""
         if self._compiled.is_valid(value):
             return []
         if _value_count(value, self._effort) > self._effort:
@@ -71,19 +75,19 @@ def _compiled(schema: Json) -> jsonschema_rs.Validator:
 
 
 def _alternatives(schema: Json) -> int:
-    found, waiting = 0, [schema]
+    count, waiting = 0, [schema]
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            found += sum(len(branches) for k in ("anyOf", "oneOf") if isinstance(branches := node.get(k), list))
+            count += sum(len(branches) for k in ("anyOf", "oneOf") if isinstance(branches := node.get(k), list))
             waiting.extend(node.values())
         elif isinstance(node, list):
             waiting.extend(node)
-    return found
+    return count
 
 
 def _small_part(value: dict[str, Json], limit: int) -> dict[str, Json]:
-    """The members of *value*, in its order, that weigh no more than *limit* together."""
+    """Returns the first members of *value* that have no more than *limit* values together."""
     small: dict[str, Json] = {}
     for name, item in value.items():
         weight = _value_count(item, limit)
@@ -96,7 +100,7 @@ def _small_part(value: dict[str, Json], limit: int) -> dict[str, Json]:
 
 
 def _value_count(value: Json, limit: int) -> int:
-    """How many values *value* holds, a string counting again for each 16 KiB. Counting stops just over *limit*."""
+    """Returns the number of values in *value*, at most just over *limit*. A string counts again for each 16 KiB."""
     weight, waiting = 0, [value]
     while waiting and weight <= limit:
         node = waiting.pop()

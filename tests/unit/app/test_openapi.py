@@ -17,7 +17,7 @@ ALL = {
 }
 
 
-OURS = tuple(action for action in Action if action not in (Action.UPLOAD, Action.TOKEN))
+OURS = tuple(action for action in Action if action not in (Action.UPLOAD, Action.TOKEN, Action.SESSION))
 
 
 async def described(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str, object]]]:

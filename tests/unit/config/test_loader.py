@@ -154,7 +154,9 @@ def test_a_missing_secret_is_an_error_without_its_value(environ: dict[str, str],
         secret(read(SMALL, environ, base=tmp_path), "K")
 
 
-@pytest.mark.parametrize(("name", "write"), [("config.schema.json", "schema"), ("configuration.md", "reference")])
+@pytest.mark.parametrize(
+    ("name", "write"), [("config.schema.json", "schema"), ("configuration.md", "reference"), ("cli.md", "commands")]
+)
 def test_the_documents_match_the_models(name: str, write: str) -> None:
     """The command `make docs` was run after the last change of a section."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
@@ -239,7 +241,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 
 def test_a_table_in_error_is_still_read() -> None:
     """Its valid keys are there for further checks, a misspelt one under its right name."""
-    config = read_small(endpoints=[{"id": "a/b", "forbidd": ["x"], "price": 5}, {"id": "a"}])
+    config = read_small(endpoints=[{"id": "a/b", "forbidd": ["x"], "price": []}, {"id": "a"}])
 
     assert [(e.id, e.forbid, e.price, e.doubtful) for e in config.endpoints] == [
         ("a/b", ("x",), None, frozenset({"forbidd", "forbid", "price"}))

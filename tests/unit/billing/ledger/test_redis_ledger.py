@@ -34,7 +34,8 @@ from proxy.billing.ledger.interface import (
     LimitExceeded,
     ReservationRequest,
 )
-from proxy.billing.ledger.redis_ledger import MAX_JOB_COST, MAX_SAFE_INTEGER, RedisLedger
+from proxy.billing.ledger.money import MAX_JOB_COST
+from proxy.billing.ledger.redis_ledger import MAX_SAFE_INTEGER, RedisLedger
 from proxy.errors import StoreAway
 from proxy.storage.redis_client import RedisStore
 
@@ -91,7 +92,7 @@ def charge(limit: int = 100, *, account: str = "daily:alice", enforce: bool = Tr
         budget=account.partition(":")[0],
         account=account,
         current=20,
-        counted=tuple(range(21 - buckets, 21)),
+        oldest=21 - buckets,
         limit=limit,
         renews_at=NOW + 50,
         ttl=50.0,
