@@ -71,9 +71,7 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     "/playground/icon.svg": ("icon.svg", _SVG, FRESH),
     "/playground/theme.js": ("theme.js", _SCRIPT, FRESH),
     **{f"{BASE}{name}": (name, _SCRIPT, FRESH) for name in MODULES},
-    **{
-        f"{BASE}samples/{name}.jpg": (f"samples/{name}.jpg", _JPEG, IMMUTABLE) for name in ("coast", "dunes", "ridge")
-    },
+    **{f"{BASE}samples/{name}.jpg": (f"samples/{name}.jpg", _JPEG, IMMUTABLE) for name in ("coast", "dunes", "ridge")},
     **{
         f"{BASE}samples/{name}-small.webp": (f"samples/{name}-small.webp", _WEBP, IMMUTABLE)
         for name in ("coast", "dunes", "ridge")
@@ -119,7 +117,7 @@ def page_files() -> dict[str, PageFile]:
     for path, served in ((f"{BASE}main.js", script), *((path, files[path]) for path in _HASHED)):
         hashed = re.sub(r"(\.\w+)$", rf"-{served.digest[:16]}\1", path)
         files[hashed] = _file(served.body, served.media_type, IMMUTABLE)
-        page = page.replace(f'"{path}"', f'"{hashed}"')
+        page = page.replace(f'"{path}"', f'"{hashed}"', 1)
     files["/"] = _file(page.encode(), _HTML, FRESH)
     return files
 
@@ -152,6 +150,8 @@ def bundle(sources: Mapping[str, str], entry: str) -> str:
         for names, path in _IMPORT.findall(text):
             if (target := _resolve(name, path)) not in sources:
                 outside.setdefault(target, set()).update(part.strip() for part in names.split(",") if part.strip())
+            if " as " in names:
+                raise ValueError(f"{name}: {names} from {path}")
         text = _EXPORT.sub("", _IMPORT.sub("", text))
         if (rest := _REST.search(text)) is not None:
             raise ValueError(f"{name}: {rest[0]}")

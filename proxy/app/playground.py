@@ -43,6 +43,8 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
             "picture_hosts": list(config.playground.picture_hosts),
             "upload_hosts": list(config.playground.upload_hosts),
             "sandbox": config.playground.sandbox,
+            "docs_url": config.playground.docs_url,
+            "source_url": config.playground.source_url,
             **_session(await _caller(authenticate, request.scope[REQUEST])),
         }
         return Response(orjson.dumps(facts), media_type="application/json")

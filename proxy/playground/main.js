@@ -71,6 +71,7 @@ const controller = new JobController({
     call: observeCall,
     settled: settledJob,
     signIn: () => leave({ keep: true }),
+    fields: () => workshop.showForm(),
   },
 });
 
@@ -80,6 +81,10 @@ async function start() {
   byId("journey-end").textContent = state.config.sandbox ? "Sandbox" : "fal.ai";
   byId("foot-version").textContent = `fal-auth-proxy ${state.config.version}`;
   byId("api-link").href = `${state.config.prefix}/openapi.json`;
+  for (const [id, url] of [["docs-link", state.config.docs_url], ["source-link", state.config.source_url]]) {
+    byId(id).hidden = !url;
+    if (url) byId(id).href = url;
+  }
   if (state.config.user !== null) await enter(state.config, null);
   else await signIn.open(state.config);
 }

@@ -1,5 +1,5 @@
 // The form side of the page: choice of the endpoint, its form, and the switch between form and result on a phone.
-import { announce, byId, el } from "./dom.js";
+import { byId, el } from "./dom.js";
 import { Form } from "./form/form.js";
 
 export class Workshop {
@@ -70,7 +70,6 @@ export class Workshop {
   // On a narrow screen one of the two is shown; on a wide one both are, whatever is set here.
   showForm() {
     this.#show("form");
-    announce("Form");
   }
 
   showResult() {

@@ -58,6 +58,11 @@ export class Form {
     return Boolean(control);
   }
 
+  /** Whether every required field has a value. */
+  get complete() {
+    return this.#controls.every((control) => !control.field.required || control.read() !== undefined);
+  }
+
   control(name) {
     return this.#controls.find((each) => each.field.name === name);
   }

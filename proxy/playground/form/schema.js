@@ -129,7 +129,8 @@ function stringKind({ name }, schema) {
 function arrayKind({ name }, items) {
   const [item] = alternatives(items);
   if (item?.properties) return { kind: "list", item: parseFields(item), itemName: itemName(item.title ?? "Item") };
-  if (item?.type !== "string" || item.enum) return { kind: "json" };
+  if (item?.type !== "string") return { kind: "json" };
+  if (item.enum) return { kind: "strings" };
   const media = fileMedia(name, item);
   return media === null ? { kind: "strings" } : { kind: "files", media };
 }

@@ -34,6 +34,7 @@ export class PricePreview {
   async #quote(turn) {
     const { caller, endpoint, form, config } = this.#getState();
     if (!caller || !endpoint || !form) return;
+    if (!form.complete) return this.#show("");
     // A file has no URL before its upload; the price does not depend on it.
     const body = replaceFiles(form.read(), `${config.upload_hosts[0]}/files/quote`);
     const answer = await requestQuote(caller, endpoint, body);

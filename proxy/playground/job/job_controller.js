@@ -12,7 +12,7 @@ const TITLE = document.title;
 /**
  * *getState()* returns `{config, caller, endpoint, form, uploads, stored}`. *on*: `started(job)` once fal accepted it,
  * `ended(entry)` for each end, `call(call)` for each call, `settled()` after the end, `signIn()` after the end of the
- * session, `begin()` before a run.
+ * session, `begin(entry)` before a run, `fields()` before the focus goes to a field.
  */
 export class JobController {
   #resultView;
@@ -204,6 +204,7 @@ export class JobController {
       : "Nothing was sent to the model, and nothing was taken.";
     this.#resultView.fail();
     this.#resultView.trouble.show({ title, todo }, { links });
+    this.#on.fields();
     (targets.find(({ target }) => target)?.target ?? byId("trouble")).focus();
   }
 }

@@ -75,11 +75,11 @@ export class JobHistory {
         class: "card-show",
         "data-key": `show-${place}`,
         "aria-pressed": String(entry === this.#shown),
-        "aria-label": `Show again: ${title}, ${facts.join(", ")}`,
         disabled: !entry.requestId && !entry.result,
         onclick: () => this.#pick(entry),
       },
       thumb(entry),
+      el("span", { class: "unseen", text: "Show again: " }),
       el("span", { class: "card-text" }, el("b", { text: title }), el("small", { text: facts.join(" · ") })),
     );
     const reuse = Object.keys(entry.input).length > 0 && this.#reuseButton(entry, title);
@@ -87,13 +87,9 @@ export class JobHistory {
   }
 
   #reuseButton(entry, title) {
-    return el("button", {
-      type: "button",
-      class: "link",
-      "aria-label": `Use the settings of: ${title}`,
-      text: "Use these settings",
-      onclick: () => this.#on.reuse(entry),
-    });
+    const button = el("button", { type: "button", class: "link", onclick: () => this.#on.reuse(entry) });
+    button.append("Use these settings", el("span", { class: "unseen", text: ` of: ${title}` }));
+    return button;
   }
 
   #pick(entry) {

@@ -29,7 +29,8 @@ export class ResultView {
   #tabs;
   #on;
   #endpoint = null;
-  #shown = null; // the entry on show, to come back to after an error
+  #shown = null; // the entry on show
+  #earlier = null; // the one before the job that runs, to come back to after an error
 
   /** *on*: `reuseSeed(seed)`, `useAsInput(url, kind)`; *takes(kind)*: whether the form takes such a file. */
   constructor({ on, takes }) {
@@ -48,6 +49,7 @@ export class ResultView {
   idle(endpoint, preview = null) {
     this.#endpoint = endpoint;
     this.#shown = null;
+    this.#earlier = null;
     this.trouble.clear();
     this.logs.clear();
     this.#drawIdle(preview);
@@ -76,6 +78,7 @@ export class ResultView {
   begin({ preview }) {
     this.trouble.clear();
     this.logs.clear();
+    this.#earlier = this.#shown ?? this.#earlier;
     this.#shown = null;
     this.#drawIdle(preview);
     this.#canvas.classList.add("busy");
@@ -84,9 +87,13 @@ export class ResultView {
     if (box.top < 0 || box.top > innerHeight / 2) this.#canvas.scrollIntoView({ block: "center" });
   }
 
-  /** Ends the progress of a job without a result. */
+  /** Ends the progress of a job without a result. An earlier result comes back, without its progress. */
   fail() {
     this.#canvas.classList.remove("busy");
+    if (this.#earlier && !this.#shown) {
+      this.show(this.#earlier);
+      this.#canvas.prepend(el("p", { class: "earlier", text: "Earlier result" }));
+    }
     this.progress.hide();
   }
 
