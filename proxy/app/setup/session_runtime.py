@@ -1,4 +1,4 @@
-"""Sessions of one process: authenticator of all routes, guests, revocations, tasks of remote keys."""
+"""Sessions of one process: the shared authenticator, guests, revocations and tasks of keys."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def caller(subject: str = "alice", token_id: str = "t", issued: float | None = N
 
 
 def known(config: Path) -> RevocationList:
-    """The revocations that a gateway reads from beside its ledger."""
+    """Returns the revocations that a gateway reads from beside its ledger."""
     snapshot = asyncio.run(FileRevocations(config.with_name("ledger.db.revoked")).load(None))
     assert snapshot is not None
     return RevocationList(snapshot.revocations)
