@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.app.openapi import openapi_document
+from proxy.app.api_description.document import openapi_document
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Listing
 from proxy.auth.caller import Caller

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
@@ -298,6 +298,7 @@ class Ledger(Protocol):
     async def aclose(self) -> None: ...
 
 
+@runtime_checkable
 class JobLedger(Ledger, Protocol):
     """Ledger that also joins lost calls and keeps jobs. To be one with `Ledger` once both stores have all of it."""
 
