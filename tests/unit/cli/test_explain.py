@@ -130,3 +130,57 @@ def test_claims_cannot_write_on_the_terminal(config: Path) -> None:
 
     assert "\x1b" not in result.stdout
     assert max(map(len, result.stdout.splitlines())) < 250
+
+
+PAYLOAD_RULES = """
+force = { num_images = 1 }
+cap = { prompt = 10 }
+forbid = ["sync_mode"]
+price = "2 * input.num_images"
+"""
+
+
+def explain_payload(config: Path, payload: str) -> Result:
+    (config.parent / "input.json").write_text(payload)
+    config.write_text(CONFIG + PAYLOAD_RULES)
+    file = str(config.parent / "input.json")
+    options = ["--endpoint", ENDPOINT, "--no-token", "--payload", file]
+    return CliRunner().invoke(main, ["explain", str(config), *options], env=ENVIRON)
+
+
+def test_a_good_payload(config: Path) -> None:
+    """Each rule of the endpoint, the schema and the price are checks."""
+    result = explain_payload(config, '{"image_url": "https://example.com/a.png", "prompt": "a cat", "num_images": 4}')
+
+    assert result.exit_code == 0, result.output
+    assert list(states(result)) == ["json", "force", "cap", "forbid", "schema", "price"]
+    assert "num_images = 1, given: 4" in result.stdout
+    assert "2 units" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("payload", "check", "words"),
+    [
+        ("{", "json", "Malformed JSON"),
+        ('{"image_url": "https://example.com/a.png", "prompt": "a cat in the hat"}', "cap", "prompt at most 10"),
+        ('{"image_url": "https://example.com/a.png", "prompt": "a", "sync_mode": true}', "forbid", "sync_mode"),
+        ('{"prompt": "a"}', "schema", "image_url"),
+        ('{"image_url": "file:///etc/passwd", "prompt": "a"}', "schema", "image_url"),
+    ],
+)
+def test_a_bad_payload(config: Path, payload: str, check: str, words: str) -> None:
+    """The rule that refuses is marked, with the field it is about."""
+    result = explain_payload(config, payload)
+    line = next(line for line in result.stdout.splitlines() if line.startswith("refused") and f" {check} " in line)
+
+    assert result.exit_code == 1
+    assert words in line
+
+
+def test_a_payload_takes_an_endpoint(config: Path) -> None:
+    """A payload is checked for one listed endpoint."""
+    (config.parent / "input.json").write_text("{}")
+    file = str(config.parent / "input.json")
+
+    assert "--payload takes --endpoint" in explain(config, "", "--payload", file).output
+    assert "is not listed" in explain(config, "", "--payload", file, "--endpoint", "fal-ai/x", "--no-token").output
