@@ -17,10 +17,10 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
+from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, build_local_ledger, ledger_metrics
+from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components, build_components
 from proxy.app.setup.gateway import build_gateway, call_seconds
-from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
-from proxy.app.setup.reconciler import build_reconciler
 from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
@@ -91,6 +91,7 @@ class Application:
             self._telemetry,
             reads_units=components.settlement_policy.settle_by == "billable",
         )
+        self._socket = build_ledger_socket(components, self._ledger)
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
@@ -262,8 +263,8 @@ class Application:
     async def _start(self) -> None:
         if not self._is_new:
             components = build_components(self._components.config)
-            kept = self._ledger if self.loop is not None and components.store is None else build_ledger(components)
-            self._build(components, kept)
+            is_open = self._started_ledger is self._ledger and components.store is None
+            self._build(components, self._ledger if is_open else build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
         if self._reconciler is not None:
@@ -275,17 +276,30 @@ class Application:
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
-        self.loop = self._starting = None
+        await self._stop_clients()
         self._started_ledger = None
+        await self._accounting.aclose()
+        await self._close_store()
+
+    async def pause(self) -> None:
+        """Leaves the event loop, which is about to end, but keeps a ledger of this process."""
+        await self._stop_clients()
+        await self._close_store()
+
+    async def _stop_clients(self) -> None:
+        self.loop = self._starting = None
         for task in self._background:
             task.cancel()
+        if self._socket is not None:
+            await self._socket.aclose()
         if self._reconciler is not None:
             await self._reconciler.aclose()
         await self._sessions.aclose()
         await self._upstream.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
-        await self._accounting.aclose()
+
+    async def _close_store(self) -> None:
         if self._components.store is not None:
             await self._components.store.aclose()
 
@@ -300,6 +314,15 @@ class Application:
             self._journal.write({"event": "ledger_refused", "message": str(error)})
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from error
+        await self._start_socket()
+
+    async def _start_socket(self) -> None:
+        """Without its socket the gateway runs as well, and commands report that they cannot reach it."""
+        try:
+            if self._socket is not None:
+                await self._socket.start()
+        except (OSError, ValueError) as error:
+            self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
         while True:

@@ -22,17 +22,19 @@ from proxy.billing.ledger.interface import (
     ReservationRequest,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import EndState
-from proxy.billing.ledger.money import micros
+from proxy.billing.ledger.jobs import Cursor, EndState, JobRecord, JobState
+from proxy.billing.ledger.money import Micros, micros
 from proxy.billing.pricing import Price
-from proxy.billing.shortfalls import limit_exceeded_error
-from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
+from proxy.billing.shortfalls import TOO_MANY_JOBS, limit_exceeded_error
+from proxy.errors import BudgetExceeded, Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
+
+MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,23 @@ class Earlier:
     calls: JobLedger | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetLeft:
+    """Budget of a quote with what is left of it, credits included, in millionths of a unit."""
+
+    name: str
+    left: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Quotation:
+    """Price of a call in millionths of a unit. *reason* is the error type of its refusal, None where it has room."""
+
+    amount: Micros
+    budgets: tuple[BudgetLeft, ...]
+    reason: str | None
+
+
 class Accounting:
     """Windows, budgets and slots of all calls.
 
@@ -126,6 +145,7 @@ class Accounting:
         self._clock = clock
         self._away = away
         self._call_seconds = call_seconds or {}
+        self._running: set[str] = set()  # jobs that the ledger knows to run
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
         """Counts a request that only draws on the short windows. Raises RateLimited and StoreAway."""
@@ -153,7 +173,7 @@ class Accounting:
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, Forbidden, StoreAway, and ValidationFailed for a
         payload that has no price.
         """
-        request = self._request(grant, payload, note, claim)
+        request = self._request(grant, payload, address, note, claim)
         quota = await self._limiter.hit(grant.target.action, user=grant.caller.key, address=address)
         try:
             return await self._reserve(call_id, request, quota)
@@ -211,6 +231,20 @@ class Accounting:
             except StoreAway:
                 self._away()
 
+    async def set_running(self, job: str) -> None:
+        """Records that a job runs, once for each job in this process."""
+        if job in self._running:
+            return
+        if len(self._running) >= MAX_RUNNING:
+            self._running.clear()
+        self._running.add(job)
+        try:
+            for calls in self._calls.values():
+                if calls is not None:
+                    await calls.set_running(job, now=self._clock())
+        except StoreAway:
+            self._running.discard(job)
+
     async def settle_from_webhook(self, ticket: str, job: str, ending: JobEnd) -> None:
         """As `end`, told by fal itself: perhaps sooner than its answer to the submit, or where that never came.
 
@@ -229,6 +263,35 @@ class Accounting:
         named = [replace(s, endpoint=c.endpoint) for s, c in zip(told, drawn.values(), strict=False)]
         return (*named, *told[len(named) :])
 
+    async def quote(self, grant: Grant, payload: Payload, address: str) -> Quotation:
+        """Returns what a submit would reserve, and what its budgets have left before it. Raises StoreAway.
+
+        Raises ValidationFailed for a payload that has no price.
+        """
+        request = self._request(grant, payload, address, None, None)
+        price = self._prices.get(payload.endpoint)
+        amount = request.amount if request.charges or price is None else price.evaluate(payload.value)
+        statuses = await self._ledger.statuses(request.charges, request.slots, now=self._clock())
+        budgets = tuple(
+            BudgetLeft(status.name, status.limit - status.used - status.reserved + status.credit)
+            for status in statuses[: len(request.charges)]
+        )
+        enforced = zip(request.charges, budgets, strict=True)
+        slots_left = zip(request.slots, statuses[len(request.charges) :], strict=True)
+        reason = None
+        if any(charge.enforce and budget.left < amount for charge, budget in enforced):
+            reason = BudgetExceeded.error_type
+        elif any(slot.enforce and status.used >= status.limit for slot, status in slots_left):
+            reason = TOO_MANY_JOBS
+        return Quotation(amount, budgets, reason)
+
+    async def jobs(
+        self, caller: Caller, *, states: frozenset[JobState], limit: int, before: Cursor | None
+    ) -> tuple[JobRecord, ...]:
+        """Returns a caller's calls with a state in *states*, newest first, older than *before*. Raises StoreAway."""
+        calls = self._calls[id(self._ledger)]
+        return () if calls is None else await calls.jobs(caller.key, states=states, limit=limit, before=before)
+
     async def aclose(self) -> None:
         for ledger in self._ledgers:
             await ledger.aclose()
@@ -238,16 +301,16 @@ class Accounting:
         return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
 
     def _request(
-        self, grant: Grant, payload: Payload, note: CallNote | None, claim: KeyClaim | None
+        self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
         endpoint = payload.endpoint
-        drawn = charges(self._budgets, grant.caller, endpoint, self._clock())
+        drawn = charges(self._budgets, grant.caller, endpoint, self._clock(), address=address)
         return ReservationRequest(
             caller=grant.caller.key,
             endpoint=endpoint,
             amount=self._prices[endpoint].evaluate(payload.value) if drawn else 0,
             charges=drawn,
-            slots=slots(self._in_flight, grant.caller, endpoint),
+            slots=slots(self._in_flight, grant.caller, endpoint, address=address),
             ttl=self._terms.reservation,
             call_seconds=self._call_seconds.get(grant.target.action),
             note=note,

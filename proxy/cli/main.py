@@ -20,7 +20,11 @@ COMMANDS = {
     "price": Command("proxy.cli.models.price:price", "Shows the price of a request."),
     "handle": Command("proxy.cli.handle:handle", "Shows the contents of a job handle."),
     "explain": Command("proxy.cli.explain:explain", "Shows each check of a session token, read from standard input."),
-    "user": Command("proxy.cli.admin.user:user", "Revokes the sessions of a user."),
+    "user": Command("proxy.cli.admin.user:user", "Blocks, admits and resets a user, and revokes sessions."),
+    "job": Command("proxy.cli.admin.job:job", "Shows, refunds or releases one job."),
+    "credit": Command("proxy.cli.admin.credit:credit", "Grants and lists units beyond a budget."),
+    "caller": Command("proxy.cli.admin.caller:caller", "Shows the key of a user in usage, logs and stores."),
+    "ledger": Command("proxy.cli.admin.ledger:ledger", "Checks, backs up and moves the ledger."),
     "usage": Command("proxy.cli.admin.usage:usage", "Reports reservations, spending and refunds."),
 }
 

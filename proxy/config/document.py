@@ -5,7 +5,8 @@ from __future__ import annotations
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.fal import Fal, StreamsSection
 from proxy.config.sections.guests import GuestsSection, RevocationSection
-from proxy.config.sections.ledger import LedgerSection, Store
+from proxy.config.sections.jobs import JobsSection
+from proxy.config.sections.ledger import LedgerSection, PrivacySection, Store
 from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit
 from proxy.config.sections.playground import Playground
 from proxy.config.sections.schemas import SchemasSection
@@ -39,7 +40,9 @@ class Document(Section):
     realtime: RealtimeSection | None = None
     limits: tuple[Limit, ...] = DEFAULT_LIMITS
     ledger: LedgerSection = LedgerSection()
+    privacy: PrivacySection = PrivacySection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
+    jobs: JobsSection = JobsSection()
     webhooks: WebhooksSection = WebhooksSection()
     playground: Playground = Playground()

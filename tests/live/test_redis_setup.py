@@ -6,6 +6,7 @@ import json
 import socket
 from typing import Any
 
+from support.front_proxies import free_port
 from support.gateway_process import Gateway, Rig, ask, message, until
 from support.in_process_gateway import ENVIRON
 from support.raw_http import replies
@@ -28,7 +29,7 @@ def warnings(gateway: Gateway, count: int) -> list[str]:
 
 def test_a_careless_server_is_told_of(rig: Rig) -> None:
     """At start, in the journal: what it may throw away, and what a restart forgets."""
-    with ValkeyServer(config={"maxmemory-policy": "allkeys-lru"}) as server:
+    with ValkeyServer(port=free_port(), config={"maxmemory-policy": "allkeys-lru"}) as server:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": server.connection_url}
         gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **REDIS)
 

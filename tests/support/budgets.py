@@ -104,9 +104,16 @@ class Process:
     """A server in a process of its own, what it prints in *log*. Can be started again once it was stopped."""
 
     def __init__(
-        self, command: Sequence[object], *, log: Path, environ: Mapping[str, str], is_up: Callable[[str], bool]
+        self,
+        command: Sequence[object],
+        *,
+        log: Path,
+        environ: Mapping[str, str],
+        is_up: Callable[[str], bool],
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """*is_up* is told what was printed."""
+        """*is_up* is called with what was printed; *pass_fds* are descriptors that the process inherits."""
+        self._pass_fds = pass_fds
         self._command = [str(part) for part in command]
         self._log = log
         self._environ = {"PATH": os.environ["PATH"], **environ}
@@ -117,7 +124,12 @@ class Process:
         self._begins = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=self._environ
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environ,
+                pass_fds=self._pass_fds,
             )
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.stop)

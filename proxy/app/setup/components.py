@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
@@ -24,6 +25,7 @@ from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
+from proxy.billing.store_keys import StoreKeys
 from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.limits import Limit
@@ -64,6 +66,7 @@ class Components:
     prices: Mapping[str, Price]
     settlement_policy: SettlementPolicy
     idempotency: IdempotencySettings
+    store_keys: StoreKeys = field(repr=False)
     rest_actions: RestActions
     webhooks: WebhookSettings | None
 
@@ -85,9 +88,10 @@ def build_components(config: Config) -> Components:
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
+    store_keys = builder.store_keys()
     webhooks = builder.webhooks()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
-    if problems or fal_key is None or handles is None:
+    if problems or fal_key is None or handles is None or store_keys is None:
         raise ConfigError(problems)
     return Components(
         config=config,
@@ -105,6 +109,7 @@ def build_components(config: Config) -> Components:
         in_flight=tuple(in_flight),
         prices={**prices, **rest_actions.prices},
         settlement_policy=build_settlement_policy(config.ledger),
+        store_keys=store_keys,
         idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
@@ -126,6 +131,9 @@ class ComponentBuilder:
 
     def handles(self) -> JobHandles | None:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
+
+    def store_keys(self) -> StoreKeys | None:
+        return self._try_build("privacy.secret_env", lambda: build_store_keys(self._config))
 
     def sessions(self, store: RedisStore | None) -> SessionComponents:
         """Returns the issuers; last good key sets are cached in *store*, where there is one."""

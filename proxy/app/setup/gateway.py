@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 from proxy.app.setup.components import Components
 from proxy.auth.authenticator import Authenticator
-from proxy.auth.authorization import Authorization
+from proxy.auth.authorization import Authorization, Listing
 from proxy.billing.call_notes import CallNotes
 from proxy.billing.reservations import Accounting
 from proxy.config.sections.fal import Fal
-from proxy.fal_api.operations import Action
+from proxy.fal_api.operations import JOBS, Action
 from proxy.gateway.admission import Admission
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.issue import Issue
+from proxy.gateway.jobs import Jobs
+from proxy.gateway.quote import Quote
 from proxy.gateway.read import Read
 from proxy.gateway.repeats.repeats import Repeats
 from proxy.gateway.run import Run
@@ -51,7 +53,8 @@ def build_gateway(
     *settlement_lost* is called where an outcome could not be written.
     """
     admission = Admission(policy, body_budget, max_body=components.config.server.max_body_bytes)
-    authorization = Authorization(components.listings, components.handles)
+    jobs_listing = (Listing(JOBS, frozenset({Action.JOBS})),) if components.config.jobs.enabled else ()
+    authorization = Authorization((*components.listings, *jobs_listing), components.handles)
     settings = components.idempotency
     notes = CallNotes(clock=time.time, ttl=settings.ttl, rejoin=settings.rejoin, away=settlement_lost)
     repeats = Repeats(accounting, notes, authorization, settings)
@@ -72,6 +75,8 @@ def build_gateway(
             Action.RUN_STREAM: run,
             Action.UPLOAD: issue,
             Action.TOKEN: issue,
+            Action.JOBS: Jobs(admission, accounting, components.handles),
+            Action.QUOTE: Quote(admission, accounting),
         },
         webhook_hosts=frozenset(components.config.webhooks.hosts),
     )

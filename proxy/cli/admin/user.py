@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from proxy.app.setup.session_runtime import build_revocation_store
 from proxy.auth.caller import caller_key
 from proxy.auth.revocation.revocation_list import Revocation, token_subject
 from proxy.auth.revocation.revocation_store import MemoryRevocations
+from proxy.billing.budgets import user_account
+from proxy.cli.admin.ledger_access import store_key, take_step
 from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG, load_config
 from proxy.config.loader import Config, secret
 from proxy.errors import ConfigError, Problem
@@ -31,7 +34,41 @@ _CONFIG = click.option(
 
 @click.group()
 def user() -> None:
-    """Revokes the sessions of a user."""
+    """Blocks, admits and resets a user, and revokes sessions."""
+
+
+@user.command()
+@click.argument("issuer")
+@click.argument("subject")
+@_CONFIG
+def block(issuer: str, subject: str, config: Path) -> None:
+    """Refuses all new submits and runs of SUBJECT of ISSUER. Jobs under way go on and can be read."""
+    loaded = load_config(config)
+    take_step(loaded, "user block", caller=store_key(loaded, issuer, subject))
+    click.echo("blocked")
+
+
+@user.command()
+@click.argument("issuer")
+@click.argument("subject")
+@_CONFIG
+def unblock(issuer: str, subject: str, config: Path) -> None:
+    """Admits SUBJECT of ISSUER again."""
+    loaded = load_config(config)
+    take_step(loaded, "user unblock", caller=store_key(loaded, issuer, subject))
+    click.echo("unblocked")
+
+
+@user.command()
+@click.argument("issuer")
+@click.argument("subject")
+@_CONFIG
+def reset(issuer: str, subject: str, config: Path) -> None:
+    """Forgets what SUBJECT of ISSUER spent in the current windows of budgets with per = "user"."""
+    loaded = load_config(config)
+    key = store_key(loaded, issuer, subject)
+    accounts = [user_account(section.name, key) for section in loaded.budgets if section.per == "user"]
+    click.echo(json.dumps(take_step(loaded, "user reset", accounts=[*accounts])))
 
 
 @user.command()

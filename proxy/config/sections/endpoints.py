@@ -33,7 +33,7 @@ def _media_type(text: str) -> str:
 
 
 def _endpoint_action(action: Action) -> Action:
-    if action in WITHOUT_ENDPOINT or action is Action.SESSION:
+    if action in WITHOUT_ENDPOINT or action in (Action.SESSION, Action.QUOTE):
         raise ValueError("is not an action of an endpoint: see the tables [uploads], [realtime] and [guests]")
     return action
 

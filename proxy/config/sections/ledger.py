@@ -74,6 +74,16 @@ class LedgerSection(Section):
     )
 
 
+class PrivacySection(Section):
+    """Keys of users in the ledger and the store."""
+
+    secret_env: str | None = Field(
+        default=None,
+        description="Environment variable with a secret of 32 bytes or more. Users appear in stores as HMACs under it, "
+        "which cannot be computed without it. It is fixed for the ledger's life; `ledger migrate` changes it.",
+    )
+
+
 class Store(Section):
     """Counts that workers share: in the memory of one process, or in Redis or Valkey."""
 

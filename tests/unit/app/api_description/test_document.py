@@ -25,7 +25,8 @@ ALL = {
 }
 
 
-OURS = tuple(action for action in Action if action not in (Action.UPLOAD, Action.TOKEN, Action.SESSION))
+NOT_OF_ENDPOINTS = (Action.UPLOAD, Action.TOKEN, Action.SESSION, Action.JOBS, Action.QUOTE)
+OURS = tuple(action for action in Action if action not in NOT_OF_ENDPOINTS)
 
 
 async def described(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str, object]]]:

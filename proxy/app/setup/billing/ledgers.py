@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+from proxy.app.ledger_socket import LedgerSocket
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.redis_ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.billing.operator_steps import OperatorSteps
 from proxy.telemetry.metrics import Telemetry
 
 MEMORY = ":memory:"
@@ -34,6 +38,14 @@ def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
     telemetry.counter("ledger_unsettled", "Reservations that expired unsettled.", lambda: stats().unsettled)
     telemetry.gauge("ledger_queue", "Calls that wait for the ledger.", lambda: stats().queue)
     telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs)
+
+
+def build_ledger_socket(parts: Components, ledger: Ledger) -> LedgerSocket | None:
+    """Builds the socket for commands. None without a file: Redis takes commands itself, memory none."""
+    section = parts.config.ledger
+    if not isinstance(ledger, SqliteLedger) or section.path == MEMORY:
+        return None
+    return LedgerSocket(f"{parts.config.base / section.path}.sock", OperatorSteps(ledger, time.time))
 
 
 def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
