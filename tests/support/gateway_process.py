@@ -1,7 +1,7 @@
 """Whole gateways on real sockets for the tests in `live/`, on the event loop of production.
 
-The servers run on a thread of their own. A test is plain blocking code, may wait for a subprocess, and does not share its
-event loop with the servers that it measures.
+The servers run on a thread of their own. A test is plain blocking code, may wait for a subprocess, and shares no event
+loop with the servers that it measures.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Conformance suite for every implementation of the ledger.
 
 The tests of an implementation subclass `LedgerSuite` with a fixture `ledger`, an empty one. Tests of one that several
-processes may share also subclass `SharedLedgerSuite`, with a fixture `ledgers`: two over one store. Timeouts are long, so
-that a busy machine changes no result.
+processes may share also subclass `SharedLedgerSuite`, with a fixture `ledgers`: two over one store. Timeouts are long:
+a busy machine changes no result.
 """
 
 from __future__ import annotations
