@@ -131,7 +131,10 @@ def test_download(browser: Browser, demo: Told) -> None:
 
 @pytest.mark.parametrize("streams", [False, True], ids=["polling", "streaming"])
 def test_how_it_follows_a_job(browser: Browser, rig: Rig, streams: bool) -> None:
-    """Where status streams are open the page follows by one, else it polls; the picture is there either way."""
+    """Where status streams are open the page follows by one, else it polls.
+
+    The picture is there either way.
+    """
     actions = ["submit", "status", "result", "cancel", *(["status-stream"] if streams else [])]
     gateway = playground(rig, rig.sandbox(), endpoints=[{"id": ENDPOINT, "actions": actions}])
     origin = gateway.parts.config.server.public_origin
@@ -177,7 +180,10 @@ def test_cancel(browser: Browser, rig: Rig) -> None:
 
 
 def test_only_what_differs_is_sent(browser: Browser, demo: Told) -> None:
-    """Fields at their defaults stay out of the request; those that were set are in it, in their schema's types."""
+    """Fields at their defaults stay out of the request.
+
+    Those that were set are in it, in their schema's types.
+    """
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.sign_in_with(demo.tokens["alice"])

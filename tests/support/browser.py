@@ -17,7 +17,7 @@ from support.in_process_gateway import ENDPOINT, ENVIRON
 from proxy.demo.demo import SandboxAddresses
 
 ROOT = Path(__file__).parents[2]
-ARTIFACTS = ROOT / "artifacts"  # ignored by git; screenshots for whoever wants to look
+ARTIFACTS = ROOT / "artifacts"  # ignored by git; screenshots to look at
 AXE = ROOT / "tests/browser/node_modules/axe-core/axe.min.js"
 SIZES = {"wide": (1440, 900), "middle": (768, 1024), "narrow": (360, 740)}
 Theme = Literal["light", "dark"]
@@ -32,7 +32,7 @@ FLAGS = [
 ]
 PROMPT = "a lighthouse by the sea"
 
-# Chromium reports every answer of 400 and up; those a test provokes are told apart by their status.
+# Chromium reports every answer from 400 on; a test expects those of the statuses that it provokes.
 _REFUSAL = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 # Requests that the page makes by itself; a refusal of one is not what a test provokes.
 _BY_ITSELF = re.compile(r"/(jobs|quote)\b")
@@ -132,7 +132,7 @@ class Visit:
         return self.calls(re.compile(rf"https://queue\.fal\.run/{re.escape(ENDPOINT)}"))
 
     def calls(self, target: re.Pattern[str]) -> list[Request]:
-        """Requests through the gate whose target matches as a whole."""
+        """Returns the requests through the gateway whose whole target matches."""
         return [r for r in self.requests if target.fullmatch(r.headers.get("x-fal-target-url", ""))]
 
     def screenshot(self, name: str, *, whole: bool = False) -> None:
