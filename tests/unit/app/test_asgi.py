@@ -154,7 +154,7 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("sections", "schemes"),
-    [({}, ["session"]), ({"cookie": {"name": "__Host-session"}}, ["session", "cookie"])],
+    [({}, ["session", "key"]), ({"cookie": {"name": "__Host-session"}}, ["session", "key", "cookie"])],
     ids=["tokens", "cookies-too"],
 )
 async def test_the_description_says_how_to_bring_a_session(
