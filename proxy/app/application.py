@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.caller_pages import CallerPages
+from proxy.app.clock_watch import ClockWatch
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
@@ -325,8 +326,12 @@ class Application:
             self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
+        clock = ClockWatch(time.time, time.monotonic)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            step = clock.step()
+            if step is not None:
+                self._journal.write({"event": "clock_step", "seconds": round(step, 1)})
             with suppress(StoreAway):
                 await self._accounting.sweep()
 

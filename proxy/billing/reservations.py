@@ -65,7 +65,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint. Nothing was reserved."""
+    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint.
+
+    Nothing was reserved.
+    """
 
     quota: Quota
     ledger: Ledger
@@ -159,7 +162,9 @@ class Accounting:
         note: CallNote | None = None,
         claim: KeyClaim | None = None,
     ) -> Reservation | Earlier:
-        """Counts the request and reserves the price, all of it or nothing; or finds the call that this one repeats.
+        """Counts the request and reserves the price, all of it or nothing.
+
+        Or finds the call that this one repeats.
 
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, Forbidden, StoreAway, and ValidationFailed for a
         payload that has no price.
@@ -249,7 +254,10 @@ class Accounting:
     async def allowances(
         self, caller: Caller, endpoints: tuple[str, ...], address: str = ""
     ) -> tuple[AllowanceStatus, ...]:
-        """Returns the state of each limit that the caller falls under through *endpoints*, once. Raises StoreAway."""
+        """Returns the state of each limit that the caller falls under through *endpoints*, once.
+
+        Raises StoreAway.
+        """
         now = self._clock()
         by_account = {
             charge.account: charge for endpoint in endpoints for charge in self._charges(caller, endpoint, address, now)

@@ -1,6 +1,6 @@
 """Ledger interface and its value types. Implementations: sqlite_ledger, redis_ledger.
 
-Every method that changes something takes *now*, unix seconds, and is one atomic step: it happens whole or not at all,
+Every method that changes something takes *now*, unix seconds, and is one atomic step. It happens whole or not at all,
 also when its task is cancelled. A store that does not answer in time raises StoreAway; the step may then have happened.
 For every enforced charge, as long as its limit is not changed: 0 <= used + reserved <= limit + credit, at any time.
 """
@@ -20,7 +20,9 @@ from proxy.limit_modes import OnStoreError
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Draw on one budget: used + reserved of the buckets of *account* from *oldest* on, plus the price, <= *limit*.
+    """Draw on one budget account.
+
+    Used + reserved of its buckets from *oldest* on, plus the price, must not exceed *limit*.
 
     *current* is the bucket that is charged. Buckets newer than *current* count as well: a clock that was set back gives
     no budget back. *renews_at* is None for a window without an end. *ttl*: seconds that the bucket is needed.
@@ -66,7 +68,10 @@ class CallNote:
 
 @dataclass(frozen=True, slots=True)
 class KeyClaim:
-    """Claim of an Idempotency-Key in the step of the reservation, which becomes its owner. Seconds: see `claim_key`."""
+    """Claim of an Idempotency-Key in the step of the reservation, which becomes its owner.
+
+    Seconds: see `claim_key`.
+    """
 
     key: str
     body_hash: str
@@ -76,7 +81,9 @@ class KeyClaim:
 
 @dataclass(frozen=True, slots=True)
 class ReservationRequest:
-    """Request to pay for one call. *ttl*: seconds after which an outcome that nothing reported counts as spent.
+    """Request to pay for one call.
+
+    *ttl*: seconds after which an outcome that nothing reported counts as spent.
 
     *call_seconds*: a slot ends after this unless the call was accepted; None: after its lease.
     """
@@ -166,7 +173,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceStatus:
-    """State of one limit; of slots *used* is the jobs in flight and *reserved* is 0. *credit*: left beyond *limit*.
+    """State of one limit; of slots *used* is the jobs in flight and *reserved* is 0.
+
+    *credit*: left beyond *limit*.
 
     The ledger does not set *endpoint*.
     """
@@ -183,7 +192,10 @@ class AllowanceStatus:
 
 @dataclass(frozen=True, slots=True)
 class DailyUsage:
-    """One day (UTC) of one caller on one endpoint. Amounts in millionths; *submits* counts reservations made."""
+    """One day (UTC) of one caller on one endpoint.
+
+    Amounts in millionths; *submits* counts reservations made.
+    """
 
     day: date
     caller: str
@@ -225,7 +237,9 @@ class Ledger(Protocol):
         ...
 
     async def refund(self, call_id: str, *, now: float) -> None:
-        """Removes a reservation that fal certainly did not accept: amount, slots, note and unanswered key claim.
+        """Removes the reservation of a call that fal certainly did not accept.
+
+        Amount, slots, note and unanswered key claim go with it.
 
         No effect for an unknown or ended id, and the second time.
         """
@@ -247,7 +261,7 @@ class Ledger(Protocol):
         ...
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
-        """Ends reservations past their ttl as spent, unknown and unsettled, and returns how many (at most *limit*).
+        """Ends up to *limit* reservations past their ttl as spent and unsettled, and returns how many.
 
         Drops old slots, keys, buckets, days and job records. The time used is at most an hour after that of the
         sweep before, so a clock that jumped ahead erases nothing.
@@ -267,14 +281,19 @@ class Ledger(Protocol):
     async def claim_key(
         self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float
     ) -> KeyState | StoredAnswer:
-        """Claims *key* for *owner*: FRESH for the first. One neither stored nor freed within *hold* is UNKNOWN.
+        """Claims *key* for *owner*: FRESH for the first.
+
+        One neither stored nor freed within *hold* is UNKNOWN.
 
         Keys are forgotten *ttl* seconds after they were claimed or stored.
         """
         ...
 
     async def store_answer(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
-        """Stores the answer for all later claims of *key*. No effect unless *owner* holds its unanswered claim."""
+        """Stores the answer for all later claims of *key*.
+
+        No effect unless *owner* holds its unanswered claim.
+        """
         ...
 
     async def free_key(self, key: str, *, owner: str) -> None:
@@ -300,7 +319,10 @@ class Ledger(Protocol):
 
 @runtime_checkable
 class JobLedger(Ledger, Protocol):
-    """Ledger that also joins lost calls and keeps jobs. To be one with `Ledger` once both stores have all of it."""
+    """Ledger that also joins lost calls and keeps jobs.
+
+    To be one with `Ledger` once both stores have all of it.
+    """
 
     async def settle_call(
         self, call_id: str, *, amount: Micros | None, state: EndState = "completed", now: float
@@ -313,7 +335,7 @@ class JobLedger(Ledger, Protocol):
         ...
 
     async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
-        """Puts a call whose caller's connection ended before its answer at the end of the queue of its fingerprint."""
+        """Puts a call whose caller was lost before its answer at the end of the queue of its fingerprint."""
         ...
 
     async def answer_call(self, call_id: str, answer: bytes, *, now: float, ttl: float) -> None:
@@ -343,7 +365,7 @@ class JobLedger(Ledger, Protocol):
         ...
 
     async def take_oldest(self, account: str, *, now: float, limit: int, apart: float) -> tuple[JobRecord, ...]:
-        """Takes up to *limit* of the oldest open jobs that hold a slot of *account*, each at most every *apart* s."""
+        """Takes up to *limit* of the oldest open jobs with a slot of *account*, each every *apart* seconds."""
         ...
 
     async def next_look(self, account: str, *, now: float, apart: float) -> float:
@@ -355,7 +377,10 @@ class JobLedger(Ledger, Protocol):
         ...
 
     async def grant_credit(self, credit: Credit, *, now: float) -> None:
-        """Adds a credit. A charge without room draws on its account's credits, the one that expires first first."""
+        """Adds a credit.
+
+        A charge without room draws on its account's credits, the one that expires first first.
+        """
         ...
 
     async def credits(self, account: str | None, *, now: float) -> tuple[Credit, ...]:
@@ -375,5 +400,8 @@ class JobLedger(Ledger, Protocol):
         ...
 
     async def load(self, rows: AsyncIterator[Row], *, now: float) -> int:
-        """Fills an empty ledger with the rows of a `dump`, and returns how many. Raises ValueError if not empty."""
+        """Fills an empty ledger with the rows of a `dump`, and returns how many.
+
+        Raises ValueError if not empty.
+        """
         ...
