@@ -171,6 +171,7 @@ class Application:
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
+            jobs=components.config.jobs.enabled,
         )
         return create_pages(
             prefix=components.config.server.prefix,
