@@ -1,4 +1,4 @@
-"""Components of the OpenAPI document: schemas, parameters, security and the response to each kind of error."""
+"""Components of the OpenAPI document: schemas, parameters, security and error responses."""
 
 from __future__ import annotations
 
