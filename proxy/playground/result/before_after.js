@@ -1,24 +1,24 @@
 // Before and after in one frame. The divider is a range input, so arrow keys and screen readers know what to do with it.
-import { el, icon } from "./dom.js";
+import { el, icon } from "../dom.js";
 
 /** *before* may be null: then there is only the picture. */
 export function createComparison({ before, after, alt, width, height }) {
   const picture = el("img", { class: "after", src: after, alt, width, height });
   const node = el("figure", { class: "compare" }, picture);
   node.style.setProperty("--ratio", String(width && height ? width / height : 1));
-  if (!before) return node;
+  if (!width || !height) picture.addEventListener("load", () => fitRatio(node, picture));
+  if (before) addDivider(node, before);
+  return node;
+}
 
-  const slider = el("input", {
-    type: "range",
-    min: 0,
-    max: 100,
-    value: 50,
-    class: "split",
-    "aria-label": "Before and after",
-  });
-  const first = el("img", { class: "before", src: before, alt: "The picture that went in" });
+const fitRatio = (node, { naturalWidth, naturalHeight }) =>
+  node.style.setProperty("--ratio", String(naturalWidth / naturalHeight));
+
+function addDivider(node, before) {
+  const range = { type: "range", min: 0, max: 100, value: 50, class: "split" };
+  const slider = el("input", { ...range, "aria-label": "Before and after" });
   node.append(
-    first,
+    el("img", { class: "before", src: before, alt: "The image that went in" }),
     el("span", { class: "tag left", text: "Before", "aria-hidden": "true" }),
     el("span", { class: "tag right", text: "After", "aria-hidden": "true" }),
     slider,
@@ -32,7 +32,10 @@ export function createComparison({ before, after, alt, width, height }) {
   };
   show();
   slider.addEventListener("input", show);
+  followPointer(node, slider, show);
+}
 
+function followPointer(node, slider, show) {
   const follow = (event) => {
     const box = node.getBoundingClientRect();
     slider.value = String(Math.round(((event.clientX - box.left) / box.width) * 100));
@@ -46,5 +49,4 @@ export function createComparison({ before, after, alt, width, height }) {
     event.preventDefault();
   });
   node.addEventListener("pointermove", (event) => node.hasPointerCapture(event.pointerId) && follow(event));
-  return node;
 }

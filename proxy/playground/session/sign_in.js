@@ -1,5 +1,5 @@
 // Sign-in: the users of the demo, or a pasted token.
-import { byId, el } from "./dom.js";
+import { byId, el } from "../dom.js";
 import { demoUsers, openDemoSession, fetchConfig } from "./session.js";
 
 const TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
@@ -39,33 +39,30 @@ export function createSignIn({ onEnter }) {
     signInWith(token.value.trim());
   });
 
-  return {
-    async open(config, { focus = false } = {}) {
-      const users = config.sandbox ? await demoUsers() : [];
-      section.hidden = false;
-      // The page was opened under another host name, where the session cookie is not sent.
-      byId("elsewhere").hidden = config.origin === location.origin || users.length === 0;
-      byId("elsewhere").replaceChildren(
-        "These users can sign in at ",
-        el("a", { href: `${config.origin}/`, text: config.origin }),
-        " only: a session cookie counts on its own origin.",
-      );
-      byId("demo-users").hidden = users.length === 0;
-      byId("with-token").open = users.length === 0;
-      byId("users").replaceChildren(
-        ...users.map((user) =>
-          el(
-            "button",
-            { type: "button", class: "user", onclick: () => signInAs(user) },
-            el("span", { class: "avatar", "aria-hidden": "true", text: user[0].toUpperCase() }),
-            el("span", { text: `Continue as ${user}` }),
-          ),
-        ),
-      );
-      if (focus) byId("entrance-title").focus();
-    },
-    close() {
-      section.hidden = true;
-    },
-  };
+  async function open(config, { focus = false } = {}) {
+    const users = config.sandbox ? await demoUsers() : [];
+    section.hidden = false;
+    showOtherOrigin(config, users);
+    byId("demo-users").hidden = users.length === 0;
+    byId("with-token").open = users.length === 0;
+    byId("users").replaceChildren(...users.map((user) => userButton(user, () => signInAs(user))));
+    if (focus) byId("entrance-title").focus();
+  }
+
+  return { open, close: () => (section.hidden = true) };
+}
+
+/** Shows where the demo's users can sign in, if the page was opened under another host name: no cookie is sent there. */
+function showOtherOrigin(config, users) {
+  byId("elsewhere").hidden = config.origin === location.origin || users.length === 0;
+  byId("elsewhere").replaceChildren(
+    "These users can sign in at ",
+    el("a", { href: `${config.origin}/`, text: config.origin }),
+    " only: a session cookie counts on its own origin.",
+  );
+}
+
+function userButton(user, onclick) {
+  const avatar = el("span", { class: "avatar", "aria-hidden": "true", text: user[0].toUpperCase() });
+  return el("button", { type: "button", class: "user", onclick }, avatar, el("span", { text: `Continue as ${user}` }));
 }
