@@ -99,9 +99,7 @@ class Server(Section):
     @model_validator(mode="after")
     def _one_kind_of_trust(self) -> Self:
         if self.trusted_hops is not None and self.trusted_proxies:
-            raise ValueError(
-                "trusted_hops is for front proxies of unknown addresses: remove it or trusted_proxies"
-            )
+            raise ValueError("trusted_hops is for front proxies of unknown addresses: remove it or trusted_proxies")
         return self
 
     @field_validator("hsts_seconds")
