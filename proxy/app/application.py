@@ -18,10 +18,11 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, build_local_ledger, ledger_metrics
+from proxy.app.setup.billing.accounting import build_accounting, build_alerts
+from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, ledger_metrics
 from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.gateway import build_gateway, call_seconds
+from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
@@ -84,8 +85,9 @@ class Application:
         self._ledger = ledger
         ledger_metrics(self._telemetry, self._ledger)
         self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
+        self._alerts = build_alerts(self._telemetry, journal)
         self._accounting = self._build_accounting()
-        self._reconciler = build_reconciler(
+        self._accounting.looks = self._reconciler = build_reconciler(
             self._ledger,
             self._upstream,
             self._accounting.settle_job,
@@ -95,6 +97,7 @@ class Application:
         self._socket = build_ledger_socket(components, self._ledger)
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
+        self._alerts.sender = None if self._webhooks is None else self._webhooks.deliveries
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
         self._readiness = Readiness(
             stores, lambda: self._upstream.state, self._sessions.remote_keys, self._ledger.notices
@@ -230,17 +233,13 @@ class Application:
         if components.store is not None:
             windows = RedisWindowStore(components.store)
         self._limiter = RateLimiter(components.rules, windows, time.monotonic)
-        return Accounting(
+        return build_accounting(
+            components,
             self._limiter,
             self._ledger,
-            local=build_local_ledger(components, self._ledger),
-            budgets=components.budgets,
-            in_flight=components.in_flight,
-            prices=components.prices,
-            terms=components.settlement_policy,
-            clock=time.time,
-            away=self._settlement_lost,
-            call_seconds=call_seconds(components.config.fal),
+            self._telemetry,
+            self._alerts,
+            settlement_lost=self._settlement_lost,
         )
 
     def _settlement_lost(self) -> None:
@@ -299,6 +298,7 @@ class Application:
             await self._reconciler.aclose()
         await self._sessions.aclose()
         await self._upstream.aclose()
+        await self._alerts.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
 
