@@ -17,7 +17,7 @@ from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Target
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Endpoint that callers may use: its full id, its actions, and the scope and the claims that a caller needs.
+    """Endpoint that callers may use: full id, actions, and the scope and claims that a caller needs.
 
     Uploads and realtime tokens have a listing of the name that stands for them (`operations.WITHOUT_ENDPOINT`).
     """

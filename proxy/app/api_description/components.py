@@ -1,4 +1,4 @@
-"""Components of the OpenAPI document: schemas, parameters, security and the response to each kind of error."""
+"""Components of the OpenAPI document: schemas, parameters, security, and a response for each error."""
 
 from __future__ import annotations
 

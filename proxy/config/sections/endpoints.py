@@ -130,7 +130,7 @@ class Endpoint(Section):
     forbid: tuple[str, ...] = Field(default=(), description="Fields that a request must not have.")
     files: Files = Field(default=Files(), description="Rules for input files.")
     store_io: bool = Field(
-        default=True, description="Whether fal may store inputs and outputs. `false` is sent whatever the caller asks."
+        default=True, description="Whether fal may store inputs and outputs. `false` is always sent."
     )
     output_lifetime_seconds: int | None = Field(
         default=None,
