@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -136,9 +137,11 @@ class Application:
                     await asyncio.sleep(_IDLE_INTERVAL)
 
     def _build_shared_state(self) -> SharedState:
-        server = self._components.config.server
+        server, limits = self._components.config.server, ConnectionLimits()
+        # Behind front proxies of unknown addresses all connections are theirs.
+        per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
         return SharedState(
-            limits=ConnectionLimits(per_address=server.max_connections_per_address),
+            limits=replace(limits, per_address=per_address),
             trusted=server.trusted_proxies,
             on_rejected=self._telemetry.count_early_rejection,
             on_shutdown=self._on_shutdown,
@@ -160,8 +163,8 @@ class Application:
             public_origin=server.public_origin,
             base_path=BasePath(server.prefix),
             allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
-            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
-            cors=Cors(server.cors_origins),
+            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header, hops=server.trusted_hops),
+            cors=Cors(server.cors_origins, headers=server.cors_headers, expose=server.cors_expose),
             telemetry=self._telemetry,
             limits=self.connections.limits,
             headers=self.connections.headers,
@@ -175,6 +178,7 @@ class Application:
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
+            jobs=components.config.jobs.enabled,
         )
         return create_pages(
             prefix=components.config.server.prefix,

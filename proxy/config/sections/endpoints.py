@@ -145,6 +145,11 @@ class Endpoint(Section):
         default_factory=dict,
         description="Tags of each job in fal's usage reports, at most 10. They win over those of callers.",
     )
+    run_via: Literal["run", "queue"] = Field(
+        default="run",
+        description='"queue" carries each run over fal\'s queue: it then has a job that can be joined, listed and read '
+        "later. Streams of runs stay as they are.",
+    )
     price: float | str | None = Field(
         default=None,
         description="Price of a job in your units: a number, or a CEL expression over `input` (docs/pricing.md). "
