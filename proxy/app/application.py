@@ -15,7 +15,6 @@ from starlette.middleware import Middleware
 
 from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.caller_pages import CallerPages
-from proxy.app.clock_watch import ClockWatch
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
@@ -44,6 +43,7 @@ from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
+from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.relay import UpstreamClient

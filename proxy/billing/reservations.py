@@ -1,20 +1,19 @@
-"""Accounting of calls: windows, budgets and slots, reserved before the call to fal and settled by its end."""
+"""Accounting of calls: windows, budgets and slots, reserved before a call and settled by its end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
+from proxy.billing.accounting_events import AccountingEvents, JobLooks
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Call,
     CallNote,
     Charge,
-    Crossing,
     Granted,
     InFlightSlot,
     JobLedger,
@@ -76,29 +75,6 @@ class Earlier:
     state: Call | KeyState | StoredAnswer
     caller: Caller
     calls: JobLedger | None = None
-
-
-class JobLooks(Protocol):
-    """Looks at unfinished jobs before an in-flight limit refuses a call."""
-
-    async def look_at_oldest(self, account: str) -> bool:
-        """Returns True where a job that held a slot of *account* has ended. Raises StoreAway."""
-
-    async def next_look(self, account: str) -> float:
-        """Returns the seconds until the next look makes sense. Raises StoreAway."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccountingEvents:
-    """Callbacks for metrics and webhooks.
-
-    *lost*: a settlement could not be written, so the sweep will count that reservation as spent. *refused*: a limit
-    refused a call. *crossed*: a budget reached a threshold by a call of that caller.
-    """
-
-    lost: Callable[[], None] = lambda: None
-    refused: Callable[[LimitExceeded], None] = lambda short: None
-    crossed: Callable[[Crossing, Caller], None] = lambda crossing, caller: None
 
 
 class Accounting:
