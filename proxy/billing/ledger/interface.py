@@ -22,9 +22,10 @@ from proxy.limit_modes import OnStoreError
 class Charge:
     """Draw on one budget account.
 
-    Used + reserved of its buckets from *oldest* on, plus the price, must not exceed *limit*. *current* is the bucket that is charged. Buckets newer than *current* count as well: a clock that was set back gives
-    no budget back. *renews_at* is None for a window without an end. *ttl*: seconds that the bucket is needed.
-    *endpoint* is set where the budget counts each endpoint separately. *thresholds*: percentages of *limit* to report.
+    Used + reserved of its buckets from *oldest* on, plus the price, must not exceed *limit*. *current* is the bucket
+    that is charged. Buckets newer than it count as well: a clock that was set back gives no budget back. *renews_at* is
+    None for a window without an end. *ttl*: seconds that the bucket is needed. *endpoint*: set where the budget counts
+    each endpoint separately. *thresholds*: percentages of *limit* to report.
     """
 
     budget: str

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from proxy.app.ledger_socket import LedgerSocket
+from proxy.app.operator.ledger_socket import LedgerSocket
+from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.redis_ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
-from proxy.billing.operator_steps import OperatorSteps
 from proxy.telemetry.metrics import Telemetry
 
 MEMORY = ":memory:"
