@@ -17,4 +17,4 @@ EXPOSE 8080
 # FAL_KEY and the other secrets come from the environment or from *_FILE mounts, never from the image.
 ENTRYPOINT ["fal-proxy"]
 CMD ["serve", "/etc/fal-proxy/config.toml"]
-HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s CMD ["fal-proxy", "health", "--host", "127.0.0.1", "--port", "8080"]

@@ -1,4 +1,4 @@
-"""Writes config.schema.json and configuration.md from the models that read the file, so that they cannot differ."""
+"""Writes config.schema.json and configuration.md from the classes that read the file, so that they cannot differ."""
 
 from __future__ import annotations
 
@@ -7,90 +7,115 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config.document import Document
+from proxy.config.units import format_amount, format_number
 
 HERE = Path(__file__).parent
 INTRODUCTION = """# Configuration
 
-<!-- Written by docs/generate.py (`make docs`) from proxy/sections.py. -->
+<!-- Written by docs/generate.py (`make docs`) from proxy/config/sections. -->
 
-One TOML file, given to `fal-proxy serve`, `check`, `token`, `usage` and `handle`. `fal-proxy check FILE` reports every
-problem at once, each with the key it is at. An unknown key is an error. It is read at start: a change takes a
-restart. A relative path is relative to the file. A
-JSON Schema of the file is in [config.schema.json](config.schema.json).
+The gateway reads one TOML file: the `CONFIG` argument of a command, else `$FAL_PROXY_CONFIG`, else
+`./fal-proxy.toml`. `fal-proxy check` reports every problem of the file at once, each with its key. An unknown key is an
+error. Relative paths are relative to the file. [config.schema.json](config.schema.json) is a JSON Schema of the file,
+for editors.
 
-Secrets come from the environment, each as `NAME` or as `NAME_FILE` (a path):
+`fal-proxy serve --host HOST --port PORT --workers N` override the file. Where `server.port` is left out, the
+environment variable `PORT` is used.
+
+## Environment
+
+`${NAME}` in any string is replaced by the environment variable `NAME`, and `${NAME:-text}` by `text` where the variable
+is unset or empty. Write `$${` for a literal `${`. A number may be given this way too: `port = "${GATEWAY_PORT:-8080}"`.
+
+Secrets come from the environment only, each as `NAME` or as `NAME_FILE` (the path of a file that holds it):
 
 | variable | what |
 |---|---|
 | `FAL_KEY` | your fal key, `id:secret` |
-| as in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
-| `FAL_PROXY_HANDLE_SECRETS` | comma-separated secrets of job handles, 32 bytes or more: the first seals, all open |
-| `FAL_PROXY_WEBHOOK_SECRETS` | comma-separated `whsec_...` secrets, where `webhooks.mode` is "gateway": all sign |
-| as in `store.url_env`, `FAL_PROXY_REDIS_URL` | where Redis is (below), where `store.kind` is "redis" |
+| the name in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
+| `FAL_PROXY_HANDLE_SECRETS` | secrets of job handles, separated by commas, 32 bytes or more each: the first signs |
+| `FAL_PROXY_WEBHOOK_SECRETS` | `whsec_...` secrets, separated by commas, where `webhooks.mode` is "gateway": all sign |
+| the name in `store.url_env`, by default `FAL_PROXY_REDIS_URL` | URL of Redis, where `store.kind` is "redis" |
 
-To rotate the handle secret put the new one in front; drop the old one when its jobs are no longer read.
+To rotate the handle secret, put the new one in front. Remove the old one when its jobs are no longer read.
 
 ## Redis or Valkey
 
-Redis 7 or newer, or Valkey. `ledger.kind = "redis"` keeps the ledger where `[store]` says, so it takes
-`store.kind = "redis"` too. One server: `redis://`, `rediss://`, `unix://`. The master that Sentinels name:
-`redis+sentinel://host:port,host:port/service/db`; its user needs the ROLE command. A Cluster:
-`redis+cluster://host:port,host:port`; all keys are in one slot, since a step counts a user and everybody at once.
-`rediss+sentinel` and `rediss+cluster` speak TLS. Set `maxmemory-policy noeviction` and `appendonly yes`: what the
-server forgets, budgets forget. Replication is asynchronous, so a failover may forget the last writes;
-`min-replicas-to-write 1` narrows that. Each call has 100 ms in all; `on_store_error` says what a limit does without
-one.
+Redis 7 or newer, or Valkey. `ledger.kind = "redis"` keeps the ledger in the store of `[store]`, so it needs
+`store.kind = "redis"` too.
+
+| deployment | URL |
+|---|---|
+| one server | `redis://`, `rediss://` (TLS) or `unix://` |
+| Sentinel | `redis+sentinel://host:port,host:port/service/db`; the user needs the ROLE command |
+| Cluster | `redis+cluster://host:port,host:port`; all keys are in one slot, since a step counts several of them |
+
+`rediss+sentinel` and `rediss+cluster` use TLS. Set `maxmemory-policy noeviction` and `appendonly yes`: keys that the
+server evicts or loses are lost to the budgets. Replication is asynchronous, so a failover may lose the last writes;
+`min-replicas-to-write 1` makes that rarer. Each call has 100 ms; `on_store_error` says what a limit does without an
+answer.
 """
 
 NOTES = {
     "endpoints": """\
-A member of the payload, at any depth, names an input file where its name ends in `url`, `urls`, `uri` or `uris` (in
-any case), where its schema says `"format": "uri"`, or where `files.fields` lists it. One that ends in `path` or
-`paths` (weights of LoRAs and embeddings: a URL, or a name in a hub) does where its value could be read as a URL.
-Lists count item by item; an empty string names nothing. The bytes are read by fal, never by the gateway, so a name is
-judged as it stands and not looked up: a public name that leads to a private address is fal's to refuse. Whatever
-`hosts` says, these are always refused: any scheme but https, ports, users, IP addresses in every spelling, names
-without a dot or with one at the end, names written in other than ASCII (write them `xn--…`), `localhost` and other
-names of private networks (`.local`, `.internal`, `.lan`, …), and names that stand for any address (`nip.io`, …). Data
-URIs are `data:<media type>;base64,…` and nothing else; `image/jpg` is taken for `image/jpeg`.""",
+A field of the payload, at any depth, holds an input file in one of these cases:
+
+- its name ends in `url`, `urls`, `uri` or `uris`, in any case;
+- its schema has `"format": "uri"`;
+- `files.fields` lists it;
+- its name ends in `path` or `paths` (weights of LoRAs and embeddings: a URL, or a name in a hub) and its value can be
+  read as a URL.
+
+Lists are checked item by item. An empty string is no file. fal reads the file, never the gateway: the host name is
+checked as text and is not resolved, so a public name with a private address is left to fal. These are always refused,
+whatever `hosts` allows:
+
+- schemes other than https, ports and user names;
+- IP addresses in any spelling, and names without a dot or with one at the end;
+- names in other characters than ASCII (write them `xn--…`);
+- `localhost` and names of private networks (`.local`, `.internal`, `.lan`, …);
+- names that resolve to any address (`nip.io`, …).
+
+A data URI must be `data:<media type>;base64,…`; `image/jpg` counts as `image/jpeg`.""",
     "uploads": """\
-A file name is taken as `<name>.<extension>`: letters, digits, spaces and `()-` of the name are kept, the rest becomes
-an underscore, the extension is one of the content type. A path, control characters and bidi marks are refused. Of the
-caller's `x-fal-object-lifecycle` only `{"expiration_duration_seconds": n}` is taken, and written anew; an
-`initial_acl` is a 400.
+The gateway forwards a file name as `<name>.<extension>`. It keeps letters, digits, spaces and `()-` of the name and
+replaces other characters by an underscore. The extension is that of the content type. A path, control characters and
+marks of writing direction are refused. Of the caller's `x-fal-object-lifecycle` only
+`{"expiration_duration_seconds": n}` is accepted; an `initial_acl` is refused with 400.
 
-The gateway sees the announcement, not the file: the PUT goes to fal's presigned URL, which takes any bytes of any
-size for about two minutes. What an upload costs you is counted (the `upload-user` limit, a budget that names
-"uploads"), not weighed. Whoever knows the file's URL can read it until its lifetime ends. An announcement that fails
-is paid back.
+The gateway sees the announcement of a file, not the file. The PUT goes to fal's presigned URL, which accepts any bytes
+of any size for about two minutes. Uploads are counted (the `upload-user` limit, a budget that names "uploads"), their
+bytes are not. Anyone who has the file's URL can read it until its lifetime ends. A failed
+announcement is refunded.
 
-Clients that name no `storage_type` (Swift, Dart) may be sent to `storage.googleapis.com`; list it in `hosts` if you
-serve them, and know that everybody's buckets are on it.""",
+Clients that send no `storage_type` (Swift, Dart) may be sent to `storage.googleapis.com`. List it in `hosts` to serve
+them, but note that the buckets of all Google Cloud customers are on that host.""",
     "realtime": """\
 ### What a realtime token gives away
 
-A token is a credential for fal that your users hold, and realtime connections go from them to fal directly. For its
-lifetime (`max_seconds`, from when fal makes it) the gateway decides nothing of what is done with it:
+A token is a credential for fal that your user has, and realtime connections go from the user to fal directly. During
+its lifetime (`max_seconds`, from its creation at fal) the gateway controls nothing of its use:
 
-- no schema, no rules and no file hosts: any input the app takes is run, as often as it takes it;
-- no price and no budget beyond the flat `price` of the token, no limit and no place in flight: fal bills your account
-  for whatever is run, and the account's concurrency is all that slows it down;
-- no end: it cannot be taken back, neither when the session ends nor when the user is locked out;
-- no log and no handle: jobs under it are not in your journal, and nobody's in particular;
-- whoever is given the token can use it, from anywhere.
+- No schema, no rules and no file hosts: the app runs any input, as often as it is sent.
+- No price and no budget beyond the flat `price` of the token, no limit and no slot in flight. fal bills your account
+  for all runs, and only the account's concurrency slows them down.
+- No end: it cannot be revoked, neither when the session ends nor when the user is blocked.
+- No log and no handle: its jobs are not in your log and belong to no user.
+- Anyone who gets the token can use it, from anywhere.
 
-The older mint, which the stock JavaScript client uses by default, names an app by its alias alone, so such a token
+The older token API, which the stock JavaScript client uses by default, names an app by its alias alone. Such a token
 may open apps of that alias of other owners too. Keep `apps` short, `max_seconds` low, the `token-user` limit and a
-budget on "realtime", and give it a `scope`. A connection that is open when its token ends may stay open: that is fal's
-to decide.""",
+budget on "realtime", and set a `scope`. fal decides whether an open connection outlives its token.""",
 }
 
 
 def schema() -> str:
+    """Returns the JSON Schema of the file."""
     return json.dumps(Document.model_json_schema(), indent=2) + "\n"
 
 
 def reference() -> str:
+    """Returns the page configuration.md."""
     document = Document.model_json_schema()
     parts = [INTRODUCTION]
     for name, section in document["properties"].items():
@@ -100,11 +125,12 @@ def reference() -> str:
         for key, field in described["properties"].items():
             inner = document["$defs"].get(field.get("$ref", "").rpartition("/")[2], {})
             if "properties" in inner:
-                parts += ["", f"### {key}, in [[{name}]]\n", *_table(inner)]
+                parts += ["", f"### {key}, in {f'[[{name}]]' if repeated else f'[{name}]'}\n", *_table(inner)]
         if name in NOTES:
             parts += ["", NOTES[name]]
         if repeated and section.get("default"):
-            parts += ["", "Default, where none is written:", "", "```toml", *_defaults(name, section["default"]), "```"]
+            parts += ["", "Default, where the file has none:", "", "```toml"]
+            parts += [*_defaults(name, section["default"]), "```"]
         parts.append("")
     return "\n".join(parts)
 
@@ -113,44 +139,63 @@ def _table(described: dict[str, Any]) -> list[str]:
     required = set(described.get("required", ()))
     return [
         described["description"] + "\n",
-        "| key | value | default |",
-        "|---|---|---|",
+        "| key | value | default | meaning |",
+        "|---|---|---|---|",
         *(
-            f"| `{key}` | {_kind(field)} | {'required' if key in required else _default(field)} |"
+            f"| `{key}` | {_kind(key, field)} | {'required' if key in required else _default(key, field)} "
+            f"| {field['description']} |"
             for key, field in described["properties"].items()
         ),
     ]
 
 
 def _model(section: dict[str, Any]) -> tuple[str, bool]:
-    """A table that may be left out is its model or null."""
+    """Returns the model's name, and True for a repeated table. An optional table is its model or null."""
     repeated = section.get("type") == "array"
     reference = section["items"]["$ref"] if repeated else section.get("anyOf", [section])[0]["$ref"]
     return reference.rpartition("/")[2], repeated
 
 
-def _kind(field: dict[str, Any]) -> str:
+def _kind(key: str, field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f'"{value}"' for value in field["enum"])
     if "anyOf" in field:
-        return " or ".join(_kind(branch) for branch in field["anyOf"] if branch.get("type") != "null")
+        return " or ".join(_kind(key, branch) for branch in field["anyOf"] if branch.get("type") != "null")
     if "$ref" in field:
-        return field["$ref"].rpartition("/")[2].lower()
+        return "table"
     if field.get("type") == "array":
-        return f"list of {_kind(field['items'])}"
+        return f"list of {_kind(key, field['items'])}s"
     if field.get("type") == "object":
         return "table"
-    bounds = [f"{words} {field[word]:g}" for word, words in _BOUNDS.items() if word in field]
-    return ", ".join([field.get("type", "value"), *bounds])
+    bounds = [f"{words} {_bound(key, field[word])}" for word, words in _BOUNDS.items() if word in field]
+    return ", ".join([_unit(key, field), *bounds])
 
 
+def _bound(key: str, number: float) -> str:
+    return format_amount(key, number) if number else "0"
+
+
+def _unit(key: str, field: dict[str, Any]) -> str:
+    if field.get("type") in ("integer", "number"):
+        return next((unit for ending, unit in _UNITS.items() if key.endswith(ending)), field["type"])
+    return str(field.get("type", "value"))
+
+
+_UNITS = {"_bytes": "bytes", "_seconds": "seconds"}
 _BOUNDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to"}
 
 
-def _default(field: dict[str, Any]) -> str:
-    if "$ref" in field:
+def _default(key: str, field: dict[str, Any]) -> str:
+    if "$ref" in field and isinstance(field.get("default"), dict):
         return "as below"
-    return "none" if field.get("default") is None else f"`{json.dumps(field['default'])}`"
+    value = field.get("default")
+    if value is None:
+        return "none"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        words = format_amount(key, value)
+        hidden = words.partition(" ")[0] != format_number(value)
+        return f"`{value:.15g}` ({words})" if hidden else f"`{value:.15g}`"
+    return f"`{json.dumps(value)}`"
 
 
 def _defaults(name: str, items: list[dict[str, Any]]) -> list[str]:

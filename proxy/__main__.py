@@ -1,4 +1,4 @@
-"""`python -m proxy`: the command line."""
+"""The command line, run as `python -m proxy`."""
 
 from proxy.cli.main import main
 

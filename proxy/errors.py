@@ -1,18 +1,19 @@
-"""Every way to say no.
+"""The errors of the package, as one tree.
 
     FalProxyError
     ├── ConfigError                   start-up only: all problems of a configuration at once
     ├── ExpressionError               an operator's expression that does not compile, or has no result for a value
-    ├── MalformedJson                 text that is not strict JSON; whoever parsed it says what that means
-    ├── ClientGone                    the caller left before their request was whole or answered; nobody to answer
-    ├── TransportError                the upstream exchange broke; `sent` and `received` say how far it got
+    ├── SchemaError                   a document that cannot be imported as a model's schema
+    ├── MalformedJson                 text that is not strict JSON; the parser's caller turns it into a refusal
+    ├── ClientGone                    the client disconnected before its request was complete or answered
+    ├── TransportError                the upstream exchange broke; `sent` and `received` are how far it got
     │   ├── ConnectFailed             refused, DNS, TLS or connect deadline: nothing was sent
     │   ├── PoolExhausted             no free connection in time: nothing was sent
     │   ├── ExchangeBroken            reset, closed or cut mid-way
     │   ├── DeadlineExceeded          the whole exchange took too long
-    │   ├── MalformedResponse         not HTTP/1.1, or more bytes than one answer
+    │   ├── MalformedResponse         not HTTP/1.1, or more bytes than one response
     │   └── ResponseTooLarge          head or body over its cap
-    └── Refusal                       answered to the caller; carries status, error_type and headers
+    └── Refusal                       sent to the caller; has a status, an error_type and headers
         ├── BadRequest            400   malformed framing, target, query or JSON
         ├── Unauthenticated       401   no session or a bad one; constant body, the reason stays in the log
         ├── BudgetExceeded        402   an allowance is spent (clients do not replay a 402)
@@ -20,7 +21,7 @@
         ├── NotFound              404   no such route
         │   └── JobNotFound       404   foreign, unknown, expired and malformed job ids alike
         ├── MethodNotAllowed      405
-        ├── RequestTimeout        408   the request came too slowly; nothing was done with it
+        ├── RequestTimeout        408   the request arrived too slowly and was not processed
         ├── TargetNotFal          412   the target URL is not one of fal's (fal's proxy formula)
         ├── ContentTooLarge       413
         ├── TargetTooLong         414
@@ -28,16 +29,18 @@
         ├── ValidationFailed      422   schema or policy, in fal's detail[{loc, msg, type}] shape
         ├── RateLimited           429   a short window or the jobs in flight; Retry-After
         ├── HeadTooLarge          431
-        ├── InternalError         500   a fault of ours, logged where it happened
-        ├── RunFailed             500   the model, or fal around it, failed a run for certain; clients do not replay it
+        ├── InternalError         500   a defect of the gateway, logged where it was raised
+        ├── RunFailed             500   a run certainly failed at fal; clients do not replay it
         ├── UpstreamFailed        502   a GET that failed upstream; safe to replay
         ├── Unavailable           503   certainly not done; safe to replay; Retry-After
-        │   ├── NotSent           503   no byte of the request left for fal
+        │   ├── NotSent           503   no byte of the request was sent to fal
+        │   ├── PoolFull          503   all connections to fal are in use; nothing was sent
+        │   ├── ServicePaused     503   fal refuses our account or key
         │   ├── StoreAway         503   the limit or ledger store did not answer in time
         │   └── Overloaded        503   this worker is full, or draining
-        └── OutcomeUnknown        504   bytes of a submit were sent, no complete answer came
+        └── OutcomeUnknown        504   bytes of a submit were sent, and no complete response arrived
 
-A leaf has one status. `answers.refused` is the only place that turns one into bytes.
+A leaf has one status. Only `proxy.http.response.error_response` turns a refusal into a response.
 """
 
 from __future__ import annotations
@@ -48,12 +51,12 @@ from typing import ClassVar, TypedDict
 
 
 class FalProxyError(Exception):
-    """The one thing to catch for everything this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a configuration: the key it is at (`endpoints[0].id`) and what is wrong with it."""
+    """A mistake in a configuration: its key, as in `endpoints[0].id`, and a message."""
 
     key: str
     message: str
@@ -63,7 +66,7 @@ class Problem:
 
 
 class ConfigError(FalProxyError):
-    """A configuration that must not start, with every problem found in it."""
+    """A configuration that must not start, with all its problems."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -73,7 +76,7 @@ class ConfigError(FalProxyError):
 class ExpressionError(FalProxyError, ValueError):
     """An operator's expression that does not compile, or has no result for a value.
 
-    *detail* is the mistake alone; the message also has the expression, for the operator.
+    *detail* is the mistake alone. The message also has the expression, for the operator.
     """
 
     def __init__(self, detail: str, expression: str | None = None) -> None:
@@ -81,18 +84,26 @@ class ExpressionError(FalProxyError, ValueError):
         self.detail = detail
 
 
+class SchemaError(FalProxyError):
+    """A document that cannot be imported as the schema of an endpoint. The message has no name of a file."""
+
+
 class MalformedJson(FalProxyError):
-    """The text is not strict JSON (RFC 8259, with RFC 7493's unique names). The message is a constant reason."""
+    """Text that is not strict JSON (RFC 8259, with the unique names of RFC 7493).
+
+    The message is a constant reason without any of the text.
+    """
 
 
 class ClientGone(FalProxyError):
-    pass
+    """A client that disconnected before its request was complete or answered."""
 
 
 class TransportError(FalProxyError):
-    """*sent*: any byte of the request was handed to the socket; *received*: any byte of an answer came back.
+    """An upstream exchange that broke.
 
-    The two decide the outcome of a submit, so a leaf may only fix them where they cannot be otherwise.
+    *sent* is True where any byte of the request was written to the socket, *received* where any byte of a response
+    arrived. The two decide the outcome of a submit. A subclass may fix one only where the other value is impossible.
     """
 
     def __init__(self, reason: str, *, sent: bool, received: bool = False) -> None:
@@ -136,10 +147,10 @@ class FieldError(TypedDict):
 
 
 class Refusal(FalProxyError):
-    """An answer that is not the one hoped for.
+    """An error response to the caller.
 
-    *detail* is shown to the caller, and *facts* as further members of the body; *reason* goes to the log only and must
-    hold no secret.
+    *detail* is sent to the caller, and *facts* as further members of the body. *reason* goes to the log only, and must
+    not contain a secret.
     """
 
     status: ClassVar[int]
@@ -172,14 +183,18 @@ class BadRequest(Refusal):
 
 
 class Unauthenticated(Refusal):
-    """RFC 6750 section 3: a challenge without an error code tells a prober nothing."""
+    """A missing or bad session. The challenge has no error code (RFC 6750 section 3).
+
+    *counts* is True for a failed login: a forged, malformed or foreign token, but not one that has expired.
+    """
 
     status = 401
     error_type = "unauthenticated"
     detail = "Unauthorized"
 
-    def __init__(self, *, reason: str) -> None:
+    def __init__(self, *, reason: str, counts: bool = False) -> None:
         super().__init__(reason=reason, headers=[(b"www-authenticate", b"Bearer")])
+        self.counts = counts
 
 
 class BudgetExceeded(Refusal):
@@ -201,7 +216,7 @@ class NotFound(Refusal):
 
 
 class JobNotFound(NotFound):
-    """Takes no detail: every job id that is not the caller's must get the same bytes."""
+    """A job id that is not the caller's. It has no detail, since all of them must get the same bytes."""
 
     error_type = "job_not_found"
     detail = "Job not found"
@@ -222,7 +237,7 @@ class MethodNotAllowed(Refusal):
 class RequestTimeout(Refusal):
     status = 408
     error_type = "request_timeout"
-    detail = "The request came too slowly"
+    detail = "The request arrived too slowly"
 
 
 class TargetNotFal(Refusal):
@@ -250,7 +265,7 @@ class UnsupportedMediaType(Refusal):
 
 
 class ValidationFailed(Refusal):
-    """Shape `detail: [{loc, msg, type}]`, every error of the payload; `ValidationError` of fal's clients reads it."""
+    """All errors of a payload, as `detail: [{loc, msg, type}]` for `ValidationError` of fal's clients."""
 
     status = 422
     error_type = "validation_error"
@@ -261,7 +276,10 @@ class ValidationFailed(Refusal):
 
 
 class RateLimited(Refusal):
-    """*retry_after* in whole seconds, at least 1 (RFC 9110 section 10.2.3)."""
+    """A limit of requests in a short window, or of jobs in flight.
+
+    *retry_after* is in whole seconds, at least 1 (RFC 9110 section 10.2.3).
+    """
 
     status = 429
     error_type = "rate_limited"
@@ -288,7 +306,7 @@ class HeadTooLarge(Refusal):
 
 
 class InternalError(Refusal):
-    """The listener's word where the application ended without one."""
+    """The response of the server where the application ended without one."""
 
     status = 500
     error_type = "internal_error"
@@ -304,15 +322,15 @@ class RunFailed(Refusal):
 class UpstreamFailed(Refusal):
     status = 502
     error_type = "upstream_failed"
-    detail = "The upstream did not answer as it should"
+    detail = "The upstream sent no valid response"
 
 
 class Unavailable(Refusal):
-    """*retry_after* in whole seconds, at least 1."""
+    """A request that was certainly not done. *retry_after* is in whole seconds, at least 1."""
 
     status = 503
     error_type = "unavailable"
-    detail = "Not available right now; nothing was done"
+    detail = "Not available at the moment; nothing was done"
 
     def __init__(self, *, retry_after: int = 1, error_type: str | None = None, reason: str | None = None) -> None:
         super().__init__(error_type=error_type, reason=reason, headers=[retry_after_header(retry_after)])
@@ -320,6 +338,28 @@ class Unavailable(Refusal):
 
 class NotSent(Unavailable):
     error_type = "upstream_unreachable"
+
+
+class PoolFull(Unavailable):
+    """A request for which no connection to fal was free in time."""
+
+    error_type = "upstream_pool_full"
+
+
+class ServicePaused(Unavailable):
+    """A request refused while fal refuses our account.
+
+    *cause* is set where an answer of fal's shows that it does, and *evidence* holds the beginning of that answer.
+    """
+
+    error_type = "service_paused"
+
+    def __init__(
+        self, *, retry_after: int, cause: str | None = None, reason: str | None = None, evidence: str = ""
+    ) -> None:
+        super().__init__(retry_after=retry_after, reason=reason)
+        self.cause = cause
+        self.evidence = evidence
 
 
 class StoreAway(Unavailable):
@@ -331,11 +371,11 @@ class Overloaded(Unavailable):
 
 
 class OutcomeUnknown(Refusal):
-    """The submit may run and be billed. This header on a 504 is what keeps every stock client from replaying it."""
+    """A submit that may run and be billed. Its header keeps all stock clients from replaying it."""
 
     status = 504
     error_type = "outcome_unknown"
-    detail = "The submit was sent but its outcome is unknown; it may run. Do not send it again blindly"
+    detail = "The request was sent but its outcome is unknown; it may run. Do not send it again unchecked"
 
     def __init__(self, *, reason: str | None = None) -> None:
         super().__init__(reason=reason, headers=[(b"x-fal-request-timeout-type", b"user")])
@@ -345,4 +385,5 @@ def retry_after_header(seconds: int) -> tuple[bytes, bytes]:
     return b"retry-after", b"%d" % max(1, seconds)
 
 
-CLOSE = (b"connection", b"close")  # where the rest of the connection is not to be trusted (RFC 9112 section 9.6)
+# Ends a connection whose further bytes cannot be trusted (RFC 9112 section 9.6).
+CLOSE = (b"connection", b"close")

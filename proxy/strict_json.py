@@ -1,4 +1,4 @@
-"""Strict JSON text: one spelling in, one meaning out, so that what was checked is what is sent."""
+"""Strict JSON: a text with one meaning only, so that the checked value is the value that is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.errors import MalformedJson
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-# Shorter than the 309 digits of the largest double, so every integer accepted is also a finite float for a validator.
+# Shorter than the 309 digits of the largest double, so that a validator can read every integer as a finite float.
 _MAX_NUMBER = 300
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -23,10 +23,10 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
 
 
 def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
-    """The value of *raw*, which must be one RFC 8259 text in UTF-8 with unique member names (RFC 7493 section 2.3).
+    """Parses one RFC 8259 text in UTF-8 with unique member names (RFC 7493 section 2.3).
 
-    Integers are exact at any size; no number is longer than 300 characters. *max_nodes* bounds the values in the text,
-    *max_depth* their nesting; both are decided before any value is built. Raises MalformedJson, never anything else.
+    Integers are exact at any size. A number has at most 300 characters. *max_nodes* limits the values in the text, and
+    *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else.
     """
     _check_size(raw, max_depth, max_nodes)
     try:
@@ -41,7 +41,10 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
 
 
 def dump(value: Json) -> bytes:
-    """Compact UTF-8 text of *value*; integers of any size and floats come back equal from `parse`."""
+    """Returns the compact UTF-8 text of *value*.
+
+    Numbers of any size are equal when `parse` reads them again.
+    """
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # an integer beyond 64 bits
@@ -49,7 +52,7 @@ def dump(value: Json) -> bytes:
 
 
 def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
-    # A value is the first of the text, or of a `[` or `{`, or follows a `,`; what strings hold only adds to the count.
+    # A value is the first of the text, or of a `[` or `{`, or follows a `,`. Strings can only add to the count.
     opens = raw.count(b"[") + raw.count(b"{")
     if opens <= max_depth and opens + raw.count(b",") < max_nodes:
         return
@@ -65,7 +68,10 @@ def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
 
 
 def _without_strings(raw: bytes, max_quotes: int) -> bytes:
-    """*raw* with a quote for each string and no space; a backslash is in a string, so escapes can go first."""
+    """Returns *raw* with a quote for each string, and without white space.
+
+    A backslash occurs in strings only, so that escapes can be removed first.
+    """
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     if raw.count(b'"') > max_quotes:

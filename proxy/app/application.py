@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,37 +17,31 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
+from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
 from proxy.app.setup.components import Components
-from proxy.app.setup.ledgers import build_ledger, build_local_ledger
-from proxy.app.setup.upstream_clients import build_clients, build_stream_clients, build_stream_limits
+from proxy.app.setup.gateway import build_gateway
+from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
+from proxy.app.setup.upstream.clients import build_stream_limits
+from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.auth.authenticator import Authenticator
-from proxy.auth.authorization import Authorization
 from proxy.billing.reservations import Accounting
-from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import StoreAway
-from proxy.fal_api.operations import Surface
 from proxy.gateway.gateway import Gateway
-from proxy.gateway.idempotency import IdempotencyKeys
-from proxy.gateway.job_responses import JobResponses
-from proxy.gateway.stream_slots import StreamRegistry
+from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.request_body import BodyBudget
 from proxy.payload.policy import Policy
-from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
-from proxy.upstream import relay
-from proxy.upstream.relay import Deadlines, Relay
+from proxy.upstream.relay import UpstreamClient
 
+LEDGER_START = 1.0  # seconds that the start of the process waits for the ledger
 SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
-FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
-FAILED_LOGINS_WINDOW = 60
 
 
 class Application:
@@ -56,24 +51,27 @@ class Application:
     """
 
     def __init__(
-        self, components: Components, journal: JsonLogWriter, *, upstream: relay.UpstreamClient | None = None
+        self, components: Components, journal: JsonLogWriter, *, upstream: UpstreamClient | None = None
     ) -> None:
         self._lost_settlements = 0
+        self._journal = journal
         self._components = components
-        self._authenticator = Authenticator(components.issuers, clock=time.time)
-        self._breaker = Breaker(BreakerSettings(), clock=time.monotonic)
+        self._authenticator = build_authenticator(components)
         self._policy = Policy(components.policies)
         self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
-        self._upstreams = build_clients(components) if upstream is None else dict.fromkeys(Surface, upstream)
-        self._stream_upstreams = build_stream_clients(components) if upstream is None else self._upstreams
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
         self._telemetry = self._build_telemetry(journal)
+        components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
+        self._upstream = build_upstream(components, self._telemetry, journal, upstream)
         self._ledger = build_ledger(components)
+        ledger_metrics(self._telemetry, self._ledger)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
-        self._readiness = Readiness(stores, self._breaker)
+        self._readiness = Readiness(
+            stores, lambda: self._upstream.state, components.sessions.remote_keys, self._ledger.notices
+        )
         self.public = self._build_public()
         self.metrics = create_metrics(self._telemetry.exposition)
 
@@ -100,7 +98,7 @@ class Application:
         components, server = self._components, self._components.config.server
         caller_pages = CallerPages(
             authenticator=self._authenticator,
-            cookie=components.cookie,
+            cookie=None if components.cookie is None else components.cookie.name.decode("ascii"),
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
@@ -112,7 +110,7 @@ class Application:
             caller_pages=caller_pages,
             lifespan=self._lifespan,
             middleware=[self._build_middleware()],
-            routes=playground_routes(components.config, caller_pages.identify),
+            routes=playground_routes(components.config, caller_pages.authenticate),
         )
 
     def _build_middleware(self) -> Middleware:
@@ -131,60 +129,41 @@ class Application:
 
     def _build_telemetry(self, journal: JsonLogWriter) -> Telemetry:
         telemetry = Telemetry(journal, CollectorRegistry())
-        telemetry.gauge(
-            "upstream_active",
-            "Exchanges with fal under way.",
-            lambda: sum(upstream.active for upstream in self._clients()),
-        )
-        telemetry.gauge(
-            "upstream_idle",
-            "Connections to fal kept open.",
-            lambda: sum(upstream.idle for upstream in self._clients()),
-        )
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
-        telemetry.gauge("upstream_breaker_open", "1 while fal is not asked.", lambda: self._breaker.is_open)
+        telemetry.counters(
+            "unknown_fields",
+            "Requests with a field that the endpoint's schema does not have.",
+            ("endpoint", "field"),
+            lambda: self._policy.unknown_fields(),
+        )
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
+        session_key_metrics(telemetry, self._components.sessions.remote_keys)
         if (store := self._components.store) is not None:
             telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
         return telemetry
 
-    def _clients(self) -> tuple[relay.UpstreamClient, ...]:
-        return (*self._upstreams.values(), *self._stream_upstreams.values())
-
     def _build_gateway(self) -> Gateway:
-        components, fal = self._components, self._components.config.fal
-        return Gateway(
+        return build_gateway(
+            self._components,
             authenticator=self._authenticator,
-            cookie=components.cookie,
-            failed_logins=FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic),
-            ownership=Authorization(components.listings, components.handles),
             policy=self._policy,
-            issues=components.rest_actions.issues,
-            replays=IdempotencyKeys(self._ledger, components.idempotency, clock=time.time, away=self._settlement_lost),
-            spending=self._accounting,
-            relay=Relay(
-                self._upstreams,
-                components.fal_key,
-                breaker=self._breaker,
-                deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
-                streams=self._stream_upstreams,
-            ),
-            answers=JobResponses(self._public_url),
-            streams=self._streams,
-            max_body=components.config.server.max_body_bytes,
             body_budget=self._body_budget,
-            webhook_hosts=frozenset(components.config.webhooks.hosts),
+            ledger=self._ledger,
+            accounting=self._accounting,
+            relay=self._upstream.relay,
+            streams=self._streams,
             callback_urls=None if self._webhooks is None else self._webhooks.urls,
+            settlement_lost=self._settlement_lost,
         )
 
     def _build_webhooks(self, journal: JsonLogWriter) -> WebhookComponents | None:
         return build_webhooks(
             self._components,
             ledger=self._ledger,
-            spending=self._accounting,
+            accounting=self._accounting,
             body_budget=self._body_budget,
             journal=journal,
             away=self._settlement_lost,
@@ -213,24 +192,38 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.start()
+        # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
+        await asyncio.wait([self._background[0]], timeout=LEDGER_START)
         yield
         await self.stop()
 
     def start(self) -> None:
         """Starts the background tasks on the running event loop."""
-        self._background = [asyncio.create_task(self._sweep())]
+        self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        for keys in self._components.sessions.remote_keys:
+            keys.start()
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
         for task in self._background:
             task.cancel()
-        for upstream in self._clients():
-            await upstream.aclose()
+        for keys in self._components.sessions.remote_keys:
+            await keys.aclose()
+        await self._upstream.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
         await self._accounting.aclose()
         if self._components.store is not None:
             await self._components.store.aclose()
+
+    async def _start_ledger(self) -> None:
+        """Ends the process where the ledger cannot be used."""
+        try:
+            await self._ledger.start(now=time.time())
+        except ValueError as error:
+            self._journal.write({"event": "ledger_refused", "message": str(error)})
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from error
 
     async def _sweep(self) -> None:
         while True:

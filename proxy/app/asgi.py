@@ -8,22 +8,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.errors import CLOSE, ClientGone, InternalError, Refusal
 from proxy.gateway.gateway import Gateway
-from proxy.gateway.streaming_response import StreamingResponse
+from proxy.gateway.streams.streaming_response import StreamingResponse
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
-from proxy.http.request import Request
+from proxy.http.request import REQUEST, Request
 from proxy.http.request_checks import check_request
 from proxy.http.response import PROTECTIVE, Response, error_response
 from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.http.server.exchange import EXCHANGE, Exchange
-from proxy.telemetry.access_record import AccessRecord
+from proxy.telemetry.access_record import RECORD, AccessRecord
 from proxy.telemetry.metrics import Telemetry
 from proxy.webhooks.callback_url import ROUTE as CALLBACK_ROUTE
 from proxy.webhooks.receiver import WebhookReceiver
 
-# The gateway's routes below the prefix; *app* serves all other paths.
-_GATEWAY_ROUTES = (b"/proxy", b"/queue/", b"/run/", b"/storage/", b"/tokens")
+# Routes below the prefix that *app* serves and authenticates itself. All others are the gateway's, so that a request
+# without a session does not learn which routes there are.
+_PAGES = (b"/openapi.json", b"/usage")
 _CLIENT_GONE = 499  # nginx's status for the log; it is never sent, because the caller has disconnected
 
 
@@ -93,10 +94,11 @@ class GatewayMiddleware:
         path: bytes = scope["raw_path"]
         if path.startswith(self._prefix):
             route = path[len(self._prefix) :]
-            if route.startswith(_GATEWAY_ROUTES):
-                return await self._gateway.handle(self._request(scope, named, route, receive), record)
             if self._callbacks is not None and route.startswith(CALLBACK_ROUTE):
                 return await self._callbacks.handle(self._request(scope, named, route, receive), record)
+            if route.startswith(b"/") and route not in _PAGES:
+                return await self._gateway.handle(self._request(scope, named, route, receive), record)
+        scope = {**scope, REQUEST: self._request(scope, named, path, receive), RECORD: record}
         await self._app(scope, receive, _protected(send, record, self._cors.fields(scope["headers"])))
         return None
 

@@ -16,8 +16,10 @@ from starlette.routing import Route
 from proxy.app.caller_pages import CallerPages
 from proxy.app.readiness import Readiness
 from proxy.errors import MethodNotAllowed, NotFound, Refusal
+from proxy.http.request import REQUEST
 from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
+from proxy.telemetry.access_record import RECORD, AccessRecord
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -42,10 +44,10 @@ def create_pages(
         return _json({"ready": ready, "checks": dict(checks)}, status=200 if ready else 503)
 
     async def openapi(request: Request) -> Response:
-        return _json(caller_pages.openapi(request.scope["headers"], public_url))
+        return _json(await caller_pages.openapi(request.scope[REQUEST], public_url))
 
     async def usage(request: Request) -> Response:
-        return _json(await caller_pages.usage(request.scope["headers"]))
+        return _json(await caller_pages.usage(request.scope[REQUEST]))
 
     app = Starlette(
         routes=[
@@ -68,9 +70,12 @@ def _json(value: Json, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refusal):
         raise error
+    record = request.scope.get(RECORD)
+    if isinstance(record, AccessRecord):
+        record.record_refusal(error)
     answer = error_response(error)
     response = Response(answer.body, answer.status, media_type="application/json")
     response.raw_headers.extend(answer.headers)

@@ -1,4 +1,4 @@
-"""The playground: a page at `/` that does all a caller can do, and the files it is made of, from a fixed table."""
+"""Routes of the playground: the page at `/` and its files, from a fixed table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy import __version__
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.config.loader import Config
 from proxy.config.sections.playground import Playground
 from proxy.errors import Refusal
-from proxy.http.fields import Fields, first
+from proxy.http.fields import first
+from proxy.http.request import REQUEST
+from proxy.http.request import Request as GatewayRequest
 from proxy.strict_json import Json
 
 PAGES = Path(__file__).parents[1] / "playground"
@@ -24,12 +26,12 @@ PAGES = Path(__file__).parents[1] / "playground"
 _HTML, _STYLE, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _FONT, _JPEG, _SVG, _TEXT = "font/woff2", "image/jpeg", "image/svg+xml", "text/plain; charset=utf-8"
 
-# Asked about each time, and answered 304: a page and its scripts must be of one release.
+# Revalidated each time and answered by 304: a page and its scripts must be of one release.
 _FRESH = "no-cache"
-# The version, or a name that is never used again, is part of the address.
+# The address has the version in it, or a name that is not used again.
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
-# Every path that is served, and nothing else: no folder is looked into, so no path can lead out of one.
+# All paths that are served. No folder is searched, so that no path can lead out of one.
 FILES: Mapping[str, tuple[str, str, str]] = {
     "/": ("index.html", _HTML, _FRESH),
     "/playground/style.css": ("style.css", _STYLE, _FRESH),
@@ -37,27 +39,27 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     **{
         f"/playground/{name}.js": (f"{name}.js", _SCRIPT, _FRESH)
         for name in (
-            "choices",
-            "code",
-            "compare",
+            "before_after",
+            "choice_field",
+            "code_panel",
+            "code_samples",
             "dom",
-            "entrance",
-            "fields",
+            "error_messages",
+            "fal_job",
+            "field_factory",
+            "field_wrapper",
             "form",
-            "frame",
             "history",
-            "listing",
+            "image_field",
+            "job_controller",
             "main",
-            "numbers",
-            "picture",
-            "result",
-            "run",
+            "number_field",
+            "quota_panel",
+            "result_view",
             "schema",
             "session",
-            "standing",
+            "sign_in",
             "theme",
-            "told",
-            "work",
         )
     },
     **{
@@ -70,20 +72,20 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", _TEXT, _FRESH),
 }
 
-# Who a request for a page is from, by its header fields. Raises a Refusal without a good session.
-Reader = Callable[[Fields], Caller]
+# Returns the caller of a request for a page. Raises a Refusal without a good session.
+Authenticate = Callable[[GatewayRequest], Awaitable[Caller]]
 
 
-def playground_routes(config: Config, reader: Reader) -> Iterable[Route]:
-    """The playground's routes, none where it is off. Its files are read here, once; raises OSError without them."""
+def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Route]:
+    """Yields the routes of the playground, none where it is off. Raises OSError where a file is missing."""
     if not config.playground.enabled:
         return
     policy = content_security_policy(config.playground)
-    for path, (name, media_type, kept) in FILES.items():
-        yield Route(path, _file((PAGES / name).read_bytes(), media_type, kept, policy), methods=["GET"])
+    for path, (name, media_type, caching) in FILES.items():
+        yield Route(path, _file((PAGES / name).read_bytes(), media_type, caching, policy), methods=["GET"])
 
-    async def told(request: Request) -> Response:
-        """What the page must know beforehand. *user* is None where there is no good session."""
+    async def describe(request: Request) -> Response:
+        """Sends the settings of the page, and the user, which is null without a valid session."""
         facts: Json = {
             "version": __version__,
             "origin": config.server.public_origin,
@@ -92,22 +94,22 @@ def playground_routes(config: Config, reader: Reader) -> Iterable[Route]:
             "picture_hosts": list(config.playground.picture_hosts),
             "upload_hosts": list(config.playground.upload_hosts),
             "sandbox": config.playground.sandbox,
-            "user": _user(reader, request.scope["headers"]),
+            "user": await _user(authenticate, request.scope[REQUEST]),
         }
         return Response(orjson.dumps(facts), media_type="application/json")
 
-    yield Route("/playground/config.json", told, methods=["GET"])
+    yield Route("/playground/config.json", describe, methods=["GET"])
 
 
-def _user(reader: Reader, fields: Fields) -> str | None:
+async def _user(authenticate: Authenticate, request: GatewayRequest) -> str | None:
     try:
-        return reader(fields).subject
+        return (await authenticate(request)).subject
     except Refusal:
         return None
 
 
 def content_security_policy(playground: Playground) -> str:
-    """The Content-Security-Policy: the page's own files, and the configured hosts for what they are named for."""
+    """Returns the Content-Security-Policy: the page's own files and the configured hosts."""
     return "; ".join(
         [
             "default-src 'none'",
@@ -125,14 +127,14 @@ def content_security_policy(playground: Playground) -> str:
     )
 
 
-def _file(body: bytes, media_type: str, kept: str, policy: str) -> Callable[[Request], Awaitable[Response]]:
+def _file(body: bytes, media_type: str, caching: str, policy: str) -> Callable[[Request], Awaitable[Response]]:
     tag = f'"{sha256(body).hexdigest()[:32]}"'
     fields = {
         "etag": tag,
-        "cache-control": kept,
+        "cache-control": caching,
         "content-security-policy": policy,
         "cross-origin-opener-policy": "same-origin",
-        # The same for everybody, so that it may be kept; the origin decides the CORS fields.
+        # The origin decides the CORS fields; the rest is the same for all callers.
         "vary": "Origin",
     }
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from proxy.circuit_breaker import Breaker
 from proxy.errors import StoreAway
 
 
@@ -16,24 +15,44 @@ class Pingable(Protocol):
         """Raises StoreAway where no answer comes in time."""
 
 
+class SessionKeys(Protocol):
+    """A set of keys that session tokens are verified with."""
+
+    @property
+    def usable(self) -> bool:
+        """True where there is a set that is not too old."""
+
+
 class Readiness:
     """Checks the stores of one process. Set *draining* to turn `/readyz` red.
 
-    An unreachable fal is reported and does not count: it would remove every replica from service at once.
+    *upstream_state* returns the state of fal, which is reported and does not count: an unreachable fal would remove
+    every replica from service at once. *notices* returns lasting conditions of the ledger, for the body of the answer.
     """
 
-    def __init__(self, stores: tuple[Pingable, ...], breaker: Breaker) -> None:
+    def __init__(
+        self,
+        stores: tuple[Pingable, ...],
+        upstream_state: Callable[[], str],
+        keys: Sequence[SessionKeys] = (),
+        notices: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
         self._stores = stores
-        self._breaker = breaker
+        self._upstream_state = upstream_state
+        self._keys = keys
+        self._notices = notices
         self.draining = False
 
     async def check(self) -> tuple[bool, Mapping[str, str]]:
         """Returns the verdict, and the state of each dependency for the body of the answer."""
         store = await self.stores_answer()
-        return store and not self.draining, {
+        keys = all(keys.usable for keys in self._keys)
+        return store and keys and not self.draining, {
             "serving": "draining" if self.draining else "ok",
             "store": "ok" if store else "not answering",
-            "upstream": "not answering" if self._breaker.is_open else "ok",
+            **({"session_keys": "ok" if keys else "missing or too old"} if self._keys else {}),
+            **({"ledger": "; ".join(notices)} if (notices := self._notices()) else {}),
+            "upstream": self._upstream_state(),
         }
 
     async def stores_answer(self) -> bool:

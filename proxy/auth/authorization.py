@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import Forbidden
 from proxy.fal_api.endpoint_ids import app_id

@@ -1,18 +1,21 @@
-"""Session tokens for development and the demo. In production the application's own login service mints them."""
+"""Minting of session tokens for development, the demo and guests; elsewhere the app's login service mints them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from proxy.auth.keys import ALGORITHMS, HMAC, hmac_key
+from proxy.auth.keys.algorithms import ALGORITHMS, HMAC, fits
+from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.verification_key import VerificationKey
 from proxy.strict_json import Json
 
 _NO_CLAIMS: Mapping[str, Json] = MappingProxyType({})
@@ -23,7 +26,7 @@ def mint(
     algorithm: str,
     key: bytes,
     issuer: str,
-    audience: str,
+    audience: str | None,
     subject: str,
     lifetime: float,
     now: float,
@@ -31,17 +34,17 @@ def mint(
     scopes: Collection[str] = (),
     claims: Mapping[str, Json] = _NO_CLAIMS,
 ) -> str:
-    """A JWT of *subject*, good from *now* (seconds since the epoch) for *lifetime* seconds.
+    """Returns a JWT of *subject* that holds from *now* (seconds since the epoch) for *lifetime* seconds.
 
-    *key* is the secret of HS256, or the private key of RS256, ES256 or EdDSA as PEM or JWK. *claims* come on top, and
-    cannot replace what the other arguments say. Raises ValueError where *key* is not a good one for *algorithm*.
+    *key* is the secret of HS256, or a private key as PEM or JWK. *audience* may be None. *claims* come on top, and
+    cannot replace the other arguments. Raises ValueError where *key* is not a good one for *algorithm*.
     """
     if algorithm not in ALGORITHMS:
         raise ValueError(f"the algorithm must be one of {', '.join(ALGORITHMS)}")
     payload = {
         **claims,
         "iss": issuer,
-        "aud": audience,
+        **({} if audience is None else {"aud": audience}),
         "sub": subject,
         "iat": int(now),
         "exp": int(now + lifetime),
@@ -51,17 +54,32 @@ def mint(
     return jwt.encode(payload, _signing_key(algorithm, key), algorithm=algorithm, headers=headers)
 
 
+def fitting_algorithm(key: bytes, algorithms: Sequence[str]) -> str:
+    """Returns the first of *algorithms* that the private *key* (PEM or JWK) signs with. Raises ValueError."""
+    for algorithm in algorithms:
+        with suppress(ValueError):
+            _signing_key(algorithm, key)
+            return algorithm
+    raise ValueError(f"the key is not an unencrypted private PEM or JWK for {', '.join(algorithms)}")
+
+
+def public_part(algorithm: str, key: bytes, kid: str | None) -> VerificationKey:
+    """Returns the key that verifies what the private *key* signs. Raises ValueError."""
+    signing_key = _signing_key(algorithm, key)
+    if isinstance(signing_key, bytes):
+        return hmac_key(signing_key, kid)
+    return VerificationKey(algorithm, kid, signing_key.public_key())
+
+
 def _signing_key(algorithm: str, key: bytes) -> bytes | RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey:
     if algorithm == HMAC:
         hmac_key(key)
         return key
-    match algorithm, _private_key(algorithm, key):
-        case "RS256", RSAPrivateKey() as private:
-            return private
-        case "ES256", EllipticCurvePrivateKey(curve=SECP256R1()) as private:
-            return private
-        case "EdDSA", Ed25519PrivateKey() as private:
-            return private
+    private = _private_key(algorithm, key)
+    if isinstance(private, RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey) and fits(
+        algorithm, private.public_key()
+    ):
+        return private
     raise ValueError(f"the key is not a private one for {algorithm}")
 
 

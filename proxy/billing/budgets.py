@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.billing.ledger.interface import Charge, InFlightSlot, OnStoreError
 from proxy.billing.ledger.money import Micros
 from proxy.fal_api.operations import WITHOUT_ENDPOINT
@@ -21,14 +21,14 @@ Mode = Literal["enforce", "observe"]
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """*current* is the bucket charged now, *counted* all that count against the limit, itself included.
+    """State of a budget's window at one time.
 
-    *renews_at* is when something that is counted now no longer is (unix seconds), *ttl* how long the current bucket
-    must be kept (seconds).
+    *current* is the bucket that is charged; all from *oldest* on count against the limit. *renews_at*: when the first
+    of them stops counting (unix seconds). *ttl*: how long the current bucket must be kept (seconds).
     """
 
     current: int
-    counted: tuple[int, ...]
+    oldest: int
     renews_at: float
     ttl: float
 
@@ -54,7 +54,7 @@ class CalendarWindow:
             end = start + timedelta(days=1)
         renews_at = end.astimezone(UTC).timestamp()
         bucket = start.year * 10_000 + start.month * 100 + start.day
-        return WindowState(bucket, (bucket,), renews_at, renews_at - now)
+        return WindowState(bucket, bucket, renews_at, renews_at - now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class RollingWindow:
         length = self.hours * 3600 / ROLLING_BUCKETS
         current = math.floor(now / length)
         # One more than fills the window, so that no true window of *hours* ever holds more than is counted.
-        counted = tuple(range(current - ROLLING_BUCKETS, current + 1))
-        return WindowState(current, counted, (current + 1) * length, (ROLLING_BUCKETS + 2) * length)
+        oldest = current - ROLLING_BUCKETS
+        return WindowState(current, oldest, (current + 1) * length, (ROLLING_BUCKETS + 2) * length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge
         budget=budget.name,
         account=f"{budget.name}:{_subject(budget, caller, endpoint)}",
         current=span.current,
-        counted=span.counted,
+        oldest=span.oldest,
         limit=_limit(budget, caller),
         renews_at=span.renews_at,
         ttl=span.ttl,

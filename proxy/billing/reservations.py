@@ -6,15 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
-from proxy.billing.ledger.interface import AllowanceStatus, Ledger, LimitExceeded, OnStoreError, ReservationRequest
+from proxy.billing.ledger.interface import (
+    AllowanceStatus,
+    Granted,
+    Ledger,
+    LimitExceeded,
+    OnStoreError,
+    ReservationRequest,
+)
 from proxy.billing.ledger.money import micros
 from proxy.billing.pricing import Price
 from proxy.billing.shortfalls import limit_exceeded_error
-from proxy.errors import Refusal, StoreAway
-from proxy.payload.policy import Payload
+from proxy.errors import Forbidden, Refusal, StoreAway
+from proxy.payload.body import Payload
 from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
@@ -206,10 +213,12 @@ class Accounting:
 
     async def _reserve_in(self, ledger: Ledger, ticket: str, entry: ReservationRequest) -> tuple[str, ...]:
         now = self._clock()
-        said = await ledger.reserve(ticket, entry, now=now)
-        if isinstance(said, LimitExceeded):
-            raise limit_exceeded_error(said)
-        return tuple(shortfall.name for shortfall in said.observed)
+        result = await ledger.reserve(ticket, entry, now=now)
+        if isinstance(result, LimitExceeded):
+            raise limit_exceeded_error(result)
+        if not isinstance(result, Granted):
+            raise Forbidden("The operator has blocked this user", error_type="user_blocked")
+        return tuple(shortfall.name for shortfall in result.observed)
 
     async def _end_in(self, ledger: Ledger, job: str, ending: JobEnd) -> None:
         now = self._clock()

@@ -14,5 +14,8 @@ from proxy.cli.options import CONFIG, load_config
 @CONFIG
 def check(config: Path) -> None:
     """Reports every problem of CONFIG and its environment; opens no listener."""
-    parts = build_components(load_config(config))
+    loaded = load_config(config)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning.key}: {warning.message}", err=True)
+    parts = build_components(loaded)
     click.echo(f"{config}: good; {len(parts.listings)} endpoint(s), {len(parts.issuers)} issuer(s)")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from proxy.app.setup.components import build_components
+from proxy.auth.caller import caller_key
 from proxy.auth.job_handles import JobHandles, parse_upstream_id
-from proxy.auth.subjects import caller_key
 from proxy.cli.options import load_config
 from proxy.errors import JobNotFound
 
@@ -36,5 +36,5 @@ def _ownership(handles: JobHandles, handle: str, owner: str, app: str) -> str:
     try:
         handles.verify(handle, owner=owner, app=app)
     except JobNotFound:
-        return "somebody else, or another app, or forged"
+        return "another caller, another app, or forged"
     return "this caller"

@@ -16,7 +16,10 @@ DISTRIBUTION = "fal-auth-proxy"
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: *target* is `module:attribute`, *help* its line in the list, *extra* the extra that it needs."""
+    """A subcommand of the group.
+
+    *target* is `module:attribute`, *help* its line in the list, *extra* the extra that it needs.
+    """
 
     target: str
     help: str
@@ -39,7 +42,10 @@ class Command:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use. Expected errors end it with a line a problem and status 1."""
+    """A group whose commands are imported on use.
+
+    Expected errors end it with a line a problem and status 1.
+    """
 
     lazy_commands: Mapping[str, Command] = {}
 
@@ -48,7 +54,10 @@ class LazyGroup(click.Group):
         return list(self.lazy_commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the command *cmd_name*. Returns None for an unknown name: click's message then has near names."""
+        """Imports the command *cmd_name*.
+
+        Returns None for an unknown name: click's message then has near names.
+        """
         command = self.lazy_commands.get(cmd_name)
         return None if command is None else command.load()
 
@@ -67,7 +76,10 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.help) for name, command in self.lazy_commands.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs a command. Defects keep their traceback; errors of the gateway and of the system are one line each."""
+        """Runs a command.
+
+        Defects keep their traceback; errors of the gateway and of the system are one line each.
+        """
         try:
             return super().invoke(ctx)
         except ConfigError as error:

@@ -10,8 +10,10 @@ from proxy.cli.lazy_group import Command, LazyGroup
 # One line of help each: the group lists them without an import of the command.
 COMMANDS = {
     "demo": Command("proxy.cli.demo:demo", "Runs the gateway in front of the sandbox, without a key.", extra="sandbox"),
+    "init": Command("proxy.cli.init:init", "Writes a configuration and development secrets to start from."),
     "serve": Command("proxy.cli.serve:serve", "Runs the gateway that CONFIG describes."),
     "check": Command("proxy.cli.check:check", "Reports every problem of CONFIG and its environment."),
+    "health": Command("proxy.cli.health:health", "Checks a running gateway, for containers."),
     "sandbox": Command("proxy.cli.demo:sandbox", "Runs the local fal alone, to develop against.", extra="sandbox"),
     "token": Command("proxy.cli.token:token", "Mints a session token for development."),
     "handle": Command("proxy.cli.handle:handle", "Shows the contents of a job handle."),
@@ -24,7 +26,8 @@ COMMANDS = {
 def main() -> None:
     """The gateway between your users and your fal key.
 
-    CONFIG is a TOML file; where it is not given, $FAL_PROXY_CONFIG is used, else ./fal-proxy.toml.
+    CONFIG is a TOML file; where it is not given, $FAL_PROXY_CONFIG is used, else ./fal-proxy.toml. Variables that the
+    environment does not have are read from the file .env beside it.
     """
 
 

@@ -1,13 +1,15 @@
-"""Arguments that several commands share, and the one place that reads the file and the environment for them."""
+"""Arguments that several commands share. The only reader of the environment."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from proxy.config.loader import Config, load
+if TYPE_CHECKING:
+    from proxy.config.loader import Config
 
 DEFAULT_CONFIG = "fal-proxy.toml"
 CONFIG_VARIABLE = "FAL_PROXY_CONFIG"
@@ -21,6 +23,15 @@ CONFIG = click.argument(
 )
 
 
-def load_config(path: Path) -> Config:
-    """Reads the file at *path* with this process's environment. Raises ConfigError where it is not TOML."""
-    return load(path, os.environ)
+def load_config(path: Path, **server: object) -> Config:
+    """Reads the file at *path*, with the environment and the `.env` file beside it. Raises ConfigError.
+
+    *server* are keys of the [server] table that win over the file's; those that are None are not given.
+    """
+    # Here, so that `init` and `health` start without the libraries that validate a file.
+    from proxy.config.env_file import read_env_file
+    from proxy.config.loader import load
+
+    given = {key: value for key, value in server.items() if value is not None}
+    environ = {**read_env_file(path.parent), **os.environ}
+    return load(path, environ, {"server": given} if given else {})

@@ -16,9 +16,11 @@ from proxy.cli.options import CONFIG, load_config
 @click.command()
 @CONFIG
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="More than one needs Redis.")
-def serve(config: Path, workers: int) -> None:
+@click.option("--host", help="Address to listen on, in place of server.host.")
+@click.option("--port", type=int, help="Port to listen on, in place of server.port.")
+def serve(config: Path, workers: int, host: str | None, port: int | None) -> None:
     """Runs the gateway that CONFIG describes."""
-    parts = build_components(load_config(config))
+    parts = build_components(load_config(config, host=host, port=port))
     log = sys.stdout.fileno()
     if workers > 1:
         serve_workers(parts, workers, log=log)

@@ -7,6 +7,7 @@ from proxy.config.sections.fal import Fal, StreamsSection
 from proxy.config.sections.ledger import LedgerSection, Store
 from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit
 from proxy.config.sections.playground import Playground
+from proxy.config.sections.schemas import SchemasSection
 from proxy.config.sections.server import Admin, Server
 from proxy.config.sections.sessions import CookieSection, HandleSecrets, Session
 from proxy.config.sections.uploads import RealtimeSection, UploadsSection
@@ -29,6 +30,7 @@ class Document(Section):
     handles: HandleSecrets = HandleSecrets()
     sessions: tuple[Session, ...] = ()
     cookie: CookieSection | None = None
+    schemas: SchemasSection = SchemasSection()
     endpoints: tuple[Endpoint, ...] = ()
     uploads: UploadsSection | None = None
     realtime: RealtimeSection | None = None

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+)
 
 from proxy.http.origin import Origin
+from proxy.near_names import did_you_mean
 from proxy.ratelimit.rate_limiter import parse_rate
+
+MIB = 1024 * 1024  # bytes
+MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 
 
 def _origin(text: str) -> str:
@@ -18,13 +31,16 @@ def _origin(text: str) -> str:
 
 
 def _rate(text: str) -> str:
-    parse_rate(text)
+    try:
+        parse_rate(text)
+    except ValueError as error:
+        raise ValueError('must be a rate above zero, as in "30/minute" or "100/5 minutes"') from error
     return text
 
 
 def _zone(text: str) -> str:
     if text not in available_timezones():
-        raise ValueError("not the name of a time zone")
+        raise ValueError(f"is not the name of a time zone{did_you_mean(text, available_timezones())}")
     return text
 
 
@@ -46,21 +62,58 @@ Rate = Annotated[str, AfterValidator(_rate)]
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
+class EnvironmentText(str):
+    """A string of the file that a variable of the environment is part of; it may stand for a number."""
+
+    __slots__ = ()
+
+
 class Section(BaseModel):
-    """One table of the configuration file. An unknown key is an error: a misspelt limit must not be a missing one."""
+    """One table of the configuration file.
+
+    An unknown key is an error: a misspelt limit must not be a missing one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     _location: str = PrivateAttr(default="")
+    _doubtful: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
     def location(self) -> str:
         """The table's place in the file, as in `sessions[0]`; empty for a default that no file holds."""
         return self._location
 
+    @property
+    def doubtful(self) -> frozenset[str]:
+        """The keys in error.
+
+        They have their defaults here, so that the rest of the table can still be checked.
+        """
+        return self._doubtful
+
     @classmethod
-    def read(cls, value: object, *, location: str) -> Self:
+    def read(cls, value: object, *, location: str, doubtful: frozenset[str] = frozenset()) -> Self:
         """Validates the table at *location*. Raises pydantic's ValidationError."""
         section = cls.model_validate(value)
         section._location = location
+        section._doubtful = doubtful
         return section
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_quotes(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses a number or a truth value in quotes, which pydantic would convert, and true for 1."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if kinds & {int, float} and (isinstance(value, bool) or (type(value) is str and str not in kinds)):
+            raise ValueError("must be a number, without quotes")
+        if bool in kinds and not isinstance(value, bool | EnvironmentText):
+            raise ValueError("must be true or false, without quotes")
+        return value
+
+
+def section_class(annotation: object) -> type[Section] | None:
+    """Returns the section that *annotation* is, or is a tuple or an option of; None where there is none."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)

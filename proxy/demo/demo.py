@@ -28,8 +28,8 @@ PRICES = {
     ENDPOINT: "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)",
     "fal-ai/flux/dev": "input.num_images * megapixels(input.image_size)",
     "fal-ai/nano-banana/edit": "input.num_images",
-    "fal-ai/veo3.1": "8",
-    "fal-ai/kling-video/v2.5-turbo/pro/image-to-video": "number(input.duration)",
+    "fal-ai/veo3.1": "seconds(input.duration)",
+    "fal-ai/kling-video/v2.5-turbo/pro/image-to-video": "seconds(input.duration)",
     "fal-ai/minimax/speech-02-hd": "1",
     "fal-ai/wizper": "1",
     "fal-ai/bria/background/remove": "1",
@@ -46,6 +46,8 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class SandboxAddresses:
+    """Origins of the sandbox's listeners."""
+
     queue: str
     run: str
     rest: str
@@ -56,44 +58,42 @@ class SandboxAddresses:
 async def sandbox(
     settings: SandboxSettings, *, ports: tuple[int, int, int, int] = (0, 0, 0, 0)
 ) -> AsyncIterator[SandboxAddresses]:
-    """A running sandbox on *ports* of loopback (queue, run, rest, control; 0 takes a free one).
+    """Runs a sandbox on *ports* of loopback (queue, run, rest, control; 0 takes a free one).
 
-    The origins in *settings* are replaced by where it really listens. Raises OSError where a port is taken.
+    The origins in *settings* are replaced by those of its listeners. Raises OSError where a port is in use.
     """
     sockets = [socket.create_server((HOST, port)) for port in ports]
     origins = SandboxAddresses(*(f"http://{HOST}:{s.getsockname()[1]}" for s in sockets))
-    made = create_sandbox(
+    apps = create_sandbox(
         replace(settings, queue_origin=origins.queue, run_origin=origins.run, rest_origin=origins.rest)
     )
-    # The sandbox stands in for a CDN too: one page may open many connections to it.
+    # The sandbox is the CDN too: one page may open many connections to it.
     limits = replace(ListenerLimits(), per_address=10_000, body_time=600.0)
-    listeners = [HttpServer(app, limits=limits) for app in (made.queue, made.run, made.rest, create_control(made))]
+    listeners = [HttpServer(app, limits=limits) for app in (apps.queue, apps.run, apps.rest, create_control(apps))]
     for listener, listening in zip(listeners, sockets, strict=True):
         await listener.start(sock=listening)
     try:
         yield origins
     finally:
-        await made.close()
+        await apps.close()
         for listener in listeners:
             await listener.stop(1.0)
 
 
 async def demo(*, port: int, as_json: bool, log: int) -> None:
-    """Prints, once ready, a JSON line for scripts or what a person can paste. Returns after SIGTERM or SIGINT.
+    """Runs the demo, and prints a JSON line for scripts or instructions when it is ready.
 
-    Raises OSError where *port* is taken.
+    Returns after SIGTERM or SIGINT. Raises OSError where *port* is in use.
     """
     stopping = stop_signal()
     fal_key = f"sandbox:{secrets.token_hex(16)}"
     listening = socket.create_server((HOST, port))
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
-        planned = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
-        service = Service(
-            planned.parts, log=log, around=lambda app: LoginApp(app, origin=origin, tokens=planned.tokens)
-        )
+        plan = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
+        service = Service(plan.parts, log=log, around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens))
         await service.start(sock=listening)
-        print(_for_scripts(planned, upstream) if as_json else _for_people(planned, upstream), flush=True)
+        print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream), flush=True)
         await stopping.wait()
         await service.stop(drain=0)
 
@@ -112,27 +112,27 @@ async def run_sandbox(*, port: int, settings: SandboxSettings) -> None:
         await stopping.wait()
 
 
-def _for_scripts(planned: Demo, upstream: SandboxAddresses) -> str:
+def _for_scripts(plan: Demo, upstream: SandboxAddresses) -> str:
     return json.dumps(
         {
-            "url": planned.parts.config.server.public_origin,
+            "url": plan.parts.config.server.public_origin,
             "upstream": upstream.queue,
             "control": upstream.control,
-            "tokens": dict(planned.tokens),
+            "tokens": dict(plan.tokens),
         }
     )
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A vetted configuration that nobody had to write, and a token for each of its users."""
+    """Components of a generated configuration, and a token for each of its users."""
 
     parts: Components
     tokens: Mapping[str, str]
 
 
 def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
-    """*origin* is where the gateway will be reached, *upstream* the sandbox; all secrets are new each time."""
+    """Builds a configuration for the gateway at *origin* and the sandbox *upstream*, with new secrets."""
     session_secret = secrets.token_urlsafe(48)
     document = {
         "server": {"public_origin": origin, "trusted_proxies": trusted_proxies},
@@ -175,8 +175,8 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
     return Demo(build_components(read(document, environ, base=Path())), tokens)
 
 
-def _for_people(planned: Demo, upstream: SandboxAddresses) -> str:
-    server = planned.parts.config.server
+def _for_people(plan: Demo, upstream: SandboxAddresses) -> str:
+    server = plan.parts.config.server
     return "\n".join(
         [
             BANNER,
@@ -185,8 +185,6 @@ def _for_people(planned: Demo, upstream: SandboxAddresses) -> str:
             "",
             f"  Gateway   {server.public_origin}{server.prefix}",
             f"  Sandbox   {upstream.queue}   its knobs: {upstream.control}",
-            demo_instructions(
-                f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=planned.tokens["alice"]
-            ),
+            demo_instructions(f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=plan.tokens["alice"]),
         ]
     )

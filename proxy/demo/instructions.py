@@ -1,4 +1,4 @@
-"""What the demo says to a person: commands that work when pasted."""
+"""Instructions that the demo prints: commands that work when pasted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PICTURE = (
 
 
 def demo_instructions(url: str, *, endpoint: str, token: str) -> str:
-    """*url* is the gateway's, prefix included."""
+    """Returns the text for the gateway at *url*, its prefix included."""
     return _TEXT.format(url=url, endpoint=endpoint, token=token, picture=PICTURE)
 
 

@@ -1,4 +1,4 @@
-"""The demo's own app, in the place of yours: it signs its users in with a cookie. No part of the gateway."""
+"""Login service of the demo, in the place of your app's: it signs users in with a cookie."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.auth.session_cookie import same_origin
+from proxy.auth.sessions.session_cookie import same_origin
 from proxy.errors import BadRequest, ClientGone, MalformedJson, MethodNotAllowed, NotFound, Refusal
 from proxy.http.request_body import BodyBudget, json_content_type, read_body
 from proxy.http.request_checks import check_request
@@ -20,9 +20,11 @@ _MAX_BODY = 1024  # bytes
 
 
 class LoginApp:
-    """ASGI: `/demo/users` and `/demo/session` are answered here, all else by *app*, which is the gateway.
+    """ASGI application that answers `/demo/users` and `/demo/session`.
 
-    *origin* is where both are reached, *tokens* are the users' sessions.
+    *app*, the gateway, answers all else.
+
+    *origin* is that of both, *tokens* are the sessions of the users.
     """
 
     def __init__(self, app: ASGIApp, *, origin: str, tokens: Mapping[str, str]) -> None:
@@ -45,18 +47,18 @@ class LoginApp:
         except ClientGone:
             return
         fields = answer.wire_headers(b"demo")
-        if answer.status == 204:  # RFC 9110 section 8.6: it has no length
+        if answer.status == 204:  # RFC 9110 section 8.6: a 204 has no length
             fields = [field for field in fields if not field[0].startswith(b"content-length")]
         await send({"type": "http.response.start", "status": answer.status, "headers": fields})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        named = check_request(scope, methods=_METHODS)
+        fields = check_request(scope, methods=_METHODS)
         match scope["raw_path"], scope["method"]:
             case b"/demo/users", "GET":
                 return Response(200, orjson.dumps({"users": list(self._tokens)}))
             case b"/demo/session", "POST":
-                return await self._signed_in(scope, named, receive)
+                return await self._signed_in(scope, fields, receive)
             case b"/demo/session", "DELETE":
                 same_origin("DELETE", scope["headers"], (self._origin,))
                 return self._cookie("; Max-Age=0")
@@ -64,19 +66,19 @@ class LoginApp:
                 raise MethodNotAllowed(["GET"] if scope["raw_path"] == b"/demo/users" else ["POST", "DELETE"])
         raise NotFound()
 
-    async def _signed_in(self, scope: Scope, named: Mapping[bytes, bytes], receive: Receive) -> Response:
+    async def _signed_in(self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Response:
         same_origin("POST", scope["headers"], (self._origin,))
-        json_content_type(named)
+        json_content_type(fields)
         with self._bodies.hold() as hold:
-            body = await read_body(receive, named, limit=_MAX_BODY, hold=hold)
+            body = await read_body(receive, fields, limit=_MAX_BODY, hold=hold)
         return self._cookie("", token=self._token(body))
 
     def _token(self, body: bytes) -> str:
         try:
-            told = parse(body)
+            value = parse(body)
         except MalformedJson as error:
             raise BadRequest(str(error), error_type="malformed_json") from error
-        user = told.get("user") if isinstance(told, dict) else None
+        user = value.get("user") if isinstance(value, dict) else None
         if not isinstance(user, str) or user not in self._tokens:
             raise BadRequest(f"user must be one of {', '.join(self._tokens)}", error_type="unknown_user")
         return self._tokens[user]
@@ -87,5 +89,5 @@ class LoginApp:
 
 
 def cookie_name(origin: str) -> str:
-    """Chromium keeps a `__Host-` cookie over http on loopback too, but not every browser does: a plain name there."""
+    """Returns the cookie's name. Not all browsers accept a `__Host-` cookie over http on loopback."""
     return "__Host-fal-session" if origin.startswith("https:") else "fal-session"

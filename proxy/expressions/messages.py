@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from proxy.expressions.tokens import Rewritten
+from proxy.near_names import did_you_mean
 
 _FIRST_ERROR = re.compile(r"ERROR: <input>:\d+:(?P<column>\d+): (?P<message>[^\n]*)")
 _UNDECLARED = re.compile(r"undeclared reference to '(?P<name>[^']*)'")
@@ -45,7 +45,7 @@ def compile_message(error: str, rewritten: Rewritten, names: Iterable[str]) -> s
     place = f" at character {rewritten.position(int(match['column']) - 1) + 1}"
     if (undeclared := _UNDECLARED.search(match["message"])) is not None:
         name = undeclared["name"].split(".")[0]
-        return f"{name} is no variable or function here{_near(name, names)}"
+        return f"{name} is no variable or function here{did_you_mean(name, names)}"
     if match["message"].startswith("Syntax error"):
         return f"is not complete, or has a sign too many{place}"
     return f"{_overload_message(match['message']) or match['message']}{place}"
@@ -76,7 +76,7 @@ def _missing_message(name: str, variable: str, used: frozenset[str], fields: tup
     if name in fields:
         member = f"{variable}.{name}"
         return f"{member} can be left out and has no default; write has({member}) ? {member} : 0"
-    near = _near(name, fields) or (f"; the fields are {', '.join(fields[:20])}" if fields else "")
+    near = did_you_mean(name, fields) or (f"; the fields are {', '.join(fields[:20])}" if fields else "")
     return f"{variable} has no field {name}{near}"
 
 
@@ -102,8 +102,3 @@ def _overload_message(error: str) -> str | None:
     operator = _OPERATORS.get(function, function.strip("_"))
     hint = "; number(...) reads digits" if "a text" in given and "a number" in given else ""
     return f"{operator} does not take {listed}{hint}"
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -16,7 +16,7 @@ from proxy.auth.authorization import Grant
 from proxy.billing.ledger.interface import KeyState, Ledger, StoredAnswer
 from proxy.errors import BadRequest, FieldError, OutcomeUnknown, Refusal, StoreAway, ValidationFailed
 from proxy.http.response import Response, error_response
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 
 _KEY = re.compile(rb"[!-~]{1,128}")
 # A twin looks again this often; the first one's answer takes some hundred milliseconds.

@@ -1,48 +1,51 @@
-"""Upload slots and realtime tokens: what fal issues at once. No job hangs on it, so what fails is paid back."""
+"""Issue: upload slots and realtime tokens. fal issues them at once and without a job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from proxy.auth.authorization import Grant
-from proxy.billing.reservations import Accounting, Reservation
-from proxy.errors import Refusal
-from proxy.http.fields import Fields
+from proxy.billing.reservations import Accounting
+from proxy.fal_api.operations import Action
+from proxy.gateway.admission import Admission
+from proxy.gateway.settlement import PaidCall, settle_result
+from proxy.http.request import Request
 from proxy.http.response import Response
-from proxy.payload.policy import Payload
+from proxy.payload.realtime_tokens import RealtimeTokens
+from proxy.payload.uploads import Uploads
 from proxy.telemetry.access_record import AccessRecord
-from proxy.upstream.job_end import JobEnd
-from proxy.upstream.outcomes import Outcome, refusal_outcome
+from proxy.upstream.outcomes import Outcome
 from proxy.upstream.relay import Relay
 
+MAX_BODY = 16 * 1024  # bytes: two names, or a list of apps
 
-class IssueCall:
-    """Raises the refusals of `outcomes`, and what *checked* raises of what fal says."""
 
-    def __init__(self, relay: Relay, spending: Accounting) -> None:
-        self._relay = relay
-        self._spending = spending
+class Issue:
+    """Operation of an upload announcement and a token request. *rest_actions* holds the rules of each."""
 
-    async def issue(
+    def __init__(
         self,
-        grant: Grant,
-        payload: Payload,
-        chosen: Fields,
-        ticket: Reservation,
-        record: AccessRecord,
-        checked: Callable[[bytes], bytes],
-    ) -> Response:
-        try:
-            with record.upstream_clock():
-                relayed = await self._relay.issue(grant, payload, chosen)
-            said = checked(relayed.body) if relayed.outcome is Outcome.ACCEPTED else relayed.body
-        except Refusal as refusal:
-            record.outcome = refusal_outcome(refusal)
-            await self._spending.settle_submit(ticket, refusal_outcome(refusal))
-            raise
-        record.outcome = relayed.outcome
-        if relayed.outcome is Outcome.ACCEPTED:
-            await self._spending.settle_run(ticket, JobEnd())
-        else:
-            await self._spending.settle_submit(ticket, relayed.outcome)
-        return Response(relayed.status, said, (*relayed.headers, *ticket.fields))
+        admission: Admission,
+        accounting: Accounting,
+        relay: Relay,
+        rest_actions: Mapping[Action, Uploads | RealtimeTokens],
+    ) -> None:
+        self._admission = admission
+        self._accounting = accounting
+        self._relay = relay
+        self._rest_actions = rest_actions
+
+    async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
+        """Returns the two URLs or the token of fal's answer. Raises the refusals of each step."""
+        self._relay.check_account(grant)
+        rules = self._rest_actions[grant.target.action]
+        options = rules.forwarded_headers(request.headers)
+        payload = rules.admit(grant, await self._admission.read_small(request, limit=MAX_BODY))
+        reservation = await self._accounting.reserve(record.request_id, grant, payload, request.address)
+        record.observed = reservation.observed
+        async with PaidCall(self._accounting, reservation, record):
+            result = await self._relay.issue(grant, payload, options)
+            body = rules.checked_response(result.body) if result.outcome is Outcome.ACCEPTED else result.body
+        record.outcome = result.outcome
+        await settle_result(self._accounting, reservation, result)
+        return Response(result.status, body, (*result.headers, *reservation.fields))

@@ -1,4 +1,7 @@
-"""Responses about a job: fal's JSON with job handles and URLs of this gateway."""
+"""Responses about a job: fal's JSON with job handles and with URLs of this gateway.
+
+*public_url* is the absolute URL of the gateway's prefix, as configured: never taken from a caller's text.
+"""
 
 from __future__ import annotations
 
@@ -7,80 +10,57 @@ import orjson
 from proxy.errors import UpstreamFailed
 from proxy.http.fields import Fields
 from proxy.http.response import Response
+from proxy.upstream.outcomes import Accepted
 
 
-def parse_job_id(said: bytes) -> str:
-    """fal's id of the job it took, as its answer to a submit names it. Raises UpstreamFailed where there is none."""
-    upstream_id = _object(said).get("request_id")
-    if not isinstance(upstream_id, str):
-        raise UpstreamFailed(reason="fal's answer names no job")
-    return upstream_id
+def submit_response(accepted: Accepted, public_url: str, *, app: str, handle: str, headers: Fields) -> Response:
+    """Returns the answer to an accepted submit: only the state and the place in the queue are fal's."""
+    body = {
+        "status": accepted.state,
+        **_job_urls(public_url, app, handle),
+        "queue_position": accepted.position,
+    }
+    return Response(200, orjson.dumps(body), (*accepted.headers, *headers, _job_id(handle)))
 
 
-class JobResponses:
-    """Rewrites what fal says about a job, so that ids are handles and every URL leads back here.
+def status_response(
+    status: int, content: bytes, public_url: str, *, app: str, handle: str, headers: Fields
+) -> Response:
+    """Returns fal's answer to a status read or a cancel with the id and the URLs replaced.
 
-    *public_url* is where callers reach the gateway, prefix included, as configured: never taken from a request.
+    Raises UpstreamFailed where *content* is not a JSON object.
     """
-
-    def __init__(self, public_url: str) -> None:
-        self._queue = f"{public_url}/queue"
-
-    def submitted(self, said: bytes, *, app: str, handle: str, headers: Fields) -> Response:
-        """The answer to an accepted submit, built from scratch: only the state and the place in the queue are fal's."""
-        told = _object(said)
-        body = {
-            "status": told.get("status") if isinstance(told.get("status"), str) else "IN_QUEUE",
-            **self._addresses(app, handle),
-            "queue_position": told.get("queue_position") if isinstance(told.get("queue_position"), int) else None,
-        }
-        return Response(200, orjson.dumps(body), (*headers, _job(handle)))
-
-    def followed(self, status: int, said: bytes, *, app: str, handle: str, headers: Fields) -> Response:
-        """Status and cancel answers: as fal gave them, but for the id and the URLs.
-
-        Raises UpstreamFailed where *said* is not a JSON object.
-        """
-        told = _object(said)
-        told.pop("gateway_request_id", None)
-        ours = self._addresses(app, handle)
-        told.update(ours if ours.keys() <= told.keys() else {name: ours[name] for name in ours.keys() & told.keys()})
-        return Response(status, orjson.dumps(told), (*headers, _job(handle)))
-
-    def result(self, status: int, said: bytes, *, handle: str, headers: Fields) -> Response:
-        """The model's own bytes, untouched; they only have to be JSON. Raises UpstreamFailed where they are not."""
-        _parse(said)
-        return Response(status, said, (*headers, _job(handle)))
-
-    def ran(self, status: int, said: bytes, *, headers: Fields) -> Response:
-        """As a result, but under our own request id: fal has no job that the id it gives a run would lead to."""
-        _parse(said)
-        return Response(status, said, tuple(headers))
-
-    def _addresses(self, app: str, handle: str) -> dict[str, str]:
-        job = f"{self._queue}/{app}/requests/{handle}"
-        return {
-            "request_id": handle,
-            "response_url": job,
-            "status_url": f"{job}/status",
-            "cancel_url": f"{job}/cancel",
-        }
+    body = _object(content)
+    body.pop("gateway_request_id", None)
+    ours = _job_urls(public_url, app, handle)
+    body.update(ours if ours.keys() <= body.keys() else {name: ours[name] for name in ours.keys() & body.keys()})
+    return Response(status, orjson.dumps(body), (*headers, _job_id(handle)))
 
 
-def _job(handle: str) -> tuple[bytes, bytes]:
+def result_response(status: int, content: bytes, *, handle: str, headers: Fields) -> Response:
+    """Returns the model's own bytes as they came."""
+    return Response(status, content, (*headers, _job_id(handle)))
+
+
+def _job_urls(public_url: str, app: str, handle: str) -> dict[str, str]:
+    job = f"{public_url}/queue/{app}/requests/{handle}"
+    return {
+        "request_id": handle,
+        "response_url": job,
+        "status_url": f"{job}/status",
+        "cancel_url": f"{job}/cancel",
+    }
+
+
+def _job_id(handle: str) -> tuple[bytes, bytes]:
     return b"x-fal-request-id", handle.encode("ascii")
 
 
-def _object(said: bytes) -> dict[str, object]:
-    parsed = _parse(said)
-    if not isinstance(parsed, dict):
-        raise UpstreamFailed(reason="fal's answer is not a JSON object")
-    return parsed
-
-
-def _parse(said: bytes) -> object:
+def _object(content: bytes) -> dict[str, object]:
     try:
-        parsed: object = orjson.loads(said)
+        parsed: object = orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise UpstreamFailed(reason="fal's answer is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise UpstreamFailed(reason="fal's answer is not a JSON object")
     return parsed

@@ -10,6 +10,8 @@ from starlette.types import Receive
 from proxy.http.server.disconnect import CancelOnDisconnect
 from proxy.http.server.exchange import Exchange
 
+REQUEST = "proxy.request"  # key of a Request in the ASGI scope of the pages beside the gateway
+
 
 class Request(NamedTuple):
     """One request below the prefix.

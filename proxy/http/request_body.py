@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 
 from starlette.types import Receive
 
@@ -15,18 +15,28 @@ _CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
 
 
 class Hold:
-    """The bytes one request has taken of the budget."""
+    """`with Hold(budget) as hold:` encloses all use of a request's body; at its end the bytes return to the budget."""
+
+    __slots__ = ("_budget", "_size")
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
-        self.size = 0
+        self._size = 0
 
     def take(self, size: int) -> None:
-        """Raises Overloaded."""
+        """Takes *size* bytes of the budget. Raises Overloaded."""
         if size > self._budget.left:
             raise Overloaded(reason="the body budget of this worker is spent")
         self._budget.left -= size
-        self.size += size
+        self._size += size
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._budget.left += self._size
 
 
 class BodyBudget:
@@ -35,14 +45,9 @@ class BodyBudget:
     def __init__(self, total: int = 256 * 1024 * 1024) -> None:
         self.left = total
 
-    @contextmanager
-    def hold(self) -> Iterator[Hold]:
-        """Enclose all that keeps the body alive; what was taken is given back at the end."""
-        hold = Hold(self)
-        try:
-            yield hold
-        finally:
-            self.left += hold.size
+    def hold(self) -> Hold:
+        """Returns the block that holds the body of one request."""
+        return Hold(self)
 
 
 def announces_body(named: Fields) -> bool:

@@ -1,85 +1,76 @@
-"""What a caller may put into a request: the model's input schema, made tighter by the operator's rules."""
+"""Payload policy of the listed endpoints: the operator's rules, file rules and the model's schema, in one decision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 
 from proxy.auth.authorization import Grant
-from proxy.errors import BadRequest, ConfigError, FieldError, MalformedJson, Problem, ValidationFailed
-from proxy.payload.caps import CapError, with_cap
-from proxy.payload.error_messages import field_error
-from proxy.payload.input_files import FileRules, Inputs
-from proxy.payload.schema_file import Schema
-from proxy.payload.validator import MAX_VIOLATIONS, Validator
-from proxy.strict_json import Json, dump, parse
+from proxy.errors import ConfigError, FieldError, Problem, ValidationFailed
+from proxy.payload.body import Payload, parse_payload
+from proxy.payload.files.input_files import FileRules, Inputs
+from proxy.payload.rules import PayloadRules, effective_schema
+from proxy.payload.shape import Shape, UnknownFields
+from proxy.payload.validation.error_messages import field_error
+from proxy.payload.validation.schema_file import Schema
+from proxy.payload.validation.validator import MAX_VIOLATIONS, Validator
+from proxy.strict_json import Json, dump
 
-
-@dataclass(frozen=True, slots=True)
-class PayloadRules:
-    """What an operator decides about single top-level fields of an endpoint's input.
-
-    - *force*: the value sent whatever the caller says; the caller's own is dropped without a word.
-    - *default*: the value sent where the caller leaves the field out.
-    - *cap*: the most a caller may ask for: of a number its value, of a string its characters, of a list its items.
-      Of choices that are numbers (`"1"`, `"2"`, `"4"`) those above it are gone. A cap never loosens the schema.
-    - *forbid*: a request that has the field is refused.
-
-    Only *default* and *cap* may name the same field.
-    """
-
-    force: Mapping[str, Json] = field(default_factory=dict)
-    default: Mapping[str, Json] = field(default_factory=dict)
-    cap: Mapping[str, int | float] = field(default_factory=dict)
-    forbid: frozenset[str] = frozenset()
-
-    def named(self) -> Iterator[tuple[str, str]]:
-        """Every (rule, field), in the order they are to be applied."""
-        for rule, names in (("cap", self.cap), ("default", self.default), ("force", self.force)):
-            yield from ((rule, name) for name in names)
-        yield from (("forbid", name) for name in sorted(self.forbid))
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """A request body that may be sent: *raw* is the text of *value*, which is what was validated."""
-
-    endpoint: str
-    value: dict[str, Json]
-    raw: bytes
+_FORBIDDEN = ("extra_forbidden", "This field is not accepted here")
 
 
 class EndpointPolicy:
-    """*effective* is the input schema as callers meet it, rules included: the one they are validated against."""
+    """Payload policy of one endpoint. *effective* is the input schema with the operator's rules, as callers meet it."""
 
     def __init__(
-        self, endpoint: str, schema: Schema, rules: PayloadRules | None = None, files: FileRules | None = None
+        self,
+        endpoint: str,
+        schema: Schema,
+        rules: PayloadRules | None = None,
+        files: FileRules | None = None,
+        *,
+        unknown_fields: UnknownFields = "refuse",
+        coerce: bool = False,
     ) -> None:
-        """Raises ConfigError with every rule that does not go with *schema*, keyed `<endpoint>.<rule>.<field>`."""
+        """Raises ConfigError with every rule that does not fit *schema*, keyed `<endpoint>.<rule>.<field>`."""
         self.endpoint = endpoint
         self.output = schema.output
+        self.is_untyped = schema.is_untyped
+        self.warnings = schema.warnings
         self._rules = rules or PayloadRules()
-        self.effective = _effective(endpoint, schema, self._rules)
+        self.effective = effective_schema(endpoint, schema, self._rules)
+        self._shape = Shape(
+            self.effective,
+            unknown_fields="pass" if schema.is_untyped else unknown_fields,
+            coerce=coerce,
+            hidden=self._rules.forbid | self._rules.force.keys(),
+        )
         self._validator = Validator(self.effective)
         self._inputs = Inputs(files or FileRules(), self.effective)
-        if faults := self._inputs.violations({**self._rules.default, **self._rules.force}):
-            raise ConfigError([Problem(f"{endpoint}.files", f"{_place(fault)}: {fault['msg']}") for fault in faults])
+        if errors := self._inputs.violations({**self._rules.default, **self._rules.force}):
+            raise ConfigError([Problem(f"{endpoint}.files", f"{_place(error)}: {error['msg']}") for error in errors])
+
+    @property
+    def unknown_fields(self) -> Iterable[tuple[str, int]]:
+        """Fields that requests had and the schema has not, with their counts."""
+        return self._shape.unknown.by_name.items()
 
     def admit(self, body: bytes) -> Payload:
-        """Raises BadRequest where *body* is not strict JSON, ValidationFailed with all else that is wrong with it.
+        """Returns the payload to send for the request body *body*; an empty one counts as `{}`.
 
-        An empty body counts as `{}`: fal's JavaScript client sends one for a call without input.
+        Raises BadRequest where *body* is not strict JSON, ValidationFailed with every other fault.
         """
         value = parse_payload(body)
         errors: list[FieldError] = []
         if isinstance(value, dict):
-            errors = self._apply(value) + self._inputs.violations(value)
-        errors += self._validator.violations(value)
-        if errors or not isinstance(value, dict):
+            errors = self._shape.correct(value)
+            errors += self._apply_rules(value)
+            errors += self._inputs.violations(value)
+        if errors or not isinstance(value, dict) or not self._validator.admits(value):
+            errors += self._validator.violations(value)
             raise ValidationFailed(errors[:MAX_VIOLATIONS])
         return Payload(self.endpoint, value, dump(value))
 
-    def _apply(self, value: dict[str, Json]) -> list[FieldError]:
+    def _apply_rules(self, value: dict[str, Json]) -> list[FieldError]:
         forbidden = [name for name in value if name in self._rules.forbid] if self._rules.forbid else []
         for name in forbidden:
             del value[name]
@@ -90,115 +81,28 @@ class EndpointPolicy:
 
 
 class Policy:
+    """Payload policies by endpoint."""
+
     def __init__(self, endpoints: Iterable[EndpointPolicy]) -> None:
         self._endpoints = {policy.endpoint: policy for policy in endpoints}
 
     def admit(self, grant: Grant, body: bytes) -> Payload:
-        """As `EndpointPolicy.admit`, for the endpoint that *grant* is about."""
+        """Returns the payload for the endpoint of *grant*. Raises as `EndpointPolicy.admit`."""
         return self._endpoints[grant.target.endpoint].admit(body)
 
     def effective(self, endpoint: str) -> Json:
-        """The input schema of *endpoint* with its rules applied: free of references, not to be changed."""
+        """Returns the effective input schema of *endpoint*, free of references. It must not be changed."""
         return self._endpoints[endpoint].effective
 
     def output(self, endpoint: str) -> Json:
-        """The schema of what *endpoint* answers, None where it is not known."""
+        """Returns the schema of the result of *endpoint*, None where it is not known."""
         return self._endpoints[endpoint].output
 
-
-_FORBIDDEN = ("extra_forbidden", "This field is not accepted here")
-
-
-def parse_payload(body: bytes) -> Json:
-    """The value of a request's body, `{}` for none. Raises BadRequest where it is not strict JSON."""
-    if not body:
-        return {}
-    try:
-        return parse(body)
-    except MalformedJson as exc:
-        raise BadRequest(f"Malformed JSON: {exc}", error_type="malformed_json") from exc
+    def unknown_fields(self) -> Iterator[tuple[tuple[str, str], int]]:
+        """Yields the requests by (endpoint, field) that had a field which the schema has not."""
+        for endpoint, policy in self._endpoints.items():
+            yield from (((endpoint, name), count) for name, count in policy.unknown_fields)
 
 
-def _place(fault: FieldError) -> str:
-    return ".".join(str(step) for step in fault["loc"][1:])
-
-
-class _Unfit(Exception):
-    """Why a rule does not go with the schema of its field."""
-
-
-def _effective(endpoint: str, schema: Schema, rules: PayloadRules) -> dict[str, Json]:
-    fields = schema.fields()
-    problems: list[Problem] = []
-    for rule, name in rules.named():
-        try:
-            fields[name] = _changed(schema, rules, rule, name, fields.get(name))
-        except _Unfit as exc:
-            problems.append(Problem(f"{endpoint}.{rule}.{name}", str(exc)))
-    if problems:
-        raise ConfigError(problems)
-    order = schema.input.get("x-fal-order-properties")
-    properties: dict[str, Json] = {name: node for name, node in fields.items() if name not in rules.forbid}
-    effective: dict[str, Json] = {
-        **schema.input,
-        "properties": properties,
-        "required": [name for name in schema.required() if "default" not in fields.get(name, {})],
-    }
-    if isinstance(order, list):
-        effective["x-fal-order-properties"] = [name for name in order if name not in rules.forbid]
-    return effective
-
-
-def _changed(
-    schema: Schema, rules: PayloadRules, rule: str, name: str, node: dict[str, Json] | None
-) -> dict[str, Json]:
-    if node is None:
-        raise _Unfit(f"is not a field of {schema.source}")
-    others = {other for other, named in rules.named() if named == name} - {rule}
-    if others and {rule, *others} != {"cap", "default"}:
-        raise _Unfit(f"contradicts {' and '.join(sorted(others))} of the same field")
-    if rule == "cap":
-        return _capped(node, rules.cap[name], default_given=name in rules.default)
-    if rule == "default":
-        return {**node, "default": _fitting(node, rules.default[name])}
-    if rule == "force":
-        labels: dict[str, Json] = {label: node[label] for label in ("title", "description") if label in node}
-        value = _fitting(node, rules.force[name])
-        return {**labels, "const": value, "default": value}
-    if name in schema.required():
-        raise _Unfit("is a required field, no request could do without it")
-    return node
-
-
-def _fitting(node: dict[str, Json], value: Json) -> Json:
-    if not _is_json(value):
-        raise _Unfit("is not a value JSON has")
-    if found := Validator(node).violations(value):
-        where = "".join(f" at {step}" for step in found[0]["loc"][1:])
-        raise _Unfit(f"does not fit the schema{where}: {found[0]['msg']}")
-    return value
-
-
-def _is_json(value: Json) -> bool:
-    """TOML knows what JSON does not: dates, nan and inf."""
-    try:
-        return parse(dump(value)) == value
-    except (MalformedJson, ValueError):
-        return False
-
-
-def _capped(node: dict[str, Json], limit: float, *, default_given: bool) -> dict[str, Json]:
-    if isinstance(limit, bool) or not _is_json(limit):
-        raise _Unfit("is not a number")
-    try:
-        tighter = with_cap(node, limit)
-    except CapError as exc:
-        raise _Unfit(f"cannot be capped: {exc}") from exc
-    # Where the caller leaves the field out the model takes its own default, which must not go over the cap.
-    if not default_given and "default" in node and _loses(node["default"], node, tighter):
-        raise _Unfit("is below the default of the model itself; give a default for the field, too")
-    return tighter
-
-
-def _loses(value: Json, before: dict[str, Json], after: dict[str, Json]) -> bool:
-    return not Validator(before).violations(value) and bool(Validator(after).violations(value))
+def _place(error: FieldError) -> str:
+    return ".".join(str(step) for step in error["loc"][1:])

@@ -15,8 +15,8 @@ from proxy.errors import UpstreamFailed, ValidationFailed
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import REALTIME
 from proxy.http.fields import Fields
-from proxy.payload.policy import Payload, parse_payload
-from proxy.payload.validator import Validator
+from proxy.payload.body import Payload, parse_payload
+from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json, dump
 
 # Both generations of fal's mint (fal clients; fal docs, real-time): how long, and where the token is in the answer.

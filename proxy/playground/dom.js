@@ -1,4 +1,4 @@
-// Making elements. Text only ever goes in as text.
+// Creation of elements. Text is always inserted as text, never as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -46,7 +46,7 @@ const PATHS = {
 export const icon = (name, size = 18) =>
   svg(size, ...(name === "info" ? [["circle", { cx: 12, cy: 12, r: 8.5 }]] : []), ["path", { d: PATHS[name] }]);
 
-/** Says *text* to a screen reader without moving the focus. */
+/** Announces *text* to a screen reader without moving the focus. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }

@@ -1,14 +1,14 @@
-// The form of one endpoint: made from its schema, read as a request's input, blamed field by field.
-import { controlOf } from "./fields.js";
-import { readAll, same, touch, writeAll } from "./frame.js";
+// Form of one endpoint: built from its schema, read as input, errors shown field by field.
+import { createControl } from "./field_factory.js";
+import { readAll, same, touch, writeAll } from "./field_wrapper.js";
 import { el } from "./dom.js";
-import { layout, spoken } from "./schema.js";
+import { layout, labelText } from "./schema.js";
 
 /** Fills *holder* with the fields of *schema*. */
-export function formOf(schema, holder) {
+export function createForm(schema, holder) {
   const { sight, advanced } = layout(schema);
-  const inSight = sight.map(controlOf);
-  const hidden = advanced.map(controlOf);
+  const inSight = sight.map(createControl);
+  const hidden = advanced.map(createControl);
   const controls = [...inSight, ...hidden];
   const count = el("span", { class: "count" });
   const more = el(
@@ -56,7 +56,7 @@ export function formOf(schema, holder) {
       const control = controls.find((each) => each.field.name === loc[0]);
       if (!control) return null;
       if (hidden.includes(control)) more.open = true;
-      const steps = loc.slice(1).map((step) => (typeof step === "number" ? String(step + 1) : spoken(step)));
+      const steps = loc.slice(1).map((step) => (typeof step === "number" ? String(step + 1) : labelText(step)));
       return {
         target: control.blame(loc.slice(1), message),
         label: [control.field.label, ...steps].join(", "),

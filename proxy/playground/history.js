@@ -1,9 +1,9 @@
-// What was made since the page was opened, newest first. Gone with the page: nothing is stored.
+// Results since the page was opened, newest first. Nothing is stored.
 import { el } from "./dom.js";
 
 const KEPT = 24;
 
-export function historyOf(section, list, { onpick }) {
+export function createHistory(section, list, { onpick }) {
   const entries = [];
   let shown = null;
 

@@ -1,14 +1,14 @@
-// The page put together: signed out or in, one endpoint's form, one job at a time.
+// Composition of the page: sign-in, the form of one endpoint, one job at a time.
 import { announce, byId, el } from "./dom.js";
-import { entranceOf } from "./entrance.js";
-import { formOf } from "./form.js";
-import { historyOf } from "./history.js";
-import { listingOf } from "./listing.js";
-import { stageOf } from "./result.js";
-import { endpointsOf, uploadsOf } from "./schema.js";
-import { callerOf, surroundings } from "./session.js";
-import { drawStanding } from "./standing.js";
-import { workOf } from "./work.js";
+import { createSignIn } from "./sign_in.js";
+import { createForm } from "./form.js";
+import { createHistory } from "./history.js";
+import { createCodePanel } from "./code_panel.js";
+import { createResultView } from "./result_view.js";
+import { parseEndpoints, parseUploads } from "./schema.js";
+import { createCaller, fetchConfig } from "./session.js";
+import { drawQuota } from "./quota_panel.js";
+import { createJobController } from "./job_controller.js";
 
 let config = null;
 let caller = null;
@@ -16,25 +16,25 @@ let endpoints = [];
 let endpoint = null;
 let uploads = false;
 let form = null;
-let windowLeft = null; // the tightest request window, as the last submit's answer told it
-let kept = null; // what was set when a session ended
+let windowLeft = null; // the tightest request window, as the last submit's response reported it
+let savedValues = null; // what was set when a session ended
 
 const hosted = (url, hosts) => url.startsWith("data:") || hosts.includes(new URL(url, location.href).origin);
 
-const stage = stageOf({ on: { reuseSeed, useAsInput }, savable: (url) => hosted(url, config.upload_hosts) });
-const past = historyOf(byId("past"), byId("history"), { onpick: (entry) => stage.show(entry) });
-const entrance = entranceOf({ onenter: enter });
-const work = workOf({
-  stage,
-  given: () => ({ config, caller, endpoint, form, uploads }),
+const resultView = createResultView({ on: { reuseSeed, useAsInput }, savable: (url) => hosted(url, config.upload_hosts) });
+const historyList = createHistory(byId("past"), byId("history"), { onpick: (entry) => resultView.show(entry) });
+const signIn = createSignIn({ onEnter: enter });
+const jobController = createJobController({
+  resultView,
+  getState: () => ({ config, caller, endpoint, form, uploads }),
   on: {
-    made: (entry) => entry.result.images?.length && past.add(entry),
+    made: (entry) => entry.result.images?.length && historyList.add(entry),
     window: (left) => (windowLeft = left),
-    settled: refreshStanding,
+    settled: refreshQuota,
     signIn: () => leave({ keep: true }),
   },
 });
-const listing = listingOf(
+const codePanel = createCodePanel(
   () =>
     form && {
       origin: location.origin,
@@ -47,52 +47,52 @@ const listing = listingOf(
 );
 
 async function start() {
-  config = await surroundings();
+  config = await fetchConfig();
   byId("sandbox-badge").hidden = !config.sandbox;
   byId("journey-end").textContent = config.sandbox ? "Sandbox" : "fal";
   byId("foot-version").textContent = `fal-auth-proxy ${config.version}`;
   if (config.user !== null) await enter(config, null);
-  else await entrance.open(config);
+  else await signIn.open(config);
 }
 
-async function enter(told, token) {
-  config = told;
-  caller = callerOf(config, token);
+async function enter(newConfig, token) {
+  config = newConfig;
+  caller = createCaller(config, token);
   const openapi = await caller.get("/openapi.json");
-  endpoints = endpointsOf(openapi);
-  uploads = uploadsOf(openapi);
-  entrance.close();
+  endpoints = parseEndpoints(openapi);
+  uploads = parseUploads(openapi);
+  signIn.close();
   byId("workshop").hidden = false;
   byId("who").hidden = false;
-  // A cookie that is not the demo's is another page's to end.
+  // A cookie that the demo did not set is ended by the page that set it.
   byId("sign-out").hidden = !token && !config.sandbox;
   byId("who-name").textContent = caller.user;
   byId("who-initial").textContent = caller.user[0].toUpperCase();
   drawEndpoints();
   choose(endpoints.find((each) => each.id === endpoint?.id) ?? endpoints[0]);
-  if (kept) form.write(kept);
-  kept = null;
+  if (savedValues) form.write(savedValues);
+  savedValues = null;
   byId("main").focus({ preventScroll: true });
   announce(`Signed in as ${caller.user}`);
-  await refreshStanding();
+  await refreshQuota();
 }
 
-/** *keep*: the same person will be back, with what they had set here. */
+/** *keep* saves the values of the form for the next sign-in. */
 async function leave({ keep = false } = {}) {
-  work.abandon();
-  kept = keep ? form.read() : null;
+  jobController.abandon();
+  savedValues = keep ? form.read() : null;
   caller = null;
   windowLeft = null;
   byId("workshop").hidden = true;
   byId("who").hidden = true;
-  await entrance.open(config, { focus: true });
+  await signIn.open(config, { focus: true });
 }
 
 byId("sign-out").addEventListener("click", async () => {
-  work.abandon();
+  jobController.abandon();
   await caller.signOut();
-  past.clear();
-  stage.forget();
+  historyList.clear();
+  resultView.forget();
   await leave();
   announce("Signed out");
 });
@@ -117,9 +117,9 @@ function choose(next) {
     return;
   }
   endpoint = next;
-  form = formOf(endpoint.schema, byId("fields"));
-  stage.idle(null);
-  listing.draw();
+  form = createForm(endpoint.schema, byId("fields"));
+  resultView.idle(null);
+  codePanel.draw();
 }
 
 byId("reset").addEventListener("click", () => {
@@ -127,10 +127,10 @@ byId("reset").addEventListener("click", () => {
   announce("Every field is at its default");
 });
 
-byId("form").addEventListener("input", listing.draw);
+byId("form").addEventListener("input", codePanel.draw);
 byId("form").addEventListener("change", () => {
-  listing.draw();
-  if (form && !work.running()) stage.preview(form.picture()?.preview() ?? null);
+  codePanel.draw();
+  if (form && !jobController.running()) resultView.preview(form.picture()?.preview() ?? null);
 });
 
 document.addEventListener("paste", (event) => {
@@ -155,19 +155,19 @@ function useAsInput(url) {
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  work.run();
+  jobController.run();
 });
 byId("form").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
-  work.run();
+  jobController.run();
 });
-byId("cancel").addEventListener("click", work.cancel);
+byId("cancel").addEventListener("click", jobController.cancel);
 
-async function refreshStanding() {
+async function refreshQuota() {
   if (!caller) return;
   try {
-    drawStanding(byId("standing"), await caller.get("/usage"), windowLeft);
+    drawQuota(byId("standing"), await caller.get("/usage"), windowLeft);
   } catch (error) {
     if (error.status === 401) await leave({ keep: true });
     else announce("What is left could not be read");

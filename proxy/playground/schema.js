@@ -1,4 +1,4 @@
-// What a JSON Schema asks of a form. Nothing here touches the page.
+// Form fields derived from a JSON Schema. This module does not use the DOM.
 
 // fal docs, image_size: what each preset means in pixels.
 export const PRESETS = {
@@ -13,7 +13,7 @@ const SEGMENTS = 4; // up to so many choices stand side by side
 const IN_SIGHT = 6; // optional fields outside "Advanced"
 
 /** Every endpoint that can be submitted to: its id, its input schema, and whether its status can be streamed. */
-export function endpointsOf(openapi) {
+export function parseEndpoints(openapi) {
   const paths = openapi.paths ?? {};
   return Object.entries(paths).flatMap(([path, item]) => {
     const schema = item.post?.requestBody?.content?.["application/json"]?.schema;
@@ -23,7 +23,7 @@ export function endpointsOf(openapi) {
   });
 }
 
-export const uploadsOf = (openapi) =>
+export const parseUploads = (openapi) =>
   Object.keys(openapi.paths ?? {}).some((path) => path.startsWith("/storage/upload/initiate"));
 
 function appOf(endpoint) {
@@ -33,7 +33,7 @@ function appOf(endpoint) {
 
 /** The fields of an object schema in the order its author gave them, `{sight, advanced}`. */
 export function layout(schema) {
-  const fields = fieldsOf(schema);
+  const fields = parseFields(schema);
   const sight = fields.filter((field) => field.required);
   const optional = fields.filter((field) => !field.required);
   const worthy = optional.filter((field) => ["size", "choice", "range", "number"].includes(field.kind));
@@ -41,19 +41,19 @@ export function layout(schema) {
   return { sight: fields.filter((f) => chosen.has(f)), advanced: fields.filter((f) => !chosen.has(f)) };
 }
 
-export function fieldsOf(schema) {
+export function parseFields(schema) {
   const properties = schema.properties ?? {};
   const order = (schema["x-fal-order-properties"] ?? []).filter((name) => name in properties);
   const names = [...new Set([...order, ...Object.keys(properties)])];
   const required = new Set(schema.required ?? []);
-  return names.map((name) => fieldOf(name, properties[name], required.has(name)));
+  return names.map((name) => parseField(name, properties[name], required.has(name)));
 }
 
 /** One field: `kind` says which control it gets, `default` what it starts with and need not be sent. */
-export function fieldOf(name, schema, required = false) {
+export function parseField(name, schema, required = false) {
   const common = {
     name,
-    label: schema.title ?? spoken(name),
+    label: schema.title ?? labelText(name),
     help: schema.description ?? "",
     required,
     default: schema.default,
@@ -67,7 +67,7 @@ function kindOf(name, schema) {
   const branches = (schema.anyOf ?? schema.oneOf ?? [schema]).filter((branch) => branch.type !== "null");
   const choices = branches.find((branch) => Array.isArray(branch.enum));
   const pair = branches.find((branch) => branch.properties?.width && branch.properties?.height);
-  if (choices && pair) return { kind: "size", options: optionsOf(choices), custom: fieldsOf(pair) };
+  if (choices && pair) return { kind: "size", options: optionsOf(choices), custom: parseFields(pair) };
   // Some enums come twice, as numbers and as their spellings: one of them is enough.
   if (choices) return { kind: "choice", options: optionsOf(choices), segmented: choices.enum.length <= SEGMENTS };
   return plainKind(name, branches[0] ?? schema);
@@ -85,11 +85,11 @@ function plainKind(name, schema) {
       return { kind: "text", long: /prompt|text|description/.test(name) };
     case "array":
       if (schema.items?.type === "object" && schema.items.properties)
-        return { kind: "list", item: fieldsOf(schema.items), itemLabel: schema.items.title ?? "Item" };
+        return { kind: "list", item: parseFields(schema.items), itemLabel: schema.items.title ?? "Item" };
       if (schema.items?.type === "string") return { kind: "strings" };
       return { kind: "json" };
     case "object":
-      if (schema.properties) return { kind: "object", fields: fieldsOf(schema) };
+      if (schema.properties) return { kind: "object", fields: parseFields(schema) };
       return { kind: "json" };
     default:
       return { kind: "json" };
@@ -110,10 +110,10 @@ function numberKind(schema) {
 
 const stepFor = (min, max) => (min !== undefined && max !== undefined && max - min <= 10 ? 0.01 : 0.1);
 
-const optionsOf = (schema) => schema.enum.map((value) => ({ value, label: spoken(String(value)) }));
+const optionsOf = (schema) => schema.enum.map((value) => ({ value, label: labelText(String(value)) }));
 
 /** `landscape_16_9` as a person would write it. */
-export function spoken(name) {
+export function labelText(name) {
   if (!/[a-z]/.test(name)) return name;
   const words = name
     .replace(/_(\d+)_(\d+)$/, " $1:$2")

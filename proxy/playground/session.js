@@ -1,12 +1,12 @@
-// Who calls. Without a token the browser's own session cookie speaks, and no script ever sees it.
+// Session of the caller. Without a token the browser sends its session cookie, which no script can read.
 import { createFalClient } from "./vendor/fal-client-1.10.1.js";
 
 const CONFIG = "/playground/config.json";
 
-/** What the server says of itself and of who is signed in; *token* instead of the cookie where one is given. */
-export async function surroundings(token) {
+/** Returns the server's configuration for this page and the signed-in user; *token* replaces the cookie. */
+export async function fetchConfig(token) {
   const response = await fetch(CONFIG, { headers: bearer(token) });
-  if (!response.ok) throw new Error(`The gate answered ${response.status}.`);
+  if (!response.ok) throw new Error(`The gateway answered ${response.status}.`);
   return response.json();
 }
 
@@ -28,7 +28,7 @@ export async function openDemoSession(user) {
 }
 
 /** A signed-in caller. *token* is null where the cookie is the session. */
-export function callerOf(config, token) {
+export function createCaller(config, token) {
   return {
     user: config.user,
     token,
@@ -37,7 +37,7 @@ export function callerOf(config, token) {
       if (!response.ok) throw Object.assign(new Error(`${path}: ${response.status}`), { status: response.status });
       return response.json();
     },
-    /** fal's own client, pointed at this gate, for one job; *traffic* sees each of its calls, before and after. */
+    /** Returns fal's client for one job, with this gateway as proxy; *traffic* observes each call, before and after. */
     client(traffic) {
       return createFalClient({
         proxyUrl: { url: `${config.prefix}/proxy`, when: "always" },

@@ -87,17 +87,73 @@ class Sandbox:
     close: Callable[[], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Components:
+    """State and services that the hosts share."""
+
+    settings: SandboxSettings
+    closing: asyncio.Event
+    faults: FaultSet
+    request_log: RequestLog
+    accounts: Accounts
+    files: FileHost
+    uploads: Uploads
+    models: ModelRegistry
+    signer: Signer
+    webhooks: Webhooks
+    queue: Queue
+    worker: Worker
+
+    def clear(self) -> None:
+        """Removes jobs, uploads, files, logged requests, counts and faults."""
+        for component in (self.worker, self.uploads, self.files, self.request_log):
+            component.clear()
+        self.faults.replace(())
+
+    async def close(self) -> None:
+        """Ends jobs, streams and deliveries."""
+        await self.worker.close()
+        await self.webhooks.close()
+
+    def host(self, surface: str, rows: list[Row], *, owns_lifespan: bool = False) -> ASGIApp:
+        """Returns the application of one host. *owns_lifespan*: its end closes the sandbox."""
+        close = self.close if owns_lifespan else None
+        return AsgiApp(
+            _starlette(rows, self.faults, self.closing, close),
+            surface=surface,
+            request_log=self.request_log,
+            accounts=self.accounts,
+            max_body=self.settings.max_body,
+            clock=self.settings.clock,
+        )
+
+
 def create_sandbox(settings: SandboxSettings) -> Sandbox:
-    """Returns a sandbox with empty state."""
-    clock, closing = settings.clock, asyncio.Event()
-    faults = FaultSet(settings.faults, seed=settings.fault_seed)
-    request_log = RequestLog(size=settings.log_entries)
-    accounts = Accounts(settings.keys)
+    """Returns a sandbox with empty state. Raises CatalogError for unusable schema files."""
+    components = _build_components(settings)
+    clock, heartbeat = settings.clock, settings.heartbeat
     tokens = Tokens(clock=clock)
+    shared = (components.models, components.queue, components.worker, components.request_log, clock, heartbeat)
+    jobs = QueueApi(settings.queue_origin, components.accounts, *shared)
+    runs = RunApi(components.accounts, tokens, *shared)
+    storage, token_api = (
+        StorageApi(components.accounts, components.uploads, components.files),
+        TokenApi(components.accounts, tokens),
+    )
+    return Sandbox(
+        queue=components.host("queue", _queue_rows(jobs), owns_lifespan=True),
+        run=components.host("run", _run_rows(runs)),
+        rest=components.host("rest", _rest_rows(storage, token_api, components.signer)),
+        control=Control(components.request_log, components.faults, components.clear),
+        close=components.close,
+    )
+
+
+def _build_components(settings: SandboxSettings) -> _Components:
+    clock, closing = settings.clock, asyncio.Event()
+    faults, request_log = FaultSet(settings.faults, seed=settings.fault_seed), RequestLog(size=settings.log_entries)
     files = FileHost(settings.rest_origin, capacity=settings.file_bytes, clock=clock)
-    uploads = Uploads(settings.rest_origin, files, seconds=settings.upload_seconds, clock=clock)
-    models = _models(settings, files)
-    signer = Signer(settings.webhook_seed)
+    models, signer = _models(settings, files), Signer(settings.webhook_seed)
     webhooks = Webhooks(signer, _retries(settings), clock=clock)
     queue = Queue(_queue_settings(settings), timed_out=error_outcome(_START_TIMEOUT), clock=clock)
 
@@ -109,34 +165,19 @@ def create_sandbox(settings: SandboxSettings) -> Sandbox:
     worker = Worker(
         queue, models, faults, run_seconds=settings.run_seconds, closing=closing, clock=clock, on_end=on_end
     )
-
-    async def close() -> None:
-        await worker.close()
-        await webhooks.close()
-
-    def clear_state() -> None:
-        for part in (worker, uploads, files, request_log):
-            part.clear()
-        faults.replace(())
-
-    def host(surface: str, rows: list[Row], *, close: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
-        return AsgiApp(
-            _starlette(rows, faults, closing, close),
-            surface=surface,
-            request_log=request_log,
-            accounts=accounts,
-            max_body=settings.max_body,
-            clock=clock,
-        )
-
-    jobs = QueueApi(settings.queue_origin, accounts, models, queue, worker, request_log, clock, settings.heartbeat)
-    runs = RunApi(accounts, tokens, models, queue, worker, request_log, clock, settings.heartbeat)
-    return Sandbox(
-        queue=host("queue", _queue_rows(jobs), close=close),
-        run=host("run", _run_rows(runs)),
-        rest=host("rest", _rest_rows(StorageApi(accounts, uploads, files), TokenApi(accounts, tokens), signer)),
-        control=Control(request_log, faults, clear_state),
-        close=close,
+    return _Components(
+        settings,
+        closing,
+        faults,
+        request_log,
+        accounts=Accounts(settings.keys),
+        files=files,
+        uploads=Uploads(settings.rest_origin, files, seconds=settings.upload_seconds, clock=clock),
+        models=models,
+        signer=signer,
+        webhooks=webhooks,
+        queue=queue,
+        worker=worker,
     )
 
 

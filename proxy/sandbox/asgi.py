@@ -1,4 +1,4 @@
-"""Outermost ASGI layer of each host: reads the body, logs the request, marks every answer as the sandbox's."""
+"""Outermost ASGI layer of each host: reads the body, logs the request, marks the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from proxy.sandbox.responses import FalResponse, infrastructure_error, new_id
 
 
 class AsgiApp:
-    """ASGI application around *app*. *surface*: the host's name in the log; *max_body*: bytes, above them 413."""
+    """ASGI application around *app*.
+
+    *surface*: the host's name in the log. *max_body*: bytes; a longer body is 413.
+    """
 
     def __init__(
         self,

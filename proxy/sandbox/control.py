@@ -1,4 +1,4 @@
-"""Control API: the requests the sandbox received, its counts, and its faults. For a loopback port of its own."""
+"""Control API: received requests, counts and faults. For a loopback port of its own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Input files of a model call.
 
 A file comes from a data URI, from the sandbox's own file host (an upload), or from an http URL on loopback. The sandbox
-never opens a connection to another host: a public URL such as https://example.com/cat.png fails with
-`file_download_error` and a message that lists the three sources.
+opens no connection to another host. A public URL such as https://example.com/cat.png fails with `file_download_error`;
+its message lists the three sources.
 """
 
 from __future__ import annotations

@@ -44,7 +44,10 @@ class LogEntry:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One call of an endpoint. *started* and *ended* are unix seconds of the sandbox's clock; *ended* may be ahead."""
+    """One call of an endpoint.
+
+    *started* and *ended* are unix seconds of the sandbox's clock; *ended* may be ahead.
+    """
 
     request_id: str
     account: str
@@ -85,7 +88,7 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class QueueChanges:
-    """Jobs that started and jobs that ended since the previous `advance`. Each job appears once in each list."""
+    """Jobs that started and jobs that ended since the previous `advance`, each of them once."""
 
     started: list[Job]
     ended: list[Job]
@@ -154,7 +157,10 @@ class Queue:
         return QueueChanges(self._start_ready(now), ended)
 
     def end(self, job: Job, outcome: Outcome) -> None:
-        """Sets the outcome. A success ends after the full run time, a failure now. The next `advance` returns it."""
+        """Sets the outcome of a job, which the next `advance` returns.
+
+        A success ends after the full run time, a failure now.
+        """
         now = self._clock()
         self._waiting[job.low_priority].pop(job.request_id, None)
         self._running[job.request_id] = job
@@ -166,8 +172,8 @@ class Queue:
     def next_change(self) -> float | None:
         """Returns the unix time of the next change that only the clock brings, None without one.
 
-        Times are compared with the previous `advance`, not with the present: a time between the two would be skipped,
-        and its job would wait for ever.
+        Times are compared with the previous `advance`. A comparison with the present would skip a time between the
+        two, and its job would wait for ever.
         """
         first = [next(iter(jobs.values())) for jobs in self._waiting if jobs]
         times = [job.submitted + self._settings.queue_seconds for job in first]

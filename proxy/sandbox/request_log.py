@@ -53,7 +53,10 @@ class RequestLog:
         self._units += units
 
     def counts(self) -> dict[str, object]:
-        """Returns counts of accepted calls, and `billable_units` of every success whether its answer arrived or not."""
+        """Returns counts of accepted calls and the `billable_units` of all successes.
+
+        A success counts whether its answer reached the caller or not.
+        """
         return {
             "submits": {"total": self._submits.total(), "by_endpoint": dict(self._submits)},
             "runs": {"total": self._runs.total(), "by_endpoint": dict(self._runs)},

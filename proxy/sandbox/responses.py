@@ -78,7 +78,10 @@ def infrastructure_error(
     error_type: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> FalError:
-    """Returns an error of fal's own: `{"detail", "error_type"}` and `x-fal-error-type` (fal docs, request errors)."""
+    """Returns an error of fal's own (fal docs, request errors).
+
+    Its body is `{"detail", "error_type"}`, and `x-fal-error-type` repeats the type.
+    """
     kind = error_type or ERROR_TYPES.get(status, "internal_error")
     fields = {"x-fal-error-type": kind, **(headers or {})}
     if status in (429, 503):
@@ -130,7 +133,10 @@ async def error_response(request: Request, error: FalError) -> Response:
 
 
 async def read_payload(request: Request) -> Json:
-    """Returns the model input; an empty body is `{}`, which `run` without an input sends. Raises FalError 422."""
+    """Returns the model input. Raises FalError 422.
+
+    An empty body is `{}`: `run` without an input sends it.
+    """
     body = await request.body()
     try:
         payload: Json = json.loads(body or b"{}")

@@ -21,7 +21,7 @@ def unix_clock() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSettings:
-    """Settings of a local fal. Durations are seconds, sizes bytes; each origin is the address of one of the hosts.
+    """Settings of a local fal. Durations are seconds, sizes bytes, origins the addresses of its hosts.
 
     *keys*: the accepted `id:secret` strings. None accepts every non-empty `Key …`.
     *models*: the endpoint ids without a schema that answer with an echo. None accepts every well-formed id.

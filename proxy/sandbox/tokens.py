@@ -43,5 +43,5 @@ class Tokens:
 
 
 def _app_name(app: str) -> str:
-    """Returns the alias of the older requests unchanged, and the app of a path such as `owner/alias/realtime`."""
+    """Returns an alias unchanged, and the app of a path such as `owner/alias/realtime`."""
     return app_id(app) if "/" in app else app

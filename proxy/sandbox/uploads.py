@@ -16,7 +16,10 @@ MAX_PARTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One presigned upload. *expires*: unix seconds of the URL's end; *file_seconds*: lifetime of the file, or None."""
+    """One presigned upload.
+
+    *expires*: unix seconds of the URL's end. *file_seconds*: lifetime of the file, None without end.
+    """
 
     name: str
     content_type: str
@@ -54,7 +57,10 @@ class Uploads:
         return url, self._files.url(upload.name)
 
     def find(self, name: str, signature: str | None) -> Upload:
-        """Returns an open upload. Raises the same FalError 403 for a wrong signature, an unknown or an expired one."""
+        """Returns an open upload.
+
+        Raises the same FalError 403 for a wrong signature, an unknown upload and an expired one.
+        """
         upload = self._open.get(name)
         if upload is None or signature != upload.signature or self._clock() >= upload.expires:
             raise infrastructure_error(403, "The upload URL is invalid or expired")
@@ -73,7 +79,10 @@ class Uploads:
         return _etag(content)
 
     def complete(self, upload: Upload, parts: Sequence[tuple[int, str]]) -> None:
-        """Joins the parts. Raises FalError 400 unless *parts* lists exactly the uploaded ones by number and etag."""
+        """Joins the parts.
+
+        Raises FalError 400 unless *parts* lists exactly the uploaded ones by number and etag.
+        """
         if not parts or sorted(parts) != sorted((number, _etag(part)) for number, part in upload.parts.items()):
             raise infrastructure_error(400, "The parts are not those that were uploaded")
         self.put(upload, b"".join(upload.parts[number] for number in sorted(upload.parts)))
@@ -89,7 +98,7 @@ def _etag(content: bytes) -> str:
 
 
 def _parse_lifecycle(lifecycle: str | None) -> float | None:
-    """Returns the seconds of `{"expiration_duration_seconds": n}`, None without end (fal docs, media expiration)."""
+    """Returns the seconds of a lifecycle, None without end (fal docs, media expiration)."""
     if lifecycle is None:
         return None
     try:

@@ -48,7 +48,10 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """Retry schedule in seconds. *seconds*: limit of one attempt; the wait doubles from *backoff* to *backoff_max*."""
+    """Retry schedule in seconds.
+
+    *seconds*: limit of one attempt. The wait doubles from *backoff* to *backoff_max*.
+    """
 
     attempts: int
     seconds: float

@@ -9,12 +9,14 @@ from types import TracebackType
 
 from proxy.errors import Refusal
 
+RECORD = "proxy.record"  # key of an AccessRecord in the ASGI scope of the pages beside the gateway
+
 
 class AccessRecord:
-    """What is learned of one request on its way; none of it may be a secret, a token or a prompt.
+    """Facts of one request for the log. None of them may be a secret, a token or a prompt.
 
-    *caller* is a caller's key, *endpoint* only ever a listed one, *upstream_ms* the wait for fal, *ended* why a stream
-    was over.
+    *caller* is a caller's key, *endpoint* a listed endpoint, *upstream_ms* the wait for fal. *ended* is the reason for
+    the end of a stream. *observed* names the limits in observe mode that had no room.
     """
 
     action: str | None = None
@@ -24,7 +26,7 @@ class AccessRecord:
     error_type: str | None = None
     reason: str | None = None
     outcome: str | None = None
-    would_deny: str | None = None
+    observed: tuple[str, ...] = ()
     upstream_ms: float | None = None
     response_bytes: int = 0
     ended: str | None = None
@@ -37,23 +39,26 @@ class AccessRecord:
         self.started = clock()
 
     def record_refusal(self, refusal: Refusal) -> None:
+        """Records the status, the type and the reason of *refusal*."""
         self.status = refusal.status
         self.error_type = refusal.error_type
         self.reason = refusal.reason
 
     def record_failure(self, error: BaseException) -> None:
-        """A defect of ours: the error and the frames it came through, innermost first, in what a line has room for."""
+        """Records a defect: the error and its frames, innermost first, cut to the length of a log value."""
         frames = reversed(traceback.extract_tb(error.__traceback__))
         places = [f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames]
         self.error_type = "internal_error"
         self.reason = f"{type(error).__name__}: {error}"[:160] + f" ({' < '.join(places)})"
 
     def upstream_clock(self) -> UpstreamClock:
-        """`with record.upstream_clock():` round the wait for fal, however it ends."""
+        """Returns a context manager for the wait for fal, which also counts a wait that ends with an error."""
         return UpstreamClock(self)
 
 
 class UpstreamClock:
+    """Stop watch of the wait for fal; adds it to an access record."""
+
     __slots__ = ("_record", "_started")
 
     def __init__(self, record: AccessRecord) -> None:
@@ -68,4 +73,5 @@ class UpstreamClock:
 
 
 def milliseconds(seconds: float) -> float:
+    """Converts *seconds*, rounded to a tenth of a millisecond."""
     return round(seconds * 1000, 1)

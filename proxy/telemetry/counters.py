@@ -1,7 +1,7 @@
-"""Counts and durations by label values: plain numbers in the request's way, metrics only when somebody asks.
+"""Counters and histograms by label values. They are plain numbers, made into metrics at a scrape.
 
-prometheus_client's own children take a lock and look labels up for each event, some 4 us a request. These are for one
-thread, the event loop's, which also answers the scrape.
+The children of prometheus_client take a lock and look up labels for each event, some 4 µs a request. These are for one
+thread, that of the event loop, which also answers the scrape.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-MAX_CHILDREN = 1000  # label sets of one metric; what comes after counts as "other"
+MAX_CHILDREN = 1000  # label sets of one metric; further ones count as "other"
 
 Labels = tuple[str | int, ...]
 
 
 class Counter(Collector):
-    """The counter *name*, exposed as `<name>_total` with *labels*."""
+    """A counter with *labels*, exposed as `<name>_total`."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
         self._name = name
@@ -33,6 +33,7 @@ class Counter(Collector):
         self._counts[values] = self._counts.get(values, 0) + 1
 
     def collect(self) -> Iterable[Metric]:
+        """Returns the counts as a metric of prometheus_client."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
         for values, count in self._counts.items():
             family.add_metric([str(value) for value in values], count)
@@ -40,7 +41,10 @@ class Counter(Collector):
 
 
 class Durations(Collector):
-    """The histogram *name* of seconds by one *label*, in buckets with the upper *bounds*. For labels of our own."""
+    """A histogram of seconds by one *label*, in buckets with the upper *bounds*.
+
+    The number of label values is not limited, so they must be constants of the program.
+    """
 
     def __init__(self, name: str, documentation: str, label: str, bounds: Sequence[float]) -> None:
         self._name = name
@@ -51,6 +55,7 @@ class Durations(Collector):
         self._sums: dict[str, float] = {}
 
     def observe(self, value: str, seconds: float) -> None:
+        """Adds a duration in *seconds* under the label *value*."""
         if value not in self._counts:
             self._counts[value] = [0] * (len(self._bounds) + 1)
             self._sums[value] = 0.0
@@ -58,6 +63,7 @@ class Durations(Collector):
         self._sums[value] += seconds
 
     def collect(self) -> Iterable[Metric]:
+        """Returns the durations as a metric of prometheus_client."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
         for value, counts in self._counts.items():
             total, buckets = 0, []

@@ -1,4 +1,4 @@
-"""The one sink of what the process tells its operator: JSON lines, written so that a stuck reader costs nothing."""
+"""Writer of the log: JSON lines, without secrets, in a thread so that a slow reader delays no request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import orjson
 
 MAX_VALUE = 256  # characters of one string
 CAPACITY = 4 * 1024 * 1024  # bytes that may wait for the reader
-MIN_REDACTED_LENGTH = 8  # characters; anything shorter would be found where it is not
-FLUSH_INTERVAL = 0.05  # seconds in which lines come together before they are written
+MIN_REDACTED_LENGTH = 8  # characters; a shorter secret would occur in unrelated text
+FLUSH_INTERVAL = 0.05  # seconds; lines of this time are written together
 _WHOLE_FILE = 64 * 1024  # bytes written at once to a regular file
 REDACTED = "[redacted]"
 
@@ -29,10 +29,10 @@ _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
 class JsonLogWriter:
-    """JSON lines to the descriptor *fd*, with each of *secrets* replaced wherever it would appear.
+    """Writer of JSON lines to the descriptor *fd*, with each of *secrets* replaced in all its encodings.
 
-    A thread writes, because making a standard stream non-blocking would make it so for every process that shares it.
-    What does not fit into *capacity* bytes is dropped and counted. *clock* gives Unix time.
+    A thread writes, because a standard stream that is made non-blocking is so for all processes that share it. Lines
+    that do not fit into *capacity* bytes are dropped and counted. *clock* returns Unix time.
     """
 
     def __init__(
@@ -46,58 +46,59 @@ class JsonLogWriter:
         self._fd = fd
         secrets = tuple(secrets)
         self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_REDACTED_LENGTH}
-        # What holds a secret that holds another one holds that one, too.
-        telling = [one for one in secrets if not any(other != one and other in one for other in secrets)]
-        self._in_line = [
-            _escape(form) for one in telling for form in set(_forms(one)) if len(form) >= MIN_REDACTED_LENGTH
+        # A line with a secret also has every shorter secret inside it, so only the innermost are searched for.
+        innermost = [one for one in secrets if not any(other != one and other in one for other in secrets)]
+        self._line_patterns = [
+            _escape(form) for one in innermost for form in set(_forms(one)) if len(form) >= MIN_REDACTED_LENGTH
         ]
         self._capacity = capacity
         self._clock = clock
         self._second, self._second_text = -1, b""
-        # No lock: each of these has one writer, and a thread that held one while it waits for the interpreter would
-        # stop the loop. A deque's ends are atomic.
+        # No lock: each of these has one writer, and a thread that waits for the interpreter with a lock would stop the
+        # loop. The ends of a deque are atomic.
         self._lines: deque[bytes] = deque()
-        self._taken = 0  # bytes, by `write`
-        self._given = 0  # bytes, by the thread
-        self._refused = 0  # lines, by `write`
-        self._lost = 0  # lines, by the thread
+        self._queued_bytes = 0  # counted by `write`
+        self._written_bytes = 0  # counted by the thread
+        self._refused = 0  # lines; counted by `write`
+        self._lost = 0  # lines; counted by the thread
         self._chunk = _WHOLE_FILE if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
         self._pending = threading.Event()
         self._closing = threading.Event()
-        self._writer = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._writer = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._writer.start()
 
     @property
     def dropped(self) -> int:
-        """Lines lost so far: no room, a closed journal, or a descriptor that took no more."""
+        """The number of lines lost so far: no room, a closed writer, or a descriptor that failed."""
         return self._refused + self._lost
 
     def write(self, event: Mapping[str, object]) -> None:
-        """One line: `time` (RFC 3339, UTC), then the members of *event*. Never blocks, never raises. From one thread.
+        """Writes a line: `time` (RFC 3339, UTC), then the members of *event*. Never blocks and never raises.
 
-        Strings are cut at MAX_VALUE characters; what is no string, number, boolean or null is written as its text.
+        Strings are cut at MAX_VALUE characters. Other values than strings, numbers, booleans and null are written as
+        their text. Only one thread may call it.
         """
-        # Most lines are of plain values and have nothing to be cleared of: what tells is in C.
+        # Most lines have plain values and no secret; this test of it runs in C.
         line = _ascii_line(event) if _PLAIN.issuperset(map(type, event.values())) else b""
         if not line or _may_be_long(line, event) or self._holds_secret(line):
-            line = _ascii_line({name: self._cleared(value) for name, value in event.items()})
+            line = _ascii_line({name: self._redacted(value) for name, value in event.items()})
         line = b'{"time":"%b",%b\n' % (self._time(), line[1:])
-        if self._closing.is_set() or self._taken - self._given + len(line) > self._capacity:
+        if self._closing.is_set() or self._queued_bytes - self._written_bytes + len(line) > self._capacity:
             self._refused += 1
             return
-        self._taken += len(line)
+        self._queued_bytes += len(line)
         self._lines.append(line)
         if not self._pending.is_set():
             self._pending.set()
 
     def close(self, timeout: float = 1.0) -> None:
-        """Writes what waits, for at most *timeout* seconds; lines that come later are dropped."""
+        """Writes the queued lines, for at most *timeout* seconds. Later lines are dropped."""
         self._closing.set()
         self._pending.set()
         self._writer.join(timeout)
 
     def _time(self) -> bytes:
-        """RFC 3339; the text of a second serves for all its lines."""
+        """Returns the time by RFC 3339. The text of a second is used for all its lines."""
         seconds, micros = divmod(int(self._clock() * 1_000_000), 1_000_000)
         if seconds != self._second:
             self._second = seconds
@@ -105,16 +106,16 @@ class JsonLogWriter:
         return b"%b.%06dZ" % (self._second_text, micros)
 
     def _holds_secret(self, line: bytes) -> bool:
-        for form in self._in_line:  # noqa: SIM110 a generator would cost as much again
+        for form in self._line_patterns:  # noqa: SIM110 a generator would cost as much again
             if form in line:
                 return True
         return False
 
-    def _cleared(self, value: object) -> object:
+    def _redacted(self, value: object) -> object:
         if type(value) in _NUMBERS:
             return value
         text = str(value)
-        # Cut last: half a secret at the cut would not be found.
+        # Cut last: half a secret at the cut would not match.
         for form in self._secret_forms:
             text = text.replace(form, REDACTED)
         return text[:MAX_VALUE]
@@ -127,10 +128,10 @@ class JsonLogWriter:
             while chunk := self._next_chunk():
                 data = b"".join(chunk)
                 self._lost += 0 if self._write_all(data) else len(chunk)
-                self._given += len(data)
+                self._written_bytes += len(data)
 
     def _next_chunk(self) -> list[bytes]:
-        """Whole lines; to a pipe at most PIPE_BUF bytes, which POSIX lets no other writer of it cut in two."""
+        """Returns whole lines: for a pipe at most PIPE_BUF bytes, which POSIX writes in one piece."""
         chunk: list[bytes] = []
         room = self._chunk
         while self._lines and (not chunk or len(self._lines[0]) <= room):
@@ -149,7 +150,7 @@ class JsonLogWriter:
     def _write(self, data: bytes) -> int:
         try:
             return os.write(self._fd, data)
-        except BlockingIOError:  # someone else made it non-blocking
+        except BlockingIOError:  # another process made it non-blocking
             ready = select.poll()
             ready.register(self._fd, select.POLLOUT)
             ready.poll()
@@ -157,7 +158,7 @@ class JsonLogWriter:
 
 
 def _ascii_line(fields: Mapping[str, object]) -> bytes:
-    """JSON in printable ASCII, so that no terminal obeys it; orjson leaves DEL, C1 controls and bidi marks alone."""
+    """Returns JSON in printable ASCII, since a terminal obeys DEL, C1 controls and bidi marks."""
     try:
         line = orjson.dumps(fields)
     except orjson.JSONEncodeError:  # a lone surrogate, or an integer of more than 64 bits
@@ -179,21 +180,24 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _may_be_long(line: bytes, event: Mapping[str, object]) -> bool:
-    """Whether all values together are longer than one may be; a name comes with two quotes, colon and comma."""
+    """Returns True where all values together are longer than one may be.
+
+    A name has two quotes, a colon and a comma beside it.
+    """
     return len(line) - sum(map(len, event)) - 4 * len(event) > MAX_VALUE
 
 
 def _escape(form: str) -> bytes:
-    """*form* as it would stand in a line."""
+    """Returns *form* as it is written in a line."""
     return _ascii_line({"": form})[len(b'{"":"') : -len(b'"}')]
 
 
 def _forms(secret: str) -> list[str]:
-    """How *secret* may look in a text: as it is, escaped for a URL, and in base64 from any byte offset."""
+    """Returns the encodings of *secret*: as it is, escaped for a URL, and base64 from any byte offset."""
     raw = secret.encode()
     forms = [secret, quote(secret, safe="")]
     for offset, start in enumerate((0, 2, 3)):
-        # Only the characters that hold nothing but bits of the secret.
+        # Only the characters whose bits are all of the secret.
         encoded = b64encode(bytes(offset) + raw).decode()[start : 8 * (offset + len(raw)) // 6]
         forms += [encoded, encoded.translate(str.maketrans("+/", "-_"))]
     return forms

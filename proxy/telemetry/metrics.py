@@ -1,10 +1,10 @@
-"""What is told of each request: one line in the journal, and counts for Prometheus."""
+"""Telemetry of requests: a line in the log for each, and metrics for Prometheus."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,60 +12,61 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from proxy.telemetry.access_record import AccessRecord, milliseconds
-from proxy.telemetry.counters import Counter, Durations
+from proxy.telemetry.counters import Counter, Durations, Labels
 from proxy.telemetry.json_log import JsonLogWriter
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
 
 class CallbackMetric(Collector):
-    """A metric that is read where it lives, at every scrape."""
+    """A metric whose value is read by a function at each scrape."""
 
     def __init__(self, read: Callable[[], Metric]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
+        """Returns the current metric."""
         return [self._read()]
 
 
 class Telemetry:
-    """Writes to *journal* and counts in *registry*; *clock* in seconds, monotonic. All names start with `fal_proxy_`.
+    """Counts requests in *registry* and writes them to *log*. All names start with `fal_proxy_`.
 
-    Labels hold our own constants and listed endpoints, never a caller's text.
+    *clock* returns seconds and is monotonic. Labels are constants and listed endpoints, never a caller's text.
     """
 
     def __init__(
-        self, journal: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
+        self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ids = Random(os.urandom(32))  # noqa: S311
-        self._journal = journal
+        self._log = log
         self._registry = registry
         self._clock = clock
         self._requests = self._counter("requests", "Requests answered.", "action", "status")
         self._refusals = self._counter("refusals", "Requests refused, or failed.", "error_type")
         self._outcomes = self._counter(
-            "upstream_outcomes", "What became of requests to fal.", "action", "endpoint", "outcome"
+            "upstream_outcomes", "Outcomes of requests to fal.", "action", "endpoint", "outcome"
         )
         self._would_deny = self._counter(
-            "would_deny", "What allowances in observe mode would have refused.", "allowances"
+            "would_deny", "Requests that limits in observe mode would have refused.", "allowances"
         )
         self._durations = Durations(
             "fal_proxy_request_duration_seconds",
-            "From the head of a request to the end of its answer.",
+            "From the head of a request to the end of its response.",
             "action",
             BUCKETS,
         )
         registry.register(self._durations)
-        self.counter("log_lines_dropped", "Log lines lost because nobody read them.", lambda: journal.dropped)
+        self.counter("log_lines_dropped", "Log lines dropped because the log was full.", lambda: log.dropped)
 
     def open(self, method: str, path: bytes) -> AccessRecord:
-        """*path* as it came on the wire, without its query."""
-        # An id is to be unique, not secret; the kernel's randomness would cost a system call a request.
+        """Returns the record of a request that has arrived. *path* is as received, without its query."""
+        # An id must be unique, not secret; randomness of the kernel would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
         return AccessRecord(request_id, method, path, self._clock)
 
     def close(self, record: AccessRecord) -> None:
-        """To be called once, when all of the answer is sent or given up."""
+        """Counts and logs a request. Called once, when its response is sent or given up."""
         seconds = self._clock() - record.started
         action = "none" if record.action is None else str(record.action)
         outcome = None if record.outcome is None else str(record.outcome)
@@ -73,11 +74,12 @@ class Telemetry:
         self._durations.observe(action, seconds)
         if record.error_type is not None:
             self._refusals.add(record.error_type)
-        if record.would_deny is not None:
-            self._would_deny.add(record.would_deny)
+        would_deny = ", ".join(record.observed) or None
+        if would_deny is not None:
+            self._would_deny.add(would_deny)
         if outcome is not None:
             self._outcomes.add(action, record.endpoint or "none", outcome)
-        self._journal.write(
+        self._log.write(
             {
                 "event": "request",
                 "request_id": record.request_id,
@@ -90,7 +92,7 @@ class Telemetry:
                 "error_type": record.error_type,
                 "reason": record.reason,
                 "outcome": outcome,
-                "would_deny": record.would_deny,
+                "would_deny": would_deny,
                 "upstream_ms": record.upstream_ms,
                 "duration_ms": milliseconds(seconds),
                 "response_bytes": record.response_bytes,
@@ -98,23 +100,43 @@ class Telemetry:
             }
         )
 
+    def events(self, name: str, documentation: str, *labels: str) -> Counter:
+        """Returns a new counter `fal_proxy_<name>_total` with *labels*, for events that are not requests."""
+        return self._counter(name, documentation, *labels)
+
     def count_early_rejection(self, error_type: str) -> None:
-        """Counts what ended before it was a request: no line, since a flood of them would be one of lines."""
+        """Counts a connection that ended before its request was complete.
+
+        It gets no line, against floods of lines.
+        """
         self._refusals.add(error_type)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        tally = Counter(f"fal_proxy_{name}", documentation, labels)
-        self._registry.register(tally)
-        return tally
+        counter = Counter(f"fal_proxy_{name}", documentation, labels)
+        self._registry.register(counter)
+        return counter
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """Exposes what *read* says at each scrape, as `fal_proxy_<name>`."""
+        """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`."""
         self._registry.register(CallbackMetric(lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read())))
 
+    def counters(
+        self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, int]]]
+    ) -> None:
+        """Exposes totals by *labels* that only grow, as `fal_proxy_<name>_total`. See `gauge`."""
+
+        def metric() -> Metric:
+            family = CounterMetricFamily(f"fal_proxy_{name}", documentation, labels=labels)
+            for values, count in read():
+                family.add_metric([str(value) for value in values], count)
+            return family
+
+        self._registry.register(CallbackMetric(metric))
+
     def counter(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """As `gauge`, for a total that only grows: `fal_proxy_<name>_total`."""
+        """Exposes a total that only grows, as `fal_proxy_<name>_total`. See `gauge`."""
         self._registry.register(CallbackMetric(lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read())))
 
     def exposition(self) -> bytes:
-        """All metrics in the Prometheus text format 0.0.4."""
+        """Returns all metrics in the Prometheus text format 0.0.4."""
         return generate_latest(self._registry)

@@ -6,7 +6,7 @@ from typing import Protocol, Self
 
 
 class UpstreamBody(Protocol):
-    """An answer of fal's under way. `anext` gives content that is never empty, and may be cancelled without loss."""
+    """Answer of fal's under way. `anext` returns content that is never empty; cancelling it loses nothing."""
 
     @property
     def status(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Whether an answer of fal shows a job at its end, and how it ended. Pure."""
+"""End of a job, as an answer of fal's shows it. Pure."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from proxy.upstream.outcomes import Outcome, UpstreamResult
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """*cancelled*: it never ran; *failed*: it ran, or could not, and gave no result. *units*: fal's billable units."""
+    """*cancelled*: the job never ran; *failed*: it gave no result. *units*: fal's billable units."""
 
     cancelled: bool = False
     failed: bool = False
     units: float | None = None
 
 
-def job_end_from_status(action: Action, relayed: UpstreamResult) -> JobEnd | None:
-    """None where the job may still run, as far as this answer goes.
+def job_end_from_status(action: Action, result: UpstreamResult) -> JobEnd | None:
+    """Returns the end that *result* shows, or None where the job may still run.
 
-    fal answers a status with 200 only at the end, a result of a failed job with the model's own error, and a cancel
+    fal answers a status with 200 only at the end, the result of a failed job with the model's own error, and a cancel
     with 200 where the job was still in the queue (fal docs, queue).
     """
     match action:
-        case Action.STATUS | Action.STATUS_STREAM if relayed.status == 200:  # an event comes as a status of 200
-            return _completed(relayed)
-        case Action.RESULT if relayed.outcome is Outcome.ACCEPTED:
-            return JobEnd(units=relayed.units)
-        case Action.RESULT if relayed.status != 400:  # "still in progress" is a 400 too
+        case Action.STATUS | Action.STATUS_STREAM if result.status == 200:  # an event comes as a status of 200
+            return _completed(result)
+        case Action.RESULT if result.outcome is Outcome.ACCEPTED:
+            return JobEnd(units=result.units)
+        case Action.RESULT if result.outcome is Outcome.FAILED:
             return JobEnd(failed=True)
-        case Action.CANCEL if relayed.status == 200:
+        case Action.CANCEL if result.status == 200:
             return JobEnd(cancelled=True)
         case _:
             return None
 
 
-def _completed(relayed: UpstreamResult) -> JobEnd | None:
-    told = orjson.loads(relayed.body)
-    if not isinstance(told, dict) or told.get("status") != "COMPLETED":
+def _completed(result: UpstreamResult) -> JobEnd | None:
+    body = orjson.loads(result.body)
+    if not isinstance(body, dict) or body.get("status") != "COMPLETED":
         return None
-    return JobEnd(failed=bool(told.get("error")), units=relayed.units)
+    return JobEnd(failed=bool(body.get("error")), units=result.units)

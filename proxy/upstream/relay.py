@@ -1,44 +1,39 @@
-"""The one place that knows FAL_KEY: sends what was granted to fal, at most once where money hangs on it."""
+"""Relay: the one place that knows FAL_KEY. Sends what was granted to fal, at most once where money depends on it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from proxy.auth.authorization import Grant
-from proxy.circuit_breaker import Breaker
 from proxy.errors import (
     DeadlineExceeded,
-    NotSent,
     OutcomeUnknown,
     PoolExhausted,
+    Refusal,
     ResponseTooLarge,
     TransportError,
+    Unavailable,
     UpstreamFailed,
 )
-from proxy.fal_api.operations import Surface
+from proxy.fal_api.operations import Action, Surface
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
 from proxy.http.fields import Fields
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
+from proxy.upstream.account.state import Account
 from proxy.upstream.body import UpstreamBody
-from proxy.upstream.outcomes import (
-    MAX_BODY,
-    MAX_ERROR_BODY,
-    Outcome,
-    ResponseClassifier,
-    UpstreamResult,
-    may_stream,
-    read_error,
-    submit_error,
-)
+from proxy.upstream.breakers.breaker_table import Breakers
+from proxy.upstream.breakers.upstream_call import UpstreamCall
+from proxy.upstream.classifier import MAX_BODY, MAX_ERROR_BODY, ResponseClassifier, UnmarkedFailure, may_stream
+from proxy.upstream.job_end import job_end_from_status
+from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult, read_error, submit_error
 from proxy.upstream.request_builder import RequestBuilder
 from proxy.upstream.secret_filter import SecretFilter
 
-T = TypeVar("T", UpstreamResponse, UpstreamBody | UpstreamResponse)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,11 @@ class Deadlines:
 
 
 class UpstreamClient(Protocol):
-    async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse: ...
+    """Client of one origin. *reserved* gives a request the share of the pool that is kept for cancels."""
+
+    async def fetch(
+        self, request: UpstreamRequest, *, timeout: float, max_body: int, reserved: bool = False
+    ) -> UpstreamResponse: ...
 
     def stream(
         self, request: UpstreamRequest, *, timeout_head: float, timeout_idle: float
@@ -68,153 +67,179 @@ class UpstreamClient(Protocol):
 
 _RETRY_SHARE = 0.1  # of reads that may be repeated: an outage must not double the load on fal
 _MAX_SAVED_RETRIES = 10.0
-_NO_IDLE_TIMEOUT = 3600.0  # seconds; whoever reads a stream keeps the time of each wait
+_NO_IDLE_TIMEOUT = 3600.0  # seconds; the reader of a stream keeps the time of each wait
 
 
 class Relay:
-    """*upstreams* are the clients of fal's hosts, *streams* those for answers that stay open (None: the same)."""
+    """*clients* are those of fal's origins, *streams* the ones for answers that stay open (None: the same)."""
 
     def __init__(
         self,
-        upstreams: Mapping[Surface, UpstreamClient],
+        clients: Mapping[Surface, UpstreamClient],
         fal_key: str,
         *,
-        breaker: Breaker,
+        breakers: Breakers,
+        account: Account,
         deadlines: Deadlines,
+        clock: Callable[[], float],
         streams: Mapping[Surface, UpstreamClient] | None = None,
     ) -> None:
         key = fal_key.encode("ascii")
-        self._upstreams = upstreams
-        self._streams = upstreams if streams is None else streams
-        self._outbound = RequestBuilder(b"Key " + key)
-        self._judge = ResponseClassifier(frozenset({key, key.rpartition(b":")[2]}))
-        self._breaker = breaker
+        self._clients = clients
+        self._streams = clients if streams is None else streams
+        self._requests = RequestBuilder(b"Key " + key)
+        self._classifier = ResponseClassifier(frozenset({key, key.rpartition(b":")[2]}), clock=clock)
+        self._breakers = breakers
+        self._account = account
         self._deadlines = deadlines
         self._saved_retries = 1.0
 
-    async def submit(self, grant: Grant, payload: Payload, chosen: Fields, callback: str = "") -> UpstreamResult:
-        """*callback* is our own parameter beside those of the target. Never sends twice, whatever happens.
+    def check_account(self, grant: Grant) -> None:
+        """Raises ServicePaused while fal refuses our account, so that no body is read in vain."""
+        self._account.check(grant.target)
 
-        Raises the refusals of `outcomes`.
+    async def submit(
+        self, grant: Grant, payload: Payload, options: Fields, callback: str = ""
+    ) -> Accepted | UpstreamResult:
+        """Sends a submit once. *callback* is our own query parameter beside those of the target.
+
+        Raises the refusals of `classifier` and `outcomes`.
         """
-        request = self._outbound.request(grant, payload.raw, chosen, callback)
-        try:
-            response = await self._through_breaker(partial(self._fetch, grant, request, self._deadlines.submit))
-        except TransportError as error:
-            raise submit_error(error) from error
-        return self._judge.classify_submit(response)
+        request = self._requests.build(grant, payload.raw, options, callback)
+        return await self._exchange(
+            grant, request, self._deadlines.submit, self._classifier.classify_submit, submit_error
+        )
 
     async def read(self, grant: Grant) -> UpstreamResult:
-        """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2). Raises the refusals of `outcomes`."""
-        request = self._outbound.request(grant)
-        try:
-            response = await self._with_one_retry(partial(self._fetch, grant, request, self._deadlines.poll))
-        except TransportError as error:
-            raise read_error(error) from error
-        return self._judge.classify_read(response)
+        """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2), so a broken one is repeated once.
 
-    async def follow(self, grant: Grant, held: AsyncExitStack) -> UpstreamBody | UpstreamResult:
-        """fal's events about a job, open until *held* is closed; or its refusal. Raises as `read` does."""
-        request = self._outbound.request(grant)
-        try:
-            said = await self._with_one_retry(partial(self._open, grant, request, self._deadlines.poll, held))
-        except TransportError as error:
-            raise read_error(error) from error
-        if not isinstance(said, UpstreamResponse):
-            return said
-        relayed = self._judge.classify_read(said)
-        if relayed.outcome is Outcome.ACCEPTED:
-            raise UpstreamFailed(reason="fal answered a stream with something else")
-        return relayed
-
-    async def run(self, grant: Grant, payload: Payload, chosen: Fields) -> UpstreamResult:
-        """Raises as `submit` does, and RunFailed. Never sends twice.
-
-        The breaker has no say and learns nothing: a slow answer or a 5xx is most often the model's own.
+        Raises the refusals of `classifier` and `outcomes`.
         """
-        request = self._outbound.request(grant, payload.raw, chosen)
+        request = self._requests.build(grant)
+        is_result = grant.target.action is Action.RESULT
+        classify = self._classifier.classify_result if is_result else self._classifier.classify_read
+        self._save_retries()
         try:
-            response = await self._fetch(grant, request, self._deadlines.run)
-        except TransportError as error:
-            raise submit_error(error) from error
-        return self._judge.classify_run(response)
+            return await self._exchange(grant, request, self._deadlines.poll, classify, read_error)
+        except UnmarkedFailure as failure:
+            return await self._failed_result(grant, failure)
+        except (Unavailable, UpstreamFailed) as error:
+            if not self._may_retry(error):
+                raise
+        return await self._exchange(grant, request, self._deadlines.poll, classify, read_error)
+
+    async def follow(self, grant: Grant, exit_stack: AsyncExitStack) -> UpstreamBody | UpstreamResult:
+        """Returns fal's events about a job, open until *exit_stack* is closed, or its refusal. Raises as `read`."""
+        request = self._requests.build(grant)
+        self._save_retries()
+        try:
+            return await self._open(grant, request, self._deadlines.poll, self._refused_stream, read_error, exit_stack)
+        except (Unavailable, UpstreamFailed) as error:
+            if not self._may_retry(error):
+                raise
+        return await self._open(grant, request, self._deadlines.poll, self._refused_stream, read_error, exit_stack)
+
+    async def run(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
+        """Sends a run once. Raises as `submit`, and RunFailed."""
+        request = self._requests.build(grant, payload.raw, options)
+        return await self._exchange(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
 
     async def run_stream(
-        self, grant: Grant, payload: Payload, chosen: Fields, held: AsyncExitStack
+        self, grant: Grant, payload: Payload, options: Fields, exit_stack: AsyncExitStack
     ) -> UpstreamBody | UpstreamResult:
-        """What a model answers as it comes, open until *held* is closed; or its refusal. Raises as `run` does."""
-        request = self._outbound.request(grant, payload.raw, chosen)
-        try:
-            said = await self._open(grant, request, self._deadlines.run, held)
-        except TransportError as error:
-            raise submit_error(error) from error
-        if not isinstance(said, UpstreamResponse):
-            return said
-        relayed = self._judge.classify_run(said)
-        if relayed.outcome is Outcome.ACCEPTED:
-            raise OutcomeUnknown(reason="fal answered a stream in a form that is not passed on")
-        return relayed
+        """Returns a model's answer as it comes, open until *exit_stack* is closed, or its refusal. Raises as `run`."""
+        request = self._requests.build(grant, payload.raw, options)
+        return await self._open(grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack)
 
-    async def issue(self, grant: Grant, payload: Payload, chosen: Fields) -> UpstreamResult:
-        """An upload slot or a token: fal is asked once. Raises the refusals of `outcomes`.
+    async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
+        """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
+        request = self._requests.build(grant, payload.raw, options)
+        return await self._exchange(
+            grant, request, self._deadlines.poll, self._classifier.classify_issue, read_error, MAX_ERROR_BODY
+        )
 
-        The breaker has no say and learns nothing: uploads that fail must not keep anybody from the queue.
-        """
-        request = self._outbound.request(grant, payload.raw, chosen)
-        try:
-            response = await self._fetch(grant, request, self._deadlines.poll, MAX_ERROR_BODY)
-        except TransportError as error:
-            raise read_error(error) from error
-        return self._judge.classify_issue(response)
+    async def fetch(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Sends a request of our own to the queue, past breakers and account. Raises TransportError."""
+        return await self._clients[Surface.QUEUE].fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
+
+    def status_request(self, app: str, upstream_id: str) -> UpstreamRequest:
+        """Returns the request for the status of a job, by fal's own id."""
+        return self._requests.status(app, upstream_id)
 
     def contains_secret(self, content: bytes) -> bool:
-        """Whether *content* holds the key, so that it must not go out."""
-        return self._judge.contains_secret(content)
+        """Returns True where *content* holds the key, so that it must not go out."""
+        return self._classifier.contains_secret(content)
 
     def secret_filter(self) -> SecretFilter:
-        """For content that goes on as it comes."""
-        return self._judge.secret_filter()
+        """Returns a filter for content that is passed on chunk by chunk."""
+        return self._classifier.secret_filter()
 
-    async def _through_breaker(self, once: Callable[[], Awaitable[T]]) -> T:
-        """*once*, unless the breaker is open; what becomes of it is the breaker's to learn from."""
-        if not self._breaker.allows():
-            raise NotSent(reason="the upstream breaker is open")
-        try:
-            said = await once()
-        except PoolExhausted:
-            raise  # our own pool was short, which says nothing about fal
-        except TransportError:
-            self._breaker.record(ok=False)
-            raise
-        self._breaker.record(ok=said.status < 500)
-        return said
-
-    async def _fetch(
-        self, grant: Grant, request: UpstreamRequest, seconds: float, cap: int = MAX_BODY
-    ) -> UpstreamResponse:
-        return await self._upstreams[grant.target.surface].fetch(request, timeout=seconds, max_body=cap)
+    async def _exchange(
+        self,
+        grant: Grant,
+        request: UpstreamRequest,
+        seconds: float,
+        classify: Callable[[UpstreamResponse], T],
+        refusal_for: Callable[[TransportError], Refusal],
+        cap: int = MAX_BODY,
+    ) -> T:
+        """One exchange with fal, classified and counted."""
+        with UpstreamCall(grant, self._breakers, self._account, refusal_for):
+            response = await self._clients[grant.target.surface].fetch(
+                request, timeout=seconds, max_body=cap, reserved=grant.target.action is Action.CANCEL
+            )
+            return classify(response)
 
     async def _open(
-        self, grant: Grant, request: UpstreamRequest, seconds: float, held: AsyncExitStack
-    ) -> UpstreamBody | UpstreamResponse:
-        """An answer that may go on as it comes; any other one whole."""
-        upstream = self._streams[grant.target.surface]
-        source = await held.enter_async_context(
-            upstream.stream(request, timeout_head=seconds, timeout_idle=_NO_IDLE_TIMEOUT)
-        )
-        if may_stream(grant.target.action, source.status, source.headers):
-            return source
-        return await _whole(source, seconds)
+        self,
+        grant: Grant,
+        request: UpstreamRequest,
+        seconds: float,
+        classify: Callable[[UpstreamResponse], UpstreamResult],
+        refusal_for: Callable[[TransportError], Refusal],
+        exit_stack: AsyncExitStack,
+    ) -> UpstreamBody | UpstreamResult:
+        """As `_exchange`, up to the head of an answer that is passed on as it comes; any other one is read whole."""
+        client = self._streams[grant.target.surface]
+        with UpstreamCall(grant, self._breakers, self._account, refusal_for):
+            stream = client.stream(request, timeout_head=seconds, timeout_idle=_NO_IDLE_TIMEOUT)
+            source = await exit_stack.enter_async_context(stream)
+            if may_stream(grant.target.action, source.status, source.headers):
+                return source
+            return classify(await _whole(source, seconds))
 
-    async def _with_one_retry(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def _failed_result(self, grant: Grant, failure: UnmarkedFailure) -> UpstreamResult:
+        """Returns the result where the status of its job shows that the model failed. Raises *failure* otherwise."""
+        status = grant._replace(target=replace(grant.target, action=Action.STATUS, query=""))
+        end = job_end_from_status(Action.STATUS, await self.read(status))
+        if end is None or not end.failed:
+            raise failure
+        return failure.result
+
+    def _refused_stream(self, response: UpstreamResponse) -> UpstreamResult:
+        result = self._classifier.classify_read(response)
+        if result.outcome is Outcome.ACCEPTED:
+            raise UpstreamFailed(reason="fal answered a stream with something else")
+        return result
+
+    def _refused_run_stream(self, response: UpstreamResponse) -> UpstreamResult:
+        result = self._classifier.classify_run(response)
+        if result.outcome is Outcome.ACCEPTED:
+            raise OutcomeUnknown(reason="fal answered a stream in a form that is not passed on")
+        return result
+
+    def _save_retries(self) -> None:
         self._saved_retries = min(self._saved_retries + _RETRY_SHARE, _MAX_SAVED_RETRIES)
-        try:
-            return await self._through_breaker(once)
-        except TransportError as error:
-            if error.received or isinstance(error, PoolExhausted | DeadlineExceeded) or self._saved_retries < 1:
-                raise
+
+    def _may_retry(self, refusal: Refusal) -> bool:
+        """Returns True, and spends one retry, where no byte of an answer came and neither time nor pool is short."""
+        error = refusal.__cause__
+        if not isinstance(error, TransportError) or error.received or self._saved_retries < 1:
+            return False
+        if isinstance(error, PoolExhausted | DeadlineExceeded):
+            return False
         self._saved_retries -= 1
-        return await self._through_breaker(once)
+        return True
 
 
 async def _whole(source: UpstreamBody, seconds: float) -> UpstreamResponse:

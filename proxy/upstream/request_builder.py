@@ -1,4 +1,4 @@
-"""What is sent to fal for a grant: method, path and fields, each rebuilt from what was parsed."""
+"""Requests to fal for a grant: method, path and header fields, each rebuilt from what was parsed."""
 
 from __future__ import annotations
 
@@ -31,20 +31,25 @@ PATHS: Mapping[Action, tuple[bytes, Callable[[Grant], str]]] = {
 
 
 class RequestBuilder:
-    """*authorization* is the value of that field, ours, on every request."""
+    """*authorization* is the value of that field on every request: ours, never a caller's."""
 
     def __init__(self, authorization: bytes) -> None:
-        def lines(action: Action, chosen: Fields) -> FieldLines:
-            return FieldLines(headers.to_fal(action, authorization, chosen))
+        def lines(action: Action, options: Fields) -> FieldLines:
+            return FieldLines(headers.to_fal(action, authorization, options))
 
-        # Callers choose the same few fields or none.
+        # Callers send the same few options or none.
         self._lines = lru_cache(maxsize=256)(lines)
 
-    def request(self, grant: Grant, body: bytes = b"", chosen: Fields = (), extra: str = "") -> UpstreamRequest:
-        """*extra* is a parameter of our own beside those of the target."""
+    def build(self, grant: Grant, body: bytes = b"", options: Fields = (), extra: str = "") -> UpstreamRequest:
+        """Returns the request for *grant*. *extra* is a query parameter of our own beside those of the target."""
         target = grant.target
-        method, path_of = PATHS[target.action]
-        path = path_of(grant)
+        method, path_for = PATHS[target.action]
+        path = path_for(grant)
         if query := f"{target.query}&{extra}" if target.query and extra else target.query or extra:
             path = f"{path}?{query}"
-        return UpstreamRequest(method, path.encode("ascii"), self._lines(target.action, chosen), body)
+        return UpstreamRequest(method, path.encode("ascii"), self._lines(target.action, options), body)
+
+    def status(self, app: str, upstream_id: str) -> UpstreamRequest:
+        """Returns the request for the status of a job, asked for by the gateway itself."""
+        path = f"/{app}/requests/{upstream_id}/status"
+        return UpstreamRequest(b"GET", path.encode("ascii"), self._lines(Action.STATUS, ()), b"")

@@ -1,4 +1,4 @@
-"""Bytes passed on as they come, unless they hold what must not go out. Pure."""
+"""Filter for bytes that are passed on as they come, unless they hold a secret. Pure."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from proxy.errors import UpstreamFailed
 
 
 class SecretFilter:
-    """*canaries* are found wherever chunks end: what may be the beginning of one waits for the next chunk."""
+    """Finds *secrets* wherever chunks end: the possible beginning of one is held back for the next chunk."""
 
-    def __init__(self, canaries: Collection[bytes]) -> None:
-        self._canaries = canaries
-        self._kept = b""
+    def __init__(self, secrets: Collection[bytes]) -> None:
+        self._secrets = secrets
+        self._held_back = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may go on now. Raises UpstreamFailed."""
-        seen = self._kept + chunk
-        if any(canary in seen for canary in self._canaries):
+        """Returns the bytes that may be sent now. Raises UpstreamFailed at a secret."""
+        content = self._held_back + chunk
+        if any(secret in content for secret in self._secrets):
             raise UpstreamFailed(reason="fal's answer holds our key")
-        end = len(seen) - max((_overlap(seen, canary) for canary in self._canaries), default=0)
-        self._kept = seen[end:]
-        return seen[:end]
+        end = len(content) - max((_overlap(content, secret) for secret in self._secrets), default=0)
+        self._held_back = content[end:]
+        return content[:end]
 
     def flush(self) -> bytes:
-        """What was kept back, at the end."""
-        kept, self._kept = self._kept, b""
-        return kept
+        """Returns what was held back, at the end of the answer."""
+        rest, self._held_back = self._held_back, b""
+        return rest
 
 
-def _overlap(seen: bytes, canary: bytes) -> int:
-    """The longest beginning of *canary* that *seen* ends with."""
-    longest = min(len(canary) - 1, len(seen))
-    return next((size for size in range(longest, 0, -1) if seen.endswith(canary[:size])), 0)
+def _overlap(content: bytes, secret: bytes) -> int:
+    """Returns the length of the longest beginning of *secret* that *content* ends with."""
+    longest = min(len(secret) - 1, len(content))
+    return next((size for size in range(longest, 0, -1) if content.endswith(secret[:size])), 0)

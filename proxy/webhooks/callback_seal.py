@@ -17,8 +17,8 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from proxy.auth.jws import decode_base64url
-from proxy.auth.subjects import caller_key
+from proxy.auth.base64url import decode_base64url
+from proxy.auth.caller import caller_key
 from proxy.fal_api.endpoint_ids import app_id
 
 _DOMAIN = b"fal-auth-proxy callback 1"

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy import strict_json
-from proxy.auth.keys import VerificationKey, public_key
+from proxy.auth.keys.public_key import public_key
+from proxy.auth.keys.verification_key import VerificationKey
 from proxy.errors import MalformedJson
 from proxy.http.fields import Fields
 from proxy.strict_json import Json

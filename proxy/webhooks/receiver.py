@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from proxy import strict_json
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.jwks import Jwks
-from proxy.auth.keys import VerificationKey
+from proxy.auth.keys.jwks import Jwks
+from proxy.auth.keys.verification_key import VerificationKey
 from proxy.billing.reservations import Accounting
 from proxy.errors import Forbidden, MalformedJson, MethodNotAllowed, Unavailable
 from proxy.http.request import Request

@@ -217,7 +217,7 @@ CASES: dict[str, Case] = {
     "comma": anonymous(SESSION.replace(b"Cookie: ", b"Cookie: a=1, "), SAME),
     "named-otherwise": anonymous(SESSION.replace(b"Cookie", b"Cookie2"), SAME),
     "set-cookie": anonymous(SESSION.replace(b"Cookie", b"Set-Cookie"), SAME),
-    "in-the-query": Case((JSON, SAME), 400, target=SUBMIT + b"?" + SESSION[8:]),
+    "in-the-query": Case((JSON, SAME), 401, target=SUBMIT + b"?" + SESSION[8:]),
     "20-kB": write(SESSION + b"; a=" + b"x" * 20_000, SAME, status=431, error="head_too_large"),
     "100-kB": write(SESSION + b"; a=" + b"x" * 100_000, SAME, status=431, error="head_too_large"),
     "100-kB-token": write(f"Cookie: {NAME}=".encode() + b"x" * 100_000, SAME, status=431, error="head_too_large"),
@@ -231,10 +231,10 @@ CASES: dict[str, Case] = {
     # Other methods.
     "get-as-post": read(SESSION, b"X-HTTP-Method-Override: POST", status=405, target=SUBMIT),
     "post-as-get": write(SESSION, b"X-HTTP-Method-Override: GET", status=403, error="cross_site"),
-    "post-as-get-by-query": Case((JSON, SESSION), 400, target=SUBMIT + b"?_method=GET"),
+    "post-as-get-by-query": Case((JSON, SESSION), 403, target=SUBMIT + b"?_method=GET"),
     "head": Case((SESSION, SAME), 405, None, "HEAD", SUBMIT, None),
     "head-status": Case((SESSION, SAME), 405, None, "HEAD", STATUS, None),
-    "options": Case((SESSION, SAME), 405, "method_not_allowed", "OPTIONS", SUBMIT, None),
+    "options": Case((SESSION, SAME, JSON), 405, "method_not_allowed", "OPTIONS", SUBMIT, None),
     "delete": Case((SESSION, SAME), 405, "method_not_allowed", "DELETE", STATUS, None),
     "lower-case-get": Case((SESSION, SAME), 400, "malformed_request", "get", STATUS, None),
     # Somebody else's job stays somebody else's.
@@ -341,7 +341,7 @@ PREFLIGHTS: dict[str, Case] = {
     "subdomain": preflight(ASK, origin(b"https://a.page.example.com")),
     "list": preflight(ASK, origin(PAGE + b", https://evil.test")),
     "two": preflight(ASK, origin(PAGE), origin(PAGE), status=400, error="malformed_request"),
-    "no-preflight": preflight(origin(PAGE), status=405, error="method_not_allowed"),
+    "no-preflight": preflight(origin(PAGE), status=401, error="unauthenticated"),
 }
 
 

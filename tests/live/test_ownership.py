@@ -12,10 +12,10 @@ import pytest
 from support.gateway_process import Gateway, Rig, ask, message
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, INPUT, ISSUER, SESSION_SECRET, token
 
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.auth.token_minting import mint
 from proxy.demo.demo import SandboxAddresses
-from proxy.payload.schema_file import SHIPPED
+from proxy.payload.validation.schema_file import SHIPPED
 
 OTHER_ISSUER = "https://other.example.com"
 OTHER_APP = "acme/echo"

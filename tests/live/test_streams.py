@@ -242,7 +242,7 @@ def test_a_stream_that_fal_breaks_off(rig: Rig) -> None:
 
 REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "unknown-job": (whole(404, {"status": "NOT_FOUND"}), 404, "job_not_found"),
-    "our-key": (whole(401, {"detail": "Invalid key"}), 502, "upstream_failed"),
+    "our-key": (whole(401, {"detail": "Invalid key"}), 503, "service_paused"),
     "busy": (whole(429, {"detail": "slow down"}, b"retry-after: 7"), 429, "upstream_rate_limited"),
     "failed": (whole(500, {"detail": "oops"}), 502, "upstream_failed"),
     "page": (whole(200, b"<html>", kind=b"text/html"), 502, "upstream_failed"),

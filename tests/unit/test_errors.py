@@ -55,7 +55,7 @@ def test_retry_after_is_at_least_a_second(refusal: Refusal) -> None:
 
 
 def test_a_missing_job_has_one_wording() -> None:
-    """Whatever the reason, the caller reads the same."""
+    """The caller gets the same text for every reason."""
     assert JobNotFound().detail == JobNotFound(reason="foreign").detail
 
 

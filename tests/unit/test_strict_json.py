@@ -100,7 +100,7 @@ def test_accepts_all_of_json(raw: bytes, value: Json) -> None:
 
 @pytest.mark.parametrize("raw", [pytest.param(raw, id=name) for name, raw, status in ROWS if status == 400])
 def test_refuses_with_a_constant_reason(raw: bytes) -> None:
-    """Whatever is not strict JSON is refused in words that hold nothing of the text."""
+    """A text that is not strict JSON is refused with a message that has none of it."""
     with pytest.raises(MalformedJson) as caught:
         parse(raw)
 
@@ -136,7 +136,7 @@ def test_says_why(raw: bytes, reason: str) -> None:
     ids=["empty", "string", "closers", "escaped-quote", "escaped-backslash", "commas", "braces"],
 )
 def test_depth_is_counted_exactly(inside: bytes) -> None:
-    """Sixty-four levels pass and sixty-five do not, whatever the strings hold."""
+    """Sixty-four levels pass and sixty-five do not, with any text in strings."""
     parse(b"[" * 64 + inside + b"]" * 64)
 
     with pytest.raises(MalformedJson, match=r"^nested too deeply$"):
@@ -176,7 +176,7 @@ def test_limits_are_exact(value: Json) -> None:
 @settings(deadline=None)
 @given(values)
 def test_dump_and_parse_are_inverse(value: Json) -> None:
-    """What is sent means what was validated."""
+    """The sent text has the value that was validated."""
     again = parse(dump(value))
 
     assert again == value

@@ -1,4 +1,4 @@
-"""Budgets, seats and terms of settlement, made from their sections of the file; ValueError for what cannot be."""
+"""Budgets, limits of jobs in flight and the settlement policy, built from their sections of the file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.reservations import SettlementPolicy
 from proxy.config.sections.ledger import LedgerSection
 from proxy.config.sections.limits import BudgetSection, InFlightSection
+from proxy.near_names import did_you_mean
 
 
 def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:
-    """*listed* are the endpoints that may be named."""
+    """Builds a budget over some of the *listed* endpoints.
+
+    Raises ValueError where keys contradict each other.
+    """
     if (section.per == "claim") != (section.claim is not None):
         raise ValueError('per = "claim" and claim go together')
     if bool(section.tiers) != (section.tier_claim is not None):
@@ -60,7 +64,7 @@ def _window(section: BudgetSection) -> BudgetWindow:
 
 def _known(endpoints: Iterable[str], listed: frozenset[str]) -> frozenset[str]:
     if unknown := set(endpoints) - listed:
-        raise ValueError(f"{min(unknown)} is not a listed endpoint")
+        raise ValueError(f"{min(unknown)} is not a listed endpoint{did_you_mean(min(unknown), listed)}")
     return frozenset(endpoints)
 
 

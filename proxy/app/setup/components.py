@@ -1,4 +1,4 @@
-"""The parts a configuration describes, each made and vetted on its own, so that every mistake is found at once."""
+"""Components of a configuration. Each is built on its own, so that all mistakes are reported."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from functools import partial
 from typing import TypeVar
 
 from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
-from proxy.app.setup.rest_actions import RestActions, build_file_rules, build_rest_actions
-from proxy.app.setup.sessions import build_issuer, build_session_cookie
+from proxy.app.setup.policies import build_policy
+from proxy.app.setup.rest_actions import RestActions, build_rest_actions
+from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
-from proxy.auth.authenticator import Issuer
 from proxy.auth.authorization import Listing
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.session_cookie import SessionCookie
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
@@ -29,27 +30,29 @@ from proxy.errors import ConfigError, Problem
 from proxy.gateway.idempotency import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
-from proxy.payload.policy import EndpointPolicy, PayloadRules
-from proxy.payload.schema_file import SHIPPED, load_schema
+from proxy.payload.policy import EndpointPolicy
+from proxy.payload.rules import PayloadRules
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.storage.redis_client import RedisStore
+from proxy.strict_json import Json
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
 
-# What can stand in a header field, and is long enough to be looked for in answers. fal's own form is `id:secret`.
+# Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
 _FAL_KEY = re.compile(r"[!-~]{8,512}")
 
 
 @dataclass(frozen=True)
 class Components:
-    """Everything vetted that the application is put together from. Holds secrets; has no repr that shows them."""
+    """All checked components of the application. Its secrets are not in its repr."""
 
     config: Config
     fal_key: str = field(repr=False)
     handles: JobHandles
-    issuers: tuple[Issuer, ...]
+    sessions: SessionComponents
     cookie: SessionCookie | None
+    origins: frozenset[bytes]
     listings: tuple[Listing, ...]
     policies: tuple[EndpointPolicy, ...]
     rules: tuple[RateRule, ...]
@@ -63,46 +66,59 @@ class Components:
     rest_actions: RestActions
     webhooks: WebhookSettings | None
 
+    @property
+    def issuers(self) -> tuple[Issuer, ...]:
+        """One issuer a [[sessions]] table."""
+        return self.sessions.issuers
+
 
 def build_components(config: Config) -> Components:
-    """Raises ConfigError with every problem of the file, its environment and the files it names."""
-    bench = ComponentBuilder(config)
-    fal_key, handles = bench.fal_key(), bench.handles()
-    issuers, listings, policies = bench.issuers(), bench.listings(), bench.policies()
-    rules, store, tls = bench.rules(), bench.store(), bench.tls()
-    openings = build_rest_actions(config)
-    budgets, in_flight, prices = bench.budgets(openings), bench.in_flight(), bench.prices(policies)
-    bench.check_durations()
-    webhooks = bench.webhooks()
-    if bench.problems or fal_key is None or handles is None:
-        raise ConfigError(bench.problems)
+    """Builds all components.
+
+    Raises ConfigError with all problems of the file, its environment and its files.
+    """
+    builder = ComponentBuilder(config)
+    fal_key, handles = builder.fal_key(), builder.handles()
+    rules, store, tls = builder.rules(), builder.store(), builder.tls()
+    sessions, listings, policies = builder.sessions(store), builder.listings(), builder.policies()
+    rest_actions = build_rest_actions(config)
+    budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
+    builder.check_durations()
+    webhooks = builder.webhooks()
+    problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
+    if problems or fal_key is None or handles is None:
+        raise ConfigError(problems)
     return Components(
         config=config,
         fal_key=fal_key,
         handles=handles,
-        issuers=tuple(issuers),
+        sessions=sessions,
         cookie=build_session_cookie(config),
-        listings=(*listings, *openings.listings),
+        origins=build_origins(config),
+        listings=(*listings, *rest_actions.listings),
         policies=tuple(policies),
         rules=tuple(rules),
         store=store,
         tls=tls,
         budgets=tuple(budgets),
         in_flight=tuple(in_flight),
-        prices={**prices, **openings.prices},
+        prices={**prices, **rest_actions.prices},
         settlement_policy=build_settlement_policy(config.ledger),
         idempotency=IdempotencySettings(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
-        rest_actions=openings,
+        rest_actions=rest_actions,
         webhooks=webhooks,
     )
 
 
 class ComponentBuilder:
-    """What cannot be made is noted in *problems* under its key in the file, and the next part is tried."""
+    """Builder of single components.
+
+    A failure is added to *problems* under its key, and the next one is tried.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.problems: list[Problem] = list(config.problems)
+        self.problems: list[Problem] = []
 
     def fal_key(self) -> str | None:
         return self._try_build("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
@@ -110,20 +126,9 @@ class ComponentBuilder:
     def handles(self) -> JobHandles | None:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
 
-    def issuers(self) -> Iterable[Issuer]:
-        """Several [[sessions]] of one issuer are several keys of it."""
-        issuers: dict[str, Issuer] = {}
-        for session in self._config.sessions:
-            source = "secret_env" if session.algorithm == "HS256" else "public_key_file"
-            issuer = self._try_build(
-                f"{session.location}.{source}",
-                partial(build_issuer, self._config, session, issuers.get(session.issuer)),
-            )
-            if issuer is not None:
-                issuers[issuer.issuer] = issuer
-        if not self._config.sessions and not any(p.key.startswith("sessions") for p in self._config.problems):
-            self.problems.append(Problem("sessions", "none is configured, so nobody could ever call"))
-        return issuers.values()
+    def sessions(self, store: RedisStore | None) -> SessionComponents:
+        """Returns the issuers; last good key sets are cached in *store*, where there is one."""
+        return SessionBuilder(self._config, store).build(self.problems)
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()
@@ -135,7 +140,8 @@ class ComponentBuilder:
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [
-            self._try_build(endpoint.location, partial(self._policy, endpoint)) for endpoint in self._config.endpoints
+            self._try_build(endpoint.location, partial(build_policy, self._config, endpoint))
+            for endpoint in self._config.endpoints
         ]
         return [policy for policy in made if policy is not None]
 
@@ -144,7 +150,7 @@ class ComponentBuilder:
         rules = [rule for rule in made if rule is not None]
         names = [rule.name for rule in rules]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(Problem("limits", f"two are named {name}"))
+            self.problems.append(Problem("limits", f"two have the name {name}"))
         return rules
 
     def store(self) -> RedisStore | None:
@@ -156,8 +162,8 @@ class ComponentBuilder:
             lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
         )
 
-    def budgets(self, openings: RestActions) -> Iterable[Budget]:
-        listed = self._listed() | openings.prices.keys()
+    def budgets(self, rest_actions: RestActions) -> Iterable[Budget]:
+        listed = self._listed() | rest_actions.prices.keys()
         made = [
             self._try_build(section.location, partial(build_budget, section, listed))
             for section in self._config.budgets
@@ -173,7 +179,7 @@ class ComponentBuilder:
         return [rule for rule in made if rule is not None]
 
     def prices(self, policies: Iterable[EndpointPolicy]) -> dict[str, Price]:
-        """Of every endpoint that has one; one that a budget covers must."""
+        """Returns the price of each endpoint that has one. An endpoint that a budget covers must have one."""
         effective = {policy.endpoint: policy.effective for policy in policies}
         prices: dict[str, Price] = {}
         for endpoint in self._config.endpoints:
@@ -184,21 +190,21 @@ class ComponentBuilder:
                     self.problems.append(
                         Problem(key, f"the budget {covering[0]} covers this endpoint, so it needs one")
                     )
-            elif endpoint.id in effective:
-                price = self._try_build(key, partial(Price, endpoint.price, effective[endpoint.id]))
+            elif (schema := effective.get(endpoint.id) or self._schema(endpoint)) is not None:
+                price = self._try_build(key, partial(Price, endpoint.price, schema))
                 if price is not None:
                     prices[endpoint.id] = price
         return prices
 
     def check_durations(self) -> None:
-        """What is held for a call and let go before its deadline could be taken by another; and held where all look."""
+        """Checks that reservations outlive the longest call, and that a Redis ledger has a store."""
         ledger, (call, seconds) = self._config.ledger, self._config.longest_call
         if ledger.kind == "redis" and self._config.store.kind != "redis":
-            self.problems.append(Problem("ledger.kind", "redis is the one of [store], so store.kind must be redis too"))
-        held = {"ledger.reservation_seconds": ledger.reservation_seconds}
-        held |= {f"{section.location}.lease_seconds": section.lease_seconds for section in self._config.in_flight}
-        for key, held_for in held.items():
-            if held_for <= seconds:
+            self.problems.append(Problem("ledger.kind", "redis is the one in [store], so store.kind must be redis too"))
+        durations = {"ledger.reservation_seconds": ledger.reservation_seconds}
+        durations |= {f"{section.location}.lease_seconds": section.lease_seconds for section in self._config.in_flight}
+        for key, duration in durations.items():
+            if duration <= seconds:
                 self.problems.append(Problem(key, f"must be more than {call}, which is {seconds:g}"))
 
     def tls(self) -> ssl.SSLContext | None:
@@ -209,7 +215,7 @@ class ComponentBuilder:
         return self._try_build("fal.ca_file", lambda: tls_context(file))
 
     def webhooks(self) -> WebhookSettings | None:
-        """Callbacks are sealed with the secrets of handles, which are missed where `handles` is made."""
+        """Returns the settings of webhooks. A missing secret of handles is reported by `handles`."""
         with suppress(ValueError):
             return build_webhook_settings(self._config, CallbackCipher(self._handle_secrets()), self.problems)
         return None
@@ -229,14 +235,11 @@ class ComponentBuilder:
             self.problems.extend(Problem(f"{key}: {problem.key}", problem.message) for problem in error.problems)
         return None
 
-    def _policy(self, endpoint: Endpoint) -> EndpointPolicy:
-        shipped = SHIPPED / f"{endpoint.id}.json"
-        path = shipped if endpoint.schema_file is None else self._config.base / endpoint.schema_file
-        if not path.exists() and endpoint.schema_file is None:
-            raise ValueError(f"no schema is shipped for {endpoint.id}; name one with schema_file")
-        cap = {name: limit for name, limit in endpoint.cap.items() if isinstance(limit, int | float)}
-        rules = PayloadRules(endpoint.force, endpoint.default, cap, frozenset(endpoint.forbid))
-        return EndpointPolicy(endpoint.id, load_schema(path), rules, build_file_rules(self._config, endpoint.files))
+    def _schema(self, endpoint: Endpoint) -> Mapping[str, Json] | None:
+        """Returns the schema without the operator's rules, to check a price where the rules are wrong."""
+        with suppress(ConfigError, ValueError):
+            return build_policy(self._config, endpoint, PayloadRules()).effective
+        return None
 
 
 def _fal_key(text: str) -> str:

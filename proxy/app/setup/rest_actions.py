@@ -1,4 +1,4 @@
-"""What the operator opened on fal's REST host, made from its sections: uploads and realtime tokens."""
+"""Operations on fal's REST host, built from their sections: uploads and realtime tokens."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from proxy.config.sections.endpoints import UPLOADED, Files
 from proxy.config.sections.uploads import UploadsSection
 from proxy.fal_api.operations import REALTIME, UPLOADS, Action
 from proxy.http.origin import Origin
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.input_files import FileRules
-from proxy.payload.lifecycle import Lifecycle
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.input_files import FileRules
+from proxy.payload.files.lifecycle import Lifecycle
 from proxy.payload.realtime_tokens import RealtimeTokens
 from proxy.payload.uploads import Uploads
 
 
 @dataclass(frozen=True)
 class RestActions:
-    """*listings* and *prices* under the names that stand for them, *issues* by action; all empty where nothing is."""
+    """Uploads and realtime tokens that are allowed.
+
+    *listings* and *prices* are under the names "uploads" and "realtime", *issues* by action.
+    """
 
     listings: tuple[Listing, ...] = ()
     issues: Mapping[Action, Uploads | RealtimeTokens] = field(default_factory=dict)
@@ -29,6 +32,7 @@ class RestActions:
 
 
 def build_rest_actions(config: Config) -> RestActions:
+    """Builds the actions of the tables [uploads] and [realtime], none without them."""
     listings: list[Listing] = []
     issues: dict[Action, Uploads | RealtimeTokens] = {}
     prices: dict[str, Price] = {}
@@ -46,7 +50,10 @@ def build_rest_actions(config: Config) -> RestActions:
 
 
 def build_file_rules(config: Config, files: Files) -> FileRules:
-    """ "uploads" among the hosts is whatever [uploads] names, or would by default, and a sandbox's file host."""
+    """Builds the file rules of an endpoint.
+
+    The host "uploads" stands for the hosts of [uploads], or their default, and for a sandbox's file host.
+    """
     patterns = {host for host in files.hosts if host != UPLOADED}
     local = None
     if UPLOADED in files.hosts:
@@ -54,14 +61,15 @@ def build_file_rules(config: Config, files: Files) -> FileRules:
         local = _sandbox(config)
     return FileRules(
         HostAllowlist.from_patterns(patterns, local=local),
-        frozenset(files.media_types),
+        None if files.media_types is None else frozenset(files.media_types),
         files.max_bytes,
         frozenset(files.fields),
+        frozenset(files.text_fields),
     )
 
 
 def _sandbox(config: Config) -> str | None:
-    """Where uploaded files live without TLS: only a loopback origin may be plain http, and then it is no real fal."""
+    """Returns the origin of uploaded files of a sandbox. Only a loopback origin may be plain http."""
     origin = config.fal.rest_origin.lower()
     return origin if Origin.parse(origin).scheme == "http" else None
 

@@ -1,74 +1,162 @@
-"""Who may vouch for callers: issuers and their keys, made from [[sessions]] and [cookie] of a configuration."""
+"""Issuers of session tokens and their keys, built from [[sessions]] and [cookie] of a configuration."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
 
-from proxy.auth.authenticator import Issuer
-from proxy.auth.keys import VerificationKey, hmac_key, public_key
-from proxy.auth.session_cookie import SessionCookie
+from proxy.app.setup.key_reports import KeyReports
+from proxy.auth.keys.algorithms import HMAC
+from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.key_cache import FileKeyCache, KeyCache, NoKeyCache, RedisKeyCache
+from proxy.auth.keys.key_document import parse_key_document
+from proxy.auth.keys.key_file import KeyFile
+from proxy.auth.keys.key_source import KeySource, StaticKeys
+from proxy.auth.keys.remote_keys import JwksSource, RemoteKeys
+from proxy.auth.sessions.claims import Requirement, Scalar
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.presets import KEY_SOURCES
+from proxy.auth.sessions.session_cookie import SessionCookie
+from proxy.auth.token_verifier import TokenVerifier
 from proxy.config.loader import Config, secret
 from proxy.config.sections.sessions import Session
+from proxy.errors import Problem
+from proxy.http.client.tls import tls_context
+from proxy.storage.redis_client import RedisStore
+
+MEMORY = ":memory:"
 
 
-def build_issuer(config: Config, session: Session, known: Issuer | None) -> Issuer:
-    """The issuer of *session*; with the keys of *known* too, where that is the same issuer.
+@dataclass(frozen=True)
+class SessionComponents:
+    """Issuers in the order of their tables, and the remote key sets among their keys."""
 
-    Raises ValueError where a key is missing, weak or of the wrong kind, or the two do not agree.
-    """
-    types = tuple(kind.lower().removeprefix("application/") for kind in session.types)
-    issuer = Issuer(
-        issuer=session.issuer,
-        audience=session.audience,
-        keys=(_verification_key(config, session),),
-        leeway=session.leeway_seconds,
-        max_lifetime=session.max_lifetime_seconds,
-        types=(*types, None),
-        scope_claim=session.scope_claim,
-    )
-    return issuer if known is None else _merged(known, issuer)
+    issuers: tuple[Issuer, ...]
+    remote_keys: tuple[RemoteKeys, ...]
+    reports: KeyReports = field(repr=False)
+
+
+class SessionBuilder:
+    """Builds the issuers of a configuration; tables with one JWK Set share it. *store* caches the last good sets."""
+
+    def __init__(self, config: Config, store: RedisStore | None) -> None:
+        self._config = config
+        self._cache = build_key_cache(config, store)
+        self._remote: dict[tuple[str | None, str, tuple[str, ...]], RemoteKeys] = {}
+        self._reports = KeyReports()
+
+    def build(self, problems: list[Problem]) -> SessionComponents:
+        """Returns the issuers that can be built; appends to *problems* what is wrong with the others."""
+        issuers: list[Issuer] = []
+        for session in self._config.sessions:
+            _try(problems, _location(session), partial(self._add, issuers, session))
+        _try(problems, "sessions", lambda: TokenVerifier(issuers, clock=time.time))
+        if not self._config.sessions and "sessions" not in self._config.incomplete:
+            problems.append(Problem("sessions", "none is configured, so that every call would be refused"))
+        return SessionComponents(tuple(issuers), tuple(self._remote.values()), self._reports)
+
+    def _add(self, issuers: list[Issuer], session: Session) -> None:
+        issuers.append(self.issuer(session))
+
+    def issuer(self, session: Session) -> Issuer:
+        """Returns the issuer of one table. Raises ValueError."""
+        types = tuple(kind.lower().removeprefix("application/") for kind in session.types)
+        return Issuer(
+            issuer=session.issuer,
+            audience=session.audience,
+            keys=self._key_source(session),
+            leeway=session.leeway_seconds,
+            max_lifetime=session.max_lifetime_seconds,
+            types=(*types, None),
+            require=tuple(_requirement(path, value) for path, value in session.require.items()),
+            subject_claim=session.subject_claim,
+            scope_claim=session.scope_claim,
+            header=None if session.header is None else session.header.encode("ascii"),
+        )
+
+    def _key_source(self, session: Session) -> KeySource:
+        given = [name for name in KEY_SOURCES if getattr(session, name)]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of {', '.join(KEY_SOURCES)} is needed{_listed(given)}")
+        algorithms = session.accepted_algorithms
+        if (HMAC in algorithms) != (session.secret_env is not None) or (HMAC in algorithms and len(algorithms) > 1):
+            raise ValueError(f"{HMAC} takes secret_env and no other algorithm; a public key takes the others")
+        if session.secret_env is not None:
+            return self._secrets(session.secret_env, session.kid)
+        parse = partial(parse_key_document, algorithms=algorithms, kid=session.kid)
+        file = session.public_key_file or session.jwks_file
+        if file is not None:
+            return KeyFile(self._config.base / file, parse, clock=time.monotonic, report=self._reports.write)
+        return self._remote_keys(session, algorithms)
+
+    def _secrets(self, name: str, kid: str | None) -> StaticKeys:
+        forbidden = _other_secrets(self._config)
+        texts = [text.strip() for text in secret(self._config, name).split(",")]
+        return StaticKeys(tuple(hmac_key(text.encode(), kid, forbidden=forbidden) for text in texts))
+
+    def _remote_keys(self, session: Session, algorithms: tuple[str, ...]) -> RemoteKeys:
+        key = (session.jwks_url, "" if session.jwks_url else session.issuer, algorithms)
+        if key not in self._remote:
+            self._remote[key] = RemoteKeys(
+                JwksSource(url=session.jwks_url, issuer=session.issuer, tls=tls_context()),
+                partial(parse_key_document, algorithms=algorithms),
+                cache=self._cache,
+                clock=time.monotonic,
+                now=time.time,
+                report=self._reports.write,
+            )
+        return self._remote[key]
+
+
+def build_key_cache(config: Config, store: RedisStore | None) -> KeyCache:
+    """Returns the place of the last good key sets: the store, else files beside the ledger, else none."""
+    if store is not None:
+        return RedisKeyCache(store)
+    return NoKeyCache() if config.ledger.path == MEMORY else FileKeyCache(config.base / config.ledger.path)
+
+
+def build_origins(config: Config) -> frozenset[bytes]:
+    """Returns the origins of the service itself, as browsers write them."""
+    more = () if config.cookie is None else config.cookie.origins
+    return frozenset(origin.encode("ascii") for origin in (config.server.public_origin, *more))
 
 
 def build_session_cookie(config: Config) -> SessionCookie | None:
+    """Returns the session cookie, None where none is configured."""
     if config.cookie is None:
         return None
-    origins = (config.server.public_origin, *config.cookie.origins)
-    return SessionCookie(config.cookie.name.encode("ascii"), frozenset(origin.encode("ascii") for origin in origins))
+    return SessionCookie(config.cookie.name.encode("ascii"), build_origins(config))
 
 
-def _verification_key(config: Config, session: Session) -> VerificationKey:
-    if session.algorithm == "HS256":
-        if session.secret_env is None or session.public_key_file is not None:
-            raise ValueError("HS256 takes secret_env, and no public_key_file")
-        return hmac_key(secret(config, session.secret_env).encode(), session.kid, forbidden=_taken(config))
-    if session.public_key_file is None or session.secret_env is not None:
-        raise ValueError(f"{session.algorithm} takes public_key_file, and no secret_env")
-    return public_key(session.algorithm, _read_key_file(config.base / session.public_key_file), session.kid)
+def _location(session: Session) -> str:
+    """Returns the key that a problem of this table is about."""
+    given = [name for name in KEY_SOURCES if getattr(session, name)]
+    return f"{session.location}.{given[0]}" if len(given) == 1 else session.location
 
 
-def _taken(config: Config) -> list[bytes]:
-    """Secrets that open something else, where they are known."""
-    taken: list[bytes] = []
+def _listed(names: Sequence[str]) -> str:
+    return f", not {' and '.join(names)}" if names else ""
+
+
+def _requirement(path: str, value: object) -> Requirement:
+    allowed = value if isinstance(value, list) else [value]
+    return Requirement(path, tuple(item for item in allowed if isinstance(item, Scalar)))
+
+
+def _other_secrets(config: Config) -> list[bytes]:
+    """Returns the secrets of other purposes, as far as they are set."""
+    secrets: list[bytes] = []
     for name in ("FAL_KEY", config.handles.secrets_env):
         with suppress(ValueError):
-            taken += [part.encode() for part in secret(config, name).split(",") if part]
-    return taken
+            secrets += [part.encode() for part in secret(config, name).split(",") if part]
+    return secrets
 
 
-def _merged(known: Issuer, issuer: Issuer) -> Issuer:
-    if {key.algorithm == "HS256" for key in (*known.keys, *issuer.keys)} == {True, False}:
-        raise ValueError("one issuer must not mix a shared secret with public keys")
-    if any(key.kid is None for key in (*known.keys, *issuer.keys)):
-        raise ValueError("an issuer with several keys needs a kid for each")
-    if issuer != replace(known, keys=issuer.keys):
-        raise ValueError("the keys of one issuer must share audience, lifetimes, types and scope_claim")
-    return replace(known, keys=(*known.keys, *issuer.keys))
-
-
-def _read_key_file(path: Path) -> bytes:
+def _try(problems: list[Problem], key: str, build: Callable[[], object]) -> None:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+        build()
+    except ValueError as error:
+        problems.append(Problem(key, str(error)))

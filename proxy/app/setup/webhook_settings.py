@@ -1,4 +1,4 @@
-"""Webhooks in mode "gateway", vetted: made from the [webhooks] of a configuration and its environment."""
+"""Settings of webhooks in mode "gateway", built from [webhooks] and the environment."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from proxy.webhooks.standard_webhooks import AppSignature
 
 T = TypeVar("T")
 
-FAL_WEBHOOK_TIMEOUT = 15.0  # seconds fal gives a first attempt (fal docs, webhooks)
-_SPARED = 1.0  # of them, for all but the delivery
+FAL_WEBHOOK_TIMEOUT = 15.0  # seconds of a first attempt of fal (fal docs, webhooks)
+_OVERHEAD = 1.0  # seconds of them for all but the delivery
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
+    """Checked settings of the receiver and the sender. Its secrets are not in its repr."""
+
     url: str
     tls: ssl.SSLContext
     schedule: RetrySchedule
@@ -30,7 +32,7 @@ class WebhookSettings:
 
 
 def build_webhook_settings(config: Config, seals: CallbackCipher, problems: list[Problem]) -> WebhookSettings | None:
-    """None in the other modes, or with what is wrong added to *problems*."""
+    """Builds the settings. Returns None in other modes, and where it adds to *problems*."""
     section = config.webhooks
     if section.mode == "allow" and not section.hosts:
         problems.append(Problem("webhooks.hosts", 'mode "allow" needs at least one'))
@@ -41,7 +43,7 @@ def build_webhook_settings(config: Config, seals: CallbackCipher, problems: list
             problems.append(Problem("webhooks.url", 'is for mode "gateway" only'))
         return None
 
-    def made(key: str, make: Callable[[], T]) -> T | None:
+    def try_build(key: str, make: Callable[[], T]) -> T | None:
         try:
             return make()
         except (ValueError, OSError) as error:
@@ -52,13 +54,13 @@ def build_webhook_settings(config: Config, seals: CallbackCipher, problems: list
     schedule = RetrySchedule(section.tries, section.try_seconds)
     if url is None:
         problems.append(Problem("webhooks.url", 'mode "gateway" needs it'))
-    if schedule.total_seconds > FAL_WEBHOOK_TIMEOUT - _SPARED:
+    if schedule.total_seconds > FAL_WEBHOOK_TIMEOUT - _OVERHEAD:
         problems.append(
             Problem("webhooks.try_seconds", f"{section.tries} tries take longer than fal waits for an answer")
         )
-    signature = made("webhooks.secrets_env", lambda: AppSignature(secret(config, section.secrets_env).split(",")))
+    signature = try_build("webhooks.secrets_env", lambda: AppSignature(secret(config, section.secrets_env).split(",")))
     file = None if section.ca_file is None else str(config.base / section.ca_file)
-    tls = made("webhooks.ca_file", lambda: tls_context(file))
+    tls = try_build("webhooks.ca_file", lambda: tls_context(file))
     if url is None or signature is None or tls is None:
         return None
     return WebhookSettings(url, tls, schedule, seals, signature)

@@ -1,4 +1,4 @@
-"""Puts the parts of webhooks in mode "gateway" together. Constructs and connects; decides nothing."""
+"""Webhooks in mode "gateway", put together from their components."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.app.setup.components import Components
-from proxy.auth.jwks import Jwks
+from proxy.auth.keys.jwks import Jwks
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.reservations import Accounting
 from proxy.http.client.tls import tls_context
@@ -20,14 +20,14 @@ from proxy.webhooks.fal_signature import parse_jwks
 from proxy.webhooks.receiver import VerificationSettings, WebhookReceiver
 from proxy.webhooks.sender import WebhookSender
 
-FAILED = 30  # refused callbacks from one address in FAILED_WINDOW seconds; a further one is not looked at
+FAILED = 30  # bad webhooks of one address in FAILED_WINDOW seconds; further ones are refused unread
 FAILED_WINDOW = 60
 _HOLD_OVER_DELIVERY = 10.0  # seconds, for the ledger's own waits
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookComponents:
-    """Both ends of it: the addresses fal is given, and what answers there."""
+    """The callback URLs that fal gets, the receiver behind them, and the sender to the app."""
 
     urls: CallbackUrls
     callbacks: WebhookReceiver
@@ -38,20 +38,25 @@ def build_webhooks(
     parts: Components,
     *,
     ledger: Ledger,
-    spending: Accounting,
+    accounting: Accounting,
     body_budget: BodyBudget,
     journal: JsonLogWriter,
     away: Callable[[], None],
 ) -> WebhookComponents | None:
-    """None in the other modes."""
-    ours = parts.webhooks
-    if ours is None:
+    """Builds the receiver and the sender. Returns None in other modes."""
+    settings = parts.webhooks
+    if settings is None:
         return None
     server, section = parts.config.server, parts.config.webhooks
-    hold = ours.schedule.total_seconds + _HOLD_OVER_DELIVERY
+    hold = settings.schedule.total_seconds + _HOLD_OVER_DELIVERY
     claims = DeliveryState(ledger, keep=section.keep_seconds, hold=hold, clock=time.time, away=away)
     deliveries = WebhookSender(
-        ours.url, ours.signature, ours.schedule, concurrency=section.concurrency, tls=ours.tls, clock=time.time
+        settings.url,
+        settings.signature,
+        settings.schedule,
+        concurrency=section.concurrency,
+        tls=settings.tls,
+        clock=time.time,
     )
     keys = Jwks(
         f"{parts.config.fal.rest_origin}/.well-known/jwks.json",
@@ -61,12 +66,12 @@ def build_webhooks(
         clock=time.monotonic,
         report=lambda text: journal.write({"event": "fal_keys", "reason": text}),
     )
-    canaries = frozenset(part.encode() for part in (parts.fal_key, parts.fal_key.rpartition(":")[2]))
+    secrets = frozenset(part.encode() for part in (parts.fal_key, parts.fal_key.rpartition(":")[2]))
     callbacks = WebhookReceiver(
-        seals=ours.seals,
-        trust=VerificationSettings(keys, section.fal_user_id, section.keep_seconds, canaries),
+        seals=settings.seals,
+        trust=VerificationSettings(keys, section.fal_user_id, section.keep_seconds, secrets),
         claims=claims,
-        spending=spending,
+        spending=accounting,
         handles=parts.handles,
         deliveries=deliveries,
         failed=FailedLogins(FAILED, FAILED_WINDOW, time.monotonic),
@@ -74,5 +79,5 @@ def build_webhooks(
         body_budget=body_budget,
         clock=time.time,
     )
-    urls = CallbackUrls(f"{server.public_origin}{server.prefix}", ours.seals, claims, clock=time.time)
+    urls = CallbackUrls(f"{server.public_origin}{server.prefix}", settings.seals, claims, clock=time.time)
     return WebhookComponents(urls, callbacks, deliveries)

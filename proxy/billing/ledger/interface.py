@@ -1,44 +1,49 @@
-"""What a ledger is asked and what it says. Two bodies keep it: `sqlite_ledger` and `redis_ledger`.
+"""Ledger interface and its value types. Implementations: sqlite_ledger, redis_ledger.
 
-Every method takes *now*, unix seconds, and is one atomic step: it happens whole or not at all, also when whoever called
-it is cancelled. A store that does not answer within its budget raises StoreAway; the step may then have happened.
-For every enforced charge, as long as its limit is not changed: 0 <= used + reserved <= limit, at any time.
+Every method that changes something takes *now*, unix seconds, and is one atomic step: it happens whole or not at all,
+also when its task is cancelled. A store that does not answer in time raises StoreAway; the step may then have happened.
+For every enforced charge, as long as its limit is not changed: 0 <= used + reserved <= limit + credit, at any time.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
 from typing import Literal, Protocol
 
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
 
-OnStoreError = Literal["deny", "local", "allow"]  # what an allowance does while the store does not answer
+OnStoreError = Literal["deny", "local", "allow"]  # effect of a limit while its store does not answer
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one budget means for one request: sum over *counted* buckets of *account*, plus the price, <= *limit*.
+    """Draw on one budget: used + reserved of the buckets of *account* from *oldest* on, plus the price, <= *limit*.
 
-    *endpoint* is there where the budget counts each endpoint for itself.
+    *current* is the bucket that is charged. Buckets newer than *current* count as well: a clock that was set back gives
+    no budget back. *renews_at* is None for a window without an end. *ttl*: seconds that the bucket is needed.
+    *endpoint* is set where the budget counts each endpoint separately. *thresholds*: percentages of *limit* to report.
     """
 
     budget: str
     account: str
     current: int
-    counted: tuple[int, ...]
+    oldest: int
     limit: Micros
-    renews_at: float
+    renews_at: float | None
     ttl: float
     enforce: bool
     on_store_error: OnStoreError = "deny"
     endpoint: str | None = None
+    thresholds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightSlot:
-    """What one in-flight limit means for one request: live leases of *account*, plus one, <= *limit*."""
+    """Draw on one in-flight limit: live slots of *account*, plus one, <= *limit*. *lease* in seconds."""
 
     name: str
     account: str
@@ -49,8 +54,33 @@ class InFlightSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class CallNote:
+    """Identity of a call by which a repeat joins it after its caller's connection was lost.
+
+    *fingerprint* is the digest of caller, method, endpoint, operation, query, body and options. A lost call can be
+    joined for *rejoin_seconds*; with 0 the note is written and this call joins none.
+    """
+
+    fingerprint: str
+    rejoin_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """Claim of an Idempotency-Key in the step of the reservation, which becomes its owner. Seconds: see `claim_key`."""
+
+    key: str
+    body_hash: str
+    ttl: float
+    hold: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationRequest:
-    """One request to be paid for. *ttl*: seconds after which an outcome nobody reported counts as spent."""
+    """Request to pay for one call. *ttl*: seconds after which an outcome that nothing reported counts as spent.
+
+    *call_seconds*: a slot ends after this unless the call was accepted; None: after its lease.
+    """
 
     caller: str
     endpoint: str
@@ -58,13 +88,27 @@ class ReservationRequest:
     charges: tuple[Charge, ...]
     slots: tuple[InFlightSlot, ...]
     ttl: float
+    call_seconds: float | None = None
+    note: CallNote | None = None
+    claim: KeyClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Threshold that a budget reached: used + reserved is *percent* of *limit* or more, once a bucket."""
+
+    budget: str
+    account: str
+    percent: int
+    limit: Micros
 
 
 @dataclass(frozen=True, slots=True)
 class LimitExceeded:
-    """An allowance without room: *left* of *limit*, in millionths of a unit or in jobs.
+    """Limit without room: *left* of *limit*, in millionths of a unit or in jobs.
 
-    *renews_at* is None where no time brings any back.
+    *renews_at* is None where no time brings any back. *crossed* holds 100 for the first refusal of a bucket, where the
+    charge has that threshold.
     """
 
     kind: Literal["budget", "in-flight"]
@@ -72,20 +116,60 @@ class LimitExceeded:
     limit: int
     left: int
     renews_at: float | None
+    crossed: tuple[Crossing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """*observed*: what allowances in observe mode would have refused; they were charged all the same."""
+    """Reservation made. *observed*: limits in observe mode without room; they were charged all the same."""
 
     observed: tuple[LimitExceeded, ...] = ()
+    crossed: tuple[Crossing, ...] = ()
+
+
+class Blocked(Enum):
+    """Refusal of a caller whom the operator has blocked."""
+
+    BLOCKED = "blocked"
+
+
+class KeyState(Enum):
+    """State of an idempotency key without an answer."""
+
+    FRESH = "fresh"  # claimed by this call: go on, then store or free it
+    BUSY = "busy"  # another call with this key is under way: try again
+    MISMATCH = "mismatch"  # used before with another body
+    UNKNOWN = "unknown"  # the call that had claimed it ended without an outcome
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """Answer stored under an idempotency key, opaque to the ledger."""
+
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Earlier call that a repeat gets the answer of.
+
+    *job* is set once fal accepted it, *answer* once one was stored. *alive* is False where the worker that made the
+    call has ended: without job and answer its outcome is then unknown.
+    """
+
+    id: str
+    job: str | None
+    key_alias: str
+    created: float
+    answer: bytes | None
+    alive: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AllowanceStatus:
-    """How one allowance stands; of seats *used* is the jobs in flight and *reserved* is 0.
+    """State of one limit; of slots *used* is the jobs in flight and *reserved* is 0. *credit*: left beyond *limit*.
 
-    *endpoint* is not the ledger's to know: whoever asked says it where there is one.
+    The ledger does not set *endpoint*.
     """
 
     name: str
@@ -94,6 +178,8 @@ class AllowanceStatus:
     reserved: int
     renews_at: float | None
     endpoint: str | None = None
+    credit: Micros = 0
+    kind: Literal["budget", "in-flight"] = "budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,78 +197,89 @@ class DailyUsage:
     overrun: Micros
 
 
-class KeyState(Enum):
-    """An idempotency key that has no stored answer to give."""
-
-    FRESH = "fresh"  # ours now: go on, then store or free it
-    BUSY = "busy"  # somebody is at it: ask again
-    MISMATCH = "mismatch"  # used before, with another body
-    UNKNOWN = "unknown"  # whoever was at it never said what became of it
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """The answer kept under an idempotency key, opaque to the ledger."""
-
-    answer: bytes
+ReserveResult = Granted | LimitExceeded | Blocked | KeyState | StoredAnswer | Call
 
 
 class Ledger(Protocol):
-    async def reserve(self, ticket: str, entry: ReservationRequest, *, now: float) -> Granted | LimitExceeded:
-        """Room in all enforced charges and seats, or the first shortfall and nothing written anywhere."""
+    async def start(self, *, now: float) -> None:
+        """Opens the store. Until it returns every other method raises StoreAway.
+
+        Raises ValueError, naming the store, where it cannot be used (another process has it, another schema).
+        """
         ...
 
-    async def accept(self, ticket: str, job: str, *, now: float) -> None:
-        """fal took it as *job*. The amount stays reserved. Of an unknown ticket, and twice: no effect."""
+    async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> ReserveResult:
+        """Decides and reserves in one step. Nothing is written unless Granted is returned.
+
+        In this order: the id is open already: its first result. The caller is blocked: Blocked. The claimed key is not
+        fresh: its KeyState, StoredAnswer or, once accepted or where its worker has ended, Call. A lost call with the
+        fingerprint of the note: that Call, the oldest first; it leaves the queue. No room: LimitExceeded for the first
+        enforced charge, then slot. Else Granted, with claim and note written.
+        """
         ...
 
-    async def refund(self, ticket: str, *, now: float) -> None:
-        """Certainly not taken: reservation and seats are gone. Of an unknown or ended ticket, and twice: no effect."""
+    async def accept(self, call_id: str, job: str, *, key_alias: str = "", now: float) -> None:
+        """Records that fal accepted the call as *job*. The amount stays reserved, slots get their whole lease.
+
+        No effect for an unknown id, for a job that has one, and the second time.
+        """
         ...
 
-    async def settle(self, job: str, *, amount: Micros | None, now: float) -> bool:
-        """*job* has ended: *amount* (None: what was reserved) is spent, at most what was reserved; seats are freed.
+    async def refund(self, call_id: str, *, now: float) -> None:
+        """Removes a reservation that fal certainly did not accept: amount, slots, note and unanswered key claim.
 
-        What exceeds the reservation is noted as overrun. 0 is a refund. True the first time only.
+        No effect for an unknown or ended id, and the second time.
+        """
+        ...
+
+    async def settle(self, job: str, *, amount: Micros | None, state: EndState = "completed", now: float) -> bool:
+        """Ends *job*: *amount* (None: the reserved one) is spent, at most what was reserved; slots are freed.
+
+        What exceeds the reservation is recorded as overrun. 0 is a refund. True the first time only.
         """
         ...
 
     async def release(self, job: str, *, now: float) -> None:
-        """Frees the seats of *job*, and nothing else."""
+        """Frees the slots of *job*, and nothing else."""
+        ...
+
+    async def flush(self) -> None:
+        """Returns once every earlier step of this process will survive its end. Raises StoreAway."""
         ...
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
-        """Reservations past their ttl are spent and marked unsettled; old leases, keys and buckets are dropped.
+        """Ends reservations past their ttl as spent, unknown and unsettled, and returns how many (at most *limit*).
 
-        At most *limit* reservations; how many it was.
+        Drops old slots, keys, buckets, days and job records. The time used is at most an hour after that of the
+        sweep before, so a clock that jumped ahead erases nothing.
         """
         ...
 
     async def statuses(
-        self, charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...], *, now: float
+        self, charges: tuple[Charge, ...], slots: tuple[InFlightSlot, ...], *, now: float
     ) -> tuple[AllowanceStatus, ...]:
-        """One for each charge, then one for each seat."""
+        """Returns one for each charge, then one for each slot."""
         ...
 
     async def report(self, *, since: date, until: date) -> tuple[DailyUsage, ...]:
-        """All days from *since* to *until*, both included, by day, caller and endpoint."""
+        """Returns all days from *since* to *until*, both included, by day, caller and endpoint."""
         ...
 
     async def claim_key(
         self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float
     ) -> KeyState | StoredAnswer:
-        """FRESH for the first; *owner* names the attempt. One that neither stored nor freed within *hold* is UNKNOWN.
+        """Claims *key* for *owner*: FRESH for the first. One neither stored nor freed within *hold* is UNKNOWN.
 
         Keys are forgotten *ttl* seconds after they were claimed or stored.
         """
         ...
 
     async def store_answer(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
-        """The answer for all who claim *key* from now on. Only the owner's claim is answered; else no effect."""
+        """Stores the answer for all later claims of *key*. No effect unless *owner* holds its unanswered claim."""
         ...
 
     async def free_key(self, key: str, *, owner: str) -> None:
-        """The next claim is FRESH again. Only the owner's claim; else no effect."""
+        """Makes the next claim FRESH again. No effect unless *owner* holds the unanswered claim."""
         ...
 
     async def ping(self) -> None:
@@ -190,7 +287,93 @@ class Ledger(Protocol):
         ...
 
     async def warnings(self) -> tuple[str, ...]:
-        """How what keeps the ledger is set up to lose what it is told, in words for the log. Raises StoreAway."""
+        """Returns settings of the store that may lose data, for the log. Raises StoreAway."""
         ...
 
+    def notices(self) -> tuple[str, ...]:
+        """Returns conditions that last, for the readiness detail: lost data, a damaged table, a full disk."""
+        ...
+
+    def stats(self) -> LedgerStats: ...
+
     async def aclose(self) -> None: ...
+
+
+class JobLedger(Ledger, Protocol):
+    """Ledger that also joins lost calls and keeps jobs. To be one with `Ledger` once both stores have all of it."""
+
+    async def settle_call(
+        self, call_id: str, *, amount: Micros | None, state: EndState = "completed", now: float
+    ) -> bool:
+        """Ends a call that has no job (a run), as `settle` does."""
+        ...
+
+    def end_note(self, call_id: str) -> None:
+        """Records that the caller has its answer. Returns at once; written with the next step of this process."""
+        ...
+
+    async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
+        """Puts a call whose caller's connection ended before its answer at the end of the queue of its fingerprint."""
+        ...
+
+    async def answer_call(self, call_id: str, answer: bytes, *, now: float, ttl: float) -> None:
+        """Stores the answer of a lost call without a job (a run's, or an unknown outcome) for *ttl* seconds."""
+        ...
+
+    async def call(self, call_id: str, *, now: float) -> Call | None:
+        """Returns a call under way or lost; None once it was refunded or is too old."""
+        ...
+
+    async def set_running(self, job: str, *, now: float) -> None:
+        """Records that an open job runs. No effect the second time."""
+        ...
+
+    async def jobs(
+        self, caller: str, *, states: frozenset[JobState], limit: int, before: Cursor | None = None
+    ) -> tuple[JobRecord, ...]:
+        """Returns a caller's calls with a state in *states*, newest first, older than *before*."""
+        ...
+
+    async def job(self, name: str) -> JobRecord | None:
+        """Returns the record of a job or a reservation id."""
+        ...
+
+    async def take_due(self, *, now: float, limit: int) -> tuple[JobRecord, ...]:
+        """Takes open jobs whose next look is due, holders of full slots first; each is due again by `looks`."""
+        ...
+
+    async def take_oldest(self, account: str, *, now: float, limit: int, apart: float) -> tuple[JobRecord, ...]:
+        """Takes up to *limit* of the oldest open jobs that hold a slot of *account*, each at most every *apart* s."""
+        ...
+
+    async def next_look(self, account: str, *, now: float, apart: float) -> float:
+        """Returns the seconds until a job that holds a slot of *account* may be looked at again."""
+        ...
+
+    async def refund_ended(self, job: str, *, now: float) -> bool:
+        """Gives back the price of an ended job, where its bucket still counts. True the first time only."""
+        ...
+
+    async def grant_credit(self, credit: Credit, *, now: float) -> None:
+        """Adds a credit. A charge without room draws on its account's credits, the one that expires first first."""
+        ...
+
+    async def credits(self, account: str | None, *, now: float) -> tuple[Credit, ...]:
+        """Returns the credits of one account, or all, with something left and not expired."""
+        ...
+
+    async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
+        """Blocks a caller's new calls, or admits them again."""
+        ...
+
+    async def reset(self, accounts: Iterable[str], *, now: float) -> int:
+        """Sets used to 0 in all buckets of *accounts*, and returns how much that was. Reservations stay."""
+        ...
+
+    def dump(self) -> AsyncIterator[Row]:
+        """Yields everything in the ledger, for `ledger migrate` and `backup`. Tables and columns: `records`."""
+        ...
+
+    async def load(self, rows: AsyncIterator[Row], *, now: float) -> int:
+        """Fills an empty ledger with the rows of a `dump`, and returns how many. Raises ValueError if not empty."""
+        ...

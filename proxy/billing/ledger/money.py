@@ -16,3 +16,6 @@ MAX_PRICE = 1e9  # units; beyond it a price is a mistake, not a price
 def micros(units: float) -> Micros:
     """Rounded up, but not for the noise of doubles: three times 0.1 is 0.3."""
     return math.ceil(round(units * MICRO, 3))
+
+
+MAX_JOB_COST = int(MAX_PRICE) * MICRO  # the most that a job is charged, so that no sum overflows

@@ -57,5 +57,5 @@ def slot_key(seat: InFlightSlot) -> str:
 
 def bucket_keys(charge: Charge) -> list[str]:
     """One for each bucket that counts, the current one first."""
-    others = [bucket for bucket in charge.counted if bucket != charge.current]
+    others = range(charge.oldest, charge.current)
     return [f"{{ledger}}:spent:{charge.account}:{bucket}" for bucket in (charge.current, *others)]

@@ -31,7 +31,8 @@ from proxy.billing.ledger.interface import (
     ReservationRequest,
     StoredAnswer,
 )
-from proxy.billing.ledger.money import MAX_PRICE, MICRO, Micros
+from proxy.billing.ledger.jobs import EndState, LedgerStats
+from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis_keys import Record
 from proxy.errors import StoreAway
 from proxy.storage.compensation import PendingUndo, Undo
@@ -40,7 +41,6 @@ from proxy.storage.redis_client import RedisStore, Script
 CLOCK_SKEW = 3_600.0  # seconds that clocks may disagree, or be set back, before a key is thrown away too early
 UNSWEPT_TTL = 7 * 86_400.0  # seconds that a reservation past its ttl waits for a sweep before it is forgotten
 MAX_SAFE_INTEGER = 2**53 - 1  # up to here sums are exact; a limit or a price beyond is taken for this
-MAX_JOB_COST = int(MAX_PRICE) * MICRO  # the most a job is believed to cost
 SWEEP_BATCH = 100  # reservations swept in one batch
 REPORT_DAYS = 366  # days looked for in one call
 
@@ -58,40 +58,54 @@ class RedisLedger:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._doubts = PendingUndo()
+        self._clock: float | None = None
 
-    async def reserve(self, ticket: str, entry: ReservationRequest, *, now: float) -> Granted | LimitExceeded:
-        """A ticket that is open already gets the answer it got, and nothing is written. Raises ValueError below 0."""
-        if entry.amount < 0:
-            raise ValueError(f"cannot reserve {entry.amount}")
-        buckets = [keys.bucket_keys(charge) for charge in entry.charges]
+    async def start(self, *, now: float) -> None:
+        """Connects with the first step."""
+
+    async def flush(self) -> None:
+        """A step that was acknowledged is in the store."""
+
+    def notices(self) -> tuple[str, ...]:
+        return ()
+
+    def stats(self) -> LedgerStats:
+        return LedgerStats(failures=self._store.failures)
+
+    async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> Granted | LimitExceeded:
+        """An id that is open already gets the answer it got, and nothing is written. Raises ValueError below 0."""
+        self._clock = now if self._clock is None else self._clock
+        if request.amount < 0:
+            raise ValueError(f"cannot reserve {request.amount}")
+        buckets = [keys.bucket_keys(charge) for charge in request.charges]
         record = Record(
-            ticket=ticket,
-            amount=min(entry.amount, MAX_SAFE_INTEGER),
+            ticket=call_id,
+            amount=min(request.amount, MAX_SAFE_INTEGER),
             day=keys.day_key(datetime.fromtimestamp(now, UTC).date()),
-            line=f"{entry.caller} {entry.endpoint}",
+            line=f"{request.caller} {request.endpoint}",
             buckets=[current for current, *_ in buckets],
-            seats=[keys.slot_key(seat) for seat in entry.slots],
+            seats=[keys.slot_key(seat) for seat in request.slots],
         )
         said = await self._take(
-            ticket,
+            call_id,
             scripts.RESERVE,
-            [keys.reservation_key(ticket), keys.DUE, record.day, *chain(*buckets), *record.seats],
-            _terms(record, entry, [len(counted) for counted in buckets], now),
-            undo=lambda: self.refund(ticket, now=now),
+            [keys.reservation_key(call_id), keys.DUE, record.day, *chain(*buckets), *record.seats],
+            _terms(record, request, [len(counted) for counted in buckets], now),
+            undo=lambda: self.refund(call_id, now=now),
         )
         reserved, *short = _numbers(said)
-        shortfalls = [_shortfall(entry, i, left) for i, left in zip(short[::2], short[1::2], strict=True)]
+        shortfalls = [_shortfall(request, i, left) for i, left in zip(short[::2], short[1::2], strict=True)]
         return Granted(tuple(shortfalls)) if reserved else shortfalls[0]
 
-    async def accept(self, ticket: str, job: str, *, now: float) -> None:
-        await self._store.run(scripts.ACCEPT, [keys.reservation_key(ticket), keys.job_key(job)], [])
+    async def accept(self, call_id: str, job: str, *, key_alias: str = "", now: float) -> None:
+        await self._store.run(scripts.ACCEPT, [keys.reservation_key(call_id), keys.job_key(job)], [])
 
-    async def refund(self, ticket: str, *, now: float) -> None:
-        record = await self._find(keys.reservation_key(ticket))
+    async def refund(self, call_id: str, *, now: float) -> None:
+        record = await self._find(keys.reservation_key(call_id))
         if record is not None:
             await self._end(record, freed=record.seats, spent=0)
 
-    async def settle(self, job: str, *, amount: Micros | None, now: float) -> bool:
+    async def settle(self, job: str, *, amount: Micros | None, state: EndState = "completed", now: float) -> bool:
         key = keys.job_key(job)
         record = await self._find(key)
         if record is None:
@@ -108,6 +122,8 @@ class RedisLedger:
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
         """Each reservation is a step of its own. All else that is old goes by its TTL."""
         self._doubts.flush()
+        # A clock that jumped ahead ends nothing: at most an hour from one sweep to the next.
+        now = self._clock = now if self._clock is None else min(now, self._clock + 3600)
         swept = 0
         for done in range(0, limit, SWEEP_BATCH):
             count = min(SWEEP_BATCH, limit - done)
@@ -124,7 +140,10 @@ class RedisLedger:
         named = [*chain(*buckets), *map(keys.slot_key, seats)]
         numbers = iter(_numbers(await self._store.run(scripts.STANDINGS, named, [repr(now), *map(len, buckets)])))
         drawn = [AllowanceStatus(c.budget, c.limit, next(numbers), next(numbers), c.renews_at) for c in charges]
-        return (*drawn, *(AllowanceStatus(seat.name, seat.limit, next(numbers), 0, None) for seat in seats))
+        return (
+            *drawn,
+            *(AllowanceStatus(seat.name, seat.limit, next(numbers), 0, None, kind="in-flight") for seat in seats),
+        )
 
     async def report(self, *, since: date, until: date) -> tuple[DailyUsage, ...]:
         days = [since + timedelta(n) for n in range((until - since).days + 1)]

@@ -1,195 +1,331 @@
-"""The ledger in SQLite: a file that outlives the process, or memory.
+"""Ledger of one process: decisions in memory, SQLite as their journal. With `:memory:` there is no journal.
 
-What was answered is on the disk (synchronous = FULL). With NORMAL a power cut could take back the last minutes: charges
-for jobs that run, and idempotency keys, whose next use would then pay a second time. The price is a sync for each group
-of steps. Killing the process loses nothing in either mode.
-
-Processes of one machine may share a file: a group of steps has it to itself. Not on a network file system (SQLite's WAL
-needs shared memory).
+What was acknowledged is on the disk (synchronous = FULL). Not on a network file system: the lock and SQLite's WAL need
+one host.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import date
+from itertools import chain
+from typing import TypeVar
+from uuid import uuid4
 
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
+    Call,
+    CallNote,
     Charge,
     DailyUsage,
     Granted,
     InFlightSlot,
     KeyState,
-    LimitExceeded,
     ReservationRequest,
+    ReserveResult,
     StoredAnswer,
 )
-from proxy.billing.ledger.money import MAX_PRICE, MICRO, Micros
-from proxy.billing.ledger.sqlite_schema import connect
-from proxy.billing.ledger.sqlite_statements import perform, prepare
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
+from proxy.billing.ledger.memory.archive import MemoryArchive, newest
+from proxy.billing.ledger.memory.rows import load_row
+from proxy.billing.ledger.memory.state import LedgerState
+from proxy.billing.ledger.money import Micros
+from proxy.billing.ledger.sqlite.file import LedgerFile
 from proxy.errors import StoreAway
-from proxy.storage.group_commit import GroupCommit
 
-GRACE = 3600.0  # seconds an ended bucket stays: the clock of another process may be behind
-DAYS_KEPT = 400  # of the report
-MOST_TOLD = int(MAX_PRICE) * MICRO  # the most a job is believed to cost, so that no sum ever overflows
+MEMORY = ":memory:"
+T = TypeVar("T")
 
 
 class SqliteLedger:
-    """*path* is a file or ":memory:"; *timeout* in seconds, a file's for each step. Raises ValueError for a bad *path*.
+    """Ledger in the file *path*, or in memory. Raises ValueError for a *path* that cannot hold a ledger.
 
-    A reservation or a claim whose caller got no answer, for StoreAway or being cancelled, is taken back. All else that
-    was asked is done, late if need be. A report takes as long as it has lines, and holds up no step of a file.
+    *timeout*: seconds that a step waits for the disk. *lock_seconds*: how long `start` waits for another process that
+    has the file. *keep_days*: how long ended jobs stay. *worker* names this process: unanswered claims of another one
+    are dead. A reservation or a claim whose caller got no answer, for StoreAway or a cancelled task, is taken back.
+    Every other step is done, late if need be. A ledger in memory needs no `start`.
     """
 
-    def __init__(self, path: str, *, timeout: float = 0.1) -> None:
-        db = connect(path, busy=timeout)
-        prepare(db)
-        self._path = path
-        self._memory = db if path == ":memory:" else None
-        self._steps = GroupCommit(partial(perform, db), db.close, timeout=timeout, here=path == ":memory:")
-
-    @property
-    def failures(self) -> int:
-        """How many steps were answered with StoreAway."""
-        return self._steps.failures
-
-    async def reserve(self, ticket: str, entry: ReservationRequest, *, now: float) -> Granted | LimitExceeded:
-        """A ticket that is open already gets the answer it got, and nothing is written. Raises ValueError below 0."""
-        wanted = _row(
-            "reserve",
-            ticket=ticket,
-            day=_day(now).isoformat(),
-            caller=entry.caller,
-            endpoint=entry.endpoint,
-            amount=entry.amount,
-            until=now + entry.ttl,
+    def __init__(
+        self,
+        path: str = MEMORY,
+        *,
+        timeout: float = 2.0,
+        lock_seconds: float = 150.0,
+        keep_days: float = 30.0,
+        worker: str | None = None,
+    ) -> None:
+        self._worker = worker or uuid4().hex
+        self._archive = MemoryArchive()
+        self._state = LedgerState(self._archive, self._worker)
+        self._file = (
+            None
+            if path == MEMORY
+            else LedgerFile(path, timeout=timeout, lock_seconds=lock_seconds, keep_jobs=keep_days * 86_400.0)
         )
-        said = await self._steps.run(
-            [*_allowances(entry.charges, entry.slots, now), wanted], undo=[_row("refund", ticket=ticket)]
-        )
-        short: list[tuple[int, int, bool]] = json.loads(said)
-        for which, left, enforce in short:
-            if enforce:
-                return _shortfall(entry, which, left)
-        return Granted(tuple(_shortfall(entry, which, left) for which, left, _ in short))
+        self._closed = False
+        self._failures = 0
 
-    async def accept(self, ticket: str, job: str, *, now: float) -> None:
-        await self._steps.run([_row("accept", ticket=ticket, job=job)])
+    async def start(self, *, now: float) -> None:
+        if self._file is not None:
+            self._state = await self._file.start(self._worker, now)
 
-    async def refund(self, ticket: str, *, now: float) -> None:
-        await self._steps.run([_row("refund", ticket=ticket)])
+    async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> ReserveResult:
+        state = self._ready(queues=True)
+        is_new = state.open_jobs.get(call_id) is None
+        with self._reading():
+            result = state.reserve(call_id, request, now)
+        if not is_new or not isinstance(result, Granted):
+            self._changed()
+            return result
+        await self._written(undo=lambda: state.refund(call_id))
+        return result
 
-    async def settle(self, job: str, *, amount: Micros | None, now: float) -> bool:
-        told = None if amount is None else max(0, min(amount, MOST_TOLD))
-        return await self._steps.run([_row("settle", job=job, amount=told)]) == "1"
+    async def accept(self, call_id: str, job: str, *, key_alias: str = "", now: float) -> None:
+        with self._reading():
+            self._ready().accept(call_id, job, key_alias, now)
+        await self._written()
+
+    async def refund(self, call_id: str, *, now: float) -> None:
+        with self._reading():
+            self._ready().refund(call_id)
+        self._changed()
+
+    async def settle(self, job: str, *, amount: Micros | None, state: EndState = "completed", now: float) -> bool:
+        settled = self._ready().settle(job, amount, state, now)
+        self._changed()
+        return settled
+
+    async def settle_call(
+        self, call_id: str, *, amount: Micros | None, state: EndState = "completed", now: float
+    ) -> bool:
+        settled = self._ready().settle_call(call_id, amount, state, now)
+        self._changed()
+        return settled
 
     async def release(self, job: str, *, now: float) -> None:
-        await self._steps.run([_row("release", job=job)])
+        self._ready().release(job)
+        self._changed()
+
+    async def flush(self) -> None:
+        self._ready()
+        await self._written()
 
     async def sweep(self, *, now: float, limit: int = 1000) -> int:
-        oldest = _day(now) - timedelta(days=DAYS_KEPT)
-        step = _row("sweep", now=now, ended=now - GRACE, oldest=oldest.isoformat(), limit=limit)
-        return int(await self._steps.run([step]))
+        swept = self._ready().sweep(now, limit)
+        self._changed()
+        return swept
 
     async def statuses(
-        self, charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...], *, now: float
+        self, charges: tuple[Charge, ...], slots: tuple[InFlightSlot, ...], *, now: float
     ) -> tuple[AllowanceStatus, ...]:
-        said = await self._steps.run([*_allowances(charges, seats, now), _row("standings")])
-        sums = iter(json.loads(said))
-        drawn = [(charge.budget, charge.limit, *next(sums), charge.renews_at) for charge in charges]
-        taken = [(seat.name, seat.limit, *next(sums), None) for seat in seats]
-        return tuple(AllowanceStatus(*standing) for standing in (*drawn, *taken))
+        return self._ready().statuses(charges, slots, now)
 
     async def report(self, *, since: date, until: date) -> tuple[DailyUsage, ...]:
-        days = (since.isoformat(), until.isoformat())
-        try:
-            if self._memory is not None:
-                lines = self._memory.execute(_REPORT, days).fetchall()
-            else:
-                lines = await asyncio.to_thread(_lines, self._path, days)
-        except sqlite3.Error as error:
-            raise StoreAway(reason=f"ledger: {error}") from error
-        return tuple(DailyUsage(date.fromisoformat(day), *rest) for day, *rest in lines)
+        self._ready()
+        if self._file is None:
+            return self._archive.report(since, until)
+        return await self._file.report(since, until)
 
     async def claim_key(
         self, key: str, body_hash: str, *, owner: str, now: float, ttl: float, hold: float
     ) -> KeyState | StoredAnswer:
-        wanted = _row(
-            "claim", key=key, body_hash=body_hash, owner=owner, now=now, held_until=now + hold, until=now + ttl
-        )
-        said = await self._steps.run([wanted], undo=[_row("free", key=key, owner=owner)])
-        state, *answer = json.loads(said)
-        return StoredAnswer(base64.b64decode(answer[0])) if answer else KeyState(state)
+        keys = self._ready(queues=True).keys
+        with self._reading():
+            state = keys.check(key, body_hash, now)
+        if isinstance(state, Call):
+            return KeyState.BUSY
+        if state is not KeyState.FRESH:
+            return state
+        keys.claim(key, body_hash, owner=owner, now=now, ttl=ttl, hold=hold)
+        await self._written(undo=lambda: keys.free(key, owner))
+        return state
 
     async def store_answer(self, key: str, answer: bytes, *, owner: str, now: float, ttl: float) -> None:
-        kept = base64.b64encode(answer).decode("ascii")
-        await self._steps.run([_row("store", key=key, owner=owner, answer=kept, until=now + ttl)])
+        with self._reading():
+            self._ready().keys.store(key, answer, owner=owner, now=now, ttl=ttl)
+        await self._written()
 
     async def free_key(self, key: str, *, owner: str) -> None:
-        await self._steps.run([_row("free", key=key, owner=owner)])
+        with self._reading():
+            self._ready().keys.free(key, owner)
+        self._changed()
+
+    def end_note(self, call_id: str) -> None:
+        self._state.notes.end(call_id)
+        self._changed()
+
+    async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
+        with self._reading():
+            self._ready().lose(call_id, note, now)
+        self._changed()
+
+    async def answer_call(self, call_id: str, answer: bytes, *, now: float, ttl: float) -> None:
+        self._ready().answer_call(call_id, answer, now, ttl)
+        self._changed()
+
+    async def call(self, call_id: str, *, now: float) -> Call | None:
+        with self._reading():
+            return self._ready().call(call_id, now)
+
+    async def set_running(self, job: str, *, now: float) -> None:
+        self._ready().open_jobs.set_running(job)
+        self._changed()
+
+    async def jobs(
+        self, caller: str, *, states: frozenset[JobState], limit: int, before: Cursor | None = None
+    ) -> tuple[JobRecord, ...]:
+        state = self._ready()
+        records = {record.id: record for record in await self._ended_jobs(caller, states, limit, before)}
+        for record in state.open_jobs.by_caller(caller):
+            records[record.id] = record
+        return tuple(newest((one for one in records.values() if one.state in states), limit, before))
+
+    async def job(self, name: str) -> JobRecord | None:
+        with self._reading():
+            return self._ready().job(name)
+
+    async def take_due(self, *, now: float, limit: int) -> tuple[JobRecord, ...]:
+        records = self._ready().open_jobs.take_due(now, limit)
+        self._changed()
+        return records
+
+    async def take_oldest(self, account: str, *, now: float, limit: int, apart: float) -> tuple[JobRecord, ...]:
+        records = self._ready().open_jobs.take_oldest(account, now, limit, apart)
+        self._changed()
+        return records
+
+    async def next_look(self, account: str, *, now: float, apart: float) -> float:
+        return self._ready().open_jobs.next_look(account, now, apart)
+
+    async def refund_ended(self, job: str, *, now: float) -> bool:
+        with self._reading():
+            refunded = self._ready().refund_ended(job)
+        await self._written()
+        return refunded
+
+    async def grant_credit(self, credit: Credit, *, now: float) -> None:
+        self._ready().buckets.grant(credit)
+        await self._written()
+
+    async def credits(self, account: str | None, *, now: float) -> tuple[Credit, ...]:
+        return self._ready().buckets.credits(account, now)
+
+    async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
+        self._ready().set_blocked(caller, blocked)
+        await self._written()
+
+    async def reset(self, accounts: Iterable[str], *, now: float) -> Micros:
+        total = self._ready().buckets.reset(accounts)
+        await self._written()
+        return total
 
     async def ping(self) -> None:
-        await self._steps.run([_row("beat")], probe=True)
+        self._ready()
+        if self._file is not None and self._file.commits is not None:
+            await self._file.commits.wait()
 
     async def warnings(self) -> tuple[str, ...]:
         return ()
 
+    def notices(self) -> tuple[str, ...]:
+        return () if self._file is None else self._file.notices()
+
+    def stats(self) -> LedgerStats:
+        commits = None if self._file is None else self._file.commits
+        return LedgerStats(
+            failures=self._failures,
+            commits=0 if commits is None else commits.commits,
+            commit_seconds=0.0 if commits is None else commits.commit_seconds,
+            queue=0 if commits is None else commits.waiting,
+            open_jobs=len(self._state.open_jobs),
+            unsettled=self._state.unsettled,
+        )
+
+    async def dump(self) -> AsyncIterator[Row]:
+        self._ready()
+        if self._file is None:
+            for row in chain(self._state.dump(), self._archive.dump()):
+                yield row
+            return
+        await self._written()
+        async for row in self._file.dump():
+            yield row
+
+    async def load(self, rows: AsyncIterator[Row], *, now: float) -> int:
+        state, loaded = self._ready(), [load_row(row) async for row in rows]
+        if self._file is not None:
+            await self._file.load(loaded)
+        elif any(True for _ in chain(state.dump(), self._archive.dump())):
+            raise ValueError("the ledger is not empty")
+        for table, values in loaded:
+            state.load(table, values, now)
+            if self._file is None:
+                self._archive.load(table, values)
+        return len(loaded)
+
     async def aclose(self) -> None:
-        await self._steps.aclose()
+        if not self._closed:
+            self._closed = True
+            if self._file is not None:
+                await self._file.aclose()
 
+    def _ready(self, *, queues: bool = False) -> LedgerState:
+        """Returns the state. Raises StoreAway while the file cannot be used, or *queues* and too many calls wait."""
+        problem = "closed" if self._closed else None
+        if self._file is not None and problem is None:
+            problem = self._file.problem(queues=queues)
+        if problem is not None:
+            raise self._away(f"ledger: {problem}")
+        return self._state
 
-_REPORT = """
-    SELECT day, caller, endpoint, submits, used, reserved, refunded, unsettled, overrun FROM day
-    WHERE day BETWEEN ? AND ? ORDER BY day, caller, endpoint
-"""
+    def _changed(self) -> None:
+        """Lets changes be written that the caller does not wait for."""
+        if self._file is None:
+            self._archive.apply(self._state.changes)
+        elif self._file.commits is not None and self._state.changes:
+            self._file.commits.write_later()
 
+    async def _written(self, *, undo: Callable[[], None] | None = None) -> None:
+        """Returns once the changes are on the disk. *undo* takes back what a caller without an answer got."""
+        commits = None if self._file is None else self._file.commits
+        if commits is None:
+            self._changed()
+            return
+        if not self._state.changes and not commits.is_busy:
+            return
+        written = False
+        try:
+            await commits.wait()
+            written = True
+        except StoreAway:
+            self._failures += 1
+            raise
+        finally:
+            if undo is not None and not written:
+                undo()
+                self._changed()
 
-def _lines(path: str, days: tuple[str, str]) -> list[tuple[str, str, str, int, int, int, int, int, int]]:
-    """On a connection of its own: who only reads (SQLite, "WAL Concurrency") neither waits nor is waited for."""
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute(_REPORT, days).fetchall()
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turns an error of a read from the file into StoreAway."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if self._file is not None:
+                self._file.note_error(error)
+            raise self._away(f"ledger: {error}") from error
 
+    async def _ended_jobs(
+        self, caller: str, states: frozenset[JobState], limit: int, before: Cursor | None
+    ) -> list[JobRecord]:
+        if self._file is None:
+            return self._archive.jobs(caller, states, limit, before)
+        recent = [*self._state.changes.ended.values()]
+        return await self._file.jobs(caller, states, limit, before, recent)
 
-_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-
-
-def _row(does: str, **args: object) -> str:
-    return _encode({"does": does, **args})
-
-
-def _allowances(charges: Iterable[Charge], seats: Iterable[InFlightSlot], now: float) -> Iterator[str]:
-    for charge in charges:
-        yield _row(
-            "charge",
-            account=charge.account,
-            current=charge.current,
-            counted=charge.counted,
-            limit=charge.limit,
-            enforce=charge.enforce,
-            until=now + charge.ttl,
-        )
-    for seat in seats:
-        yield _row(
-            "seat", account=seat.account, limit=seat.limit, enforce=seat.enforce, until=now + seat.lease, now=now
-        )
-
-
-def _shortfall(entry: ReservationRequest, which: int, left: int) -> LimitExceeded:
-    allowances: tuple[Charge | InFlightSlot, ...] = (*entry.charges, *entry.slots)
-    allowance = allowances[which]
-    if isinstance(allowance, InFlightSlot):
-        return LimitExceeded("in-flight", allowance.name, allowance.limit, max(left, 0), None)
-    # A price over the limit itself: waiting does not help.
-    renews_at = allowance.renews_at if entry.amount <= allowance.limit else None
-    return LimitExceeded("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
-
-
-def _day(now: float) -> date:
-    return datetime.fromtimestamp(now, UTC).date()
+    def _away(self, reason: str) -> StoreAway:
+        self._failures += 1
+        return StoreAway(reason=reason)

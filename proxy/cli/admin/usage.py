@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
 
 from proxy.app.service import run
-from proxy.app.setup.components import build_components
-from proxy.app.setup.ledgers import build_ledger
+from proxy.app.setup.components import Components, build_components
+from proxy.app.setup.ledgers import MEMORY, build_ledger
+from proxy.billing.ledger.interface import DailyUsage
+from proxy.billing.ledger.sqlite.journal import read_days
 from proxy.billing.usage_report import By, summed, table
 from proxy.cli.options import CONFIG, load_config
-from proxy.strict_json import Json
 
 
 @click.command()
@@ -24,16 +25,27 @@ from proxy.strict_json import Json
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 def usage(config: Path, by: By, since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Reports reservations, spending, refunds and unknown outcomes. Users appear as digests."""
-    parts = build_components(load_config(config))
+    loaded = load_config(config)
+    section = loaded.ledger
+    if section.kind == "sqlite" and section.path == MEMORY:
+        raise ValueError('ledger.path is ":memory:": such a ledger keeps nothing, so there is no usage to report')
     today = datetime.now(UTC).date()
     first = since.date() if since else today.replace(day=1)
-    rows: list[dict[str, Json]] = []
+    last = until.date() if until else today
+    if section.kind == "sqlite":
+        rows = summed(read_days(str(loaded.base / section.path), first, last), by)
+    else:
+        rows = summed(_read_store(build_components(loaded), first, last), by)
+    click.echo(json.dumps(rows) if as_json else table(rows))
+
+
+def _read_store(components: Components, since: date, until: date) -> list[DailyUsage]:
+    lines: list[DailyUsage] = []
 
     async def read() -> None:
-        ledger = build_ledger(parts)
-        lines = await ledger.report(since=first, until=until.date() if until else today)
-        rows.extend(summed(lines, by))
+        ledger = build_ledger(components)
+        lines.extend(await ledger.report(since=since, until=until))
         await ledger.aclose()
 
     run(read)
-    click.echo(json.dumps(rows) if as_json else table(rows))
+    return lines

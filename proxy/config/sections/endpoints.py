@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from proxy.config.value_types import Number, Section
+from proxy.config.value_types import MIB, Number, Section
 from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action
-from proxy.payload.host_allowlist import host_pattern
-from proxy.payload.input_files import MAX_BYTES, PICTURES
+from proxy.payload.files.host_allowlist import host_pattern
+from proxy.payload.files.input_files import MAX_BYTES
+from proxy.payload.files.media_types import media_type
+from proxy.payload.shape import UnknownFields
 
-UPLOADED = "uploads"  # among the hosts of input files: wherever uploads go
+UPLOADED = "uploads"  # among the hosts of input files: the hosts of [uploads]
 DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL)
 
 
@@ -23,14 +24,15 @@ def _file_host(text: str) -> str:
 
 
 def _media_type(text: str) -> str:
-    if re.fullmatch(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}", text) is None:
-        raise ValueError("not a media type in lower case, without parameters")
-    return text
+    registered = media_type(text) if text and ";" not in text else None
+    if registered is None:
+        raise ValueError("is not a media type without parameters, as in image/png")
+    return registered
 
 
 def _endpoint_action(action: Action) -> Action:
     if action in WITHOUT_ENDPOINT:
-        raise ValueError("is no endpoint's; the tables [uploads] and [realtime] open uploads and tokens")
+        raise ValueError("is not an action of an endpoint: see the tables [uploads] and [realtime]")
     return action
 
 
@@ -38,28 +40,78 @@ EndpointAction = Annotated[Action, AfterValidator(_endpoint_action)]
 
 
 class Files(Section):
-    """What an input file may be: a URL on one of *hosts*, or a data URI of one of *media_types*, *max_bytes* decoded.
+    """Input files of an endpoint: URLs of allowed hosts, and data URIs of allowed types."""
 
-    In *hosts* a name stands for itself, `*.` and a name for all below it, "uploads" for the hosts of [uploads], "*" for
-    every public host. *fields* names members that hold files although their names do not end in url or uri.
-    """
-
-    hosts: tuple[Annotated[str, AfterValidator(_file_host)], ...] = ("*",)
-    media_types: tuple[Annotated[str, AfterValidator(_media_type)], ...] = PICTURES
-    max_bytes: int = Field(default=MAX_BYTES, ge=0, le=64 * 1024 * 1024)
-    fields: tuple[str, ...] = ()
+    hosts: tuple[Annotated[str, AfterValidator(_file_host)], ...] = Field(
+        default=("*",),
+        description="Hosts of file URLs. `*.` and a name allows every host below it, `uploads` the hosts of "
+        "`[uploads]`, `*` every public host.",
+    )
+    media_types: tuple[Annotated[str, AfterValidator(_media_type)], ...] | None = Field(
+        default=None,
+        description="Media types of data URIs, without parameters. Left out, each field takes what it is for by its "
+        "schema and name: image, video, audio or archive.",
+    )
+    max_bytes: int = Field(
+        default=MAX_BYTES, ge=0, le=64 * MIB, description="Largest data URI, after decoding; 0 refuses them."
+    )
+    fields: tuple[str, ...] = Field(
+        default=(), description="Names of further fields that hold files, beside those that end in url or uri."
+    )
+    text_fields: tuple[str, ...] = Field(
+        default=(),
+        description="Names of further fields for prose, beside prompt, text, input, lyrics and messages[].content. "
+        "A text there that begins like a URL is no file where it has white space inside.",
+    )
 
 
 class Endpoint(Section):
-    """One model endpoint that callers may use; whatever is not listed is refused."""
+    """A model endpoint that callers may use. Endpoints that are not listed are refused."""
 
-    id: Annotated[str, AfterValidator(endpoint_id)]
-    actions: tuple[EndpointAction, ...] = DEFAULT_ACTIONS
-    scope: str | None = None
-    schema_file: Path | None = None
-    force: dict[str, JsonValue] = Field(default_factory=dict)
-    default: dict[str, JsonValue] = Field(default_factory=dict)
-    cap: dict[str, Number] = Field(default_factory=dict)
-    forbid: tuple[str, ...] = ()
-    files: Files = Files()
-    price: str | None = None
+    id: Annotated[str, AfterValidator(endpoint_id)] = Field(
+        description="fal's id of the endpoint, as in `fal-ai/flux/dev`.", examples=["fal-ai/flux/dev"]
+    )
+    actions: tuple[EndpointAction, ...] = Field(
+        default=DEFAULT_ACTIONS,
+        description="Operations that callers may use. Beside the default there are `run` and `run-stream`, "
+        "whose jobs cannot be cancelled or read again.",
+    )
+    scope: str | None = Field(
+        default=None, description="Scope that the session token must have. Left out, no scope is needed."
+    )
+    schema_name: Literal["any"] | None = Field(
+        default=None,
+        alias="schema",
+        description='`"any"` lists an endpoint without a schema: every JSON object is accepted as its input.',
+    )
+    schema_file: Path | None = Field(
+        default=None,
+        description="File of the schema, or a document of fal as it is. Left out, the endpoint's file in the folder "
+        "of `[schemas] dir` is used, else the shipped schema.",
+    )
+    unknown_fields: UnknownFields = Field(
+        default="refuse",
+        description="Top-level fields that the schema does not have: `refuse` answers 422, `drop` removes them, "
+        "`pass` sends them to fal.",
+    )
+    coerce: bool = Field(
+        default=False, description="Take numbers and booleans that are written as text where the schema wants them."
+    )
+    force: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Values that are always sent, in place of the caller's."
+    )
+    default: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Values that are sent where the caller leaves the field out."
+    )
+    cap: dict[str, Number] = Field(
+        default_factory=dict,
+        description="Upper limits: of a number its value, of a string its characters, of a list its items.",
+    )
+    forbid: tuple[str, ...] = Field(default=(), description="Fields that a request must not have.")
+    files: Files = Field(default=Files(), description="Rules for input files.")
+    price: float | str | None = Field(
+        default=None,
+        description="Price of a job in your units: a number, or a CEL expression over `input` (docs/pricing.md). "
+        "An endpoint that a budget covers needs one.",
+        examples=["input.num_images * 0.025"],
+    )

@@ -6,32 +6,58 @@ from pathlib import Path
 
 from pydantic import Field
 
-from proxy.config.value_types import OriginText, Seconds, Section
+from proxy.config.value_types import DAY, HOUR, OriginText, Seconds, Section
 
 
 class Fal(Section):
-    """The upstream. FAL_KEY itself comes from the environment (FAL_KEY or FAL_KEY_FILE)."""
+    """The upstream. The key itself comes from the environment (`FAL_KEY` or `FAL_KEY_FILE`)."""
 
-    queue_origin: OriginText = "https://queue.fal.run"
-    run_origin: OriginText = "https://fal.run"
-    rest_origin: OriginText = "https://rest.fal.ai"
-    ca_file: Path | None = None
-    max_connections: int = Field(default=100, ge=1, le=10_000)
-    connect_seconds: Seconds = 5.0
-    submit_seconds: Seconds = 30.0
-    poll_seconds: Seconds = 15.0
-    run_seconds: Seconds = 120.0
+    queue_origin: OriginText = Field(
+        default="https://queue.fal.run", description="Origin of fal's queue. Plain http is for a loopback host only."
+    )
+    run_origin: OriginText = Field(
+        default="https://fal.run",
+        description="Origin of fal's synchronous runs. Plain http is for a loopback host only.",
+    )
+    rest_origin: OriginText = Field(
+        default="https://rest.fal.ai",
+        description="Origin of fal's REST API (uploads, realtime tokens, keys of webhooks). "
+        "Plain http is for a loopback host only.",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate authorities to trust in place of the system's.",
+    )
+    max_connections: int = Field(
+        default=100, ge=1, le=10_000, description="Most open connections of one worker to each of fal's origins."
+    )
+    connect_seconds: Seconds = Field(default=5.0, description="Time to connect to fal, TLS handshake included.")
+    submit_seconds: Seconds = Field(
+        default=30.0, description="Time for a submit. Past it the outcome is unknown and the caller gets 504."
+    )
+    poll_seconds: Seconds = Field(default=15.0, description="Time for a status, a result or a cancel.")
+    run_seconds: Seconds = Field(
+        default=120.0, description="Time for a synchronous run. Past it the outcome is unknown and the caller gets 504."
+    )
 
 
 class StreamsSection(Section):
-    """Answers that stay open. A stream ends after *max_seconds*, with its session, or after *idle_seconds* of fal's.
+    """Responses that stay open: status streams and streamed runs. Each takes two file descriptors."""
 
-    Each takes two descriptors; *per_user* is counted in each worker, too. A caller hears a comment every
-    *heartbeat_seconds* of silence.
-    """
-
-    per_user: int = Field(default=10, ge=1, le=10_000)
-    per_worker: int = Field(default=500, ge=1, le=10_000)
-    max_seconds: float = Field(default=3600.0, ge=1, le=86_400)
-    heartbeat_seconds: float = Field(default=4.0, ge=0.1, le=5)
-    idle_seconds: float = Field(default=90.0, ge=1, le=3600)
+    per_user: int = Field(default=10, ge=1, le=10_000, description="Most open streams of one user in one worker.")
+    per_worker: int = Field(default=500, ge=1, le=10_000, description="Most open streams in one worker.")
+    max_seconds: float = Field(
+        default=float(HOUR),
+        ge=1,
+        le=DAY,
+        description="Longest life of a stream. It also ends with the caller's session.",
+    )
+    heartbeat_seconds: float = Field(
+        default=4.0,
+        ge=0.1,
+        le=5,
+        description="Silence after which the caller gets a comment line, so that proxies keep the connection open.",
+    )
+    idle_seconds: float = Field(
+        default=90.0, ge=1, le=HOUR, description="Silence of fal after which the gateway ends the stream."
+    )

@@ -6,27 +6,75 @@ from typing import Literal
 
 from pydantic import Field
 
-from proxy.config.value_types import Section
+from proxy.config.value_types import DAY, MINUTE, Section
 
 
 class LedgerSection(Section):
-    """Where budgets, jobs in flight and idempotency keys are kept, and how reservations end.
+    """Budgets, jobs in flight and idempotency keys, and the end of reservations."""
 
-    "sqlite" keeps them in *path* (":memory:" forgets them at the end), "redis" in the store, for several workers.
-    """
-
-    kind: Literal["sqlite", "redis"] = "sqlite"
-    path: str = ":memory:"
-    reservation_seconds: float = Field(default=86_400.0, ge=60, le=30 * 86_400)
-    settle_by: Literal["price", "billable"] = "price"
-    unit_price: float = Field(default=1.0, ge=0, le=1e6)
-    refund_failed: bool = True
-    idempotency_seconds: float = Field(default=86_400.0, ge=60, le=7 * 86_400)
+    kind: Literal["sqlite", "redis"] = Field(
+        default="sqlite",
+        description='"sqlite" keeps the ledger in `path`, for one process. "redis" keeps it in the `[store]`, '
+        "for several workers or machines.",
+    )
+    path: str = Field(
+        default=":memory:",
+        description='File of the SQLite ledger. ":memory:" forgets everything when the process ends.',
+    )
+    timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=60,
+        description="Seconds that a step waits for the ledger: 2 for a file, 1 for Redis where it is left out.",
+    )
+    lock_seconds: float = Field(
+        default=150.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a process waits, not ready, for another one that has the file. Then it ends.",
+    )
+    keep_days: float = Field(
+        default=30.0,
+        ge=0,
+        le=3650,
+        description="Days that ended jobs stay in the ledger's file as line items. In memory the newest 10,000 stay.",
+    )
+    reservation_seconds: float = Field(
+        default=float(DAY),
+        ge=MINUTE,
+        le=30 * DAY,
+        description="Age at which a reservation with an unknown outcome counts as spent.",
+    )
+    settle_by: Literal["price", "billable"] = Field(
+        default="price",
+        description='"price" settles a job at the price reserved for it. "billable" settles it at the billable units '
+        "that fal reports, times `unit_price`.",
+    )
+    unit_price: float = Field(
+        default=1.0, ge=0, le=1e6, description='Price of one billable unit, where `settle_by` is "billable".'
+    )
+    refund_failed: bool = Field(default=True, description="Whether a job that failed gives its reservation back.")
+    idempotency_seconds: float = Field(
+        default=float(DAY),
+        ge=MINUTE,
+        le=7 * DAY,
+        description="Time for which a repeated `Idempotency-Key` gets the stored answer.",
+    )
 
 
 class Store(Section):
-    """Where counts shared by workers live: this process's memory, or Redis/Valkey at the URL in *url_env*."""
+    """Counts that workers share: in the memory of one process, or in Redis or Valkey."""
 
-    kind: Literal["memory", "redis"] = "memory"
-    url_env: str = "FAL_PROXY_REDIS_URL"
-    prefix: str = Field(default="fal-proxy:", pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
+    kind: Literal["memory", "redis"] = Field(
+        default="memory", description='"memory" is for one process; several workers need "redis".'
+    )
+    url_env: str = Field(
+        default="FAL_PROXY_REDIS_URL",
+        description="Environment variable that holds the URL of Redis or Valkey, since it may contain a password.",
+    )
+    prefix: str = Field(
+        default="fal-proxy:",
+        pattern=r"^[A-Za-z0-9_.:-]{1,64}$",
+        description="Start of all keys, so that several gateways can share one server.",
+        examples=["fal-proxy:"],
+    )

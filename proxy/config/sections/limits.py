@@ -7,50 +7,76 @@ from typing import Literal
 from pydantic import Field
 
 from proxy.billing.ledger.interface import OnStoreError
-from proxy.config.value_types import Mode, Name, Rate, Section, Units, Zone
+from proxy.config.value_types import DAY, HOUR, Mode, Name, Rate, Section, Units, Zone
 from proxy.fal_api.operations import Action
+
+_NAME = "Name in messages, metrics and `usage`: lower-case letters, digits and hyphens."
+_MODE = '"enforce" refuses; "observe" only logs what it would refuse, to try a limit.'
+_ON_STORE_ERROR = (
+    'While the store does not answer: "deny" refuses with 503, "local" counts in this process, "allow" does not count.'
+)
 
 
 class Limit(Section):
-    """A short-window request limit, e.g. `rate = "30/minute"` (the notation of the `limits` library)."""
+    """A limit of requests in a short window. Any table replaces all the defaults below."""
 
-    name: Name
-    per: Literal["user", "address"]
-    actions: tuple[Action, ...] = Field(min_length=1)
-    rate: Rate
-    on_store_error: OnStoreError = "deny"
-    mode: Mode = "enforce"
+    name: Name = Field(description=_NAME, examples=["submit-user"])
+    per: Literal["user", "address"] = Field(description="One count for each user, or for each client address.")
+    actions: tuple[Action, ...] = Field(min_length=1, description="Operations that are counted together.")
+    rate: Rate = Field(description="Number of requests and window, as in `30/minute` or `100/5 minutes`.")
+    on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
+    mode: Mode = Field(default="enforce", description=_MODE)
 
 
 class BudgetSection(Section):
-    """So much in a window: "day" or "month" of *zone*, or the last *n* hours ("24h"). Units are the operator's."""
+    """A limit of spending in a window.
 
-    name: Name
-    per: Literal["user", "claim", "endpoint", "global"]
-    window: str = Field(pattern=r"^(day|month|[1-9][0-9]{0,3}h)$")
-    zone: Zone = "UTC"
-    limit: Units | None = None
-    claim: str | None = None
-    tiers: dict[str, Units] = Field(default_factory=dict)
-    tier_claim: str | None = None
-    endpoints: tuple[str, ...] = ()
-    mode: Mode = "enforce"
-    on_store_error: OnStoreError = "deny"
+    Prices, budgets and usage are in units of your choice, as credits or dollars.
+    """
+
+    name: Name = Field(description=_NAME, examples=["per-day"])
+    per: Literal["user", "claim", "endpoint", "global"] = Field(
+        description="One budget for each user, for each value of `claim`, for each endpoint, or one for all."
+    )
+    window: str = Field(
+        pattern=r"^(day|month|[1-9][0-9]{0,3}h)$",
+        description='"day" or "month" of the calendar in `zone`, or the last n hours, as in "24h".',
+        examples=["day", "month", "24h"],
+    )
+    zone: Zone = Field(default="UTC", description="Time zone of calendar windows, as in `Europe/Berlin`.")
+    limit: Units | None = Field(
+        default=None, description="Units in a window. Needed, unless every caller has a tier in `tiers`."
+    )
+    claim: str | None = Field(default=None, description='Claim of the session token, where `per` is "claim".')
+    tiers: dict[str, Units] = Field(
+        default_factory=dict, description="Limits by the value of `tier_claim`; `limit` is for all other values."
+    )
+    tier_claim: str | None = Field(default=None, description="Claim of the session token that names the tier.")
+    endpoints: tuple[str, ...] = Field(
+        default=(), description="Endpoints that are counted, `uploads` and `realtime` too. Left out: all endpoints."
+    )
+    mode: Mode = Field(default="enforce", description=_MODE)
+    on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
 
 
 class InFlightSection(Section):
-    """So many unfinished jobs at once; a job nobody hears of frees its place after *lease_seconds*."""
+    """A limit of unfinished jobs at once."""
 
-    name: Name
-    per: Literal["user", "global"]
-    limit: int = Field(ge=1, le=1_000_000)
-    lease_seconds: float = Field(default=3600.0, ge=10, le=7 * 86_400)
-    endpoints: tuple[str, ...] = ()
-    mode: Mode = "enforce"
-    on_store_error: OnStoreError = "deny"
+    name: Name = Field(description=_NAME, examples=["jobs-user"])
+    per: Literal["user", "global"] = Field(description="One count for each user, or one for all.")
+    limit: int = Field(ge=1, le=1_000_000, description="Most unfinished jobs.")
+    lease_seconds: float = Field(
+        default=float(HOUR),
+        ge=10,
+        le=7 * DAY,
+        description="Time after which a job whose end was not seen frees its slot.",
+    )
+    endpoints: tuple[str, ...] = Field(default=(), description="Endpoints that are counted. Left out: all endpoints.")
+    mode: Mode = Field(default="enforce", description=_MODE)
+    on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
 
 
-# Polls have windows of their own: the Python client asks every 100 ms, and a cancel must never wait behind polls.
+# Polls have windows of their own: the Python client polls every 100 ms, and a cancel must never wait behind polls.
 DEFAULT_LIMITS = (
     Limit(name="submit-user", per="user", actions=(Action.SUBMIT,), rate="30/minute"),
     Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from proxy.config.value_types import OriginText, Section
 
 FAL_MEDIA = ("https://v3.fal.media", "https://v3b.fal.media", "https://fal.media")
 
 
 class Playground(Section):
-    """The page at `/` that shows what a caller can do; on in `fal-proxy demo`. It shows pictures of *picture_hosts*,
-    and sends uploads to, and saves results from, *upload_hosts*. *sandbox* says on it that no model runs here.
-    """
+    """The page at `/`, on which a signed-in user can try the listed endpoints; on in `fal-proxy demo`."""
 
-    enabled: bool = False
-    picture_hosts: tuple[OriginText, ...] = FAL_MEDIA
-    upload_hosts: tuple[OriginText, ...] = FAL_MEDIA
-    sandbox: bool = False
+    enabled: bool = Field(default=False, description="Whether the page is served.")
+    picture_hosts: tuple[OriginText, ...] = Field(
+        default=FAL_MEDIA, description="Origins whose pictures the page may show (its Content-Security-Policy)."
+    )
+    upload_hosts: tuple[OriginText, ...] = Field(
+        default=FAL_MEDIA, description="Origins that the page may send uploads to and save results from."
+    )
+    sandbox: bool = Field(default=False, description="Whether the page shows that no model runs here.")

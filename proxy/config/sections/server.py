@@ -6,24 +6,74 @@ from typing import Literal
 
 from pydantic import Field, IPvAnyNetwork, ValidationInfo, field_validator
 
-from proxy.config.value_types import OriginText, Port, Section
+from proxy.config.value_types import MIB, OriginText, Port, Section
+
+TWO_YEARS = 2 * 365 * 86_400  # seconds; what the preload list of browsers asks for
 
 
 class Server(Section):
-    """Where callers reach us. *public_origin* is what callers use (the front proxy's), never taken from a request."""
+    """The public listener, and the address at which browsers and apps reach it."""
 
-    public_origin: OriginText
-    prefix: str = Field(default="/api/fal", pattern=r"^(/[A-Za-z0-9._-]+)+$")
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    allowed_hosts: tuple[str, ...] = ()
-    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
-    forwarded_header: Literal["x-forwarded-for", "x-real-ip"] = "x-forwarded-for"
-    cors_origins: tuple[OriginText, ...] = ()
-    max_body_bytes: int = Field(default=10 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
-    max_connections_per_address: int = Field(default=100, ge=1)
-    drain_seconds: float = Field(default=5.0, ge=0, le=300)
-    hsts_seconds: int = Field(default=0, ge=0, le=2 * 366 * 86_400)
+    public_origin: OriginText = Field(
+        description="Origin that callers use, as in `https://app.example.com`: the front proxy's, where there is one. "
+        "It is never taken from a request.",
+        examples=["https://app.example.com"],
+    )
+    prefix: str = Field(
+        default="/api/fal",
+        pattern=r"^(/[A-Za-z0-9._-]+)+$",
+        description="Path under which all routes for callers are.",
+        examples=["/api/fal"],
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. The default is reached from this machine alone; "
+        "a container needs `0.0.0.0`.",
+    )
+    port: Port = Field(
+        default=8080,
+        description="TCP port to listen on; 0 takes a free one. Where the key is left out, the environment variable "
+        "`PORT` is used, as Heroku, Railway, Render and Cloud Run set it.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Host names, without a port, that the Host field of a request may name. Left out: every name.",
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Networks of the front proxies whose forwarded address is used as the caller's address.",
+        examples=["10.0.0.0/8"],
+    )
+    forwarded_header: Literal["x-forwarded-for", "x-real-ip"] = Field(
+        default="x-forwarded-for",
+        description="Header field in which a trusted front proxy sends the caller's address.",
+    )
+    cors_origins: tuple[OriginText, ...] = Field(
+        default=(),
+        description="Other origins whose pages may call the gateway. A page of `public_origin` needs no entry.",
+    )
+    max_body_bytes: int = Field(
+        default=10 * MIB, ge=1024, le=64 * MIB, description="Largest request body. A larger one is refused with 413."
+    )
+    max_connections_per_address: int = Field(
+        default=100,
+        ge=1,
+        description="Most open connections of one client address. Connections of trusted proxies are not counted.",
+    )
+    drain_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=300,
+        description="Time between the stop signal and the close of the listener. `/readyz` answers 503 meanwhile, "
+        "so that a load balancer stops sending.",
+    )
+    hsts_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=TWO_YEARS,
+        description="`max-age` of the Strict-Transport-Security field (RFC 6797); 0 sends none. "
+        "It needs a `public_origin` with https.",
+    )
 
     @field_validator("hsts_seconds")
     @classmethod
@@ -34,7 +84,9 @@ class Server(Section):
 
 
 class Admin(Section):
-    """Metrics and nothing else; off the public port by design."""
+    """The listener of metrics, apart from the public port so that callers cannot reach it."""
 
-    host: str = "127.0.0.1"
-    port: Port = 9090
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(
+        default=9090, description="TCP port to listen on; 0 takes a free one. Worker n listens on this port + n."
+    )

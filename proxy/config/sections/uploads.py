@@ -8,47 +8,58 @@ from pydantic import AfterValidator, Field
 
 from proxy.config.value_types import Section, Units
 from proxy.fal_api.endpoint_ids import endpoint_id
-from proxy.payload.file_names import EXTENSIONS
-from proxy.payload.host_allowlist import host_pattern
-from proxy.payload.input_files import PICTURES
-from proxy.payload.lifecycle import MAX_SECONDS
+from proxy.payload.files.file_names import EXTENSIONS
+from proxy.payload.files.host_allowlist import host_pattern
+from proxy.payload.files.lifecycle import MAX_SECONDS
+from proxy.payload.files.media_types import PICTURES, media_type
 
 
 def _upload_host(text: str) -> str:
     if text == "*":
-        raise ValueError("name the hosts of uploads; fal's answer is checked against them")
+        raise ValueError("is not allowed here: fal's answer is checked against the listed hosts")
     return host_pattern(text)
 
 
 def _upload_type(text: str) -> str:
-    if text not in EXTENSIONS:
-        raise ValueError(f"not one of {', '.join(EXTENSIONS)}")
-    return text
+    registered = media_type(text) if text else None
+    if registered is None or registered not in EXTENSIONS:
+        raise ValueError(f"is not one of {', '.join(EXTENSIONS)}")
+    return registered
 
 
 class UploadsSection(Section):
-    """Uploads to fal's CDN, for callers with *scope* if one is given. Without this table there are none.
+    """Uploads to fal's CDN. Without this table callers cannot upload files."""
 
-    Callers announce the *content_types* here and PUT the file to *hosts*, where fal's answer must lead. A budget whose
-    endpoints name "uploads" pays *price* for each. fal drops a file after *lifetime_seconds*: with "cap" a caller may
-    ask for less, with "force" not.
-    """
-
-    content_types: tuple[Annotated[str, AfterValidator(_upload_type)], ...] = Field(default=PICTURES, min_length=1)
-    hosts: tuple[Annotated[str, AfterValidator(_upload_host)], ...] = ("fal.media", "*.fal.media")
-    lifetime_seconds: int | None = Field(default=None, ge=1, le=MAX_SECONDS)
-    lifetime_mode: Literal["cap", "force"] = "cap"
-    price: Units = 1.0
-    scope: str | None = None
+    content_types: tuple[Annotated[str, AfterValidator(_upload_type)], ...] = Field(
+        default=PICTURES, min_length=1, description="Content types that callers may announce."
+    )
+    hosts: tuple[Annotated[str, AfterValidator(_upload_host)], ...] = Field(
+        default=("fal.media", "*.fal.media"),
+        description="Hosts that fal's upload URLs may be on. An answer of fal with another host is refused.",
+    )
+    lifetime_seconds: int | None = Field(
+        default=None, ge=1, le=MAX_SECONDS, description="Age at which fal deletes an uploaded file. None: fal decides."
+    )
+    lifetime_mode: Literal["cap", "force"] = Field(
+        default="cap", description='With "cap" a caller may ask for a shorter lifetime, with "force" not.'
+    )
+    price: Units = Field(default=1.0, description='Price of an upload for budgets whose endpoints name "uploads".')
+    scope: str | None = Field(
+        default=None, description="Scope that the session token must have. Left out, no scope is needed."
+    )
 
 
 class RealtimeSection(Section):
-    """Realtime tokens for *apps* (endpoint ids), each of at most *max_seconds*. Without this table there are none.
+    """Tokens for fal's realtime connections, which bypass the gateway.
 
-    A budget whose endpoints name "realtime" pays *price* for each token. Whoever has one talks to fal past the gateway.
+    Without this table callers get none.
     """
 
-    apps: tuple[Annotated[str, AfterValidator(endpoint_id)], ...] = Field(min_length=1)
-    max_seconds: int = Field(default=120, ge=1, le=3600)
-    price: Units = 1.0
-    scope: str | None = None
+    apps: tuple[Annotated[str, AfterValidator(endpoint_id)], ...] = Field(
+        min_length=1, description="Endpoint ids that a token may be issued for."
+    )
+    max_seconds: int = Field(default=120, ge=1, le=3600, description="Longest lifetime of a token.")
+    price: Units = Field(default=1.0, description='Price of a token for budgets whose endpoints name "realtime".')
+    scope: str | None = Field(
+        default=None, description="Scope that the session token must have. Left out, no scope is needed."
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from proxy.config.value_types import Section
+from proxy.config.value_types import DAY, HOUR, MIB, MINUTE, Section
 from proxy.fal_api.webhook_url import parse_receiver_url, parse_webhook_host
 from proxy.http.origin import Origin
 
@@ -19,23 +19,49 @@ def _receiver(text: str) -> str:
 
 
 class WebhooksSection(Section):
-    """What becomes of `fal_webhook`: "refuse" it, "allow" it to *hosts*, or "gateway": fal calls us, we call the app.
+    """Webhooks of finished jobs: from fal to the gateway, and from it to your app (docs/webhooks.md)."""
 
-    In "gateway" each finished job is posted to *url*, signed with the comma-separated `whsec_...` secrets in
-    *secrets_env* (docs/webhooks.md). *fal_user_id* is the account whose callbacks are believed. *keep_seconds*: a
-    callback URL is good, and a delivery remembered, for so long. A delivery is tried *tries* times at once, then fal
-    repeats its call. *concurrency* is the deliveries under way in one worker.
-    """
-
-    mode: Literal["refuse", "allow", "gateway"] = "refuse"
-    hosts: tuple[Annotated[str, AfterValidator(parse_webhook_host)], ...] = ()
-    url: Annotated[str, AfterValidator(_receiver)] | None = None
-    ca_file: Path | None = None
-    secrets_env: str = "FAL_PROXY_WEBHOOK_SECRETS"
-    fal_user_id: str | None = Field(default=None, pattern=r"^[!-~]{1,128}$")
-    jwks_max_age_seconds: float = Field(default=86_400.0, ge=60, le=7 * 86_400)
-    keep_seconds: float = Field(default=2 * 86_400.0, ge=3600, le=30 * 86_400)
-    max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
-    tries: int = Field(default=3, ge=1, le=10)
-    try_seconds: float = Field(default=3.0, gt=0, le=12)
-    concurrency: int = Field(default=32, ge=1, le=1000)
+    mode: Literal["refuse", "allow", "gateway"] = Field(
+        default="refuse",
+        description='"refuse" refuses a submit with `fal_webhook`. "allow" forwards it where its host is in `hosts`. '
+        '"gateway" receives fal\'s webhook and sends a signed one to `url`.',
+    )
+    hosts: tuple[Annotated[str, AfterValidator(parse_webhook_host)], ...] = Field(
+        default=(), description='Hosts that callers\' webhook URLs may be on, where `mode` is "allow".'
+    )
+    url: Annotated[str, AfterValidator(_receiver)] | None = Field(
+        default=None, description='URL of your app that finished jobs are sent to, where `mode` is "gateway".'
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the certificate authorities to trust for `url`, not the system's."
+    )
+    secrets_env: str = Field(
+        default="FAL_PROXY_WEBHOOK_SECRETS",
+        description="Environment variable that holds the `whsec_...` secrets, separated by commas. All sign.",
+    )
+    fal_user_id: str | None = Field(
+        default=None,
+        pattern=r"^[!-~]{1,128}$",
+        description="Account whose webhooks are accepted. Left out: webhooks of every fal account that carry "
+        "a callback URL of this gateway.",
+        examples=["user_2abc"],
+    )
+    jwks_max_age_seconds: float = Field(
+        default=float(DAY), ge=MINUTE, le=7 * DAY, description="Age at which fal's signing keys are fetched again."
+    )
+    keep_seconds: float = Field(
+        default=2.0 * DAY,
+        ge=HOUR,
+        le=30 * DAY,
+        description="Time for which a callback URL is valid and a delivery is remembered.",
+    )
+    max_body_bytes: int = Field(
+        default=16 * MIB, ge=1024, le=64 * MIB, description="Largest webhook of fal. A larger one is refused."
+    )
+    tries: int = Field(
+        default=3, ge=1, le=10, description="Attempts to deliver to `url` at once; after them fal repeats its webhook."
+    )
+    try_seconds: float = Field(
+        default=3.0, gt=0, le=12, description="Time for one attempt. All attempts must fit into fal's 15 seconds."
+    )
+    concurrency: int = Field(default=32, ge=1, le=1000, description="Most deliveries at once in one worker.")

@@ -55,6 +55,7 @@ class HttpClient:
         *,
         tls: ssl.SSLContext | None,
         max_connections: int = 100,
+        reserve: int = 0,
         connect_timeout: float = 5.0,
         acquire_timeout: float = 1.0,
         max_idle: float = 4.0,  # below 5 s, a common keep-alive of servers: they must not close first
@@ -70,6 +71,7 @@ class HttpClient:
         self._pool = Pool(
             connect,
             size=max_connections,
+            reserve=reserve,
             connect_timeout=connect_timeout,
             acquire_timeout=acquire_timeout,
             max_idle=max_idle,
@@ -85,10 +87,15 @@ class HttpClient:
         """Connections kept for the next exchange."""
         return self._pool.idle
 
-    async def fetch(self, request: UpstreamRequest, *, timeout: float, max_body: int) -> UpstreamResponse:
-        """*timeout* is for all of it, from the wait for a connection to the last byte of the answer."""
+    async def fetch(
+        self, request: UpstreamRequest, *, timeout: float, max_body: int, reserved: bool = False
+    ) -> UpstreamResponse:
+        """*timeout* is for all of it, from the wait for a connection to the last byte of the answer.
+
+        *reserved* gives the request the share of the pool that no other may use.
+        """
         deadline = asyncio.get_running_loop().time() + timeout
-        connection = await self._pool.acquire(deadline)
+        connection = await self._pool.acquire(deadline, reserved=reserved)
         try:
             connection.send(request.message(self._authority))
             status, headers, body = await connection.read_response(deadline, max_body)

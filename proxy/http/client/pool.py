@@ -27,6 +27,7 @@ class Pool:
         dial: Callable[[], Awaitable[Connection]],
         *,
         size: int,
+        reserve: int = 0,
         connect_timeout: float,
         acquire_timeout: float,
         max_idle: float,
@@ -37,7 +38,9 @@ class Pool:
         self._acquire_timeout = acquire_timeout
         self._max_idle = max_idle
         self._free = size
-        self._waiting: dict[Waiter, None] = {}  # an ordered set; empty while a slot is free
+        self._reserve = reserve
+        # Ordered: the longest wait first. False: empty while more slots than the reserve are free.
+        self._waiting: dict[Waiter, bool] = {}
         self._idle: deque[Connection] = deque()
         self._connected: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -55,14 +58,17 @@ class Pool:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    async def acquire(self, deadline: float) -> Connection:
-        """Give it back by `release`. Raises PoolExhausted, ConnectFailed or DeadlineExceeded, nothing sent."""
+    async def acquire(self, deadline: float, *, reserved: bool = False) -> Connection:
+        """Returns a connection, to be given back by `release`. *reserved* requests may use the reserve of the pool.
+
+        Raises PoolExhausted, ConnectFailed or DeadlineExceeded, nothing sent.
+        """
         if self._closed:
             raise PoolExhausted("the pool is closed")
-        if self._free:
+        if self._free > (0 if reserved else self._reserve):
             self._free -= 1
         else:
-            await self._wait_for_slot(deadline)
+            await self._wait_for_slot(deadline, reserved)
         try:
             return self._reuse() or await self._connect(deadline)
         except BaseException:
@@ -90,7 +96,7 @@ class Pool:
         if closing:
             await asyncio.wait(closing)
 
-    async def _wait_for_slot(self, deadline: float) -> None:
+    async def _wait_for_slot(self, deadline: float, reserved: bool) -> None:
         loop = asyncio.get_running_loop()
         waiter: Waiter = loop.create_future()
         limit = loop.time() + self._acquire_timeout
@@ -98,7 +104,7 @@ class Pool:
         if deadline < limit:
             late = DeadlineExceeded("no free connection before the deadline", sent=False)
         timer = loop.call_at(min(limit, deadline), fail_waiter, waiter, late)
-        self._waiting[waiter] = None
+        self._waiting[waiter] = reserved
         try:
             refusal = await waiter
         except asyncio.CancelledError:
@@ -112,9 +118,9 @@ class Pool:
             raise refusal
 
     def _release_slot(self) -> None:
-        """The slot goes to whoever has waited longest, so that nobody who comes now can overtake."""
-        for waiter in self._waiting:
-            if not waiter.done():
+        """Hands the slot to the longest wait that may have it, so that no new request can overtake."""
+        for waiter, reserved in self._waiting.items():
+            if not waiter.done() and (reserved or self._free >= self._reserve):
                 waiter.set_result(None)
                 del self._waiting[waiter]
                 return

@@ -34,7 +34,10 @@ _TRUE = frozenset({"1", "true"})
 
 @dataclass(frozen=True, slots=True)
 class QueueApi:
-    """Routes of the queue. *origin*: the queue's address in job URLs; *heartbeat*: seconds between comments."""
+    """Route functions of the queue.
+
+    *origin*: the queue's address in job URLs. *heartbeat*: seconds between comments of a stream.
+    """
 
     origin: str
     accounts: Accounts

@@ -1,4 +1,7 @@
-"""Routes of fal.run: the answer in one call, or as a stream (fal docs, synchronous inference; streaming)."""
+"""Routes of fal.run: the answer in one call, or as a stream.
+
+Source: fal docs, synchronous inference and streaming.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Status object of a job: the same in a submit's answer, a poll and a stream event (fal docs, queue status)."""
+"""Status object of a job (fal docs, queue status).
+
+It is the same in the answer of a submit, in a poll and in a stream event.
+"""
 
 from __future__ import annotations
 

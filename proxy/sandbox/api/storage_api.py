@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +15,10 @@ from proxy.sandbox.responses import FalError, FalResponse, new_id, read_payload
 from proxy.sandbox.uploads import Upload, Uploads
 from proxy.sandbox.validation import validate
 
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 _FILE_HEADERS = {
+    # Safari plays no video from a server without ranges.
+    "accept-ranges": "bytes",
     "access-control-allow-origin": "*",
     # Any client can upload HTML: a browser must not run it.
     "content-security-policy": "default-src 'none'; sandbox",
@@ -79,10 +83,35 @@ class StorageApi:
         return FalResponse({"file_url": self.files.url(upload.name)}, request_id=new_id())
 
     async def read(self, request: Request) -> Response:
-        """Returns a file. Raises FalError 404."""
+        """Returns a file, or the one range that the request names (RFC 9110, section 14). Raises FalError 404."""
         if (file := self.files.get(request.path_params["name"])) is None:
             raise FalError(404, {"detail": "File not found"})
-        return Response(file.content, media_type=file.content_type, headers=_FILE_HEADERS)
+        size = len(file.content)
+        part = _parse_range(request.headers.get("range", ""), size)
+        if part is None:
+            return Response(file.content, media_type=file.content_type, headers=_FILE_HEADERS)
+        if not part:
+            return Response(status_code=416, headers={**_FILE_HEADERS, "content-range": f"bytes */{size}"})
+        content_range = f"bytes {part.start}-{part.stop - 1}/{size}"
+        return Response(
+            file.content[part.start : part.stop],
+            206,
+            headers={**_FILE_HEADERS, "content-range": content_range},
+            media_type=file.content_type,
+        )
 
     def _upload(self, request: Request) -> Upload:
         return self.uploads.find(request.path_params["name"], request.query_params.get("signature"))
+
+
+def _parse_range(header: str, size: int) -> range | None:
+    """Returns the positions of one byte range, empty where it lies outside, None for no or several ranges."""
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        return range(max(0, size - int(match[2])), size)
+    first, last = int(match[1]), int(match[2] or size - 1)
+    if match[2] and last < first:
+        return None
+    return range(first, min(last + 1, size))

@@ -15,7 +15,10 @@ from proxy.sandbox.validation import validate
 
 
 class TokenRequest(BaseModel):
-    """Body of a token request. Clients send `token_expiration`, the newer page `duration`; some send one `app`."""
+    """Body of a token request.
+
+    Clients send `token_expiration`, the newer page has `duration`, and some callers send one `app`.
+    """
 
     allowed_apps: list[str] = Field(min_length=1, validation_alias=AliasChoices("allowed_apps", "app"))
     seconds: float = Field(default=120, gt=0, validation_alias=AliasChoices("duration", "token_expiration"))

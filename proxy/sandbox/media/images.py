@@ -31,7 +31,10 @@ class ImageTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PaintOptions:
-    """Parameters of `repaint`. *strength*: 0 keeps the input, 1 replaces it; more *steps* keep finer detail."""
+    """Parameters of `repaint`.
+
+    *strength*: 0 keeps the input, 1 replaces it. More *steps* keep finer detail.
+    """
 
     prompt: str
     seed: int

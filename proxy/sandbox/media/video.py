@@ -1,5 +1,6 @@
-"""WebM files with VP8 video, written from Pillow's WebP encoder: the lossy WebP chunk is one VP8 key frame (RFC 9649).
+"""WebM files with VP8 video.
 
+Pillow encodes the frames: the data of a lossy WebP file is one VP8 key frame (RFC 9649).
 Container: Matroska (RFC 9559) in the subset of the WebM guidelines, one cluster a frame, with cues for seeking.
 """
 

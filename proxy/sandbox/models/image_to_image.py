@@ -1,4 +1,4 @@
-"""Model of fal-ai/hyper-sdxl/image-to-image as its API page describes it, with Pillow in place of the network."""
+"""Model of fal-ai/hyper-sdxl/image-to-image as its API page describes it, painted by Pillow."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def _as_text(value: object) -> object:
 
 
 class Input(BaseModel):
-    """Input of the model. The page gives `strength` and `num_images` no range; these are those of sibling models."""
+    """Input of the model.
+
+    The page gives `strength` and `num_images` no range; these are those of sibling models.
+    """
 
     image_url: str
     prompt: str

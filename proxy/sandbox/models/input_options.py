@@ -87,7 +87,7 @@ class InputOptions:
 
     @property
     def strength(self) -> float:
-        """How far an image departs from its source, 0 to 1."""
+        """Distance of an image from its source, 0 to 1."""
         strength = _number(self.fields.get("strength"))
         return 0.7 if strength is None else min(max(strength, 0.0), 1.0)
 
@@ -97,7 +97,10 @@ class InputOptions:
         return min(max(int(self._first_number(_COUNT_FIELDS) or 1), 1), MAX_COUNT)
 
     def format(self, supported: Sequence[str]) -> str | None:
-        """Returns the first of *supported* that a format field names, None without one. `jpg` counts as `jpeg`."""
+        """Returns the first of *supported* that a format field names, None without one.
+
+        A `jpg` counts as `jpeg`.
+        """
         for name in _FORMAT_FIELDS:
             value = self.fields.get(name)
             value = as_object(value).get("format") if isinstance(value, dict) else value
@@ -108,7 +111,10 @@ class InputOptions:
         return None
 
     def image_size(self, source: Size | None) -> Size:
-        """Returns the size of an image in pixels. *source*: size of the input image, used where no field gives one."""
+        """Returns the size of an image in pixels.
+
+        *source*: size of the input image, used where no field gives one.
+        """
         return _fit(self._size(DEFAULT_IMAGE_SIZE) or source or DEFAULT_IMAGE_SIZE, MAX_SIDE)
 
     def video_size(self, source: Size | None) -> Size:

@@ -31,7 +31,7 @@ MAX_ERRORS = 20
 
 
 class InputValidator:
-    """Checker of inputs. Without a schema, or with one that jsonschema-rs refuses, it accepts every object."""
+    """Checker of inputs. Without a usable schema it accepts every object."""
 
     def __init__(self, schema: JsonObject | None) -> None:
         self._schema = schema
@@ -39,7 +39,10 @@ class InputValidator:
         self._built = False
 
     def check(self, payload: Json) -> JsonObject:
-        """Returns *payload* without nulls at the top. Raises FalError 422 with every error, at most MAX_ERRORS."""
+        """Returns *payload* without nulls at the top.
+
+        Raises FalError 422 with every error, at most MAX_ERRORS.
+        """
         if not isinstance(payload, dict):
             raise _error([_entry([], "Input should be a valid dictionary", "dict_type")])
         fields: JsonObject = {name: value for name, value in payload.items() if value is not None}

@@ -22,7 +22,10 @@ _STEPS = 4
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """One file. *facts*: values of the fields that describe a file in fal's documents; *units*: billable units."""
+    """One file.
+
+    *facts*: values of the fields that describe a file in fal's documents. *units*: billable units.
+    """
 
     content: bytes
     content_type: str

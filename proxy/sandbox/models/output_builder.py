@@ -30,7 +30,10 @@ Path = tuple[str, ...]
 
 
 class OutputBuilder:
-    """Builder of one answer. *seed*: of the call; *elapsed*: returns the seconds of the call for `timings`."""
+    """Builder of one answer.
+
+    *seed*: seed of the call. *elapsed*: returns the seconds of the call for `timings`.
+    """
 
     def __init__(
         self,
@@ -82,13 +85,16 @@ class OutputBuilder:
                 return next(iter(as_list(schema.get("examples"))), {})
 
     def _option(self, enum: list[Json], schema: JsonObject, path: Path) -> Json:
-        for value in (self._options.fields.get(_name(path)), schema.get("default")):
-            if value in enum:
-                return value
-        return enum[0]
+        # A list of languages answers an input with a language.
+        values = [self._options.fields.get(name) for name in (_name(path), _name(path).removesuffix("s"))]
+        values.append(schema.get("default"))
+        return next((value for value in values if value in enum and value is not None), enum[0])
 
     def _alternative(self, schema: JsonObject, alternatives: list[JsonObject], path: Path) -> Json:
-        """Returns the value of the first alternative but null. A text that may be null is null unless it is known."""
+        """Returns the value of the first alternative that is not null.
+
+        A text that may be null is null unless the input or a file gives it.
+        """
         rest = {key: value for key, value in schema.items() if key not in ("anyOf", "oneOf")}
         values = [item for item in alternatives if item.get("type") != "null"]
         if not values:

@@ -44,7 +44,10 @@ class Echo:
 
 
 class ModelRegistry:
-    """Models of the sandbox. *echoes*: the other ids that answer with an echo, None for every well-formed id."""
+    """Models of the sandbox.
+
+    *echoes*: the other ids that answer with an echo. None stands for every well-formed id.
+    """
 
     def __init__(self, models: Mapping[str, Model], *, echoes: frozenset[str] | None) -> None:
         self._models = models

@@ -1,8 +1,10 @@
 """Schemas of endpoints, from the files that the package ships and from a folder of the developer.
 
-A file's name is the endpoint's id: `__` and folders stand for its slashes, so `fal-ai__flux__dev.json` and
-`fal-ai/flux/dev.json` both describe `fal-ai/flux/dev`. The shipped files are those of the gateway, read as data: each
-has the input and, in its `$defs`, the `Output`, so that one file describes an endpoint for both.
+A file's name is the endpoint's id: `__` and folders stand for its slashes. `fal-ai__flux__dev.json` and
+`fal-ai/flux/dev.json` both describe `fal-ai/flux/dev`.
+
+The shipped files are those of the gateway, read as data. Each has the input and, in its `$defs`, the `Output`, so one
+file describes an endpoint for both programs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Input and output schemas of one endpoint, read from a schema file or from an OpenAPI document of fal.
+"""Input and output schemas of one endpoint, read from a schema file or an OpenAPI document.
 
-Three forms are accepted: an OpenAPI document as fal publishes it, the same inside `{"metadata", "openapi"}`, and a
-plain JSON Schema of the input whose `$defs` may hold an `Output`. In an OpenAPI document the input is the JSON body of
-the POST operation. The output is the JSON answer of the GET operation on a job. Both are found by structure, since the
-paths need not contain the endpoint's id.
+Three forms are accepted. The first is an OpenAPI document as fal publishes it, the second the same inside
+`{"metadata", "openapi"}`. The third is a plain JSON Schema of the input whose `$defs` may hold an `Output`.
+
+In an OpenAPI document the input is the JSON body of the POST operation. The output is the JSON answer of the GET
+operation on a job. Both are found by structure, since the paths need not contain the endpoint's id.
 """
 
 from __future__ import annotations
@@ -78,7 +79,10 @@ def _request_bodies(document: JsonObject) -> Iterator[Json]:
 
 
 def _job_output(document: JsonObject, inliner: _Inliner) -> JsonObject | None:
-    """Returns the first answer that is no body of the queue: of a GET on a job, of another GET, of the POST."""
+    """Returns the output: the first answer that is no body of the queue.
+
+    The answers are those of a GET on a job, of another GET, and of the POST, in this order.
+    """
     reads = sorted(_operations(document, "get"), key=lambda item: not item[0].endswith("}"))
     operations = [operation for _, operation in [*reads, *_operations(document, "post")]]
     for operation in operations:
@@ -119,7 +123,7 @@ class _Inliner:
             target = as_object(self._target(schema["$ref"]))
             return self.inline({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, depth + 1)
         copy = {key: self._keyword(key, value, depth + 1) for key, value in schema.items() if key not in _DEFINITIONS}
-        return _nullable(_without_single_all_of(_required_without_defaults(copy)))
+        return _nullable(_merge_one_part(_required_without_defaults(copy)))
 
     def _keyword(self, keyword: str, value: Json, depth: int) -> Json:
         if keyword in _ONE_SCHEMA:
@@ -149,7 +153,7 @@ def _required_without_defaults(schema: JsonObject) -> JsonObject:
     return {**schema, "required": [name for name in names if "default" not in as_object(fields.get(name))]}
 
 
-def _without_single_all_of(schema: JsonObject) -> JsonObject:
+def _merge_one_part(schema: JsonObject) -> JsonObject:
     """Merges an `allOf` of one schema into its parent: older Pydantic writes a reference with siblings so."""
     parts = as_list(schema.get("allOf"))
     if len(parts) != 1:

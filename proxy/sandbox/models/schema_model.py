@@ -1,4 +1,4 @@
-"""Model of an endpoint with a known schema: checks its input, reads its files, and answers by its output schema."""
+"""Model of an endpoint with a known schema, which answers by its output schema."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class FileReference:
 
 
 class SchemaModel:
-    """Model of *endpoint*. Only its output schema must be known; without an input schema every object is accepted."""
+    """Model of *endpoint*, whose output schema is known.
+
+    Without an input schema every object is accepted.
+    """
 
     def __init__(self, endpoint: str, schema: ModelSchema, input_files: InputFiles, files: FileHost) -> None:
         self._endpoint = endpoint
@@ -66,7 +69,10 @@ class SchemaModel:
         return ["Reading the input", "Generating", "Encoding"]
 
     async def run(self, payload: Json) -> Output:
-        """Returns an answer of the output schema. Raises FalError 422 for an invalid input or an unreadable file."""
+        """Returns an answer of the output schema.
+
+        Raises FalError 422 for an invalid input or an unreadable file.
+        """
         fields = self._validator.check(payload)
         source = await self._read_files(list(_file_references(fields)))
         options = InputOptions(fields, self._input_schema)

@@ -20,7 +20,7 @@ ALL = {
 OURS = tuple(action for action in Action if action not in (Action.UPLOAD, Action.TOKEN))
 
 
-async def told(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str, object]]]:
+async def described(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str, object]]]:
     with gate(tmp_path, endpoints=[{"id": ENDPOINT, "actions": list(actions)}]) as g:
         async with g.client() as alice:
             paths = (await alice.get("/api/fal/openapi.json")).json()["paths"]
@@ -30,7 +30,7 @@ async def told(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str
 
 async def test_every_action_is_described(tmp_path: Path) -> None:
     """Each listed one with its path and method, and a name of its own."""
-    paths = await told(tmp_path, *OURS)
+    paths = await described(tmp_path, *OURS)
 
     assert {path: next(iter(operations)) for path, operations in paths.items()} == ALL
     assert len({operation["operationId"] for by in paths.values() for operation in by.values()}) == len(ALL)
@@ -38,12 +38,12 @@ async def test_every_action_is_described(tmp_path: Path) -> None:
 
 async def test_what_is_not_listed_is_not_described(tmp_path: Path) -> None:
     """No more than what is offered."""
-    assert list(await told(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}"]
+    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}"]
 
 
 async def test_a_run_takes_what_a_submit_takes(tmp_path: Path) -> None:
     """The effective schema is that of both; a run answers what a result is, a stream events."""
-    paths = await told(tmp_path, *OURS)
+    paths = await described(tmp_path, *OURS)
     submit, run, stream = (paths[path]["post"] for path in list(ALL)[:3])
 
     assert submit["requestBody"] == run["requestBody"] == stream["requestBody"]

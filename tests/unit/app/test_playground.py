@@ -18,19 +18,19 @@ ROOT = Path(__file__).parents[3]
 ON = {"enabled": True}
 
 
-def named() -> set[str]:
+def file_names() -> set[str]:
     return {name for name, _, _ in FILES.values()}
 
 
 def test_the_table_is_the_folder() -> None:
     """Every file of the playground is in the table, and nothing else is."""
-    assert named() == {str(path.relative_to(PAGES)) for path in PAGES.rglob("*") if path.is_file()}
+    assert file_names() == {str(path.relative_to(PAGES)) for path in PAGES.rglob("*") if path.is_file()}
 
 
 def test_what_the_files_name_is_served() -> None:
     """Each address in the page, the style and the modules is one of the table's."""
     mentioned = set()
-    for name in sorted(named()):
+    for name in sorted(file_names()):
         if not name.startswith("vendor/") and name.endswith((".html", ".css", ".js")):
             text = (PAGES / name).read_text(encoding="utf-8")
             mentioned |= set(re.findall(r'"(/playground/[\w./-]+\.\w+)"', text))
@@ -40,7 +40,7 @@ def test_what_the_files_name_is_served() -> None:
     assert mentioned - {"/playground/config.json"} <= set(FILES)
 
 
-@pytest.mark.parametrize("name", sorted(name for name in named() if name.endswith((".html", ".js", ".css"))))
+@pytest.mark.parametrize("name", sorted(name for name in file_names() if name.endswith((".html", ".js", ".css"))))
 def test_nothing_comes_from_elsewhere(name: str) -> None:
     """No third-party origin, and no script or style within the page, which its policy would not run."""
     text = (PAGES / name).read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_nothing_comes_from_elsewhere(name: str) -> None:
 
 
 async def test_off_by_default(tmp_path: Path) -> None:
-    """Where nobody asked for it there is no page, no file, no configuration."""
+    """Without the table [playground] there is no page, no file and no configuration."""
     with gate(tmp_path) as g:
         async with g.client() as alice:
             statuses = {path: (await alice.get(path)).status_code for path in (*FILES, "/playground/config.json")}
@@ -62,16 +62,16 @@ async def test_off_by_default(tmp_path: Path) -> None:
 
 
 async def test_every_file(tmp_path: Path) -> None:
-    """Its bytes, its type, the page's policy, a 304 where nothing changed; HEAD says the same without the body."""
+    """A file has its bytes, its type, the page's policy and a 304; HEAD sends the same head."""
     with gate(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
-            for path, (name, media_type, kept) in FILES.items():
+            for path, (name, media_type, caching) in FILES.items():
                 whole, head = await nobody.get(path), await nobody.head(path)
                 again = await nobody.get(path, headers={"if-none-match": whole.headers["etag"]})
 
                 assert (whole.status_code, head.status_code, again.status_code) == (200, 200, 304), path
                 assert whole.content == (PAGES / name).read_bytes()
-                assert (whole.headers["content-type"], whole.headers["cache-control"]) == (media_type, kept)
+                assert (whole.headers["content-type"], whole.headers["cache-control"]) == (media_type, caching)
                 assert whole.headers["content-security-policy"] == content_security_policy(Playground())
                 assert whole.headers["x-content-type-options"] == "nosniff"
                 assert again.content == b""
@@ -118,7 +118,7 @@ async def test_the_api_keeps_its_own_policy(tmp_path: Path) -> None:
 
 
 async def test_what_the_page_is_told(tmp_path: Path) -> None:
-    """Where things are, and whose session came with the request; a bad session is nobody's, and no error."""
+    """The page's settings have the user of the session; a bad session has none and is no error."""
     playground = {"enabled": True, "picture_hosts": ["https://a.example"], "upload_hosts": ["https://b.example"]}
     with gate(tmp_path, playground=playground) as g:
         async with g.client() as alice, g.client(None) as nobody:
@@ -165,7 +165,7 @@ def test_the_policy_names_configured_hosts_only() -> None:
 
 
 def test_the_bundled_client_is_what_the_lock_file_says(tmp_path: Path) -> None:
-    """Made anew from the locked packages, every file is the same byte for byte."""
+    """A build from the locked packages gives the same bytes."""
     vendor = ROOT / "vendor"
     assert (vendor / "node_modules/esbuild").exists(), "run `make test`, which installs the npm packages"
     subprocess.run([program("node"), "build.mjs", str(tmp_path)], cwd=vendor, check=True, timeout=60)
@@ -186,7 +186,7 @@ def test_lock_files_have_no_addresses(folder: str) -> None:
 
 
 def test_the_wheel_has_every_file(tmp_path: Path) -> None:
-    """What is installed can serve the page."""
+    """The built wheel has all files of the page."""
     source = tmp_path / "source"
     shutil.copytree(ROOT / "proxy", source / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -195,6 +195,6 @@ def test_the_wheel_has_every_file(tmp_path: Path) -> None:
     subprocess.run(command, cwd=source, check=True, timeout=60, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with ZipFile(wheel) as archive:
-        held = set(archive.namelist())
+        packed = set(archive.namelist())
 
-    assert {f"proxy/playground/{name}" for name in named()} <= held
+    assert {f"proxy/playground/{name}" for name in file_names()} <= packed

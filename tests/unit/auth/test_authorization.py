@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import Forbidden, JobNotFound
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Surface, Target

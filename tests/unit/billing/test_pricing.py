@@ -5,8 +5,9 @@ from support.in_process_gateway import ENDPOINT
 
 from proxy.billing.pricing import Price
 from proxy.errors import ValidationFailed
-from proxy.payload.policy import EndpointPolicy, PayloadRules
-from proxy.payload.schema_file import SHIPPED, load_schema
+from proxy.payload.policy import EndpointPolicy
+from proxy.payload.rules import PayloadRules
+from proxy.payload.validation.schema_file import SHIPPED, load_schema
 from proxy.strict_json import Json
 
 SCHEMA = load_schema(SHIPPED / f"{ENDPOINT}.json")

@@ -10,7 +10,7 @@ from support.in_process_gateway import APP, ENDPOINT, INPUT, JOB, QUEUED, Gate, 
 
 from proxy.errors import ConnectFailed, ExchangeBroken
 from proxy.http.client.messages import UpstreamResponse
-from proxy.payload.schema_file import SHIPPED
+from proxy.payload.validation.schema_file import SHIPPED
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
 PRICED = [{"id": ENDPOINT, "price": "input.num_images"}]

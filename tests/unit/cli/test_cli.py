@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.identities import Identifier
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
 
 from proxy import __version__
 from proxy.app.setup.components import build_components
-from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import caller_key
 from proxy.auth.job_handles import JobHandles
-from proxy.auth.subjects import caller_key
 from proxy.cli.main import main
 from proxy.config.loader import load
 
@@ -77,10 +77,10 @@ def test_check_names_all_five_mistakes(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(FIVE_MISTAKES)
     result = fal_proxy("check", file, WEAK="secret")
-    named = [line.split(": ")[0] for line in result.stderr.splitlines()]
+    reported = [line.split(": ")[0] for line in result.stderr.splitlines()]
 
     assert result.exit_code == 1
-    assert named == [
+    assert reported == [
         "server.public_origin",
         "server.prot",
         "limits[0].rate",
@@ -93,7 +93,7 @@ def test_check_names_all_five_mistakes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_nothing_starts_on_a_bad_file(tmp_path: Path, command: str) -> None:
-    """`serve` goes the same way as `check` before it listens."""
+    """The command `serve` validates as `check` does before it listens."""
     result = fal_proxy(command, tmp_path / "missing.toml")
 
     assert result.exit_code == 1
@@ -101,10 +101,10 @@ def test_nothing_starts_on_a_bad_file(tmp_path: Path, command: str) -> None:
 
 
 def test_a_minted_token_is_a_session(good: Path) -> None:
-    """What `token` prints is accepted for the subject and scopes asked for."""
+    """The printed token is accepted, with the subject and the scopes of the options."""
     result = fal_proxy("token", good, "--subject", "alice", "--scope", "images", "--lifetime", "60")
     parts = build_components(load(good, ENVIRON))
-    caller = Authenticator(parts.issuers, clock=time.time).identify(
+    caller = Identifier(parts.issuers, clock=time.time).identify(
         [(b"authorization", b"Bearer " + result.stdout.strip().encode())]
     )
 
@@ -126,17 +126,17 @@ def test_a_handle_shows_what_is_inside(good: Path) -> None:
 
     assert json.loads(fal_proxy("handle", handle).stdout) == {"upstream_id": JOB}
     assert json.loads(fal_proxy("handle", handle, *whose, "alice").stdout)["owner"] == "this caller"
-    assert "somebody else" in json.loads(fal_proxy("handle", handle, *whose, "bob").stdout)["owner"]
+    assert "another caller" in json.loads(fal_proxy("handle", handle, *whose, "bob").stdout)["owner"]
 
 
 def test_a_handle_that_is_none_is_an_error(good: Path) -> None:
-    """A raw id is told apart, and a half-asked question is not answered."""
+    """A raw id is an error, and --config without an owner is a usage error."""
     assert fal_proxy("handle", JOB).exit_code == 1
     assert fal_proxy("handle", f"{JOB}.{'A' * 24}", "--config", good).exit_code == 2
 
 
 def test_the_version_is_the_packages() -> None:
-    """`--version` says it."""
+    """The option --version prints the package's version."""
     assert __version__ in fal_proxy("--version").stdout
 
 
@@ -150,3 +150,50 @@ def test_the_configuration_file_may_be_left_out(good: Path, monkeypatch: pytest.
 
     assert by_variable.stdout.startswith(f"{good}: good")
     assert fal_proxy("check").stdout.startswith("fal-proxy.toml: good")
+
+
+def test_check_reports_all_stages_at_once(tmp_path: Path) -> None:
+    """A rule in error hides no wrong price, and a session in error adds no false problem."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f"""
+[server]
+public_origin = "https://gate.example.com"
+
+[[sessions]]
+issuer = "i"
+audience = "a"
+algorithm = "HS265"
+secret_env = "SESSION_SECRET"
+
+[[endpoints]]
+id = "{ENDPOINT}"
+cap = {{ num_imges = 4 }}
+price = "input.num_imags * 2.0"
+
+[[budgets]]
+name = "day"
+per = "user"
+window = "day"
+limit = 5
+endpoints = ["fal-ai/hyper-sdxl/image-to-imag"]
+"""
+    )
+    lines = fal_proxy("check", file).stderr.splitlines()
+
+    assert [line.split(": ")[0] for line in lines] == [
+        "sessions[0].algorithm",
+        "endpoints[0]",
+        "budgets[0]",
+        "endpoints[0].price",
+        "4 problem(s)",
+    ]
+    assert 'did you mean "HS256"?' in lines[0]
+    assert f'did you mean "{ENDPOINT}"?' in lines[2]
+
+
+def test_options_of_serve_win_over_the_file(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options --host and --port are validated as the keys that they replace."""
+    result = fal_proxy("serve", good, "--port", "70000")
+
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "server.port: must be at most 65535")

@@ -15,7 +15,7 @@ from proxy.cli.main import COMMANDS, main
 
 
 def test_help_imports_no_command() -> None:
-    """`fal-proxy --help` imports neither a command nor the libraries of the gateway."""
+    """The option --help imports neither a command nor the libraries of the gateway."""
     script = (
         "import sys; from proxy.cli.main import main\n"
         "try: main(['--help'])\n"
@@ -46,7 +46,7 @@ def test_an_unknown_command_gets_near_names() -> None:
 
 
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an extra is not installed the command names it instead of a traceback."""
+    """A command whose extra is not installed names it, without a traceback."""
 
     def absent(name: str) -> object:
         raise ModuleNotFoundError("No module named 'PIL'", name="PIL")

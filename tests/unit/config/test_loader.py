@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.document import Document
 from proxy.config.loader import Config, load, read, secret
 from proxy.errors import ConfigError
 from proxy.fal_api.operations import Action
@@ -26,7 +27,7 @@ def keys(config: Config) -> list[str]:
 
 
 def test_a_small_configuration_has_safe_defaults() -> None:
-    """What is left out is closed: no CORS, no trusted proxy, four actions, limits on."""
+    """Defaults are closed: no CORS, no trusted proxy, five actions, limits on."""
     config = read_small()
 
     assert config.problems == ()
@@ -85,8 +86,8 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "key"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named_at_its_key(changes: dict[str, object], key: str) -> None:
-    """Each mistake is reported where it stands in the file."""
+def test_a_mistake_is_reported_at_its_key(changes: dict[str, object], key: str) -> None:
+    """Each mistake is reported at its place in the file."""
     assert key in keys(read_small(**changes))
 
 
@@ -110,7 +111,7 @@ def test_every_mistake_is_found_in_one_pass() -> None:
 
 
 def test_a_file_that_is_no_toml_is_one_problem(tmp_path: Path) -> None:
-    """The message names the file and the place in it."""
+    """The message has the file and the place in it."""
     file = tmp_path / "config.toml"
     file.write_text("[server\n")
 
@@ -154,8 +155,8 @@ def test_a_missing_secret_is_an_error_without_its_value(environ: dict[str, str],
 
 
 @pytest.mark.parametrize(("name", "write"), [("config.schema.json", "schema"), ("configuration.md", "reference")])
-def test_the_documents_are_what_the_models_say(name: str, write: str) -> None:
-    """`make docs` was run after the last change of a section."""
+def test_the_documents_match_the_models(name: str, write: str) -> None:
+    """The command `make docs` was run after the last change of a section."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -166,7 +167,7 @@ def test_the_documents_are_what_the_models_say(name: str, write: str) -> None:
 
 
 def test_a_cookie_is_configured_or_none_counts() -> None:
-    """No table, no cookie; a name that anyone may set must be meant."""
+    """Without a table no cookie counts, and an insecure name must be allowed."""
     loopback = read_small(cookie={"name": "session", "allow_insecure_name": True})
 
     assert read_small().cookie is None
@@ -175,7 +176,7 @@ def test_a_cookie_is_configured_or_none_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "kept"),
+    ("written", "expected"),
     [
         ("https://app.example.com", "https://app.example.com"),
         ("https://App.Example.com:443", "https://app.example.com"),
@@ -184,8 +185,63 @@ def test_a_cookie_is_configured_or_none_counts() -> None:
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
-def test_an_origin_is_kept_as_browsers_write_it(written: str, kept: str) -> None:
-    """In lower case and without the scheme's own port: what it is compared with comes from a browser."""
+def test_an_origin_is_read_as_browsers_write_it(written: str, expected: str) -> None:
+    """An origin is lower case and without the scheme's own port, as a browser sends it."""
     config = read_small(server={"public_origin": written, "cors_origins": [written]})
 
-    assert (config.server.public_origin, config.server.cors_origins) == (kept, (kept,))
+    assert (config.server.public_origin, config.server.cors_origins) == (expected, (expected,))
+
+
+def test_every_key_is_described() -> None:
+    """Each key of each section has a description of its own, in the models and so in the JSON Schema."""
+    schema = Document.model_json_schema()
+    missing = [
+        f"{model}.{key}"
+        for model, described in schema["$defs"].items()
+        for key, field in described.get("properties", {}).items()
+        if not field.get("description", "").endswith(".")
+    ]
+
+    assert missing == []
+
+
+def test_variables_of_the_environment_stand_in_strings() -> None:
+    """A reference is replaced in any string, also for a number. An unset one is one problem, not two."""
+    server = {"public_origin": "https://${HOST}", "port": "${GATEWAY_PORT:-8081}"}
+    config = read({**SMALL, "server": server}, {"HOST": "app.example.com"}, base=Path())
+    unset = read({**SMALL, "server": server}, {}, base=Path())
+
+    assert (config.server.public_origin, config.server.port) == ("https://app.example.com", 8081)
+    assert keys(unset) == ["server.public_origin"]
+
+
+def test_the_port_falls_back_to_the_environment() -> None:
+    """The variable PORT is used where the file has no port, and a bad one is a problem of that key."""
+
+    def port(environ: dict[str, str], **more: object) -> Config:
+        return read({**SMALL, "server": {"public_origin": "https://app.example.com", **more}}, environ, base=Path())
+
+    assert port({"PORT": "3000"}).server.port == 3000
+    assert port({"PORT": "3000"}, port=4000).server.port == 4000
+    assert port({}).server.port == 8080
+    assert keys(port({"PORT": "http"})) == ["server.port"]
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    """A key given to `load` replaces the file's, and the rest of the section stays."""
+    file = tmp_path / "config.toml"
+    file.write_text('[server]\npublic_origin = "https://app.example.com"\nport = 1\n')
+
+    server = load(file, {}, {"server": {"port": 2}}).server
+
+    assert (server.public_origin, server.port) == ("https://app.example.com", 2)
+
+
+def test_a_table_in_error_is_still_read() -> None:
+    """Its valid keys are there for further checks, a misspelt one under its right name."""
+    config = read_small(endpoints=[{"id": "a/b", "forbidd": ["x"], "price": []}, {"id": "a"}])
+
+    assert [(e.id, e.forbid, e.price, e.doubtful) for e in config.endpoints] == [
+        ("a/b", ("x",), None, frozenset({"forbidd", "forbid", "price"}))
+    ]
+    assert config.incomplete == {"endpoints"}

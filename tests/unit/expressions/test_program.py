@@ -55,8 +55,8 @@ def test_integers_and_decimals_mix(expression: str, result: Json) -> None:
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("input.nn * 2", "input has no field nn; did you mean n?"),
-        ("numbr(input.n)", "numbr is no variable or function here; did you mean number?"),
+        ("input.nn * 2", 'input has no field nn; did you mean "n"?'),
+        ("numbr(input.n)", 'numbr is no variable or function here; did you mean "number"?'),
         ("input.n +", "is not complete, or has a sign too many at character 9"),
         ("2 * input.n == 4 &&", "is not complete, or has a sign too many at character 19"),
         ("input.text + 1", "+ does not take a text and a number; number(...) reads digits"),

@@ -50,14 +50,14 @@ async def test_limits_are_told_on_every_answer(tmp_path: Path) -> None:
 
 
 async def test_the_order_of_refusals(tmp_path: Path) -> None:
-    """Resolve, identify, authorize, admit, spend: the first step that refuses is the one that answers."""
+    """Steps refuse in the order authenticate, resolve, authorize, admit, reserve."""
     limits = [{"name": "one", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
     bad = {"content": b"{", "headers": {"content-type": "application/json"}}
     with gate(tmp_path, limits=limits) as g:
         async with g.client(None) as nobody, g.client() as alice:
             answers = [
                 await nobody.post("/api/fal/queue/fal-ai/%2e%2e", **bad),  # type: ignore[arg-type]
-                await nobody.post("/api/fal/queue/other/app", **bad),  # type: ignore[arg-type]
+                await alice.post("/api/fal/queue/fal-ai/%2e%2e", **bad),  # type: ignore[arg-type]
                 await alice.post("/api/fal/queue/other/app", **bad),  # type: ignore[arg-type]
                 await alice.post(SUBMIT, **bad),  # type: ignore[arg-type]
                 await alice.post(SUBMIT, json=INPUT),
@@ -65,7 +65,7 @@ async def test_the_order_of_refusals(tmp_path: Path) -> None:
                 await alice.post(SUBMIT, json=INPUT),
             ]
 
-    assert [answer.status_code for answer in answers] == [400, 401, 403, 400, 200, 400, 429]
+    assert [answer.status_code for answer in answers] == [401, 400, 403, 400, 200, 400, 429]
     assert len(g.upstream.asked) == 1
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, Gate, gate, said
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import ConnectFailed, ExchangeBroken, OutcomeUnknown
 from proxy.fal_api.operations import Action, Target
 from proxy.gateway.idempotency import IdempotencyKeys, IdempotencySettings
 from proxy.http.client.messages import UpstreamResponse
-from proxy.payload.policy import Payload
+from proxy.payload.body import Payload
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
 GRANT = Grant(Caller("i", "s", "0" * 64, frozenset(), 0.0, {}), Target(Action.SUBMIT, ENDPOINT, APP), None)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import BadRequest, UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import Action, resolve

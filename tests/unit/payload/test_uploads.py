@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import BadRequest, UpstreamFailed, ValidationFailed
 from proxy.fal_api.operations import Action, resolve
-from proxy.payload.host_allowlist import HostAllowlist
-from proxy.payload.lifecycle import Lifecycle
+from proxy.payload.files.host_allowlist import HostAllowlist
+from proxy.payload.files.lifecycle import Lifecycle
 from proxy.payload.uploads import Uploads
 
 HOSTS = HostAllowlist.from_patterns(["fal.media", "*.fal.media"])
@@ -38,8 +38,8 @@ def test_an_announcement_is_made_anew() -> None:
         ({"content_type": "image/png"}, ["file_name"]),
         ({"file_name": "a.png"}, ["content_type"]),
         ({"content_type": "image/gif", "file_name": "a.gif"}, ["content_type"]),
-        ({"content_type": "Image/PNG", "file_name": "a.png"}, ["content_type"]),
-        ({"content_type": "image/png; x=y", "file_name": "a.png"}, ["content_type"]),
+        ({"content_type": "application/octet-stream", "file_name": "a.exe"}, ["content_type"]),
+        ({"content_type": "", "file_name": "png"}, ["content_type"]),
         ({"content_type": "image/png\r\nX: y", "file_name": "a.png"}, ["content_type"]),
         ({"content_type": ["image/png"], "file_name": "a.png"}, ["content_type"]),
         ({"content_type": None, "file_name": None}, ["content_type", "file_name"]),
@@ -58,6 +58,46 @@ def test_what_is_wrong_is_told_with_its_field(body: object, places: list[str]) -
         UPLOADS.admit(grant(), json.dumps(body).encode())
 
     assert sorted(str(error["loc"][1]) for error in refused.value.detail) == places
+
+
+@pytest.mark.parametrize(
+    ("content_type", "name", "sent"),
+    [
+        ("Image/PNG", "a.png", "image/png"),
+        ("image/png; charset=utf-8", "a.png", "image/png"),
+        ("image/jpg", "a.jpg", "image/jpeg"),
+        ("image/pjpeg", "a.jpeg", "image/jpeg"),
+        ("image/x-png", "a.png", "image/png"),
+        ("", "a.PNG", "image/png"),
+        ("application/octet-stream", "a.jpeg", "image/jpeg"),
+        ("audio/webm;codecs=opus", "voice.webm", "audio/webm"),
+        ("audio/mp3", "song.mp3", "audio/mpeg"),
+        ("audio/x-m4a", "song.m4a", "audio/mp4"),
+        ("audio/x-wav", "a.wav", "audio/wav"),
+        ("video/x-m4v", "a.m4v", "video/mp4"),
+        ("application/x-zip-compressed", "a.zip", "application/zip"),
+        ("", "a.zip", "application/zip"),
+    ],
+)
+def test_media_types_are_announced_as_registered(content_type: str, name: str, sent: str) -> None:
+    """Parameters are cut off, aliases of browsers and Windows are known, and an unknown type follows the extension."""
+    uploads = Uploads(
+        [
+            "image/png",
+            "image/jpeg",
+            "audio/webm",
+            "audio/mpeg",
+            "audio/mp4",
+            "audio/wav",
+            "video/mp4",
+            "application/zip",
+        ],
+        hosts=HOSTS,
+        lifecycle=Lifecycle(),
+    )
+
+    payload = uploads.admit(grant(), json.dumps({"content_type": content_type, "file_name": name}).encode())
+    assert payload.value["content_type"] == sent
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"7", b"null"])

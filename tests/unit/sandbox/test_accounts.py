@@ -12,7 +12,7 @@ NO_APP = 'Cannot access application "fal-ai/x". Authentication is required to ac
 
 @pytest.mark.parametrize("scheme", ["Key", "key", "KEY"])
 def test_each_accepted_key_is_an_account(scheme: str) -> None:
-    """An accepted key gets an account that is its own, stable, and does not show the key."""
+    """Every accepted key has an account of its own whose name is stable and does not contain the key."""
     alice = CLOSED.authenticate([f"{scheme} alice:secret"])
 
     assert alice == CLOSED.authenticate(["Key alice:secret"])
@@ -21,8 +21,8 @@ def test_each_accepted_key_is_an_account(scheme: str) -> None:
 
 
 def test_without_a_list_any_key_is_accepted() -> None:
-    """With no keys configured, every non-empty Key credential is an account."""
-    assert OPEN.authenticate(["Key whatever"]) != OPEN.authenticate(["Key other"])
+    """Without configured keys every non-empty key is an account."""
+    assert OPEN.authenticate(["Key some"]) != OPEN.authenticate(["Key other"])
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_without_a_list_any_key_is_accepted() -> None:
         (["Key alice:sécret"], "fal-ai/x", "No user found for Key ID and Secret"),
     ],
 )
-def test_what_is_no_key_gets_fals_401(header: list[str], app: str | None, detail: str) -> None:
-    """A missing, doubled, foreign or wrong credential gets the 401 text fal's host of that kind answers."""
+def test_an_invalid_credential_gets_fals_401(header: list[str], app: str | None, detail: str) -> None:
+    """A missing, doubled, malformed or unknown credential gets the 401 of fal's host of that kind."""
     with pytest.raises(FalError) as refused:
         CLOSED.authenticate(header, app=app)
 
@@ -48,8 +48,8 @@ def test_what_is_no_key_gets_fals_401(header: list[str], app: str | None, detail
 
 @pytest.mark.parametrize(
     ("authorization", "known"),
-    [("Key alice:secret", True), ("Key nobody:secret", False), ("Bearer alice:secret", False), ("Key ", False)],
+    [("Key alice:secret", True), ("Key mallory:secret", False), ("Bearer alice:secret", False), ("Key ", False)],
 )
-def test_the_journal_can_ask_whether_a_key_is_accepted(authorization: str, *, known: bool) -> None:
-    """`knows` tells acceptance without raising."""
+def test_accepts_is_authenticate_without_an_error(authorization: str, *, known: bool) -> None:
+    """The method `accepts` returns whether a credential is valid and never raises."""
     assert CLOSED.accepts(authorization) is known

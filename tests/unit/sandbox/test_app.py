@@ -13,7 +13,7 @@ from proxy.sandbox.settings import SandboxSettings, unix_clock
 
 
 async def test_the_queues_lifespan_ends_the_sandbox() -> None:
-    """When its server stops, jobs are ended without anyone calling `close`."""
+    """Jobs end when the queue's server stops, without a call of `close`."""
     before = asyncio.all_tasks()
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, faults=(Fault(Kind.HANG, "model"),)))
     (listener,) = bound()
@@ -24,8 +24,8 @@ async def test_the_queues_lifespan_ends_the_sandbox() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_page_elsewhere_may_call() -> None:
-    """fal answers browsers directly: any origin, and the headers its clients read are exposed."""
+async def test_pages_of_any_origin_may_call() -> None:
+    """Every origin is allowed, and the headers that clients read are exposed, as fal does."""
     sandbox = create_sandbox(QUICK)
 
     answer = await client(sandbox.queue).post("/acme/echo", json={}, headers={"origin": "https://app.test"})
@@ -39,17 +39,17 @@ async def test_a_page_elsewhere_may_call() -> None:
     [("GET", "/acme/echo", 405), ("DELETE", "/acme/echo", 405), ("POST", "/acme/echo/requests/x/status", 404)],
 )
 async def test_another_method_is_refused(method: str, path: str, status: int) -> None:
-    """405, and a POST under a job is no endpoint."""
+    """An unknown method is 405, and a POST below a job is 404."""
     assert (await client(create_sandbox(QUICK).queue).request(method, path)).status_code == status
 
 
-def test_the_banner_says_what_it_is_not() -> None:
-    """Nobody reads it and believes a model ran."""
+def test_the_banner_names_the_sandbox() -> None:
+    """The banner states that this is not fal.ai."""
     assert "not fal.ai" in BANNER
 
 
 def test_the_clock_is_unix_time_that_never_steps_back() -> None:
-    """Within a second of the wall clock, and monotonic."""
+    """The clock is within a second of the wall clock and monotonic."""
     seen = [unix_clock() for _ in range(1000)]
 
     assert seen == sorted(seen)

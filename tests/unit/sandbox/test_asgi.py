@@ -14,7 +14,7 @@ from proxy.sandbox.app import create_sandbox
 @pytest.mark.parametrize("surface", ["queue", "run", "rest"])
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("DELETE", "/acme/echo"), ("POST", "/acme/echo")])
 async def test_every_answer_is_marked(surface: str, method: str, path: str) -> None:
-    """`x-sandbox: 1`, on errors of the router as well."""
+    """Every answer has `x-sandbox: 1`, errors of the router included."""
     sandbox = create_sandbox(QUICK)
 
     answer = await client(getattr(sandbox, surface)).request(method, path)
@@ -22,8 +22,8 @@ async def test_every_answer_is_marked(surface: str, method: str, path: str) -> N
     assert answer.headers["x-sandbox"] == "1"
 
 
-async def test_the_journal_has_the_request_as_it_came() -> None:
-    """Method, raw path and query, headers and the body's hash; of the key only whether it is accepted."""
+async def test_the_log_has_the_request_as_it_arrived() -> None:
+    """The log has method, raw path, query, headers and body hash, and only whether the key was accepted."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, keys=frozenset({"alice:secret"})))
     http = client(sandbox.queue)
     await http.post("/acme/echo%2Fx/?logs=1&a=%20", content=b'{"a":1}')
@@ -44,7 +44,7 @@ async def test_the_journal_has_the_request_as_it_came() -> None:
 
 
 async def test_a_body_over_the_cap_is_refused() -> None:
-    """413, with the journal's entry cut where reading stopped; at the cap it passes."""
+    """A body above the cap is 413 and logged up to where reading stopped; one at the cap passes."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, max_body=10))
     http = client(sandbox.queue)
 
@@ -55,8 +55,8 @@ async def test_a_body_over_the_cap_is_refused() -> None:
     assert refused.headers["x-sandbox"] == "1"
 
 
-async def test_a_caller_who_leaves_mid_body_starts_nothing() -> None:
-    """Half a body and a close: journaled as it came, no job, no answer."""
+async def test_a_disconnect_within_the_body_starts_nothing() -> None:
+    """Half a body and a disconnect are logged, and make no job and no answer."""
     async with running() as rig:
         host, _, port = rig.queue.removeprefix("http://").partition(":")
         _, writer = await asyncio.open_connection(host, int(port))
@@ -70,8 +70,8 @@ async def test_a_caller_who_leaves_mid_body_starts_nothing() -> None:
         assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
-async def test_a_body_in_pieces_is_one_body() -> None:
-    """Chunks are joined before anything is decided."""
+async def test_a_chunked_body_is_joined() -> None:
+    """Chunks are joined before the request is handled."""
     sandbox = create_sandbox(QUICK)
     pieces: list[Message] = [
         {"type": "http.request", "body": b"{", "more_body": True},

@@ -1,4 +1,4 @@
-"""The stock Python client against the sandbox, over real sockets: what it takes for fal, our users' clients do too."""
+"""The stock Python client against the sandbox, over real sockets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW = SandboxSettings(queue_seconds=0.1, run_seconds=0.3)
 
 @contextlib.asynccontextmanager
 async def stock_client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[fal_client.AsyncClient]:
-    """A client whose hosts, constants of its module, are the sandbox's; it has no close of its own."""
+    """Client whose hosts, constants of its module, are the sandbox's; it has no close of its own."""
     async with running(SLOW) as rig:
         monkeypatch.setattr(fal_client.client, "QUEUE_URL_FORMAT", f"{rig.queue}/")
         monkeypatch.setattr(fal_client.client, "RUN_URL_FORMAT", f"{rig.run}/")
@@ -27,7 +27,7 @@ async def stock_client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[fal_cli
 
 
 async def test_submit_events_and_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`iter_events` sees queued, in progress with logs, completed; `get` is the output."""
+    """The events are queued, in progress with logs, and completed; `get` returns the output."""
     async with stock_client(monkeypatch) as client:
         handle = await client.submit(MODEL, arguments=picture_input(num_inference_steps=4))
         seen = [event async for event in handle.iter_events(with_logs=True, interval=0.02)]
@@ -53,7 +53,7 @@ async def test_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_run_and_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The synchronous call, and the stream that ends with the output."""
+    """The synchronous call returns the output, and the stream ends with it."""
     async with stock_client(monkeypatch) as client:
         output = await client.run(MODEL, arguments=picture_input(image_url=data_uri(png()), seed=4))
         events = [event async for event in client.stream(MODEL, arguments=picture_input(seed=4))]
@@ -61,8 +61,8 @@ async def test_run_and_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (output["seed"], events[-1]["seed"], events[0]) == (4, 4, {"message": "Reading the input picture"})
 
 
-async def test_a_bad_input_is_an_error_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The submit succeeds, the result raises 422."""
+async def test_an_invalid_input_is_an_error_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The submit succeeds and the result raises 422."""
     async with stock_client(monkeypatch) as client:
         handle = await client.submit(MODEL, arguments={"prompt": "x"})
         with pytest.raises(fal_client.FalClientHTTPError) as refused:

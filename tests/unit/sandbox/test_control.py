@@ -19,8 +19,8 @@ ONE = {
 }
 
 
-async def test_knobs_are_set_used_up_and_cleared() -> None:
-    """PUT replaces the list and answers it in full, GET shows what is left, DELETE clears."""
+async def test_faults_are_replaced_counted_down_and_cleared() -> None:
+    """PUT replaces the list and returns it, GET returns the remaining counts, DELETE clears it."""
     sandbox = create_sandbox(QUICK)
     control, queue = client(create_control(sandbox), {}), client(sandbox.queue)
 
@@ -35,8 +35,8 @@ async def test_knobs_are_set_used_up_and_cleared() -> None:
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[{}]", b'[{"kind":"explode"}]', b"no", b'[{"kind":"hang","after":1,"x":1}]'])
-async def test_a_bad_knob_is_refused_and_the_old_stay(body: bytes) -> None:
-    """422 with the places of the mistakes."""
+async def test_an_invalid_fault_changes_nothing(body: bytes) -> None:
+    """An invalid fault is 422 with the location of each error, and the active faults stay."""
     control = client(create_control(create_sandbox(QUICK)), {})
     await control.put("/faults", json=[{"kind": "hang"}])
 
@@ -46,8 +46,8 @@ async def test_a_bad_knob_is_refused_and_the_old_stay(body: bytes) -> None:
     assert [fault["kind"] for fault in (await control.get("/faults")).json()] == ["hang"]
 
 
-async def test_counts_and_journal_are_shown_and_reset() -> None:
-    """What was accepted and what arrived, as JSON; a reset forgets it, with jobs, files and faults."""
+async def test_counts_and_log_are_returned_and_reset() -> None:
+    """Counts and requests are returned as JSON; a reset removes them, jobs, files and faults."""
     sandbox = create_sandbox(QUICK)
     control, queue, rest = client(create_control(sandbox), {}), client(sandbox.queue), client(sandbox.rest, {})
     job = await queue.post(f"/{MODEL}", json=picture_input())

@@ -18,7 +18,7 @@ from proxy.sandbox.responses import FalError
     ],
 )
 def test_the_app_is_owner_and_alias(endpoint: str, app: str) -> None:
-    """Follow-ups are addressed to `[namespace/]owner/alias`, whatever came behind it."""
+    """The app of an endpoint is `[namespace/]owner/alias`."""
     assert app_id(endpoint) == app
 
 
@@ -38,8 +38,8 @@ def test_the_app_is_owner_and_alias(endpoint: str, app: str) -> None:
         "a/é",
     ],
 )
-def test_what_is_no_endpoint_is_an_unknown_application(endpoint: str) -> None:
-    """An id outside the grammar gets fal's 404 for applications."""
+def test_a_malformed_id_is_an_unknown_application(endpoint: str) -> None:
+    """A malformed id gets fal's 404 for applications."""
     with pytest.raises(FalError) as refused:
         app_id(endpoint)
 

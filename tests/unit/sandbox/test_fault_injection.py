@@ -19,7 +19,7 @@ RESET = b"<reset>"
 
 
 async def raw(rig: Rig) -> bytes:
-    """The very bytes that answer a submit, up to the connection's end; `<reset>` where it was reset."""
+    """The bytes that answer a submit until the connection ends; `<reset>` where it was reset."""
     host, _, port = rig.queue.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = ["POST /acme/echo HTTP/1.1", "host: x", "authorization: Key a:b", "content-length: 2", "connection: close"]
@@ -51,8 +51,8 @@ def on_each_server(scenario: Callable[[Rig], Awaitable[None]], *, server: Server
 
 @pytest.mark.parametrize("server", ["httptools", "h11", "listener"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_cut_is_seen_on_the_wire(server: Server, loop: str) -> None:
-    """Resets, garbage and truncation reach the caller as such: both of uvicorn's parsers, our listener, both loops."""
+def test_a_broken_connection_reaches_the_caller(server: Server, loop: str) -> None:
+    """Resets, non-HTTP bytes and truncation reach the caller from each of the servers."""
 
     async def scenario(rig: Rig) -> None:
         faults = rig.sandbox.control.faults
@@ -74,7 +74,7 @@ def test_a_cut_is_seen_on_the_wire(server: Server, loop: str) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_hang_ends_with_the_caller_or_the_sandbox(*, after: bool) -> None:
-    """No byte comes; with `after` the job exists; the caller's leaving and the sandbox's end both free the server."""
+    """A hang sends no byte and ends at a disconnect or a close; with `after` the job exists."""
     async with running() as rig, httpx2.AsyncClient(headers=KEY) as http:
         rig.sandbox.control.faults.replace([Fault(Kind.HANG, "submit", after=after)])
         before = asyncio.all_tasks()
@@ -122,10 +122,10 @@ async def test_a_hang_ends_with_the_caller_or_the_sandbox(*, after: bool) -> Non
     ids=["fal's 503", "429", "front end's 502", "no registered status", "not json", "redirect"],
 )
 @pytest.mark.parametrize("after", [False, True])
-async def test_a_wrong_answer_is_given_in_place_of_the_right_one(
+async def test_a_fault_replaces_the_answer(
     fault: Fault, status: int, content_type: str | None, body: bytes, *, after: bool
 ) -> None:
-    """Status, type, body and headers are the knob's; the job exists exactly with `after`."""
+    """Status, type, body and headers are the fault's; the job exists exactly with `after`."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(dataclasses.replace(fault, after=after),)))
 
     answer = await client(sandbox.queue).post("/acme/echo", json={})
@@ -140,8 +140,30 @@ async def test_a_wrong_answer_is_given_in_place_of_the_right_one(
     }
 
 
+@pytest.mark.parametrize(
+    ("host", "method", "path"),
+    [
+        ("queue", "POST", "/acme/echo"),
+        ("queue", "GET", "/acme/echo/requests/1/status"),
+        ("queue", "GET", "/acme/echo/requests/1/status/stream"),
+        ("run", "POST", "/acme/echo"),
+        ("run", "POST", "/acme/echo/stream"),
+        ("rest", "POST", "/storage/upload/initiate"),
+    ],
+)
+async def test_a_locked_account_gets_fals_403(host: str, method: str, path: str) -> None:
+    """The body is the one in public logs, and nothing is accepted."""
+    sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(Kind.LOCKED),)))
+
+    answer = await client(getattr(sandbox, host)).request(method, path, json={})
+
+    reason = "Exhausted balance. Top up your balance at fal.ai/dashboard/billing."
+    assert (answer.status_code, answer.json()) == (403, {"detail": f"User is locked. Reason: {reason}"})
+    assert sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
+
+
 async def test_a_wrong_content_type_keeps_the_body() -> None:
-    """The right JSON under text/html."""
+    """The JSON is unchanged under text/html."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(Kind.CONTENT_TYPE),)))
 
     answer = await client(sandbox.queue).post("/acme/echo", json={})
@@ -151,22 +173,22 @@ async def test_a_wrong_content_type_keeps_the_body() -> None:
 
 
 async def test_latency_only_delays() -> None:
-    """The right answer, later; a delay can go before any other fault."""
+    """The answer is unchanged and later; a delay can precede every other fault."""
     sandbox = create_sandbox(
         dataclasses.replace(
             QUICK, faults=(Fault(Kind.LATENCY, count=1, delay=0.1), Fault(Kind.STATUS, count=1, delay=0.1))
         )
     )
-    begun = asyncio.get_running_loop().time()
+    start = asyncio.get_running_loop().time()
 
     answers = [await client(sandbox.queue).post("/acme/echo", json={}) for _ in range(2)]
 
     assert [answer.status_code for answer in answers] == [200, 503]
-    assert asyncio.get_running_loop().time() - begun >= 0.2
+    assert asyncio.get_running_loop().time() - start >= 0.2
 
 
 @pytest.mark.parametrize("waiting", [True, False], ids=["before more comes", "with more at once"])
-async def test_a_stream_is_cut_in_its_first_event(*, waiting: bool) -> None:
+async def test_a_stream_is_truncated_in_its_first_event(*, waiting: bool) -> None:
     """A truncated stream has half an event and no end."""
     settings = dataclasses.replace(QUICK, run_seconds=60 if waiting else 0, faults=(Fault(Kind.TRUNCATE),))
     async with running(settings) as rig, httpx2.AsyncClient(headers=KEY) as http:
@@ -179,8 +201,8 @@ async def test_a_stream_is_cut_in_its_first_event(*, waiting: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.RESET, Kind.GARBAGE, Kind.TRUNCATE])
-async def test_in_process_a_cut_is_an_exception(kind: Kind) -> None:
-    """Without a socket there is nothing to cut, and the caller is told so."""
+async def test_in_process_a_broken_connection_is_an_exception(kind: Kind) -> None:
+    """Without a socket the fault raises in the caller."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(kind),)))
 
     with pytest.raises(NoSocketError):

@@ -22,8 +22,8 @@ def a_host(clock: Clock | None = None, *, capacity: int = 100) -> FileHost:
         ("x" * 200, "_" + "x" * 80),
     ],
 )
-def test_names_are_unguessable_and_harmless(file_name: str, ending: str) -> None:
-    """A new name keeps what is harmless of the caller's behind something random."""
+def test_names_are_random_and_safe(file_name: str, ending: str) -> None:
+    """A new name is random and ends with the safe characters of the caller's name."""
     host = a_host()
     one, other = host.new_name(file_name), host.new_name(file_name)
 
@@ -32,8 +32,8 @@ def test_names_are_unguessable_and_harmless(file_name: str, ending: str) -> None
     assert len(one) == 20 + len(ending)
 
 
-def test_a_url_leads_back_to_its_file() -> None:
-    """`file_name` undoes `url`, and knows no other host's URLs."""
+def test_a_url_is_parsed_back_to_its_file() -> None:
+    """The method `parse_url` reverses `url` and returns None for other hosts."""
     host = a_host()
 
     assert host.parse_url(host.url("a_b")) == "a_b"
@@ -41,7 +41,7 @@ def test_a_url_leads_back_to_its_file() -> None:
 
 
 def test_a_file_expires_by_the_clock() -> None:
-    """A file with an expiry is wait_disconnect at that moment; one without stays."""
+    """A file with an expiry is gone at that time; one without stays."""
     clock = Clock()
     host = a_host(clock)
     host.put("short", StoredFile(b"1", "text/plain", expires=clock() + 60))
@@ -53,8 +53,8 @@ def test_a_file_expires_by_the_clock() -> None:
     assert (host.get("short"), host.get("long")) == (None, StoredFile(b"2", "text/plain"))
 
 
-def test_the_oldest_files_make_room() -> None:
-    """Past the capacity the oldest go first; replacing and dropping give their bytes back."""
+def test_the_oldest_files_are_deleted_first() -> None:
+    """Above the capacity the oldest files are deleted; replaced and deleted files free their bytes."""
     host = a_host(capacity=10)
     host.put("1", StoredFile(b"x" * 4, "text/plain"))
     host.put("2", StoredFile(b"x" * 4, "text/plain"))

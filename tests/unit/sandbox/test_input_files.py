@@ -40,7 +40,7 @@ def a_source(*, max_bytes: int = 1000, seconds: float = 5) -> tuple[InputFiles, 
     ],
 )
 def test_only_plain_http_on_loopback_is_loopback(url: str, *, loopback: bool) -> None:
-    """The host must be a loopback literal or `localhost`, the scheme http, and nobody named before the host."""
+    """The scheme is http, the host a loopback address or `localhost`, and the URL has no user name."""
     assert is_loopback(url) is loopback
 
 
@@ -49,7 +49,7 @@ def test_only_plain_http_on_loopback_is_loopback(url: str, *, loopback: bool) ->
     [(data_uri(b"\x00\xff"), b"\x00\xff"), ("data:text/plain,a%20b", b"a b"), ("data:,", b"")],
     ids=["base64", "percent", "empty"],
 )
-async def test_a_data_uri_holds_its_bytes(uri: str, content: bytes) -> None:
+async def test_a_data_uri_is_decoded(uri: str, content: bytes) -> None:
     """Both encodings of RFC 2397 are read."""
     assert await a_source()[0].read(uri) == content
 
@@ -64,14 +64,14 @@ async def test_a_data_uri_holds_its_bytes(uri: str, content: bytes) -> None:
         ("http://sandbox.test:9002/files/none", "The sandbox's file host has no such file"),
     ],
 )
-async def test_what_cannot_be_read_says_why(url: str, reason: str) -> None:
-    """Each refusal tells a developer what to change."""
+async def test_an_unreadable_source_has_a_message(url: str, reason: str) -> None:
+    """Each error states what a developer has to change."""
     with pytest.raises(DownloadError, match=f"^{reason}$"):
         await a_source()[0].read(url)
 
 
 async def test_an_own_file_is_read_without_a_connection() -> None:
-    """A URL of the sandbox's own file host is answered from memory, whatever its origin's name."""
+    """A URL of the sandbox's own file host is read from memory."""
     sources, files = a_source()
     files.put("cat.png", StoredFile(b"cat", "image/png"))
 
@@ -100,7 +100,7 @@ async def endless(request: Request) -> Response:
 
 
 async def test_a_loopback_url_is_downloaded() -> None:
-    """A 200 up to the cap is read; more bytes, more time, a redirect and an error are not."""
+    """A 200 within the limits is read; more bytes, more time, a redirect and an error are refused."""
     routes = [Route(f"/{handler.__name__}", handler) for handler in (picture, too_long, elsewhere, endless)]
     (listener,) = bound()
     async with served({listener: Starlette(routes=routes)}):
@@ -116,10 +116,10 @@ async def test_a_loopback_url_is_downloaded() -> None:
 
 
 async def test_a_refused_connection_is_a_failed_download() -> None:
-    """Nobody listening: the caller gets the name of the failure."""
+    """Without a listener the message has the name of the failure."""
     (listener,) = bound()
-    nobody = origin(listener)
+    unused = origin(listener)
     listener.close()
 
     with pytest.raises(DownloadError, match=r"^The URL could not be read: ConnectError$"):
-        await a_source()[0].read(f"{nobody}/x")
+        await a_source()[0].read(f"{unused}/x")

@@ -7,14 +7,14 @@ from support.sandbox import Clock
 
 from proxy.sandbox.jobs import LARGE_RESULT, Job, LogEntry, Outcome, Queue, QueueSettings, State
 
-PACE = QueueSettings(queue_seconds=2, run_seconds=10, slots=1, retention=3600, large_retention=360)
+SETTINGS = QueueSettings(queue_seconds=2, run_seconds=10, slots=1, retention=3600, large_retention=360)
 GOOD = Outcome(200, b"{}", units=1.0)
 BAD = Outcome(422, b"{}", error="Invalid status code: 422", error_type="missing")
 LATE = Outcome(504, b"{}", error="too late", error_type="startup_timeout")
 
 
-def a_queue(clock: Clock, **pace: float) -> Queue:
-    return Queue(dataclasses.replace(PACE, **pace), timed_out=LATE, clock=clock)  # type: ignore[arg-type]
+def a_queue(clock: Clock, **settings: float) -> Queue:
+    return Queue(dataclasses.replace(SETTINGS, **settings), timed_out=LATE, clock=clock)  # type: ignore[arg-type]
 
 
 def a_job(name: str, clock: Clock, *, low: bool = False, start_by: float | None = None) -> Job:
@@ -22,7 +22,7 @@ def a_job(name: str, clock: Clock, *, low: bool = False, start_by: float | None 
 
 
 def test_a_job_waits_runs_and_completes_by_the_clock() -> None:
-    """IN_QUEUE for the queue's time, IN_PROGRESS for the run's, COMPLETED without its input, each told once."""
+    """A job is IN_QUEUE, then IN_PROGRESS, then COMPLETED without its input; each change is returned once."""
     clock = Clock()
     queue, job = a_queue(clock), a_job("1", clock)
     queue.submit(job)
@@ -52,8 +52,8 @@ def test_a_failure_does_not_take_the_runs_time() -> None:
     assert queue.advance().ended == [job]
 
 
-def test_work_slower_than_the_runs_time_holds_the_job() -> None:
-    """A job stays IN_PROGRESS until its work is done, however late."""
+def test_slow_work_extends_the_run() -> None:
+    """A job stays IN_PROGRESS until its work ends, however late."""
     clock = Clock()
     queue, job = a_queue(clock, queue_seconds=0), a_job("1", clock)
     queue.submit(job)
@@ -66,7 +66,7 @@ def test_work_slower_than_the_runs_time_holds_the_job() -> None:
 
 
 def test_slots_are_taken_in_order_and_low_priority_goes_last() -> None:
-    """One slot: the second waits for the first to end; a low job lets later normal ones pass."""
+    """With one slot jobs start one after another, and later normal jobs start before a low-priority one."""
     clock = Clock()
     queue = a_queue(clock, queue_seconds=0)
     low, first, second = a_job("low", clock, low=True), a_job("first", clock), a_job("second", clock)
@@ -83,7 +83,7 @@ def test_slots_are_taken_in_order_and_low_priority_goes_last() -> None:
 
 
 def test_a_direct_call_takes_a_slot_or_is_refused() -> None:
-    """With every slot taken a direct call is not queued; with one free it runs at once and holds it."""
+    """Without a free slot a direct call is refused; with one it starts at once and occupies it."""
     clock = Clock()
     queue, direct = a_queue(clock, queue_seconds=0), a_job("direct", clock)
 
@@ -127,9 +127,9 @@ def test_a_start_deadline_is_only_for_those_who_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "kept"), [(LARGE_RESULT - 1, 3600), (LARGE_RESULT, 360)], ids=["just small", "just large"]
+    ("size", "seconds"), [(LARGE_RESULT - 1, 3600), (LARGE_RESULT, 360)], ids=["just small", "just large"]
 )
-def test_results_are_kept_an_hour_and_large_ones_six_minutes(size: int, kept: float) -> None:
+def test_results_expire_after_an_hour_and_large_ones_after_six_minutes(size: int, seconds: float) -> None:
     """A result is there until the last moment of its retention, and wait_disconnect after."""
     clock = Clock()
     queue, job = a_queue(clock, queue_seconds=0, run_seconds=0), a_job("1", clock)
@@ -138,7 +138,7 @@ def test_results_are_kept_an_hour_and_large_ones_six_minutes(size: int, kept: fl
     queue.end(job, Outcome(200, b"x" * size, units=1.0))
     queue.advance()
 
-    clock.forward(kept - 1)
+    clock.forward(seconds - 1)
     queue.advance()
     assert queue.find("alice", "a/b", "1") is job
     clock.forward(1)
@@ -174,7 +174,7 @@ def test_the_length_of_a_queue_counts_one_endpoint_of_all_callers() -> None:
 
 
 def test_the_next_change_is_the_nearest_moment_ahead() -> None:
-    """The queue's wait, then the next log line, then the end of the run; nothing while only work is awaited."""
+    """The next change is the start, then a log line, then the end of the run, and None before an outcome."""
     clock = Clock()
     queue, start = a_queue(clock), clock()
     assert queue.next_change() is None
@@ -192,8 +192,8 @@ def test_the_next_change_is_the_nearest_moment_ahead() -> None:
     assert queue.next_change() == start + 12
 
 
-def test_a_moment_between_a_turn_and_the_question_is_not_lost() -> None:
-    """The clock goes on between the two: what came due meanwhile is still the next change, until a turn sees it."""
+def test_a_change_between_advance_and_next_change_is_returned() -> None:
+    """A time that passed between the two calls is still the next change, until `advance` handles it."""
     clock = Clock()
     queue, start = a_queue(clock), clock()
     queue.submit(a_job("1", clock))
@@ -205,8 +205,8 @@ def test_a_moment_between_a_turn_and_the_question_is_not_lost() -> None:
     assert len(queue.advance().started) == 1
 
 
-def test_a_log_shows_what_has_happened_in_its_window() -> None:
-    """Entries appear as the clock passes them, slide out behind the window, and stop where the job ended."""
+def test_a_log_shows_the_entries_of_its_window() -> None:
+    """Entries appear when the clock passes them, leave behind the window, and stop at the end of the job."""
     clock = Clock()
     start, job = clock(), a_job("1", clock)
     job.log = [LogEntry(start + second, str(second)) for second in range(4)]
@@ -220,8 +220,8 @@ def test_a_log_shows_what_has_happened_in_its_window() -> None:
     assert shown(-1, 9) == ["0", "1"]
 
 
-def test_clearing_ends_what_anyone_still_holds() -> None:
-    """After a clear no job is found, and waiting and running ones show as ended."""
+def test_clearing_ends_every_job() -> None:
+    """After a clear no job is found, and waiting and running jobs show as ended."""
     clock = Clock()
     queue = a_queue(clock, queue_seconds=0)
     queue.submit(running := a_job("1", clock))

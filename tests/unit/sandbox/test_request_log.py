@@ -7,8 +7,8 @@ from proxy.sandbox.request_log import LoggedRequest, RequestLog
 ENTRY = LoggedRequest(0.0, "queue", "POST", "/a/b", "", [], "", 0)
 
 
-def test_counts_are_of_what_was_taken_on() -> None:
-    """Submits and runs by endpoint, cancels, and billable units to four places; a clear forgets them all."""
+def test_counts_are_of_accepted_calls() -> None:
+    """Submits and runs by endpoint, cancels, and units to four places are counted until a clear."""
     journal = RequestLog(size=10)
     for endpoint in ("a/b", "a/b", "a/c"):
         journal.count_submit(endpoint)
@@ -28,8 +28,8 @@ def test_counts_are_of_what_was_taken_on() -> None:
     assert journal.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
-def test_the_journal_keeps_the_newest() -> None:
-    """Past its size the oldest entries go."""
+def test_the_log_has_the_newest_requests() -> None:
+    """Above its size the oldest entries are dropped."""
     journal = RequestLog(size=2)
     for number in range(3):
         journal.entries.append(dataclasses.replace(ENTRY, at=float(number)))

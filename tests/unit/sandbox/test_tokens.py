@@ -17,15 +17,15 @@ from proxy.sandbox.tokens import Tokens
         ("workflows/acme/poster", "workflows/acme/poster", True),
     ],
 )
-def test_a_token_opens_its_apps_only(app: str, endpoint: str, *, allowed: bool) -> None:
-    """Named by alias or by path, an app's endpoints are open to the token and others are not."""
+def test_a_token_is_valid_for_its_apps_only(app: str, endpoint: str, *, allowed: bool) -> None:
+    """A token for an alias or a path is valid for the endpoints of that app and no other."""
     tokens = Tokens(clock=Clock())
 
     assert tokens.account(tokens.mint("alice", [app], 120), endpoint) == ("alice" if allowed else None)
 
 
-def test_a_token_dies_at_its_expiry() -> None:
-    """It opens until the last moment, then never again, and is forgotten at the next mint."""
+def test_a_token_expires() -> None:
+    """A token is valid until its expiry, and removed at the next mint."""
     clock = Clock()
     tokens = Tokens(clock=clock)
     token = tokens.mint("alice", ["x"], 120)
@@ -39,6 +39,6 @@ def test_a_token_dies_at_its_expiry() -> None:
     assert tokens.account(token, "fal-ai/x") is None
 
 
-def test_an_unknown_token_opens_nothing() -> None:
-    """Tokens are looked up, not parsed."""
+def test_an_unknown_token_is_invalid() -> None:
+    """Tokens are looked up and not parsed."""
     assert Tokens(clock=Clock()).account("sandbox.made-up", "fal-ai/x") is None

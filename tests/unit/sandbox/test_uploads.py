@@ -12,8 +12,8 @@ from proxy.sandbox.uploads import Upload, Uploads
 ORIGIN = "http://127.0.0.1:9002"
 
 
-class Desk:
-    """An upload desk with one upload under way."""
+class OneUpload:
+    """Uploads with one of them open."""
 
     def __init__(self, *, lifecycle: str | None = None) -> None:
         self.clock = Clock()
@@ -32,18 +32,18 @@ class Desk:
         return self.files.get(self.stored)
 
 
-def test_a_presigned_url_takes_its_file() -> None:
-    """What was PUT is what the file URL gives, under the media type that was announced."""
-    desk = Desk()
+def test_a_presigned_url_stores_its_file() -> None:
+    """The file URL returns the content of the PUT with the media type of the initiate."""
+    desk = OneUpload()
 
     desk.uploads.put(desk.upload(), b"meow")
 
     assert desk.file() == StoredFile(b"meow", "image/png")
 
 
-def test_a_presigned_url_dies_in_two_minutes() -> None:
-    """It works until the last second; then, or with another signature, it is refused alike."""
-    desk = Desk()
+def test_a_presigned_url_expires_in_two_minutes() -> None:
+    """It is valid until the last second; then it is refused like a wrong signature."""
+    desk = OneUpload()
     with pytest.raises(FalError) as wrong:
         desk.uploads.find(desk.name, "0" * 32)
     with pytest.raises(FalError) as unsigned:
@@ -64,9 +64,9 @@ def test_a_presigned_url_dies_in_two_minutes() -> None:
 
 
 def test_a_lifecycle_ends_the_file() -> None:
-    """The file lives as long as its lifecycle says, from the PUT on, and keeps the header it came with."""
+    """The file exists for the time of its lifecycle after the PUT, and keeps the header."""
     lifecycle = '{"expiration_duration_seconds": 3600}'
-    desk = Desk(lifecycle=lifecycle)
+    desk = OneUpload(lifecycle=lifecycle)
     desk.clock.forward(60)
     desk.uploads.put(desk.upload(), b"meow")
 
@@ -78,22 +78,22 @@ def test_a_lifecycle_ends_the_file() -> None:
 
 @pytest.mark.parametrize("lifecycle", ['{"expiration_duration_seconds": null}', "{}", "[]"])
 def test_a_lifecycle_without_an_end_keeps_the_file(lifecycle: str) -> None:
-    """Null, or nothing said, is for ever."""
-    desk = Desk(lifecycle=lifecycle)
+    """A lifecycle of null or without a duration has no end."""
+    desk = OneUpload(lifecycle=lifecycle)
     desk.uploads.put(desk.upload(), b"meow")
 
     assert desk.file() == StoredFile(b"meow", "image/png", None, lifecycle)
 
 
-def test_a_lifecycle_that_is_no_json_is_refused() -> None:
-    """400 when the upload is initiated."""
+def test_a_malformed_lifecycle_is_refused() -> None:
+    """A malformed lifecycle is 400 at the initiate."""
     with pytest.raises(FalError, match=r"^400: "):
-        Desk(lifecycle="for ever")
+        OneUpload(lifecycle="for ever")
 
 
 def test_parts_are_joined_by_number() -> None:
-    """Sent in any order and a part twice, the file is the parts in theirs."""
-    desk = Desk()
+    """Parts in any order, one of them twice, are joined in the order of their numbers."""
+    desk = OneUpload()
     upload = desk.upload()
     etags = {number: desk.uploads.put_part(upload, number, part) for number, part in [(2, b"b"), (1, b"x"), (1, b"a")]}
     assert desk.file() is None
@@ -109,8 +109,8 @@ def test_parts_are_joined_by_number() -> None:
     ids=["none", "another etag", "another part", "one too many"],
 )
 def test_completing_with_other_parts_is_refused(claimed: list[tuple[int, str]]) -> None:
-    """The list must name just the parts that came."""
-    desk = Desk()
+    """The list must have exactly the uploaded parts."""
+    desk = OneUpload()
     etag = desk.uploads.put_part(desk.upload(), 1, b"a")
 
     with pytest.raises(FalError, match=r"^400: "):
@@ -120,16 +120,16 @@ def test_completing_with_other_parts_is_refused(claimed: list[tuple[int, str]]) 
 
 @pytest.mark.parametrize("number", [0, 10_001])
 def test_part_numbers_have_bounds(number: int) -> None:
-    """1 to 10000, as object stores have it."""
-    desk = Desk()
+    """Part numbers go from 1 to 10000, as in object stores."""
+    desk = OneUpload()
 
     with pytest.raises(FalError, match=r"^400: "):
         desk.uploads.put_part(desk.upload(), number, b"a")
 
 
-def test_clearing_forgets_open_uploads() -> None:
+def test_clearing_invalidates_open_uploads() -> None:
     """After a clear the URL is refused."""
-    desk = Desk()
+    desk = OneUpload()
     desk.uploads.clear()
 
     with pytest.raises(FalError, match=r"^403: "):

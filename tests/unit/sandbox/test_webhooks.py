@@ -27,8 +27,8 @@ FAST = dataclasses.replace(
 
 
 @dataclasses.dataclass
-class Hook:
-    """A receiver: answers with *statuses* in turn, then 200; 0 never answers."""
+class WebhookReceiver:
+    """Receiver that answers with *statuses* in turn, then 200; 0 never answers."""
 
     url: str
     statuses: list[int]
@@ -43,15 +43,15 @@ class Hook:
 
 
 @contextlib.asynccontextmanager
-async def a_hook(*statuses: int) -> AsyncIterator[Hook]:
+async def a_hook(*statuses: int) -> AsyncIterator[WebhookReceiver]:
     (listener,) = bound()
-    hook = Hook(f"{origin(listener)}/hook", list(statuses))
+    hook = WebhookReceiver(f"{origin(listener)}/hook", list(statuses))
     async with served({listener: Starlette(routes=[Route("/hook", hook.receive, methods=["POST"])])}):
         yield hook
 
 
 def verified(jwks: dict[str, list[dict[str, str]]], headers: dict[str, str], body: bytes) -> bool:
-    """fal's documented verification, written again from its text."""
+    """fal's documented verification, written from its text."""
     message = "\n".join(
         [
             headers["x-fal-webhook-request-id"],
@@ -69,7 +69,7 @@ def verified(jwks: dict[str, list[dict[str, str]]], headers: dict[str, str], bod
 
 
 async def test_a_finished_job_is_delivered_and_signed() -> None:
-    """Status OK with the output as payload, signed so that fal's documented check against the JWKS passes."""
+    """The delivery has status OK and the output, and its signature passes fal's documented check."""
     async with running(FAST) as rig, a_hook() as hook, httpx2.AsyncClient(headers=KEY) as http:
         job = await http.post(f"{rig.queue}/acme/echo", params={"fal_webhook": hook.url}, json={"a": 1})
         await until(lambda: hook.deliveries)
@@ -91,7 +91,7 @@ async def test_a_finished_job_is_delivered_and_signed() -> None:
 
 
 async def test_a_failed_job_is_delivered_as_an_error() -> None:
-    """Status ERROR, the code in words, and the model's detail as payload."""
+    """The delivery has status ERROR, the code in words, and the model's detail as payload."""
     async with running(FAST) as rig, a_hook() as hook, httpx2.AsyncClient(headers=KEY) as http:
         await http.post(f"{rig.queue}/{MODEL}", params={"fal_webhook": hook.url}, json={"prompt": "x"})
         await until(lambda: hook.deliveries)
@@ -106,8 +106,8 @@ async def test_a_failed_job_is_delivered_as_an_error() -> None:
     [((200,), 1), ((500, 404, 204), 3), ((0, 200), 2), ((302,), 1), ((500,) * 9, 4)],
     ids=["acknowledged", "errors", "no answer", "redirect", "given up"],
 )
-async def test_deliveries_are_repeated_until_acknowledged(statuses: tuple[int, ...], deliveries: int) -> None:
-    """Errors and silence are retried with the same body, a redirect is final, and after the last attempt it ends."""
+async def test_deliveries_are_retried_until_acknowledged(statuses: tuple[int, ...], deliveries: int) -> None:
+    """Errors and silence are retried with the same body; a redirect is final; attempts are limited."""
     async with running(FAST) as rig, a_hook(*statuses) as hook, httpx2.AsyncClient(headers=KEY) as http:
         before = asyncio.all_tasks()
         await http.post(f"{rig.queue}/acme/echo", params={"fal_webhook": hook.url}, json={})
@@ -118,15 +118,15 @@ async def test_deliveries_are_repeated_until_acknowledged(statuses: tuple[int, .
     assert len({body for _, body in hook.deliveries}) == 1
 
 
-async def test_a_webhook_nobody_listens_to_is_retried_until_the_close() -> None:
+async def test_a_refused_delivery_is_retried_until_the_close() -> None:
     """A refused connection is retried; closing the sandbox ends the attempts."""
     (listener,) = bound()
-    nobody = origin(listener)
+    unused = origin(listener)
     listener.close()
     before = asyncio.all_tasks()
     sandbox = create_sandbox(dataclasses.replace(QUICK, webhook_backoff=30))
     http = client(sandbox.queue)
-    await http.post("/acme/echo", params={"fal_webhook": nobody}, json={})
+    await http.post("/acme/echo", params={"fal_webhook": unused}, json={})
     await until(lambda: [task for task in asyncio.all_tasks() - before if "_deliver" in repr(task)])
 
     await sandbox.close()
@@ -134,8 +134,8 @@ async def test_a_webhook_nobody_listens_to_is_retried_until_the_close() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_seed_keeps_the_key() -> None:
-    """The same 32 bytes give the same JWKS at each start; without them it is new."""
+async def test_a_seed_fixes_the_key() -> None:
+    """The same 32 bytes give the same JWKS; without them the key is new."""
     seeded = dataclasses.replace(QUICK, webhook_seed=bytes(32))
 
     async def x(settings: object) -> str:

@@ -15,8 +15,8 @@ from proxy.sandbox.settings import SandboxSettings
 from proxy.sandbox.worker import CANCELLED, Worker
 
 
-async def test_the_queue_moves_without_anyone_looking() -> None:
-    """A timer carries a job from queue to end: its units are billed though nobody polled."""
+async def test_the_timer_moves_the_queue() -> None:
+    """A job runs to its end and is billed without any request for it."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0.02, run_seconds=0.02))
 
     await client(sandbox.queue).post("/acme/echo", json={})
@@ -24,10 +24,10 @@ async def test_the_queue_moves_without_anyone_looking() -> None:
     await until(lambda: sandbox.control.request_log.counts()["billable_units"] == 1.0)
 
 
-async def test_a_flaw_in_a_model_ends_its_job(
+async def test_an_exception_in_a_model_ends_its_job(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exception that is no answer of fal's becomes a 500 of the job, is logged, and frees the slot."""
+    """An unexpected exception becomes a 500 of the job, is logged, and frees the slot."""
 
     async def broken(self: Echo, payload: object) -> Output:
         raise ZeroDivisionError
@@ -42,8 +42,8 @@ async def test_a_flaw_in_a_model_ends_its_job(
     assert caplog.text.count("the task of acme/echo failed") == 3
 
 
-async def test_closing_ends_the_work_and_can_be_repeated() -> None:
-    """After a close no task of the sandbox is left, and nothing starts again."""
+async def test_close_ends_every_task_and_can_be_repeated() -> None:
+    """After a close no task of the sandbox is left, and no new one starts."""
     before = asyncio.all_tasks()
     sandbox = create_sandbox(
         SandboxSettings(queue_seconds=0, run_seconds=30, concurrency=1, faults=(Fault(Kind.HANG, "model"),))
@@ -60,8 +60,8 @@ async def test_closing_ends_the_work_and_can_be_repeated() -> None:
     assert (await http.get(waiting.json()["status_url"])).json()["status"] == "IN_QUEUE"
 
 
-async def test_a_cancel_during_the_last_wait_still_counts() -> None:
-    """Work that is done but whose run's time is not over can be cancelled: nothing is billed."""
+async def test_a_job_can_be_cancelled_after_its_work() -> None:
+    """Work that ended before the run time can still be cancelled, and nothing is billed."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, run_seconds=30))
     http = client(sandbox.queue)
     before = asyncio.all_tasks()
@@ -73,8 +73,8 @@ async def test_a_cancel_during_the_last_wait_still_counts() -> None:
     assert sandbox.control.request_log.counts()["billable_units"] == 0
 
 
-async def test_a_clear_stops_the_work() -> None:
-    """Forgetting everything leaves no task of it behind."""
+async def test_a_clear_ends_every_task() -> None:
+    """After a clear no task of the sandbox is left."""
     before = asyncio.all_tasks()
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, faults=(Fault(Kind.HANG, "model"),)))
     await client(sandbox.queue).post("/acme/echo", json={})
@@ -84,11 +84,11 @@ async def test_a_clear_stops_the_work() -> None:
     await until(lambda: asyncio.all_tasks() == before)
 
 
-async def test_a_change_between_two_looks_is_not_missed() -> None:
-    """Waiting since an older version returns at once; since the present one, only after the time."""
+async def test_an_earlier_change_is_not_missed() -> None:
+    """A wait since an older version returns at once; one since the present version only after its time."""
     clock = Clock()
-    pace = QueueSettings(queue_seconds=0, run_seconds=0, slots=1, retention=1, large_retention=1)
-    queue = Queue(pace, timed_out=error_outcome(CANCELLED), clock=clock)
+    settings = QueueSettings(queue_seconds=0, run_seconds=0, slots=1, retention=1, large_retention=1)
+    queue = Queue(settings, timed_out=error_outcome(CANCELLED), clock=clock)
     models = ModelRegistry({}, echoes=None)
     worker = Worker(
         queue, models, FaultSet([], seed=0), run_seconds=0, closing=asyncio.Event(), clock=clock, on_end=lambda _: None

@@ -31,13 +31,13 @@ def exposition(collector: Collector) -> str:
     return generate_latest(registry).decode()
 
 
-def test_a_tally_counts_by_label_values() -> None:
-    """Each set of values by itself, whatever the values are made of."""
-    tally = Counter("hits", "Hits.", ["page", "status"])
+def test_a_counter_counts_by_label_values() -> None:
+    """Each set of label values is counted by itself, with any characters in the values."""
+    counter = Counter("hits", "Hits.", ["page", "status"])
     for values in [("a", 200), ("a", 404), ("a", 200), ("b", 200), ('"\n\\', 0)]:
-        tally.add(*values)
+        counter.add(*values)
 
-    assert samples(tally) == {
+    assert samples(counter) == {
         ("hits_total", "a", "200"): 2,
         ("hits_total", "a", "404"): 1,
         ("hits_total", "b", "200"): 1,
@@ -45,45 +45,45 @@ def test_a_tally_counts_by_label_values() -> None:
     }
 
 
-def test_a_tally_without_labels() -> None:
+def test_a_counter_without_labels() -> None:
     """It has one child, once there was an event."""
-    tally = Counter("hits", "Hits.", [])
-    assert samples(tally) == {}
-    tally.add()
-    tally.add()
+    counter = Counter("hits", "Hits.", [])
+    assert samples(counter) == {}
+    counter.add()
+    counter.add()
 
-    assert samples(tally) == {("hits_total",): 2}
+    assert samples(counter) == {("hits_total",): 2}
 
 
 def test_a_scrape_reads_what_a_counter_is_for() -> None:
-    """Type, help and label names are told, before the first event too."""
-    tally = Counter("hits", "All the hits.", ["page"])
-    assert "# HELP hits_total All the hits.\n# TYPE hits_total counter\n" in exposition(tally)
-    tally.add("a")
+    """Type, help and label names are exposed, also before the first event."""
+    counter = Counter("hits", "All the hits.", ["page"])
+    assert "# HELP hits_total All the hits.\n# TYPE hits_total counter\n" in exposition(counter)
+    counter.add("a")
 
-    assert 'hits_total{page="a"} 1.0\n' in exposition(tally)
+    assert 'hits_total{page="a"} 1.0\n' in exposition(counter)
 
 
 def test_a_scrape_changes_nothing() -> None:
     """Two in a row read the same, and counting goes on from there."""
-    tally = Counter("hits", "Hits.", ["page"])
-    tally.add("a")
-    assert samples(tally) == samples(tally)
-    tally.add("a")
+    counter = Counter("hits", "Hits.", ["page"])
+    counter.add("a")
+    assert samples(counter) == samples(counter)
+    counter.add("a")
 
-    assert samples(tally) == {("hits_total", "a"): 2}
+    assert samples(counter) == {("hits_total", "a"): 2}
 
 
 def test_label_values_without_end_do_not_fill_the_memory() -> None:
-    """Those that came first keep their counts, all others share one child, and no event is lost."""
-    tally = Counter("hits", "Hits.", ["page", "status"])
+    """The first label sets keep their counts, all others share one, and no event is lost."""
+    counter = Counter("hits", "Hits.", ["page", "status"])
     for number in range(MAX_CHILDREN + 50):
-        tally.add(f"page-{number}", 200)
-    tally.add("page-0", 200)
-    tally.add(f"page-{MAX_CHILDREN - 1}", 200)
-    tally.add(f"page-{MAX_CHILDREN}", 200)
+        counter.add(f"page-{number}", 200)
+    counter.add("page-0", 200)
+    counter.add(f"page-{MAX_CHILDREN - 1}", 200)
+    counter.add(f"page-{MAX_CHILDREN}", 200)
 
-    found = samples(tally)
+    found = samples(counter)
     assert len(found) == MAX_CHILDREN + 1
     assert found["hits_total", "other", "other"] == 51
     assert found["hits_total", "page-0", "200"] == found["hits_total", f"page-{MAX_CHILDREN - 1}", "200"] == 2
@@ -102,7 +102,7 @@ EDGES = {
 
 @pytest.mark.parametrize("name", EDGES)
 def test_a_bucket_holds_its_bound(name: str) -> None:
-    """`le` is less or equal; a bucket counts those before it too, and the last all."""
+    """A bucket counts values less than or equal to its bound; the last one counts all."""
     seconds, counts = EDGES[name]
     durations = Durations("took_seconds", "Time.", "action", [0.5, 1.0])
     durations.observe("a", seconds)
@@ -134,7 +134,7 @@ def test_durations_add_up_by_label() -> None:
 
 
 def test_a_scrape_reads_what_a_histogram_is_for() -> None:
-    """Type, help and label names are told, before the first event too."""
+    """Type, help and label names are exposed, also before the first event."""
     durations = Durations("took_seconds", "How long.", "action", [0.5])
     assert "# HELP took_seconds How long.\n# TYPE took_seconds histogram\n" in exposition(durations)
     durations.observe("a", 0.25)

@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> Iterator[Log]:
 
 
 class Pipe:
-    """A pipe that holds 4 KiB, and that nobody reads until `numbers`."""
+    """A pipe of 4 KiB that is read by `numbers` only."""
 
     def __init__(self) -> None:
         self._reader, self.writer = os.pipe()
@@ -80,7 +80,7 @@ def test_order_is_kept(log: Log) -> None:
 
 
 def test_lines_do_not_wait_for_the_end(log: Log) -> None:
-    """A line is written soon, although nothing follows it and nobody closes the journal."""
+    """A line is written soon, although no line follows it and the writer stays open."""
     journal = JsonLogWriter(log.fd)
     for i in range(2):
         journal.write({"i": i})
@@ -123,7 +123,7 @@ def test_values(log: Log, value: object, text: str | None) -> None:
     ids=ascii,
 )
 def test_no_terminal_obeys_a_line(log: Log, text: str) -> None:
-    """Whatever a caller sends, a line is printable ASCII and one line, and still holds exactly what was sent."""
+    """Any text of a caller becomes one line of printable ASCII that decodes to the same text."""
     journal = JsonLogWriter(log.fd)
     journal.write({"path": text})
 
@@ -151,7 +151,7 @@ def test_no_terminal_obeys_a_line(log: Log, text: str) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_secrets_are_redacted(log: Log, text: object) -> None:
-    """A registered secret is not in a line in any of its spellings, nor is a half of it where a value is cut."""
+    """A registered secret is in no line in any encoding, and no half of it where a value is cut."""
     journal = JsonLogWriter(log.fd, secrets=["another-secret", SECRET])
     journal.write({"reason": text})
 
@@ -171,7 +171,7 @@ def test_what_is_no_secret_stays(log: Log) -> None:
 
 
 def test_nobody_reads() -> None:
-    """With a full pipe writing goes on at full speed: what does not fit is dropped and counted, the rest comes."""
+    """With a full pipe `write` stays fast: lines that do not fit are dropped and counted."""
     pipe = Pipe()
     journal = JsonLogWriter(pipe.writer, capacity=100_000)
     longest = 0.0
@@ -180,12 +180,12 @@ def test_nobody_reads() -> None:
         journal.write({"i": i})
         longest = max(longest, time.perf_counter() - start)
     dropped = journal.dropped
-    kept = pipe.numbers(journal)
+    numbers = pipe.numbers(journal)
 
     assert longest < 0.2
     assert dropped > 15_000
-    assert len(kept) == 20_000 - dropped
-    assert kept == sorted(kept)
+    assert len(numbers) == 20_000 - dropped
+    assert numbers == sorted(numbers)
 
 
 def test_closing_does_not_wait_for_a_reader() -> None:
@@ -202,7 +202,7 @@ def test_closing_does_not_wait_for_a_reader() -> None:
 
 
 def test_a_reader_that_left() -> None:
-    """Lines that nobody can get any more are counted; nothing is raised."""
+    """Lines after the reader has gone are counted, and nothing is raised."""
     reader, writer = os.pipe()
     os.close(reader)
     journal = JsonLogWriter(writer)
@@ -227,7 +227,7 @@ def test_a_stream_that_someone_made_non_blocking() -> None:
 
 
 def test_what_workers_that_share_a_pipe_write() -> None:
-    """Whole lines, no more than PIPE_BUF bytes at once: those another writer cannot cut in two (POSIX, write())."""
+    """Whole lines of at most PIPE_BUF bytes are written at once, which POSIX keeps in one piece."""
     reader, writer = os.pipe2(os.O_DIRECT)  # each write is read as a packet of its own
     journal = JsonLogWriter(writer)
     for i in range(100):
@@ -242,7 +242,7 @@ def test_what_workers_that_share_a_pipe_write() -> None:
 
 
 def test_after_closing(log: Log) -> None:
-    """What is written later is counted as dropped, and closing twice is nothing."""
+    """Lines after `close` are counted as dropped, and a second `close` does nothing."""
     journal = JsonLogWriter(log.fd)
     journal.close()
     journal.write({"i": 1})

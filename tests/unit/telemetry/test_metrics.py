@@ -94,7 +94,7 @@ def test_the_line_of_an_answered_request(rig: Rig) -> None:
 
 
 def test_the_line_of_garbage(rig: Rig) -> None:
-    """A request that names nothing is told by its path, 256 characters of it at most."""
+    """A request for an unknown route is logged with its path, of at most 256 characters."""
     rig.telemetry.close(rig.telemetry.open("GET", b"/\xff\x1b[2J" + b"x" * 8000))
 
     (line,) = rig.lines()
@@ -115,7 +115,7 @@ def test_a_refusal(rig: Rig) -> None:
 
 
 def test_a_defect(rig: Rig) -> None:
-    """The error and the way it took, innermost first, whatever the error says."""
+    """A defect is logged with its frames, innermost first, however long its message is."""
     record = submit(rig)
     try:
         orjson.loads("x" * 1000)
@@ -130,7 +130,7 @@ def test_a_defect(rig: Rig) -> None:
 
 
 def test_the_upstream_clock_stops_at_an_error(rig: Rig) -> None:
-    """The wait for fal is told however it ends."""
+    """The wait for fal is logged also where it ends with an error."""
     record = submit(rig)
 
     def relay() -> None:
@@ -185,7 +185,7 @@ def test_what_is_counted(rig: Rig) -> None:
 
 
 def test_labels_are_bounded(rig: Rig) -> None:
-    """Even if a label once held a caller's text, the number of series stays bounded and no request is lost."""
+    """The number of series stays bounded for any label values, and no request is lost."""
     for i in range(MAX_CHILDREN + 50):
         record = rig.telemetry.open("GET", b"/")
         record.record_refusal(StoreAway(error_type=f"made-up-{i}"))
@@ -205,7 +205,7 @@ def test_lines_that_were_dropped(rig: Rig) -> None:
 
 
 def test_what_lives_elsewhere_is_read_at_each_scrape(rig: Rig) -> None:
-    """Gauges and totals of other parts are asked for their value when somebody looks."""
+    """Gauges and totals of other parts are read at each scrape."""
     pool = {"idle": 3}
     rig.telemetry.gauge("upstream_idle", "Idle connections to fal.", lambda: pool["idle"])
     rig.telemetry.counter("store_failures", "Calls the store did not answer.", lambda: 7)

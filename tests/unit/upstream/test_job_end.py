@@ -10,7 +10,7 @@ from proxy.upstream.outcomes import Outcome, UpstreamResult
 
 
 def relayed(status: int, body: object = None, units: float | None = None) -> UpstreamResult:
-    outcome = Outcome.ACCEPTED if status < 400 else Outcome.REFUSED
+    outcome = Outcome.ACCEPTED if status < 400 else Outcome.FAILED if status == 422 else Outcome.REFUSED
     return UpstreamResult(outcome, status, (), json.dumps(body or {}).encode(), units)
 
 

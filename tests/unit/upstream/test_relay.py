@@ -5,10 +5,9 @@ from contextlib import AsyncExitStack
 import pytest
 from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant, Listing
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
-from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import (
     ConnectFailed,
     DeadlineExceeded,
@@ -16,32 +15,44 @@ from proxy.errors import (
     NotSent,
     OutcomeUnknown,
     PoolExhausted,
+    PoolFull,
+    ServicePaused,
     UpstreamFailed,
 )
 from proxy.fal_api.operations import Action, Surface, Target
 from proxy.http.client.messages import UpstreamResponse
-from proxy.payload.policy import Payload
-from proxy.upstream.outcomes import UpstreamResult
+from proxy.payload.body import Payload
+from proxy.upstream.account.state import Account
+from proxy.upstream.breakers.breaker_table import Breakers
+from proxy.upstream.outcomes import Outcome, UpstreamResult
 from proxy.upstream.relay import Deadlines, Relay
 
 HANDLES = JobHandles([b"handle-secret-of-the-tests-000001"])
 ALICE = Caller("i", "alice", "a" * 64, frozenset(), 0.0, {})
+BOB = Caller("i", "bob", "b" * 64, frozenset(), 0.0, {})
 STARTS = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
 PAYLOAD = Payload(ENDPOINT, {"prompt": "x"}, b'{"prompt":"x"}')
 BROKEN = ExchangeBroken("reset", sent=True)
 
 
-def relay_over(*script: Step, minimum: int = 20) -> tuple[Relay, ScriptedUpstream]:
+def relay_over(*script: Step) -> tuple[Relay, ScriptedUpstream]:
     upstream = ScriptedUpstream(list(script))
-    breaker = Breaker(BreakerSettings(minimum=minimum), clock=lambda: 0.0)
-    return Relay(dict.fromkeys(Surface, upstream), FAL_KEY, breaker=breaker, deadlines=Deadlines()), upstream
+    relay = Relay(
+        dict.fromkeys(Surface, upstream),
+        FAL_KEY,
+        breakers=Breakers(clock=lambda: 0.0, report=lambda kind, state, reason: None),
+        account=Account(report=lambda state, pause, reason: None),
+        deadlines=Deadlines(),
+        clock=lambda: 0.0,
+    )
+    return relay, upstream
 
 
-def grant_of(action: Action, query: str = "") -> Grant:
-    handle = None if action in STARTS else HANDLES.sign(JOB, owner=ALICE.key, app=APP)
+def grant_of(action: Action, query: str = "", caller: Caller = ALICE) -> Grant:
+    handle = None if action in STARTS else HANDLES.sign(JOB, owner=caller.key, app=APP)
     endpoint = ENDPOINT if action in STARTS else APP
     target = Target(action, endpoint, APP, handle, query)
-    return Authorization([Listing(ENDPOINT, frozenset(Action))], HANDLES).authorize(ALICE, target)
+    return Authorization([Listing(ENDPOINT, frozenset(Action))], HANDLES).authorize(caller, target)
 
 
 async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
@@ -77,7 +88,7 @@ async def test_a_follow_up_is_addressed_by_fals_own_id(action: Action, method: b
     ("error", "refusal"),
     [
         (ConnectFailed("refused"), NotSent),
-        (PoolExhausted("full"), NotSent),
+        (PoolExhausted("full"), PoolFull),
         (ExchangeBroken("reset", sent=False), NotSent),
         (BROKEN, OutcomeUnknown),
         (DeadlineExceeded("late", sent=True), OutcomeUnknown),
@@ -116,7 +127,7 @@ async def test_a_read_is_repeated_no_further(error: Exception, attempts: int) ->
     """Not a second time, not after a byte came back, not when time or our own pool is short."""
     relay, upstream = relay_over(error)
 
-    with pytest.raises((UpstreamFailed, NotSent)):
+    with pytest.raises((UpstreamFailed, NotSent, PoolFull)):
         await relay.read(grant_of(Action.RESULT))
     assert len(upstream.asked) == attempts
 
@@ -139,7 +150,7 @@ async def test_a_stream_is_opened_as_a_status_is_read() -> None:
 @pytest.mark.parametrize("action", [Action.RUN, Action.RUN_STREAM])
 async def test_a_run_is_sent_once_and_says_nothing_of_fal(action: Action) -> None:
     """Not repeated, whatever became of it; and neither slow nor failing models keep others from the queue."""
-    relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, said(QUEUED), minimum=2)
+    relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, said(QUEUED))
     for _ in range(5):
         async with AsyncExitStack() as held:
             with pytest.raises(OutcomeUnknown):
@@ -157,7 +168,7 @@ async def _run(relay: Relay, action: Action, held: AsyncExitStack) -> object:
 
 async def test_repeats_are_a_tenth_of_reads_at_most() -> None:
     """In an outage the load on fal does not double."""
-    relay, upstream = relay_over(BROKEN, minimum=1000)
+    relay, upstream = relay_over(BROKEN)
     for _ in range(100):
         with pytest.raises(UpstreamFailed):
             await relay.read(grant_of(Action.STATUS))
@@ -167,7 +178,7 @@ async def test_repeats_are_a_tenth_of_reads_at_most() -> None:
 
 async def test_a_dead_upstream_is_left_alone() -> None:
     """After enough failures nothing is sent, and callers hear so at once."""
-    relay, upstream = relay_over(ConnectFailed("refused"), minimum=5)
+    relay, upstream = relay_over(ConnectFailed("refused"))
     for _ in range(8):
         with pytest.raises(NotSent):
             await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
@@ -177,29 +188,76 @@ async def test_a_dead_upstream_is_left_alone() -> None:
 
 async def test_our_own_full_pool_does_not_count_against_fal() -> None:
     """The breaker judges fal, not us."""
-    relay, upstream = relay_over(PoolExhausted("full"), minimum=2)
+    relay, upstream = relay_over(PoolExhausted("full"))
     for _ in range(5):
-        with pytest.raises(NotSent):
+        with pytest.raises(PoolFull):
             await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
 
     assert len(upstream.asked) == 5
 
 
 async def test_fals_5xx_counts_against_it() -> None:
-    """Answers of 500 and above are failures to the breaker."""
-    relay, upstream = relay_over(said({}, 500, JSON), minimum=3)
-    for _ in range(3):
+    """Ten failed reads of two callers open the breaker for reads, and no other one."""
+    relay, upstream = relay_over(*[said({}, 500, JSON)] * 10, said(QUEUED))
+    for caller in (ALICE, BOB) * 5:
         with pytest.raises(UpstreamFailed):
-            await relay.read(grant_of(Action.STATUS))
+            await relay.read(grant_of(Action.STATUS, caller=caller))
     with pytest.raises(NotSent):
         await relay.read(grant_of(Action.STATUS))
+    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
 
-    assert len(upstream.asked) == 3
+    assert len(upstream.asked) == 11
+
+
+async def test_failed_jobs_are_no_failures_of_fals() -> None:
+    """Results of failed jobs, read as often as you like by two callers, open no breaker."""
+    failed = {"detail": [{"loc": ["body"], "msg": "boom", "type": "internal_server_error"}]}
+    relay, upstream = relay_over(said(failed, 500))
+    for caller in (ALICE, BOB) * 50:
+        result = await relay.read(grant_of(Action.RESULT, caller=caller))
+        assert (result.status, result.outcome) == (500, Outcome.FAILED)
+
+    assert len(upstream.asked) == 100
+
+
+@pytest.mark.parametrize(
+    ("status", "is_the_models"),
+    [
+        ({"status": "COMPLETED", "error": "boom"}, True),
+        ({"status": "COMPLETED"}, False),
+        ({"status": "IN_QUEUE"}, False),
+    ],
+)
+async def test_the_status_of_a_job_decides_where_its_result_does_not(status: object, is_the_models: bool) -> None:
+    """A 5xx in JSON without a mark is the model's only where the job ended with an error."""
+    relay, upstream = relay_over(said({"message": "boom"}, 500), said(status))
+    if is_the_models:
+        assert (await relay.read(grant_of(Action.RESULT))).body == b'{"message": "boom"}'
+    else:
+        with pytest.raises(UpstreamFailed):
+            await relay.read(grant_of(Action.RESULT))
+
+    assert [asked.path.decode() for asked in upstream.asked] == [
+        f"/{APP}/requests/{JOB}",
+        f"/{APP}/requests/{JOB}/status",
+    ]
+
+
+async def test_a_locked_account_pauses_all_submits() -> None:
+    """After fal's first refusal no further submit of any endpoint is sent."""
+    locked = {"detail": "User is locked. Reason: Exhausted balance."}
+    relay, _ = relay_over(said(locked, 403))
+    relay.check_account(grant_of(Action.SUBMIT))
+    with pytest.raises(ServicePaused):
+        await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+
+    with pytest.raises(ServicePaused):
+        relay.check_account(grant_of(Action.RUN))
 
 
 async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
     """Uploads that fail keep nobody from the queue; a repeated one is the client's to ask for."""
-    relay, upstream = relay_over(BROKEN, minimum=2)
+    relay, upstream = relay_over(BROKEN)
     owned = Authorization([Listing("uploads", frozenset({Action.UPLOAD}))], HANDLES)
     path = "/storage/upload/initiate"
     grant = owned.authorize(ALICE, Target(Action.UPLOAD, "uploads", "uploads", surface=Surface.STORAGE, path=path))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import caller_key
 from proxy.webhooks.callback_seal import CallbackCipher, CallbackContext
 
 SECRET, OTHER = b"a secret of handles, thirty-two by", b"another secret of handles, 32 byte"

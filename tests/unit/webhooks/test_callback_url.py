@@ -6,9 +6,8 @@ from urllib.parse import parse_qs
 from support.in_process_gateway import ENDPOINT, ISSUER, JOB, parts_of
 from support.sandbox import Clock
 
-from proxy.auth.authenticator import Caller
 from proxy.auth.authorization import Authorization, Grant
-from proxy.auth.subjects import caller_key
+from proxy.auth.caller import Caller, caller_key
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import StoreAway
 from proxy.fal_api.operations import resolve

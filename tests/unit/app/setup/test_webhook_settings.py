@@ -1,4 +1,4 @@
-"""The [webhooks] section as a whole: what it takes to start, and where a submit's webhook goes in each mode."""
+"""Tests of the [webhooks] section: its checks, and a submit's webhook in each mode."""
 
 from __future__ import annotations
 
@@ -107,19 +107,19 @@ async def submitted(tmp_path: Path, query: str, webhooks: dict[str, object], *, 
 
 @pytest.mark.parametrize("by_header", [True, False], ids=["header", "path"])
 async def test_by_default_a_webhook_is_refused(tmp_path: Path, by_header: bool) -> None:
-    """400, before fal is asked."""
-    told = await submitted(tmp_path, "fal_webhook=https%3A%2F%2Fapp.example.com%2F", {}, by_header=by_header)
+    """A webhook is refused with 400, before any call of fal."""
+    result = await submitted(tmp_path, "fal_webhook=https%3A%2F%2Fapp.example.com%2F", {}, by_header=by_header)
 
-    assert told == (400, "webhook_refused")
+    assert result == (400, "webhook_refused")
 
 
 @pytest.mark.parametrize("by_header", [True, False], ids=["header", "path"])
 async def test_an_allowed_webhook_is_sent_as_it_was_read(tmp_path: Path, by_header: bool) -> None:
-    """Rebuilt and encoded anew, beside the other parameters."""
+    """An allowed webhook is encoded again, beside the other parameters."""
     query = "fal_webhook=https://app.example.com/hook%3fjob%3d1&fal_max_queue_length=3"
-    told = await submitted(tmp_path, query, ALLOW, by_header=by_header)
+    result = await submitted(tmp_path, query, ALLOW, by_header=by_header)
 
-    assert told == (200, "fal_webhook=https%3A%2F%2Fapp.example.com%2Fhook%3Fjob%3D1&fal_max_queue_length=3")
+    assert result == (200, "fal_webhook=https%3A%2F%2Fapp.example.com%2Fhook%3Fjob%3D1&fal_max_queue_length=3")
 
 
 async def test_two_webhooks_are_refused(tmp_path: Path) -> None:
@@ -158,12 +158,12 @@ async def test_only_a_submit_takes_a_webhook(tmp_path: Path, action: str) -> Non
 
 @pytest.mark.parametrize("mode", [{}, ALLOW])
 async def test_without_ours_nobody_answers_callbacks(tmp_path: Path, mode: dict[str, object]) -> None:
-    """The route does not exist."""
+    """The route does not exist, which only a caller with a session learns."""
     with gate(tmp_path, webhooks=mode) as it:
-        async with it.client(None) as client:
-            answer = await client.post("/api/fal/webhooks/fal/abc", json={})
+        async with it.client(None) as nobody, it.client() as alice:
+            answers = [await client.post("/api/fal/webhooks/fal/abc", json={}) for client in (nobody, alice)]
 
-    assert answer.status_code == 404
+    assert [answer.status_code for answer in answers] == [401, 404]
 
 
 async def test_ours_is_a_url_of_this_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +172,9 @@ async def test_ours_is_a_url_of_this_gateway(tmp_path: Path, monkeypatch: pytest
     urls = []
     for _ in range(2):
         status, query = await submitted(tmp_path, "fal_max_queue_length=3", OURS, by_header=False)
-        told = parse_qs(query, strict_parsing=True)
-        urls += told["fal_webhook"]
-        assert (status, told["fal_max_queue_length"]) == (200, ["3"])
+        result = parse_qs(query, strict_parsing=True)
+        urls += result["fal_webhook"]
+        assert (status, result["fal_max_queue_length"]) == (200, ["3"])
 
     assert all(url.startswith(f"{ORIGIN}/api/fal/webhooks/fal/") for url in urls)
     assert len(set(urls)) == 2

@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+from support.reopened_ledger import ReopenedLedger
 
-from proxy.auth.authenticator import Caller
+from proxy.auth.caller import Caller
 from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
@@ -66,8 +69,14 @@ class Model:
     lines: dict[date, DailyUsage] = field(default_factory=dict)
 
     def taken(self, charge: Charge) -> tuple[int, int]:
-        counted = [(charge.account, bucket) for bucket in charge.counted]
-        return sum(self.used[one] for one in counted), sum(self.reserved[one] for one in counted)
+        return self._sum(self.used, charge), self._sum(self.reserved, charge)
+
+    def _sum(self, amounts: dict[tuple[str, int], int], charge: Charge) -> int:
+        return sum(
+            amount
+            for (account, bucket), amount in amounts.items()
+            if account == charge.account and bucket >= charge.oldest
+        )
 
     def live(self, seat: InFlightSlot, now: float) -> int:
         return sum(until > now for (account, _), until in self.leases.items() if account == seat.account)
@@ -132,6 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = START
+        self.swept_at: float | None = None
         self.names = 0
         self.model = Model()
         self.runner = asyncio.Runner()
@@ -161,6 +171,7 @@ class LedgerMachine(RuleBasedStateMachine):
         drawn, taken = charges(budgets, ALICE, ENDPOINT, self.now), slots(rules, ALICE, ENDPOINT)
         entry = ReservationRequest(ALICE.key, ENDPOINT, amount, drawn, taken, TTL)
         said = self.runner.run(self.ledger.reserve(ticket, entry, now=self.now))
+        self.swept_at = self.now if self.swept_at is None else self.swept_at
 
         assert said == self.model.reserve(ticket, entry, self.now)
         return ticket if isinstance(said, Granted) else multiple()
@@ -198,7 +209,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        due = [name for name, ticket in self.model.tickets.items() if ticket.until <= self.now]
+        # A sweep is at most an hour after the one before, or after the first reservation.
+        self.swept_at = self.now if self.swept_at is None else min(self.now, self.swept_at + 3600)
+        due = [name for name, ticket in self.model.tickets.items() if ticket.until <= self.swept_at]
         assert self.runner.run(self.ledger.sweep(now=self.now)) == len(due)
         for ticket in due:
             self.model.end(ticket, self.model.tickets[ticket].entry.amount, unsettled=True)
@@ -210,7 +223,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         assert standings == (
             *(AllowanceStatus(c.budget, c.limit, *self.model.taken(c), c.renews_at) for c in drawn),
-            *(AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None) for s in taken),
+            *(AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None, kind="in-flight") for s in taken),
         )
         for standing, allowance in zip(standings, allowances(drawn, taken), strict=True):
             assert standing.used >= 0
@@ -239,6 +252,17 @@ async def memory() -> AsyncIterator[Ledger]:
     yield ledger
     await ledger.aclose()
 
+
+@asynccontextmanager
+async def reopened() -> AsyncIterator[Ledger]:
+    with TemporaryDirectory() as folder:
+        yield ReopenedLedger(Path(folder) / "ledger.db", now=START)  # type: ignore[misc]
+
+
+TestReopenedLedger = machine_of(reopened).TestCase
+TestReopenedLedger.settings = settings(
+    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 TestSqliteLedger = machine_of(memory).TestCase
 TestSqliteLedger.settings = settings(

@@ -17,8 +17,8 @@ from proxy.sandbox.settings import SandboxSettings
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Ticking:
-    """A sandbox on a clock of its own: 10 s in the queue, 100 s a run, one slot."""
+class ClockedSandbox:
+    """Sandbox with a clock that only the test moves: 10 s in the queue, 100 s a run, one slot."""
 
     def __init__(self, **settings: object) -> None:
         self.clock = Clock()
@@ -34,16 +34,16 @@ class Ticking:
         return await self.http.post(f"/{endpoint}", **({"json": {"a": 1}} | request))  # type: ignore[arg-type]
 
     async def run_job(self, job: httpx2.Response) -> None:
-        """Turns the clock over the queue's time and the run's, and waits for the work itself."""
+        """Moves the clock over the queue time and the run time, and waits for the model."""
         self.clock.forward(10)
         await self.http.get(job.json()["status_url"])
         self.clock.forward(100)
         await completed(self.http, job)
 
 
-async def test_a_submit_answers_as_fals_queue_does() -> None:
-    """200 with the id, the three URLs under owner/alias, the place in the queue, and the id as a header."""
-    answer = await Ticking(queue_origin="http://sandbox.test").submit("acme/echo/variant")
+async def test_a_submit_returns_the_id_and_its_urls() -> None:
+    """A submit returns the id in body and header, three URLs under owner/alias, and the position."""
+    answer = await ClockedSandbox(queue_origin="http://sandbox.test").submit("acme/echo/variant")
 
     body = answer.json()
     job = f"http://sandbox.test/acme/echo/requests/{body['request_id']}"
@@ -60,9 +60,9 @@ async def test_a_submit_answers_as_fals_queue_does() -> None:
     assert (answer.headers["x-fal-request-id"], answer.headers["x-sandbox"]) == (body["request_id"], "1")
 
 
-async def test_a_job_is_seen_waiting_running_and_done() -> None:
-    """202 with the position, 202 without, 200 with metrics; `logs` is null throughout when not asked for."""
-    rig = Ticking()
+async def test_status_follows_the_job() -> None:
+    """Status is 202 with a position, then 202 without one, then 200 with metrics; `logs` stays null."""
+    rig = ClockedSandbox()
     job = await rig.submit()
     url = job.json()["status_url"]
 
@@ -82,9 +82,9 @@ async def test_a_job_is_seen_waiting_running_and_done() -> None:
 
 
 @pytest.mark.parametrize(("logs", "shown"), [("1", True), ("true", True), ("0", False), ("false", False)])
-async def test_logs_come_when_asked_for(logs: str, *, shown: bool) -> None:
-    """Both clients' spellings of yes; an entry has all the parts any client reads."""
-    rig = Ticking()
+async def test_logs_are_returned_on_request(logs: str, *, shown: bool) -> None:
+    """Entries are returned for `logs=1` and `logs=true`, with every field that a client reads."""
+    rig = ClockedSandbox()
     job = await rig.submit()
     await rig.run_job(job)
 
@@ -104,8 +104,8 @@ async def test_logs_come_when_asked_for(logs: str, *, shown: bool) -> None:
 
 
 async def test_the_result_is_the_models_own_answer() -> None:
-    """Body, units and id; at the plain URL and at `/response`, under the app and under the full id."""
-    rig = Ticking()
+    """The result has the body, units and id of the model, at every spelling of its URL."""
+    rig = ClockedSandbox()
     job = await rig.submit("acme/echo/variant", json={"seed": 2**60})
     await rig.run_job(job)
     request_id = job.json()["request_id"]
@@ -118,9 +118,9 @@ async def test_the_result_is_the_models_own_answer() -> None:
             assert (result.headers["x-fal-billable-units"], result.headers["x-fal-request-id"]) == ("1", request_id)
 
 
-async def test_a_result_is_refused_until_it_is_there() -> None:
-    """400 with fal's words, waiting or running."""
-    rig = Ticking()
+async def test_a_result_before_the_end_is_refused() -> None:
+    """A waiting or running job's result is 400 in fal's words."""
+    rig = ClockedSandbox()
     job = await rig.submit()
 
     for seconds in (0, 10):
@@ -129,9 +129,9 @@ async def test_a_result_is_refused_until_it_is_there() -> None:
         assert (early.status_code, early.json()["detail"]) == (400, "Request is still in progress")
 
 
-async def test_a_result_is_kept_for_an_hour() -> None:
-    """After its retention a job is as unknown as any other."""
-    rig = Ticking()
+async def test_a_result_expires_after_an_hour() -> None:
+    """After its retention a job gets the 404 of an unknown one."""
+    rig = ClockedSandbox()
     job = await rig.submit()
     await rig.run_job(job)
 
@@ -144,9 +144,9 @@ async def test_a_result_is_kept_for_an_hour() -> None:
 
 @pytest.mark.parametrize("end", ["", "/response", "/status", "/status/stream", "/cancel"])
 @pytest.mark.parametrize("kind", ["foreign key", "other app", "made up"])
-async def test_a_job_that_is_not_yours_is_not_found(end: str, kind: str) -> None:
-    """Another account's job, another app's, and one that never was: the same 404 in every action."""
-    rig = Ticking()
+async def test_a_foreign_job_is_not_found(end: str, kind: str) -> None:
+    """Another account's job, another app's and an unknown one get the same 404 in every action."""
+    rig = ClockedSandbox()
     job = (await rig.submit()).json()["request_id"]
     path = {
         "foreign key": f"/acme/echo/requests/{job}",
@@ -160,9 +160,9 @@ async def test_a_job_that_is_not_yours_is_not_found(end: str, kind: str) -> None
     assert (answer.status_code, answer.content) == (404, b'{"status":"NOT_FOUND"}')
 
 
-async def test_an_odd_job_id_is_not_echoed() -> None:
-    """Line breaks in the path's id reach no header."""
-    rig = Ticking()
+async def test_a_malformed_job_id_reaches_no_header() -> None:
+    """Line breaks in the id of the path reach no header."""
+    rig = ClockedSandbox()
 
     answer = await rig.http.get("/acme/echo/requests/a%0d%0aset-cookie:%20x/status")
 
@@ -171,8 +171,8 @@ async def test_an_odd_job_id_is_not_echoed() -> None:
 
 
 async def test_cancel_in_every_state() -> None:
-    """200 OK from the queue, 202 while running, 400 once done; the job is COMPLETED as client_cancelled and free."""
-    rig = Ticking()
+    """A cancel is 200 in the queue, 202 while running, 400 afterwards; the job is not billed."""
+    rig = ClockedSandbox()
     first, second, third = [await rig.submit() for _ in range(3)]
 
     queued = await rig.http.put(second.json()["cancel_url"])
@@ -192,7 +192,7 @@ async def test_cancel_in_every_state() -> None:
 
 
 async def test_a_failed_job_is_completed_with_its_error() -> None:
-    """The submit is accepted; status is 200 COMPLETED with error and type; the result is the model's 422, unbilled."""
+    """The submit is accepted, the status is COMPLETED with error and type, the result is an unbilled 422."""
     sandbox = create_sandbox(QUICK)
     http = client(sandbox.queue)
     job = await http.post(f"/{MODEL}", json={"prompt": "x"})
@@ -209,8 +209,8 @@ async def test_a_failed_job_is_completed_with_its_error() -> None:
     assert sandbox.control.request_log.counts()["billable_units"] == 0
 
 
-async def test_a_picture_goes_round() -> None:
-    """The image model through the queue: other bytes than went in, of the size asked for, from the file host."""
+async def test_an_image_is_transformed_through_the_queue() -> None:
+    """The image model returns a file of the size in the input, with other bytes than the input."""
     sandbox = create_sandbox(QUICK)
     http, rest = client(sandbox.queue), client(sandbox.rest, {})
     job = await http.post(f"/{MODEL}", json=picture_input(image_size="square"))
@@ -226,16 +226,16 @@ async def test_a_picture_goes_round() -> None:
 
 
 @pytest.mark.parametrize("path", ["/acme", "/acme/echo/requests/x/y", "/acme/echo/requests", "/workflows/acme"])
-async def test_what_is_no_endpoint_is_not_found(path: str) -> None:
-    """A POST outside the grammar is an unknown application."""
-    answer = await Ticking().http.post(path, json={})
+async def test_a_malformed_endpoint_is_not_found(path: str) -> None:
+    """A POST to a malformed id is answered as an unknown application."""
+    answer = await ClockedSandbox().http.post(path, json={})
 
     assert (answer.status_code, answer.json()["detail"]) == (404, f'Application "{path[1:]}" not found')
 
 
 async def test_a_namespace_is_part_of_the_app() -> None:
-    """`workflows/owner/name` keeps its three segments in the URLs handed out."""
-    rig = Ticking()
+    """The id `workflows/owner/name` keeps its three segments in the URLs of the job."""
+    rig = ClockedSandbox()
     url = (await rig.submit("workflows/acme/poster")).json()["status_url"]
 
     assert "/workflows/acme/poster/requests/" in url
@@ -243,17 +243,17 @@ async def test_a_namespace_is_part_of_the_app() -> None:
 
 
 async def test_an_unlisted_model_is_not_found() -> None:
-    """With models listed, others are unknown applications and no job is made."""
-    rig = Ticking(models=frozenset({"acme/listed"}))
+    """With models listed, other ids are unknown applications and no job is made."""
+    rig = ClockedSandbox(models=frozenset({"acme/listed"}))
 
     assert [(await rig.submit(name)).status_code for name in ("acme/listed", "acme/other")] == [200, 404]
     assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 1, "by_endpoint": {"acme/listed": 1}}
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT"])
-async def test_no_key_no_answer(method: str) -> None:
-    """401 in fal's words for every action, and nothing is accepted."""
-    rig = Ticking(keys=frozenset({"alice:secret"}))
+async def test_every_action_requires_a_key(method: str) -> None:
+    """Every action without a valid key is 401 in fal's words, and nothing is accepted."""
+    rig = ClockedSandbox(keys=frozenset({"alice:secret"}))
     path = {"POST": "/acme/echo", "GET": "/acme/echo/requests/x", "PUT": "/acme/echo/requests/x/cancel"}[method]
 
     answer = await rig.http.request(method, path, headers={"authorization": "Key alice:wrong"})
@@ -263,26 +263,26 @@ async def test_no_key_no_answer(method: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000], ids=["cut", "bytes", "deep"])
-async def test_a_body_that_is_no_json_is_refused(body: bytes) -> None:
-    """422 json_invalid, and no job."""
-    rig = Ticking()
+async def test_a_malformed_body_is_refused(body: bytes) -> None:
+    """A malformed body is 422 json_invalid, and no job is made."""
+    rig = ClockedSandbox()
     answer = await rig.submit(content=body, json=None)
 
     assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "json_invalid")
 
 
-async def test_no_body_is_an_empty_input() -> None:
-    """As the clients send it for a call without input."""
-    rig = Ticking()
+async def test_an_empty_body_is_an_empty_input() -> None:
+    """An empty body counts as `{}`, which clients send for a call without input."""
+    rig = ClockedSandbox()
     job = await rig.submit(json=None)
     await rig.run_job(job)
 
     assert (await rig.http.get(job.json()["response_url"])).json()["input"] == {}
 
 
-async def test_a_queue_that_is_too_long_is_refused() -> None:
-    """`fal_max_queue_length`: 429 once more than that many wait for the endpoint."""
-    rig = Ticking()
+async def test_a_queue_length_can_be_limited() -> None:
+    """A submit with `fal_max_queue_length` is 429 once more jobs than that wait for the endpoint."""
+    rig = ClockedSandbox()
     for _ in range(2):
         await rig.submit()
 
@@ -294,8 +294,8 @@ async def test_a_queue_that_is_too_long_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["x-fal-request-start-timeout", "x-fal-request-timeout"])
 async def test_a_job_not_started_in_time_ends_as_504(name: str) -> None:
-    """The result is a 504 that says the deadline was the caller's."""
-    rig = Ticking()
+    """The result is a 504 whose header marks the deadline as the caller's."""
+    rig = ClockedSandbox()
     job = await rig.submit(headers={name: "2.5"})
     rig.clock.forward(2.5)
 
@@ -308,8 +308,8 @@ async def test_a_job_not_started_in_time_ends_as_504(name: str) -> None:
 
 
 async def test_the_newer_timeout_header_wins() -> None:
-    """Start-Timeout over the deprecated name."""
-    rig = Ticking()
+    """The header `x-fal-request-start-timeout` wins over the deprecated name."""
+    rig = ClockedSandbox()
     job = await rig.submit(headers={"x-fal-request-timeout": "1", "x-fal-request-start-timeout": "5"})
     rig.clock.forward(4)
 
@@ -317,26 +317,26 @@ async def test_the_newer_timeout_header_wins() -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "inf", "nan"])
-async def test_a_bad_timeout_is_refused(value: str) -> None:
-    """400, and no job."""
-    rig = Ticking()
+async def test_a_malformed_timeout_is_refused(value: str) -> None:
+    """A timeout that is no positive number is 400, and no job is made."""
+    rig = ClockedSandbox()
 
     assert (await rig.submit(headers={"x-fal-request-timeout": value})).status_code == 400
     assert rig.sandbox.control.request_log.counts()["submits"] == {"total": 0, "by_endpoint": {}}
 
 
 async def test_low_priority_waits_behind_normal() -> None:
-    """A low job's place is after every normal one's."""
-    rig = Ticking()
+    """A low-priority job is positioned after every normal one."""
+    rig = ClockedSandbox()
     low = await rig.submit(headers={"x-fal-queue-priority": "low"})
     await rig.submit(headers={"x-fal-queue-priority": "normal"})
 
     assert (await rig.http.get(low.json()["status_url"])).json()["queue_position"] == 1
 
 
-async def test_a_webhook_elsewhere_is_refused() -> None:
-    """Only loopback targets; anything else is a 400 and no job."""
-    rig = Ticking()
+async def test_a_webhook_outside_loopback_is_refused() -> None:
+    """A webhook URL outside loopback is 400, and no job is made."""
+    rig = ClockedSandbox()
 
     answer = await rig.submit(params={"fal_webhook": "https://example.com/hook"})
 
@@ -349,29 +349,29 @@ def events(body: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(("logs", "total"), [("1", 6), ("0", None)])
-async def test_a_status_stream_tells_each_change_once(logs: str, total: int | None) -> None:
-    """Events are status objects from IN_QUEUE to COMPLETED, each with only the entries new in it; then it ends."""
+async def test_a_status_stream_sends_each_change_once(logs: str, total: int | None) -> None:
+    """Events are status objects with the new log entries; COMPLETED ends the stream."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0.05, run_seconds=0.2))
     http = client(sandbox.queue)
     job = await http.post(f"/{MODEL}", json=picture_input(num_inference_steps=4))
 
     stream = await http.get(f"{job.json()['status_url']}/stream", params={"logs": logs})
 
-    told = events(stream.text)
+    received = events(stream.text)
     assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert stream.headers["x-fal-request-id"] == job.json()["request_id"]
-    states = [event["status"] for event in told]
+    states = [event["status"] for event in received]
     assert sorted(set(states), key=states.index) == ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
-    entries = [event["logs"] for event in told]
+    entries = [event["logs"] for event in received]
     if total is None:
-        assert (len(told), entries) == (3, [None] * 3)
+        assert (len(received), entries) == (3, [None] * 3)
     else:
         messages = [entry["message"] for new in entries for entry in new]  # type: ignore[attr-defined]
         assert (len(messages), len(set(messages))) == (total, total)
 
 
 async def test_a_quiet_stream_is_kept_open() -> None:
-    """While nothing changes a comment line is sent; the sandbox's end ends the stream."""
+    """A comment is sent while nothing changes; the sandbox's end ends the stream."""
     settings = SandboxSettings(queue_seconds=60, heartbeat=0.02)
     async with running(settings) as rig, httpx2.AsyncClient(headers=KEY) as http:
         job = await http.post(f"{rig.queue}/acme/echo", json={})
@@ -383,8 +383,8 @@ async def test_a_quiet_stream_is_kept_open() -> None:
             assert [line async for line in lines if line.startswith("data")] == []
 
 
-async def test_the_first_event_is_immediate_and_the_queue_moves_in_it() -> None:
-    """A waiting job's stream shows its place at once, and again when those ahead are wait_disconnect."""
+async def test_a_stream_reports_the_position_at_once_and_after_moves() -> None:
+    """A waiting job's stream sends its position at once, and again when jobs ahead have left."""
     async with running(SandboxSettings(queue_seconds=60)) as rig, httpx2.AsyncClient(headers=KEY) as http:
         ahead = await http.post(f"{rig.queue}/acme/echo", json={})
         job = await http.post(f"{rig.queue}/acme/echo", json={})
@@ -397,7 +397,7 @@ async def test_the_first_event_is_immediate_and_the_queue_moves_in_it() -> None:
 
 
 async def test_a_model_fault_fails_the_job_not_the_call() -> None:
-    """With a `model` knob the submit is accepted and the job fails, or is slow, or never ends but can be cancelled."""
+    """With a `model` fault the submit is accepted; the job fails, is slow, or hangs until a cancel."""
     sandbox = create_sandbox(QUICK)
     http = client(sandbox.queue)
     sandbox.control.faults.replace(
@@ -419,9 +419,9 @@ async def test_a_model_fault_fails_the_job_not_the_call() -> None:
     assert (await http.get(hung.json()["response_url"])).status_code == 499
 
 
-async def test_a_place_counts_everyones_jobs() -> None:
-    """The queue is one for all keys."""
-    rig = Ticking()
+async def test_a_position_counts_the_jobs_of_all_accounts() -> None:
+    """All keys share one queue."""
+    rig = ClockedSandbox()
     await rig.submit()
     other = await rig.submit(headers={"authorization": "Key bob:x"})
 
@@ -431,7 +431,7 @@ async def test_a_place_counts_everyones_jobs() -> None:
 
 
 async def test_a_reset_ends_the_streams() -> None:
-    """Forgetting everything ends what is being watched, as cancelled."""
+    """A reset ends open streams with the job as cancelled."""
     async with running(SandboxSettings(queue_seconds=60)) as rig, httpx2.AsyncClient(headers=KEY) as http:
         job = await http.post(f"{rig.queue}/acme/echo", json={})
         watching = asyncio.ensure_future(http.get(f"{job.json()['status_url']}/stream"))

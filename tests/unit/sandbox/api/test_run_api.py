@@ -18,7 +18,7 @@ def data(answer: httpx2.Response) -> list[object]:
 
 
 async def test_a_run_answers_with_the_output() -> None:
-    """One call, one answer: body, units, id; counted as a run and billed."""
+    """A direct call returns body, units and id, and is counted and billed as a run."""
     sandbox = create_sandbox(QUICK)
 
     answer = await client(sandbox.run).post(f"/{MODEL}", json=picture_input(image_size="square"))
@@ -30,19 +30,19 @@ async def test_a_run_answers_with_the_output() -> None:
     assert (counts["runs"], counts["billable_units"]) == ({"total": 1, "by_endpoint": {MODEL: 1}}, 0.25)
 
 
-async def test_a_run_takes_its_time() -> None:
-    """The answer comes when the run's time is over."""
+async def test_a_run_lasts_the_run_time() -> None:
+    """The answer comes after the run time."""
     http = client(create_sandbox(SandboxSettings(run_seconds=0.15)).run)
-    begun = asyncio.get_running_loop().time()
+    start = asyncio.get_running_loop().time()
 
     await http.post("/acme/echo", json={})
 
-    assert asyncio.get_running_loop().time() - begun >= 0.15
+    assert asyncio.get_running_loop().time() - start >= 0.15
 
 
 @pytest.mark.parametrize("end", ["", "/stream"])
-async def test_a_bad_input_is_refused_before_a_slot_is_taken(end: str) -> None:
-    """422 at once, on a call and on a stream, and nothing is counted."""
+async def test_an_invalid_input_takes_no_slot(end: str) -> None:
+    """An invalid input is 422 at once, for a call and a stream, and nothing is counted."""
     sandbox = create_sandbox(QUICK)
 
     answer = await client(sandbox.run).post(f"/{MODEL}{end}", json={"prompt": "x"})
@@ -52,7 +52,7 @@ async def test_a_bad_input_is_refused_before_a_slot_is_taken(end: str) -> None:
 
 
 async def test_a_failing_run_answers_with_the_models_error() -> None:
-    """What only shows while running is the call's status and body."""
+    """An error that shows while the model runs becomes the status and body of the call."""
     http = client(create_sandbox(QUICK).run)
 
     answer = await http.post(f"/{MODEL}", json=picture_input(image_url="https://fal.media/x.png"))
@@ -60,8 +60,8 @@ async def test_a_failing_run_answers_with_the_models_error() -> None:
     assert (answer.status_code, answer.json()["detail"][0]["type"]) == (422, "file_download_error")
 
 
-async def test_with_every_slot_taken_a_run_is_refused() -> None:
-    """429 concurrent_requests_limit, with_sandbox_header as worth a retry; a freed slot is taken again."""
+async def test_a_run_without_a_free_slot_is_refused() -> None:
+    """Without a free slot a call is 429 and marked for a retry; a freed slot serves again."""
     sandbox = create_sandbox(SandboxSettings(queue_seconds=0, run_seconds=0, concurrency=1))
     sandbox.control.faults.replace([Fault(Kind.HANG, "model", count=1)])
     queue, run = client(sandbox.queue), client(sandbox.run)
@@ -75,8 +75,8 @@ async def test_with_every_slot_taken_a_run_is_refused() -> None:
     assert (await run.post("/acme/echo", json={})).status_code == 200
 
 
-async def test_a_stream_tells_the_log_and_ends_with_the_output() -> None:
-    """Every event is JSON; the last is the output itself."""
+async def test_a_stream_sends_the_log_and_then_the_output() -> None:
+    """Every event is JSON, and the last one is the output."""
     http = client(create_sandbox(SandboxSettings(run_seconds=0.1)).run)
 
     answer = await http.post(f"/{MODEL}/stream", json=picture_input(num_inference_steps=2, seed=3))
@@ -93,17 +93,17 @@ async def test_a_stream_tells_the_log_and_ends_with_the_output() -> None:
 
 
 async def test_a_stream_that_fails_ends_with_the_error() -> None:
-    """The error's body is the last event, after its line in the log."""
+    """The last event is the error's body, after its line of the log."""
     http = client(create_sandbox(SandboxSettings(run_seconds=0.1)).run)
 
-    told = data(await http.post(f"/{MODEL}/stream", json=picture_input(image_url="https://fal.media/x.png")))
+    received = data(await http.post(f"/{MODEL}/stream", json=picture_input(image_url="https://fal.media/x.png")))
 
-    assert told[-2] == {"message": "Invalid status code: 422"}
-    assert told[-1]["detail"][0]["type"] == "file_download_error"  # type: ignore[index]
+    assert received[-2] == {"message": "Invalid status code: 422"}
+    assert received[-1]["detail"][0]["type"] == "file_download_error"  # type: ignore[index]
 
 
 async def test_a_quiet_stream_is_kept_open_and_closed_at_the_end() -> None:
-    """A comment while nothing happens; the sandbox's end ends the stream, and refuses a waiting call."""
+    """A comment keeps a quiet stream open; the sandbox's end ends it and refuses a waiting call."""
     settings = dataclasses.replace(QUICK, heartbeat=0.02, faults=(Fault(Kind.HANG, "model"),))
     async with running(settings) as rig, httpx2.AsyncClient(headers=KEY) as http:
         call = asyncio.ensure_future(http.post(f"{rig.run}/acme/echo", json={}))
@@ -118,7 +118,7 @@ async def test_a_quiet_stream_is_kept_open_and_closed_at_the_end() -> None:
 
 @pytest.mark.parametrize(("apps", "status"), [(["echo"], 200), (["other"], 401)])
 async def test_a_minted_token_is_a_credential(apps: list[str], status: int) -> None:
-    """`fal_jwt_token` opens its apps without a key, as the clients' direct mode uses it."""
+    """The query field `fal_jwt_token` replaces a key for the apps of the token."""
     sandbox = create_sandbox(QUICK)
     token = (await client(sandbox.rest).post("/tokens/", json={"allowed_apps": apps})).json()
 
@@ -128,8 +128,8 @@ async def test_a_minted_token_is_a_credential(apps: list[str], status: int) -> N
 
 
 @pytest.mark.parametrize(("path", "status"), [("/acme", 404), ("/acme/other", 404), ("/acme/echo", 401)])
-async def test_a_run_knows_its_models_and_asks_for_a_key(path: str, status: int) -> None:
-    """Unknown ids are 404 in fal's words, a missing key 401."""
+async def test_a_run_requires_a_known_model_and_a_key(path: str, status: int) -> None:
+    """An unknown id is 404 in fal's words, a missing key 401."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, models=frozenset({"acme/echo"})))
 
     answer = await client(sandbox.run, KEY if status == 404 else {}).post(path, json={})
@@ -138,7 +138,7 @@ async def test_a_run_knows_its_models_and_asks_for_a_key(path: str, status: int)
 
 
 async def test_a_reset_ends_a_waiting_call() -> None:
-    """Forgetting everything answers the caller as cancelled."""
+    """A reset answers a waiting call as cancelled."""
     sandbox = create_sandbox(dataclasses.replace(QUICK, faults=(Fault(Kind.HANG, "model"),)))
     call = asyncio.ensure_future(client(sandbox.run).post("/acme/echo", json={}))
     await until(lambda: sandbox.control.request_log.counts()["runs"] == {"total": 1, "by_endpoint": {"acme/echo": 1}})

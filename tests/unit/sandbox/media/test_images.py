@@ -21,7 +21,7 @@ def distance(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.mark.parametrize("media", ["jpeg", "png"])
 def test_same_input_same_bytes(media: str) -> None:
-    """Everything equal gives the same file, byte for byte."""
+    """Equal arguments give the same file, byte for byte."""
     files = {encode(repaint(decode(png()), (96, 64), BRUSH), media) for _ in range(3)}
 
     assert len(files) == 1
@@ -39,14 +39,14 @@ def test_same_input_same_bytes(media: str) -> None:
     ids=["prompt", "seed", "steps", "strength"],
 )
 def test_every_parameter_changes_the_picture(other: PaintOptions) -> None:
-    """Prompt, seed, steps and strength each leave another picture."""
+    """Prompt, seed, steps and strength each change the image."""
     source = decode(png())
 
     assert distance(repaint(source, (96, 64), BRUSH), repaint(source, (96, 64), other)) > 0.5
 
 
-def test_strength_says_how_far_from_the_input() -> None:
-    """At 0 the input comes back (but for the label); the difference grows with strength."""
+def test_strength_is_the_distance_from_the_input() -> None:
+    """Strength 0 returns the input except for the label; the difference grows with strength."""
     source = decode(png((96, 64)))
     far = [distance(source, repaint(source, (96, 64), PaintOptions("x", 7, 4, strength / 4))) for strength in range(5)]
 
@@ -56,13 +56,13 @@ def test_strength_says_how_far_from_the_input() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 31), (1024, 576)])
-def test_the_size_is_exactly_the_one_asked_for(size: tuple[int, int]) -> None:
-    """Any aspect, from any input."""
+def test_the_size_is_exact(size: tuple[int, int]) -> None:
+    """The image has the size of the call for any aspect and any input."""
     assert repaint(decode(png((200, 50))), size, BRUSH).size == size
 
 
-def test_the_picture_says_it_is_the_sandboxs() -> None:
-    """At strength 0 the only change to the input is the label in its lower left corner."""
+def test_the_picture_has_a_label() -> None:
+    """At strength 0 the label in the lower left corner is the only change to the input."""
     source = decode(png((256, 256)))
     left, top, right, bottom = ImageChops.difference(
         source, repaint(source, (256, 256), PaintOptions("x", 1, 1, 0))
@@ -72,20 +72,20 @@ def test_the_picture_says_it_is_the_sandboxs() -> None:
 
 
 def test_the_safety_checker_leaves_black() -> None:
-    """A blacked out picture has the size and nothing else."""
+    """The replacement of a refused image is black and has its size."""
     assert (black((8, 4)).size, black((8, 4)).getbbox()) == ((8, 4), None)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_any_mode_of_input_becomes_rgb(mode: str) -> None:
-    """Grey, palette, transparent and print pictures are all read."""
+    """Grey, palette, transparent and CMYK images are read."""
     buffer = io.BytesIO()
     Image.new(mode, (20, 10)).save(buffer, "JPEG" if mode == "CMYK" else "PNG")
 
     assert (decode(buffer.getvalue()).mode, decode(buffer.getvalue()).size) == ("RGB", (20, 10))
 
 
-def test_a_photo_is_turned_the_way_it_was_held() -> None:
+def test_the_exif_orientation_is_applied() -> None:
     """EXIF orientation 6 swaps the sides."""
     buffer, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
@@ -99,14 +99,14 @@ def test_a_photo_is_turned_the_way_it_was_held() -> None:
     [b"", b"hello", b"<svg xmlns='http://www.w3.org/2000/svg'/>", png()[:60], png()[:-40], b"GIF89a" + bytes(40)],
     ids=["empty", "text", "svg", "head only", "cut", "no frames"],
 )
-def test_what_is_no_picture_is_unreadable(raw: bytes) -> None:
-    """Text, vector pictures and broken files raise the one error."""
+def test_other_files_are_unreadable(raw: bytes) -> None:
+    """Text, vector images and broken files raise UnreadableImage."""
     with pytest.raises(UnreadableImage):
         decode(raw)
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More pixels than the limit are refused on the file's head; Pillow's own limit counts as unreadable."""
+def test_a_decompression_bomb_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image above the pixel limit is refused by its head, one above Pillow's is unreadable."""
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(ImageTooLarge):
         decode(png((64, 48)))
@@ -117,12 +117,12 @@ def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_full_size_picture_is_quick() -> None:
-    """1024x1024, from bytes to bytes, takes under 150 ms of CPU (best of five)."""
+    """Decoding, painting and encoding 1024x1024 takes under 150 ms of CPU (best of five)."""
     raw = png((1600, 1200))
 
     def spent() -> float:
-        begun = time.thread_time()
+        start = time.thread_time()
         encode(repaint(decode(raw), (1024, 1024), BRUSH), "jpeg")
-        return time.thread_time() - begun
+        return time.thread_time() - start
 
     assert min(spent() for _ in range(5)) < 0.15

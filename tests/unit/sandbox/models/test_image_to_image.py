@@ -34,8 +34,8 @@ def content(body: dict[str, object], number: int = 0) -> bytes:
     return file.content
 
 
-async def test_the_output_is_the_pages() -> None:
-    """Every field of the output schema, and nothing else."""
+async def test_the_output_has_the_fields_of_the_page() -> None:
+    """The output has every field of the documented schema, and no other."""
     body = await made(seed=5, num_images=2, prompt="a moon")
     images = body.pop("images")
 
@@ -63,7 +63,7 @@ async def test_the_output_is_the_pages() -> None:
     ids=str,
 )
 async def test_sizes_are_exact_and_billed_by_area(image_size: object, size: tuple[int, int], units: float) -> None:
-    """The six presets, `{width, height}` and its defaults; one unit is 1024x1024, rounded up to four places."""
+    """Presets, objects and defaults give exact sizes; a unit is 1024x1024, rounded up to four places."""
     output = await MODEL.run(picture_input(image_size=image_size))
     assert isinstance(output.body, dict)
 
@@ -72,12 +72,12 @@ async def test_sizes_are_exact_and_billed_by_area(image_size: object, size: tupl
 
 
 async def test_units_count_every_picture() -> None:
-    """Three pictures cost three times one."""
+    """Three images cost three times one."""
     assert (await MODEL.run(picture_input(image_size="square", num_images=3))).units == 0.75
 
 
 async def test_the_default_size_is_square_hd() -> None:
-    """As the page says."""
+    """The default size is the one on the page."""
     payload = picture_input()
     del payload["image_size"]
     output = await MODEL.run(payload)
@@ -88,7 +88,7 @@ async def test_the_default_size_is_square_hd() -> None:
 
 @pytest.mark.parametrize(("media", "sync_mode"), [("jpeg", False), ("png", False), ("jpeg", True), ("png", True)])
 async def test_format_and_sync_mode(media: str, *, sync_mode: bool) -> None:
-    """The file is of the format asked for, on the file host or in a data URI."""
+    """The file has the format of the input, on the file host or in a data URI."""
     body = await made(format=media, sync_mode=sync_mode)
 
     assert Image.open(io.BytesIO(content(body))).format == media.upper()
@@ -96,15 +96,15 @@ async def test_format_and_sync_mode(media: str, *, sync_mode: bool) -> None:
 
 
 async def test_the_same_seed_makes_the_same_pictures() -> None:
-    """A seed fixes all pictures of a call; the second of a call is not the first again."""
+    """A seed fixes all images of a call, and the images of one call differ."""
     one, other = await made(seed=9, num_images=2), await made(seed=9, num_images=2)
 
     assert [content(one, 0), content(one, 1)] == [content(other, 0), content(other, 1)]
     assert content(one, 0) != content(one, 1)
 
 
-async def test_without_a_seed_one_is_drawn_and_told() -> None:
-    """The seed in the answer, sent back, makes the same picture; it fits a JavaScript number."""
+async def test_without_a_seed_one_is_drawn_and_returned() -> None:
+    """The returned seed gives the same image again and fits a JavaScript number."""
     drawn = await made()
     seed = drawn["seed"]
 
@@ -115,15 +115,15 @@ async def test_without_a_seed_one_is_drawn_and_told() -> None:
 
 @pytest.mark.parametrize("steps", [1, "1", 2, "2", 4, "4"])
 async def test_steps_are_numbers_or_text(steps: object) -> None:
-    """The page's enum is text, its example a number; both run, and alike."""
+    """The page's enum is text and its example a number: both are accepted and mean the same."""
     assert content(await made(seed=1, num_inference_steps=steps)) == content(
         await made(seed=1, num_inference_steps=str(steps))
     )
 
 
 @pytest.mark.parametrize(("checker", "black"), [(True, True), (False, False)])
-async def test_the_safety_checker_blackens_what_asks_for_it(*, checker: bool, black: bool) -> None:
-    """A prompt with the word `nsfw` is flagged and blacked out, unless the checker is off."""
+async def test_the_safety_checker_replaces_a_flagged_image(*, checker: bool, black: bool) -> None:
+    """A prompt with the word `nsfw` is flagged and gives a black image, unless the checker is off."""
     body = await made(prompt="an NSFW island", enable_safety_checker=checker, format="png")
 
     assert body["has_nsfw_concepts"] == [black]
@@ -153,8 +153,8 @@ async def test_the_safety_checker_blackens_what_asks_for_it(*, checker: bool, bl
     ],
     ids=str,
 )
-async def test_a_bad_field_is_named(fields: dict[str, object], loc: list[object], kind: str) -> None:
-    """422 in fal's shape: the field's `loc` under `body`, and pydantic's stable `type`."""
+async def test_an_error_has_the_location_of_its_field(fields: dict[str, object], loc: list[object], kind: str) -> None:
+    """An invalid field is 422 in fal's shape, with its `loc` under `body` and Pydantic's stable `type`."""
     with pytest.raises(FalError) as refused:
         await MODEL.run(picture_input(**fields))
 
@@ -164,8 +164,8 @@ async def test_a_bad_field_is_named(fields: dict[str, object], loc: list[object]
     assert kind in {error["type"] for error in errors}
 
 
-async def test_all_errors_come_at_once() -> None:
-    """Two missing fields and a bad one are three errors; `check` tells the same without running."""
+async def test_all_errors_are_reported_together() -> None:
+    """Two missing fields and an invalid one are three errors, in a run and in `check`."""
     with pytest.raises(FalError) as refused:
         MODEL.check({"format": "gif"})
 
@@ -176,7 +176,7 @@ async def test_all_errors_come_at_once() -> None:
 
 @pytest.mark.parametrize("payload", [None, [], "text", 7])
 def test_an_input_that_is_no_object_is_refused(payload: object) -> None:
-    """422 at the body itself."""
+    """An input that is no object is 422 at the body itself."""
     with pytest.raises(FalError, match=r"^422: .*'loc': \['body'\]"):
         MODEL.check(payload)
 
@@ -189,10 +189,10 @@ def test_an_input_that_is_no_object_is_refused(payload: object) -> None:
         (data_uri(png((100, 100))), "image_too_large"),
     ],
 )
-async def test_a_picture_that_cannot_be_had_gets_the_models_error(
+async def test_an_unreadable_input_image_is_the_models_error(
     image_url: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not downloadable, not a picture, too many pixels: fal's own error types at `image_url`."""
+    """A failed download, a file that is no image and too many pixels get fal's error types at `image_url`."""
     monkeypatch.setattr(images, "MAX_PIXELS", 64 * 48)
 
     with pytest.raises(FalError) as refused:
@@ -205,8 +205,8 @@ async def test_a_picture_that_cannot_be_had_gets_the_models_error(
 @pytest.mark.parametrize(
     ("payload", "steps"), [({"num_inference_steps": 4}, 4), ({}, 1), ({"num_inference_steps": "x"}, 1), ([], 1)]
 )
-def test_the_log_tells_the_steps(payload: object, steps: int) -> None:
-    """A line for each step, between reading and encoding; a bad input has a log too."""
+def test_the_log_has_a_line_for_each_step(payload: object, steps: int) -> None:
+    """Steps are logged between reading and encoding; an invalid input has a log too."""
     lines = MODEL.log_messages(payload)
 
     assert lines[0] == "Reading the input picture"

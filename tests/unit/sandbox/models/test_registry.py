@@ -16,8 +16,8 @@ FILES = FileHost("http://127.0.0.1", capacity=10, clock=Clock())
 PICTURES = ImageToImage(InputFiles(FILES, max_bytes=10, seconds=1), FILES)
 
 
-def test_any_id_echoes_unless_a_list_says_which() -> None:
-    """The image model is always there; others echo, all of them or the listed ones."""
+def test_unknown_ids_echo_within_the_list() -> None:
+    """A registered model is always found; other ids echo, all of them or the listed ones."""
     listed = ModelRegistry({MODEL: PICTURES}, echoes=frozenset({"acme/listed"}))
 
     assert listed.find(MODEL) is PICTURES
@@ -27,8 +27,8 @@ def test_any_id_echoes_unless_a_list_says_which() -> None:
         listed.find("acme/other")
 
 
-async def test_an_echo_gives_back_its_input() -> None:
-    """Whatever JSON came, with the endpoint's name and one billable unit; it refuses nothing."""
+async def test_an_echo_returns_its_input() -> None:
+    """An echo returns any JSON with the id of the endpoint, costs one unit and refuses nothing."""
     echo = Echo("acme/any")
     echo.check(None)
 
@@ -55,7 +55,7 @@ def test_a_success_is_a_200_with_its_units() -> None:
     ids=["field", "infrastructure_error", "cancelled", "no detail", "no object"],
 )
 def test_a_failure_keeps_the_models_answer(raised: FalError, error: str, error_type: str | None) -> None:
-    """The result route gives the model's status and body; the status route names error and type; nothing is billed."""
+    """The result has the model's status and body, the status route its error and type; nothing is billed."""
     outcome = error_outcome(raised)
 
     assert (outcome.status, json.loads(outcome.body), outcome.units) == (raised.status, raised.body, None)

@@ -1,0 +1,65 @@
+"""Gateway with its operations, built for one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from proxy.app.setup.components import Components
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.authorization import Authorization
+from proxy.billing.ledger.interface import Ledger
+from proxy.billing.reservations import Accounting
+from proxy.fal_api.operations import Action
+from proxy.gateway.admission import Admission
+from proxy.gateway.gateway import Gateway
+from proxy.gateway.idempotency import IdempotencyKeys
+from proxy.gateway.issue import Issue
+from proxy.gateway.read import Read
+from proxy.gateway.run import Run
+from proxy.gateway.status_stream import StatusStream
+from proxy.gateway.streams.stream_slots import StreamRegistry
+from proxy.gateway.submit import Submit
+from proxy.http.request_body import BodyBudget
+from proxy.payload.policy import Policy
+from proxy.upstream.relay import Relay
+from proxy.webhooks.callback_url import CallbackUrls
+
+
+def build_gateway(
+    components: Components,
+    *,
+    authenticator: Authenticator,
+    policy: Policy,
+    body_budget: BodyBudget,
+    ledger: Ledger,
+    accounting: Accounting,
+    relay: Relay,
+    streams: StreamRegistry,
+    callback_urls: CallbackUrls | None,
+    settlement_lost: Callable[[], None],
+) -> Gateway:
+    """Builds one object for each operation. *settlement_lost* is called where an outcome could not be written."""
+    admission = Admission(policy, body_budget, max_body=components.config.server.max_body_bytes)
+    authorization = Authorization(components.listings, components.handles)
+    idempotency = IdempotencyKeys(ledger, components.idempotency, clock=time.time, away=settlement_lost)
+    expiry = authenticator.session_expiry
+    read = Read(admission, accounting, relay)
+    run = Run(admission, accounting, relay, streams, expiry)
+    issue = Issue(admission, accounting, relay, components.rest_actions.issues)
+    return Gateway(
+        authenticator,
+        authorization,
+        {
+            Action.SUBMIT: Submit(admission, accounting, relay, authorization, idempotency, callback_urls),
+            Action.STATUS: read,
+            Action.RESULT: read,
+            Action.CANCEL: read,
+            Action.STATUS_STREAM: StatusStream(admission, accounting, relay, streams, expiry),
+            Action.RUN: run,
+            Action.RUN_STREAM: run,
+            Action.UPLOAD: issue,
+            Action.TOKEN: issue,
+        },
+        webhook_hosts=frozenset(components.config.webhooks.hosts),
+    )

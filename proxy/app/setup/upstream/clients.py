@@ -1,0 +1,54 @@
+"""HTTP clients of fal's origins: a pool for each, and one more for answers that stay open."""
+
+from __future__ import annotations
+
+from proxy.app.setup.components import Components
+from proxy.fal_api.operations import Surface
+from proxy.gateway.streams.stream_slots import StreamLimits
+from proxy.http.client.client import HttpClient
+from proxy.http.origin import Origin
+from proxy.upstream import relay
+
+RESERVED_SHARE = 20  # one connection in so many to fal's queue is for cancels alone, at least one
+MIN_RESERVING = 4  # connections of a pool that keeps a reserve
+
+
+def build_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
+    """Returns a client for each of fal's origins. Its pool keeps a reserve for cancels."""
+    fal = parts.config.fal
+    origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin, Surface.STORAGE: fal.rest_origin}
+    size = fal.max_connections
+    reserve = {Surface.QUEUE: max(1, size // RESERVED_SHARE) if size >= MIN_RESERVING else 0}
+    return {
+        surface: _upstream(Origin.parse(origin), parts, size, reserve.get(surface, 0))
+        for surface, origin in origins.items()
+    }
+
+
+def build_stream_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
+    """Returns clients for answers that stay open, so that streams take no connection from submits."""
+    fal, size = parts.config.fal, parts.config.streams.per_worker
+    origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin}
+    return {surface: _upstream(Origin.parse(origin), parts, size) for surface, origin in origins.items()}
+
+
+def build_stream_limits(parts: Components) -> StreamLimits:
+    """Builds the limits of the table [streams]."""
+    section = parts.config.streams
+    return StreamLimits(
+        per_user=section.per_user,
+        per_worker=section.per_worker,
+        age=section.max_seconds,
+        heartbeat=section.heartbeat_seconds,
+        idle=section.idle_seconds,
+    )
+
+
+def _upstream(origin: Origin, parts: Components, size: int, reserve: int = 0) -> HttpClient:
+    return HttpClient(
+        origin,
+        tls=parts.tls if origin.scheme == "https" else None,
+        max_connections=size,
+        reserve=reserve,
+        connect_timeout=parts.config.fal.connect_seconds,
+    )

@@ -1,0 +1,89 @@
+"""Relay to fal with its clients, breakers and the state of our account, built for one process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from proxy.app.setup.components import Components
+from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
+from proxy.fal_api.operations import Surface
+from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.metrics import Telemetry
+from proxy.upstream.account.state import Account, Pause
+from proxy.upstream.breakers.breaker_table import Breakers
+from proxy.upstream.relay import Deadlines, Relay, UpstreamClient
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """fal as one process reaches it."""
+
+    relay: Relay
+    breakers: Breakers
+    account: Account
+    clients: tuple[UpstreamClient, ...]
+
+    @property
+    def state(self) -> str:
+        """Text for the readiness detail."""
+        cause = self.account.key_cause
+        if cause is not None:
+            return f"fal refuses our account: {cause}"
+        return "not answering" if self.breakers.any_open else "ok"
+
+    async def aclose(self) -> None:
+        """Closes all connections to fal."""
+        for client in self.clients:
+            await client.aclose()
+
+
+def build_upstream(
+    components: Components, telemetry: Telemetry, journal: JsonLogWriter, client: UpstreamClient | None = None
+) -> Upstream:
+    """Builds the relay. *client* replaces the HTTP clients that *components* describe."""
+    fal = components.config.fal
+    clients = build_clients(components) if client is None else dict.fromkeys(Surface, client)
+    streams = build_stream_clients(components) if client is None else clients
+    breakers = _build_breakers(telemetry, journal)
+    account = _build_account(telemetry, journal)
+    relay = Relay(
+        clients,
+        components.fal_key,
+        breakers=breakers,
+        account=account,
+        deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
+        clock=time.time,
+        streams=streams,
+    )
+    every = (*clients.values(), *(() if streams is clients else streams.values()))
+    telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: sum(c.active for c in every))
+    telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: sum(c.idle for c in every))
+    return Upstream(relay, breakers, account, every)
+
+
+def _build_breakers(telemetry: Telemetry, journal: JsonLogWriter) -> Breakers:
+    changes = telemetry.events("upstream_breaker_changes", "Breakers to fal opened and closed.", "kind", "state")
+
+    def report(kind: str, state: str, reason: str) -> None:
+        changes.add(kind, state)
+        journal.write({"event": "upstream_breaker", "kind": kind, "state": state, "reason": reason})
+
+    breakers = Breakers(clock=time.monotonic, report=report)
+    telemetry.gauge("upstream_breaker_open", "1 while a breaker keeps calls from fal.", lambda: breakers.any_open)
+    return breakers
+
+
+def _build_account(telemetry: Telemetry, journal: JsonLogWriter) -> Account:
+    changes = telemetry.events("upstream_account_changes", "Pauses because fal refuses our account.", "cause", "state")
+
+    def report(state: str, pause: Pause, reason: str) -> None:
+        changes.add(pause.cause, state)
+        scope = pause.scope or "key"
+        journal.write(
+            {"event": "upstream_account", "state": state, "cause": pause.cause, "scope": scope, "reason": reason}
+        )
+
+    account = Account(report=report)
+    telemetry.gauge("upstream_paused", "1 while fal refuses our key.", lambda: account.key_cause is not None)
+    return account

@@ -1,0 +1,19 @@
+"""Strict base64url of RFC 7515: exactly one spelling for each sequence of octets."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+
+def decode_base64url(text: bytes) -> bytes:
+    """Decodes *text*, which must be canonical and unpadded (RFC 7515 section 2). Raises ValueError."""
+    octets = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    # The decoder skips foreign characters, accepts `+/`, excess padding and stray last bits; none survives re-encoding.
+    if urlsafe_b64encode(octets).rstrip(b"=") != text:
+        raise ValueError("not canonical base64url")
+    return octets
+
+
+def encode_base64url(octets: bytes) -> str:
+    """Encodes *octets* without padding (RFC 7515 section 2)."""
+    return urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")

@@ -1,0 +1,63 @@
+"""Interface of the places that the verification keys of an issuer come from, and the fixed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.auth.keys.verification_key import VerificationKey
+
+
+class KeySource(Protocol):
+    """Current verification keys of an issuer: shared secrets, or public keys, never both."""
+
+    @property
+    def shared_secret(self) -> bool:
+        """True where the keys are shared secrets."""
+        ...
+
+    async def current(self) -> Sequence[VerificationKey]:
+        """Returns the keys that verify now. Raises Unavailable where none were ever read, or the last are too old."""
+        ...
+
+    async def refresh(self, kid: str) -> bool:
+        """Looks for the unknown *kid*. Returns False where there was no fresh look, so its absence proves nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StaticKeys:
+    """Keys that never change. Raises ValueError for none, and for a shared secret beside a public key."""
+
+    listed: tuple[VerificationKey, ...]
+
+    def __post_init__(self) -> None:
+        if not self.listed:
+            raise ValueError("an issuer needs a key")
+        if len({isinstance(key.material, bytes) for key in self.listed}) > 1:
+            raise ValueError("a shared secret and public keys cannot serve one issuer (RFC 8725 section 3.1)")
+
+    @property
+    def shared_secret(self) -> bool:
+        return isinstance(self.listed[0].material, bytes)
+
+    async def current(self) -> tuple[VerificationKey, ...]:
+        return self.listed
+
+    async def refresh(self, kid: str) -> bool:
+        """Returns True: *kid* is unknown for certain."""
+        return True
+
+
+def matching_keys(keys: Sequence[VerificationKey], kid: str | None, algorithm: str) -> list[VerificationKey]:
+    """Returns the keys that a token with this header may be verified with.
+
+    A key without a kid fits any token. A token without one fits every shared secret, but of public keys only a single
+    one: each further try would cost a signature verification.
+    """
+    fitting = [key for key in keys if key.algorithm == algorithm and (kid is None or key.kid in (kid, None))]
+    if kid is not None and (exact := [key for key in fitting if key.kid == kid]):
+        return exact
+    secrets = all(isinstance(key.material, bytes) for key in fitting)
+    return fitting if secrets or len(fitting) == 1 else []

@@ -1,0 +1,143 @@
+"""Issuer of session tokens: its keys, and what it must have written into a token (RFC 7519 section 4.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.auth.caller import Caller, caller_key
+from proxy.auth.keys.key_source import KeySource
+from proxy.auth.sessions.claims import MAX_TEXT, Claims, Requirement, find
+from proxy.auth.sessions.subject import parse_subject
+from proxy.errors import Unauthenticated
+from proxy.strict_json import Json
+
+MAX_LEEWAY = 120.0  # seconds; more is a longer session, not a clock that is off
+STANDARD_SCOPE = "scope"  # RFC 8693 section 4.2: a string of scopes
+PINS = frozenset({"azp", "client_id", "appid", "cid"})  # claims that stand for the client where there is no audience
+
+_MAX_DATE = 2**53
+_TENANT = re.compile(r"\{([a-z_]{1,32})\}")
+_TENANT_VALUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Issuer of session tokens and the rules for its tokens. Raises ValueError where the parts do not fit together.
+
+    *issuer* may hold claims in braces (`https://login.example.com/{tid}/v2.0`), for a provider with an issuer a tenant.
+    *audience*: the token must name one of them; none only where *require* pins the client. *leeway* (clocks that
+    differ) and *max_lifetime* are in seconds; None in *types* admits a token without `typ`. *header* is a field of a
+    front platform that may carry the token, in lower case.
+    """
+
+    issuer: str
+    audience: tuple[str, ...]
+    keys: KeySource
+    leeway: float = 30.0
+    max_lifetime: float = 86_400.0
+    types: tuple[str | None, ...] = ("jwt", "at+jwt", None)
+    require: tuple[Requirement, ...] = ()
+    subject_claim: str = "sub"
+    scope_claim: str = STANDARD_SCOPE
+    header: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if not self.issuer or "" in self.audience:
+            raise ValueError("an issuer needs a name, and an audience is not empty")
+        if not self.audience and not any(rule.path in PINS for rule in self.require):
+            raise ValueError(f"without an audience, require must pin one of {', '.join(sorted(PINS))}")
+        if not 0 <= self.leeway <= MAX_LEEWAY:
+            raise ValueError(f"leeway must be 0 to {MAX_LEEWAY:g} seconds")
+        if not self.max_lifetime > 0:
+            raise ValueError("max_lifetime must be more than 0 seconds")
+
+    @property
+    def is_pattern(self) -> bool:
+        """True where the issuer of a token is made with claims of that token."""
+        return _TENANT.search(self.issuer) is not None
+
+    def matches(self, claims: Mapping[str, Json]) -> bool:
+        """Returns True where the token's `iss` is this issuer, byte for byte."""
+        if not self.is_pattern:
+            return claims.get("iss") == self.issuer
+        values = {name: claims.get(name) for name in _TENANT.findall(self.issuer)}
+        if not all(isinstance(value, str) and _TENANT_VALUE.fullmatch(value) for value in values.values()):
+            return False
+        return claims.get("iss") == _TENANT.sub(lambda match: str(values[match[1]]), self.issuer)
+
+    def check_time(self, claims: Mapping[str, Json], now: float) -> None:
+        """Checks `exp` (required), `nbf` and `iat` at *now* (seconds since the epoch). Raises Unauthenticated."""
+        expires = parse_date(claims, "exp")
+        if expires + self.leeway <= now:
+            raise Unauthenticated(reason="the token has expired")
+        if expires - now > self.max_lifetime:
+            raise Unauthenticated(reason="exp is further away than max_lifetime")
+        if self.start(claims) > now:
+            raise Unauthenticated(reason="nbf or iat lies in the future")
+
+    def start(self, claims: Mapping[str, Json]) -> float:
+        """Returns the time from which the token holds, leeway included. Raises Unauthenticated."""
+        return max((parse_date(claims, name) for name in ("nbf", "iat") if name in claims), default=0.0) - self.leeway
+
+    def check_audience(self, claims: Mapping[str, Json]) -> None:
+        """Checks `aud`, a string or a list of strings. Raises Unauthenticated."""
+        if not self.audience:
+            return
+        audience = claims.get("aud")
+        named = parse_strings(audience) if isinstance(audience, list) else (audience,)
+        if named is None or not any(name in self.audience for name in named):
+            raise Unauthenticated(reason="aud does not name this service")
+
+    def check_required(self, claims: Mapping[str, Json]) -> None:
+        """Checks every claim that the operator requires. Raises Unauthenticated."""
+        for rule in self.require:
+            if not rule.is_met(claims):
+                raise Unauthenticated(reason=f"the claim {rule.path} is not one of the required values")
+
+    def caller(self, claims: Mapping[str, Json]) -> Caller:
+        """Returns the caller that checked *claims* identify. Raises Unauthenticated for an unfit subject or scope."""
+        issuer, expires = str(claims["iss"]), parse_date(claims, "exp")
+        subject = parse_subject(claims, self.subject_claim)
+        token_id = claims.get("jti")
+        return Caller(
+            issuer=issuer,
+            subject=subject,
+            key=caller_key(issuer, subject),
+            scopes=self.scopes(claims),
+            expires=expires,
+            claims=Claims(claims),
+            session_end=expires + self.leeway,
+            issued=parse_date(claims, "iat") if "iat" in claims else None,
+            token_id=token_id if isinstance(token_id, str) and len(token_id) <= MAX_TEXT else None,
+        )
+
+    def scopes(self, claims: Mapping[str, Json]) -> frozenset[str]:
+        """Returns the scopes: space-separated (RFC 8693 section 4.2), a list, or `true` for a boolean claim."""
+        value = find(claims, self.scope_claim) if self.scope_claim != STANDARD_SCOPE else claims.get("scope", "")
+        match value:
+            case str():
+                return frozenset(value.split(" ")) - {""}
+            case list() if (listed := parse_strings(value)) is not None:
+                return frozenset(listed) - {""}
+            case bool() if self.scope_claim != STANDARD_SCOPE:
+                return frozenset({"true"} if value else ())
+            case list() | dict() | int() | float() | None:
+                raise Unauthenticated(reason="the scope claim is neither a string nor a list of strings")
+            case _:  # not in the token
+                return frozenset()
+
+
+def parse_date(claims: Mapping[str, Json], name: str) -> float:
+    """Returns a NumericDate (RFC 7519 section 2), in seconds since the epoch. Raises Unauthenticated."""
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_DATE:
+        raise Unauthenticated(reason=f"{name} is not a NumericDate")
+    return float(value)
+
+
+def parse_strings(value: list[Json]) -> tuple[str, ...] | None:
+    """Returns the items of a list of strings; None where another item is among them."""
+    strings = tuple(item for item in value if isinstance(item, str))
+    return strings if len(strings) == len(value) else None

@@ -1,0 +1,159 @@
+"""Verifier of session tokens (JWT, RFC 7519): each one is verified once, and cached by its digest until it expires."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from proxy.auth.caller import Caller
+from proxy.auth.keys.algorithms import HMAC
+from proxy.auth.keys.key_source import matching_keys
+from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.jws import Jws, malformed, parse_jws
+from proxy.errors import Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """Verified token: its digest stands for *caller* from *starts* until the caller's session expires."""
+
+    caller: Caller
+    starts: float
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedToken:
+    """Token that is well formed and of a configured issuer, not verified yet; *issuers* are that issuer's tables."""
+
+    digest: bytes
+    jws: Jws
+    issuers: tuple[Issuer, ...]
+
+
+class TokenVerifier:
+    """Verifier of the tokens of *issuers*; several of them may have one name, with other audiences or keys.
+
+    *clock* returns seconds since the epoch. *is_revoked* is asked of every caller, also of a cached one. Raises
+    ValueError where the tables of one issuer contradict each other. A new configuration takes a new verifier.
+    """
+
+    def __init__(
+        self,
+        issuers: Iterable[Issuer],
+        *,
+        clock: Callable[[], float],
+        cache_size: int = 10_000,
+        is_revoked: Callable[[Caller], bool] = lambda caller: False,
+    ) -> None:
+        self._exact: dict[str, tuple[Issuer, ...]] = {}
+        self._patterns: list[Issuer] = []
+        for issuer in issuers:
+            if issuer.is_pattern:
+                self._patterns.append(issuer)
+            else:
+                self._exact[issuer.issuer] = (*self._exact.get(issuer.issuer, ()), issuer)
+        for tables in self._exact.values():
+            check_tables(tables)
+        if cache_size < 1:
+            raise ValueError("cache_size must be at least 1")
+        self._clock = clock
+        self._cache_size = cache_size
+        self._is_revoked = is_revoked
+        # Ordered for its O(1) popitem(last=False): a plain dict searches past all deleted entries.
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+
+    def cached(self, token: bytes) -> Caller | None:
+        """Returns the caller of a token that was verified before and still holds. Raises Unauthenticated if revoked."""
+        session = self._sessions.get(sha256(token).digest())
+        if session is None or not session.starts <= self._clock() < session.caller.expires:
+            return None
+        self._check_revoked(session.caller)
+        return session.caller
+
+    def parse(self, token: bytes, *, header: bytes | None = None) -> ParsedToken:
+        """Parses *token* without cryptography. *header* is the platform's field that carried it, if one did.
+
+        Raises Unauthenticated for a malformed token and for an issuer that is not configured for that field.
+        """
+        if b":" in token:
+            raise malformed("a fal key where a session token belongs")
+        jws = parse_jws(token)
+        name = jws.claims.get("iss")
+        issuers = self._exact.get(name, ()) if isinstance(name, str) else ()
+        issuers = issuers or tuple(issuer for issuer in self._patterns if issuer.matches(jws.claims))
+        if header is not None:
+            issuers = tuple(issuer for issuer in issuers if issuer.header == header)
+        if not issuers:
+            raise malformed("iss is not a configured issuer")
+        return ParsedToken(sha256(token).digest(), jws, issuers)
+
+    async def verify(self, token: ParsedToken) -> Caller:
+        """Verifies *token* by the first table of its issuer that takes it, and caches it.
+
+        Raises Unauthenticated where no table takes it, and Unavailable where the keys cannot be had.
+        """
+        refusal = Unauthenticated(reason="iss is not a configured issuer")
+        for issuer in token.issuers:
+            try:
+                session = await self._verify(issuer, token.jws)
+            except Unauthenticated as error:
+                # A token with a good signature is refused for its claims, whatever another table's keys are.
+                refusal = error if refusal.counts or not error.counts or len(token.issuers) == 1 else refusal
+                continue
+            self._check_revoked(session.caller)
+            # Within the leeway after its end a token still holds, but is verified each time and takes no room.
+            if self._clock() < session.caller.expires:
+                self._remember(token.digest, session)
+            return session.caller
+        raise refusal
+
+    async def _verify(self, issuer: Issuer, jws: Jws) -> _Session:
+        if jws.type not in issuer.types:
+            raise Unauthenticated(reason="typ is not one that is accepted here")
+        await check_signature(issuer, jws)
+        issuer.check_time(jws.claims, self._clock())
+        issuer.check_audience(jws.claims)
+        issuer.check_required(jws.claims)
+        return _Session(issuer.caller(jws.claims), issuer.start(jws.claims))
+
+    def _check_revoked(self, caller: Caller) -> None:
+        if self._is_revoked(caller):
+            raise Unauthenticated(reason="the session is revoked")
+
+    def _remember(self, digest: bytes, session: _Session) -> None:
+        if len(self._sessions) >= self._cache_size:
+            self._sessions.popitem(last=False)
+        self._sessions[digest] = session
+
+
+async def check_signature(issuer: Issuer, jws: Jws) -> None:
+    """Verifies the signature of *jws* with the keys of *issuer*; an unknown kid has them fetched again.
+
+    Raises Unauthenticated, which counts as a failed login unless a fetch that was put off leaves the kid open.
+    """
+    keys = await issuer.keys.current()
+    fitting = matching_keys(keys, jws.kid, jws.algorithm)
+    certain = True
+    if not fitting and jws.kid is not None:
+        certain = await issuer.keys.refresh(jws.kid)
+        keys = await issuer.keys.current()
+        fitting = matching_keys(keys, jws.kid, jws.algorithm)
+    # Where no key fits, one verifies all the same: an unknown kid and a bad signature take one path and one time.
+    genuine = [key.verify(jws.signing_input, jws.signature) for key in fitting or keys[:1]]
+    if not fitting:
+        raise Unauthenticated(reason="no key of the issuer has this kid and alg", counts=certain)
+    if not any(genuine):
+        raise Unauthenticated(reason="the signature does not verify", counts=True)
+
+
+def check_tables(tables: Sequence[Issuer]) -> None:
+    """Checks that the *tables* of one issuer agree. Raises ValueError.
+
+    A shared secret beside public keys would invite algorithm confusion (RFC 8725 section 3.1).
+    """
+    if len({table.subject_claim for table in tables}) > 1:
+        raise ValueError(f"the tables of the issuer {tables[0].issuer} must share subject_claim")
+    if len({table.keys.shared_secret for table in tables}) > 1:
+        raise ValueError(f"{HMAC} and public keys cannot serve one issuer: {tables[0].issuer}")

@@ -1,0 +1,116 @@
+"""What a ledger no longer needs in memory: ended jobs, answered keys and the sums of days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+from proxy.billing.ledger.interface import DailyUsage
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
+from proxy.billing.ledger.memory.rows import Values, dump_row, ended_values, key_values, read_ended, read_key
+
+KEPT_JOBS = 10_000  # ended jobs in memory
+DAYS_KEPT = 400  # of the report
+
+
+class Archive(Protocol):
+    """Lookup of records that the state does not hold. Raises StoreAway where it cannot be read."""
+
+    def key(self, key: str) -> KeyRecord | None: ...
+
+    def ended(self, name: str) -> EndedJob | None:
+        """Returns an ended call by the name of its job or by its id."""
+        ...
+
+
+class MemoryArchive:
+    """Archive of a ledger without a file. The oldest of more than KEPT_JOBS ended jobs are forgotten."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, KeyRecord] = {}
+        self._ended: dict[str, EndedJob] = {}
+        self._ids: dict[str, str] = {}  # of jobs
+        self._days: dict[tuple[str, str, str], list[int]] = {}
+
+    def key(self, key: str) -> KeyRecord | None:
+        return self._keys.get(key)
+
+    def ended(self, name: str) -> EndedJob | None:
+        return self._ended.get(self._ids.get(name, name))
+
+    def jobs(self, caller: str, states: frozenset[JobState], limit: int, before: Cursor | None) -> list[JobRecord]:
+        """Returns ended calls of *caller*, newest first."""
+        records = (ended.record for ended in self._ended.values())
+        return newest(
+            (record for record in records if record.caller == caller and record.state in states), limit, before
+        )
+
+    def report(self, since: date, until: date) -> tuple[DailyUsage, ...]:
+        days = (since.isoformat(), until.isoformat())
+        return tuple(
+            DailyUsage(date.fromisoformat(day), caller, endpoint, *sums)
+            for (day, caller, endpoint), sums in sorted(self._days.items())
+            if days[0] <= day <= days[1]
+        )
+
+    def apply(self, changes: Changes) -> None:
+        """Takes in *changes*, and clears them."""
+        for key, record in changes.keys.items():
+            if record is None:
+                self._keys.pop(key, None)
+            else:
+                self._keys[key] = record
+        for ended in changes.ended.values():
+            self._add_ended(ended)
+        for line, sums in changes.days.items():
+            self._days[line] = [a + b for a, b in zip(self._days.get(line, _NO_SUMS), sums, strict=True)]
+        while len(self._ended) > KEPT_JOBS:
+            oldest = self._ended.pop(next(iter(self._ended)))
+            self._ids.pop(oldest.record.job or "", None)
+        if changes.drop_before is not None:
+            self._drop(changes.drop_before)
+        changes.clear()
+
+    def load(self, table: str, values: Values) -> None:
+        """Takes in a row of a dump."""
+        if table == "claim":
+            key = read_key(values)
+            self._keys[key.key] = key
+        elif table == "job":
+            self._add_ended(read_ended(values))
+        elif table == "day":
+            day, caller, endpoint, *sums = values
+            self._days[str(day), str(caller), str(endpoint)] = [int(amount or 0) for amount in sums]
+
+    def dump(self) -> Iterator[Row]:
+        yield from (dump_row("claim", key_values(record)) for record in self._keys.values())
+        yield from (dump_row("day", (*line, *sums)) for line, sums in self._days.items())
+        yield from (dump_row("job", ended_values(ended)) for ended in self._ended.values())
+
+    def _add_ended(self, ended: EndedJob) -> None:
+        self._ended[ended.record.id] = ended
+        if ended.record.job is not None:
+            self._ids[ended.record.job] = ended.record.id
+
+    def _drop(self, now: float) -> None:
+        oldest = oldest_day(now)
+        self._keys = {key: record for key, record in self._keys.items() if record.until > now}
+        self._days = {line: sums for line, sums in self._days.items() if line[0] >= oldest or sums[_RESERVED] != 0}
+
+
+def oldest_day(now: float) -> str:
+    """Returns the first day that the report keeps, as `2026-11-26`."""
+    return datetime.fromtimestamp(max(0.0, now - DAYS_KEPT * 86_400.0), UTC).date().isoformat()
+
+
+def newest(records: Iterable[JobRecord], limit: int, before: Cursor | None) -> list[JobRecord]:
+    """Returns the first *limit* of *records* by time of creation, newest first, after the cursor *before*."""
+    older = [record for record in records if before is None or (record.created, record.id) < before]
+    older.sort(key=lambda record: (record.created, record.id), reverse=True)
+    return older[:limit]
+
+
+_NO_SUMS = [0] * 6
+_RESERVED = 2

@@ -1,0 +1,110 @@
+"""Notes of calls whose caller has no answer yet, and queues of lost calls by fingerprint. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from proxy.billing.ledger.interface import CallNote
+from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
+from proxy.billing.ledger.memory.records import Changes, Note
+
+JOINED_SECONDS = 3600.0  # that a joined call stays known while its joiner waits for the answer
+
+
+class Notes:
+    """Open notes by id. A lost call stays in its queue until a repeat takes it or its time is over."""
+
+    def __init__(self, changes: Changes, worker: str) -> None:
+        self._changes = changes
+        self._worker = worker
+        self._notes: dict[str, Note] = {}
+        self._queues: dict[str, deque[str]] = {}
+        self._ends: DeadlineQueue[str] = DeadlineQueue()
+
+    def restore(self, notes: list[Note], now: float) -> None:
+        """Takes in the notes of processes that have ended: all of them are lost."""
+        for note in sorted(notes, key=lambda note: note.created):
+            self._notes[note.id] = note
+            self._lose(note, now if note.lost_at is None else note.lost_at)
+
+    def __iter__(self) -> Iterator[Note]:
+        return iter(self._notes.values())
+
+    def get(self, call_id: str) -> Note | None:
+        return self._notes.get(call_id)
+
+    def open(self, call_id: str, note: CallNote, *, now: float, ttl: float) -> None:
+        """Records a call whose caller is connected."""
+        if note.rejoin_seconds > 0:
+            self._put(Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now))
+            self._ends.put(call_id, now + ttl)
+
+    def accept(self, call_id: str, job: str, key_alias: str) -> None:
+        """Records the job of a call. Needs no row: the reservation has it."""
+        note = self._notes.get(call_id)
+        if note is not None:
+            note.job, note.key_alias = job, key_alias
+
+    def keep(self, call_id: str) -> None:
+        """Writes the row of an open call again, with its job: its reservation is about to end."""
+        note = self._notes.get(call_id)
+        if note is not None:
+            self._changes.notes[call_id] = note
+
+    def end(self, call_id: str) -> None:
+        if self._notes.pop(call_id, None) is not None:
+            self._ends.discard(call_id)
+            self._changes.notes[call_id] = None
+
+    def lose(self, call_id: str, note: CallNote, *, now: float, job: str | None, key_alias: str) -> None:
+        """Puts a call at the end of the queue of its fingerprint. *job* is for one whose note has ended."""
+        if note.rejoin_seconds <= 0:
+            return
+        record = self._notes.get(call_id)
+        if record is None:
+            record = Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now, None, job, key_alias)
+        if record.lost_at is None:
+            self._put(record)
+            self._lose(record, now)
+
+    def take(self, fingerprint: str, now: float) -> Note | None:
+        """Takes the oldest lost call with *fingerprint* out of its queue."""
+        queue = self._queues.get(fingerprint)
+        while queue:
+            note = self._notes.get(queue.popleft())
+            if not queue:
+                del self._queues[fingerprint]
+            if note is not None and note.lost_at is not None and now < note.lost_at + note.rejoin:
+                note.lost_at = None
+                self._put(note)
+                self._ends.put(note.id, now + note.rejoin + JOINED_SECONDS)
+                return note
+        return None
+
+    def drop_ended(self, now: float, limit: int) -> None:
+        """Forgets up to *limit* calls that nothing joined in time."""
+        for _ in range(limit):
+            ended = self._ends.pop_due(now)
+            if ended is None:
+                return
+            note = self._notes.pop(ended[0], None)
+            self._changes.notes[ended[0]] = None
+            if note is not None and note.lost_at is not None:
+                self._unqueue(note)
+
+    def _lose(self, note: Note, at: float) -> None:
+        note.lost_at = at
+        self._queues.setdefault(note.fingerprint, deque()).append(note.id)
+        self._ends.put(note.id, at + note.rejoin)
+
+    def _put(self, note: Note) -> None:
+        self._notes[note.id] = note
+        self._changes.notes[note.id] = note
+
+    def _unqueue(self, note: Note) -> None:
+        queue = self._queues.get(note.fingerprint)
+        if queue is not None and note.id in queue:
+            queue.remove(note.id)
+            if not queue:
+                del self._queues[note.fingerprint]

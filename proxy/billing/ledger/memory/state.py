@@ -1,0 +1,283 @@
+"""State of a ledger in memory: every decision about reservations, keys, calls and jobs. Pure.
+
+Each method is one step of `interface.Ledger`, and records in `changes` what it changed. A step takes O(log n) in the
+number of open jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from proxy.billing.ledger.interface import (
+    AllowanceStatus,
+    Blocked,
+    Call,
+    CallNote,
+    Charge,
+    Crossing,
+    Granted,
+    InFlightSlot,
+    KeyState,
+    LimitExceeded,
+    ReservationRequest,
+    ReserveResult,
+)
+from proxy.billing.ledger.jobs import EndState, JobRecord, Row
+from proxy.billing.ledger.memory import rows
+from proxy.billing.ledger.memory.archive import Archive
+from proxy.billing.ledger.memory.buckets import Buckets
+from proxy.billing.ledger.memory.idempotency import Keys
+from proxy.billing.ledger.memory.notes import Notes
+from proxy.billing.ledger.memory.open_jobs import OpenJobs
+from proxy.billing.ledger.memory.records import Changes, ChargePart, EndedJob, Note, Reservation
+from proxy.billing.ledger.money import Micros
+
+GRACE = 3600.0  # seconds that a bucket stays after its window, for a clock that is set back
+MAX_STEP = 3600.0  # seconds that the time of a sweep may be after that of the one before
+ANSWER_PREFIX = "call:"  # of the keys under which the answers of lost calls are stored
+
+
+class LedgerState:
+    """*worker* names this process: notes and claims of another one belong to a process that has ended."""
+
+    def __init__(self, archive: Archive, worker: str) -> None:
+        self.changes = Changes()
+        self.keys = Keys(self.changes, archive, worker)
+        self.notes = Notes(self.changes, worker)
+        self.buckets = Buckets(self.changes)
+        self.open_jobs = OpenJobs(self.changes, self.buckets)
+        self.blocked: set[str] = set()
+        self.unsettled = 0
+        self._archive = archive
+        self._worker = worker
+        self._clock: float | None = None
+
+    def reserve(self, call_id: str, request: ReservationRequest, now: float) -> ReserveResult:
+        """Raises ValueError for a negative amount, an account twice, and a time that is not a number."""
+        _check(request, now)
+        self._clock = now if self._clock is None else self._clock
+        earlier = self._earlier(call_id, request, now)
+        if earlier is not None:
+            return earlier
+        parts: list[ChargePart] = []
+        observed: list[LimitExceeded] = []
+        for charge in request.charges:
+            part, short = self.buckets.part(charge, request.amount, now)
+            if short is not None and charge.enforce:
+                return self._refused(charge, short, request.amount)
+            parts.append(part)
+            observed += [] if short is None else [short]
+        for slot in request.slots:
+            if self.open_jobs.slots.live(slot.account, now) < slot.limit:
+                continue
+            full = LimitExceeded("in-flight", slot.name, slot.limit, 0, None)
+            if slot.enforce:
+                return full
+            observed.append(full)
+        return self._grant(call_id, request, tuple(parts), tuple(observed), now)
+
+    def accept(self, call_id: str, job: str, key_alias: str, now: float) -> None:
+        reservation = self.open_jobs.get(call_id)
+        if reservation is None or not self.open_jobs.accept(reservation, job, key_alias):
+            return
+        self.notes.accept(call_id, job, key_alias)
+        if reservation.key is not None:
+            self.keys.accept(reservation.key, call_id, job, key_alias, now)
+
+    def refund(self, call_id: str) -> None:
+        reservation = self.open_jobs.get(call_id)
+        if reservation is None or not reservation.open:
+            return
+        self.notes.end(call_id)
+        if reservation.key is not None:
+            self.keys.free(reservation.key, call_id)
+        self.open_jobs.refund(reservation)
+
+    def settle(self, job: str, amount: Micros | None, state: EndState, now: float) -> bool:
+        return self._settle(self.open_jobs.by_job(job), amount, state, now)
+
+    def settle_call(self, call_id: str, amount: Micros | None, state: EndState, now: float) -> bool:
+        return self._settle(self.open_jobs.get(call_id), amount, state, now)
+
+    def release(self, job: str) -> None:
+        reservation = self.open_jobs.by_job(job)
+        if reservation is not None:
+            self.open_jobs.release(reservation)
+
+    def sweep(self, now: float, limit: int) -> int:
+        assumed = now if self._clock is None else min(now, self._clock + MAX_STEP)
+        self._clock = assumed
+        swept = 0
+        while swept < limit and self.open_jobs.pop_overdue(assumed) is not None:
+            swept += 1
+        self.unsettled += swept
+        self.open_jobs.drop_ended_slots(assumed, limit)
+        self.buckets.drop_ended(assumed - GRACE, limit)
+        self.notes.drop_ended(assumed, limit)
+        self.keys.drop_unheld(assumed, limit)
+        self.changes.drop_before = assumed
+        return swept
+
+    def statuses(
+        self, charges: Iterable[Charge], slots: Iterable[InFlightSlot], now: float
+    ) -> tuple[AllowanceStatus, ...]:
+        live = self.open_jobs.slots.live
+        budgets = (
+            AllowanceStatus(
+                charge.budget,
+                charge.limit,
+                *self.buckets.totals(charge),
+                charge.renews_at,
+                credit=self.buckets.credit_left(charge.account, now),
+            )
+            for charge in charges
+        )
+        in_flight = (
+            AllowanceStatus(slot.name, slot.limit, live(slot.account, now), 0, None, kind="in-flight") for slot in slots
+        )
+        return (*budgets, *in_flight)
+
+    def lose(self, call_id: str, note: CallNote, now: float) -> None:
+        """Puts a call whose caller's connection ended into the queue of its fingerprint."""
+        record = self.job(call_id)
+        job, key_alias = (None, "") if record is None else (record.job, record.key_alias)
+        self.notes.lose(call_id, note, now=now, job=job, key_alias=key_alias)
+
+    def answer_call(self, call_id: str, answer: bytes, now: float, ttl: float) -> None:
+        self.keys.put_answer(f"{ANSWER_PREFIX}{id}", answer, owner=call_id, now=now, ttl=ttl)
+
+    def call(self, call_id: str, now: float) -> Call | None:
+        note = self.notes.get(call_id)
+        return None if note is None else self._call(note, now)
+
+    def job(self, name: str) -> JobRecord | None:
+        """Returns the record of a job or a reservation id, open or ended."""
+        reservation = self.open_jobs.by_job(name) or self.open_jobs.get(name)
+        if reservation is not None and reservation.open:
+            return reservation.record()
+        ended = self._ended(name)
+        return None if ended is None else ended.record
+
+    def dump(self) -> Iterator[Row]:
+        """Yields the rows of all that is open; the archive has the others."""
+        yield from (rows.dump_row("reservation", rows.reservation_values(one)) for one in self.open_jobs)
+        yield from (rows.dump_row("note", rows.note_values(one)) for one in self.notes)
+        yield from (rows.dump_row("bucket", rows.bucket_values(*key, one)) for key, one in self.buckets.items())
+        yield from (rows.dump_row("credit", rows.credit_values(one)) for one in self.buckets.all_credits())
+        yield from (rows.dump_row("blocked", (caller,)) for caller in self.blocked)
+
+    def load(self, table: str, values: rows.Values, now: float) -> None:
+        """Takes in a row of the journal or of a dump that is open."""
+        match table:
+            case "reservation":
+                self.open_jobs.restore(rows.read_reservation(values))
+            case "note":
+                self.notes.restore([rows.read_note(values)], now)
+            case "bucket":
+                self.buckets.restore(*rows.read_bucket(values))
+            case "credit":
+                self.buckets.restore_credit(rows.read_credit(values))
+            case "blocked":
+                self.blocked.add(str(values[0]))
+
+    def refund_ended(self, job: str) -> bool:
+        """Gives back the price of an ended job, once."""
+        ended = self._ended(job)
+        if ended is None or ended.refunded:
+            return False
+        record, price = ended.record, ended.record.price or 0
+        for part in ended.parts:
+            self.buckets.give_back(part, price)
+        self.changes.ended[record.id] = ended.as_refunded()
+        self.changes.add_to_day((ended.day, record.caller, record.endpoint), used=-price, refunded=price)
+        return True
+
+    def set_blocked(self, caller: str, blocked: bool) -> None:
+        (self.blocked.add if blocked else self.blocked.discard)(caller)
+        self.changes.blocked[caller] = blocked
+
+    def _settle(self, reservation: Reservation | None, amount: Micros | None, state: EndState, now: float) -> bool:
+        if reservation is None:
+            return False
+        self.notes.keep(reservation.id)
+        return self.open_jobs.settle(reservation, amount, state, now)
+
+    def _earlier(self, call_id: str, request: ReservationRequest, now: float) -> ReserveResult | None:
+        reservation = self.open_jobs.get(call_id)
+        if reservation is not None:
+            return reservation.result
+        if request.caller in self.blocked:
+            return Blocked.BLOCKED
+        if request.claim is not None:
+            state = self.keys.check(request.claim.key, request.claim.body_hash, now)
+            return None if state is KeyState.FRESH else state
+        if request.note is None or request.note.rejoin_seconds <= 0:
+            return None
+        note = self.notes.take(request.note.fingerprint, now)
+        return None if note is None else self._call(note, now)
+
+    def _refused(self, charge: Charge, short: LimitExceeded, amount: Micros) -> LimitExceeded:
+        crossed = self.buckets.exhausted(charge, amount)
+        if not crossed:
+            return short
+        return LimitExceeded(short.kind, short.name, short.limit, short.left, short.renews_at, crossed)
+
+    def _grant(
+        self,
+        call_id: str,
+        request: ReservationRequest,
+        parts: tuple[ChargePart, ...],
+        observed: tuple[LimitExceeded, ...],
+        now: float,
+    ) -> Granted:
+        crossed: tuple[Crossing, ...] = ()
+        for charge, part in zip(request.charges, parts, strict=True):
+            crossed += self.buckets.reserve(charge, part, now)
+        reservation = Reservation(
+            id=call_id,
+            caller=request.caller,
+            endpoint=request.endpoint,
+            day=datetime.fromtimestamp(now, UTC).date().isoformat(),
+            amount=request.amount,
+            created=now,
+            until=now + request.ttl,
+            parts=parts,
+            slots=[
+                (slot.account, now + min(slot.lease, request.call_seconds or slot.lease), slot.lease)
+                for slot in request.slots
+            ],
+            result=Granted(observed),
+            key=None if request.claim is None else request.claim.key,
+        )
+        self.open_jobs.add(reservation, request, now)
+        if request.claim is not None:
+            claim = request.claim
+            self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)
+        elif request.note is not None:
+            self.notes.open(call_id, request.note, now=now, ttl=request.ttl)
+        self.changes.add_to_day((reservation.day, request.caller, request.endpoint), submits=1, reserved=request.amount)
+        return Granted(observed, crossed) if crossed else reservation.result
+
+    def _call(self, note: Note, now: float) -> Call:
+        record = None if note.job is not None else self.job(note.id)
+        if record is not None and record.job is not None:
+            note.job, note.key_alias = record.job, record.key_alias
+        answer = None if note.job is not None else self.keys.get(f"{ANSWER_PREFIX}{note.id}", now)
+        return note.value(self._worker, None if answer is None else answer.answer)
+
+    def _ended(self, name: str) -> EndedJob | None:
+        for ended in self.changes.ended.values():
+            if name in (ended.record.id, ended.record.job):
+                return ended
+        return self._archive.ended(name)
+
+
+def _check(request: ReservationRequest, now: float) -> None:
+    if request.amount < 0:
+        raise ValueError(f"cannot reserve {request.amount}")
+    if not now < float("inf"):
+        raise ValueError(f"cannot reserve at {now}: NaN or infinite")
+    accounts = [charge.account for charge in request.charges]
+    if len(set(accounts)) < len(accounts):
+        raise ValueError("a request charges one account twice")

@@ -1,0 +1,42 @@
+"""The command `health`."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import click
+
+from proxy.cli.options import CONFIG, load_config
+
+# A listener on all addresses is reached on loopback.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 a comparison, not a listener
+
+
+@click.command()
+@CONFIG
+@click.option("--host", help="Address of the gateway, in place of server.host.")
+@click.option("--port", type=int, help="Port of the gateway, in place of server.port.")
+@click.option("--ready", is_flag=True, help="Ask /readyz: may it get traffic? The default is /healthz: is it alive?")
+@click.option("--timeout", default=2.0, show_default=True, help="Seconds to wait for the answer.")
+def health(config: Path, host: str | None, port: int | None, ready: bool, timeout: float) -> None:
+    """Checks a running gateway, for containers: status 0 where it answers well, 1 otherwise."""
+    if host is None or port is None:
+        server = load_config(config).server
+        host, port = host or server.host, port or server.port
+    path = "/readyz" if ready else "/healthz"
+    try:
+        status, body = _get(_LOOPBACK.get(host, host), port, path, timeout)
+    except (OSError, HTTPException) as error:
+        raise click.ClickException(f"{host}:{port}{path}: {error}") from error
+    if status != 200:
+        raise click.ClickException(f"{host}:{port}{path}: {status} {body}")
+    click.echo(f"{host}:{port}{path}: good")
+
+
+def _get(host: str, port: int, path: str, timeout: float) -> tuple[int, str]:
+    with closing(HTTPConnection(host, port, timeout=timeout)) as connection:
+        connection.request("GET", path)
+        with connection.getresponse() as response:
+            return response.status, response.read(4096).decode("utf-8", "replace")

@@ -1,0 +1,50 @@
+"""Settlement of a reservation by the end of its call to fal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from proxy.billing.reservations import Accounting, Reservation
+from proxy.errors import Refusal
+from proxy.telemetry.access_record import AccessRecord, milliseconds
+from proxy.upstream.job_end import JobEnd
+from proxy.upstream.outcomes import Outcome, UpstreamResult, refusal_outcome
+
+
+class PaidCall:
+    """`async with PaidCall(...):` around the call to fal that a reservation pays for, and the reading of its answer.
+
+    It writes the time into *record*, and settles the reservation where the block ends with a Refusal. Any other
+    exception leaves the reservation to the sweep, which counts it as spent.
+    """
+
+    __slots__ = ("_accounting", "_record", "_reservation", "_started")
+
+    def __init__(self, accounting: Accounting, reservation: Reservation, record: AccessRecord) -> None:
+        self._accounting = accounting
+        self._reservation = reservation
+        self._record = record
+
+    async def __aenter__(self) -> None:
+        self._started = self._record.clock()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        record = self._record
+        record.upstream_ms = milliseconds(record.clock() - self._started)
+        if not isinstance(error, Refusal):
+            return
+        record.outcome = outcome = refusal_outcome(error)
+        if outcome is Outcome.FAILED:
+            await self._accounting.settle_run(self._reservation, JobEnd(failed=True))
+        else:
+            await self._accounting.settle_submit(self._reservation, outcome)
+
+
+async def settle_result(accounting: Accounting, reservation: Reservation, result: UpstreamResult) -> None:
+    """Settles a call without a job by its answer: refused, failed or done."""
+    if result.outcome is Outcome.REFUSED:
+        await accounting.settle_submit(reservation, Outcome.REFUSED)
+    else:
+        await accounting.settle_run(reservation, JobEnd(failed=result.outcome is Outcome.FAILED, units=result.units))
