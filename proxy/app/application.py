@@ -20,7 +20,7 @@ from proxy.app.readiness import Readiness
 from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import build_gateway
-from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics
+from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics, store_metrics
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
@@ -63,7 +63,7 @@ class Application:
         self._telemetry = self._build_telemetry(journal)
         components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
         self._upstream = build_upstream(components, self._telemetry, journal, upstream)
-        self._ledger = build_ledger(components)
+        self._ledger = build_ledger(components, lambda message: journal.write({"event": "ledger", "message": message}))
         ledger_metrics(self._telemetry, self._ledger)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
@@ -142,7 +142,7 @@ class Application:
         )
         session_key_metrics(telemetry, self._components.sessions.remote_keys)
         if (store := self._components.store) is not None:
-            telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
+            store_metrics(telemetry, store)
         return telemetry
 
     def _build_gateway(self) -> Gateway:

@@ -38,7 +38,7 @@ async def opened(
         on_data_loss=on_data_loss,
         allow_eviction=allow_eviction,
         lock_folder=lock_folder,
-        report=[].append if reports is None else reports.append,
+        report=(lambda message: None) if reports is None else reports.append,
     )
     try:
         await ledger.start(now=NOW)

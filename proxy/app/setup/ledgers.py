@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
-from proxy.billing.ledger.redis_ledger import RedisLedger
+from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
 
 MEMORY = ":memory:"
 FILE_TIMEOUT = 2.0  # seconds
 
 
-def build_ledger(parts: Components) -> Ledger:
-    """Builds the ledger that all workers share, or the SQLite one of a single process."""
-    if parts.config.ledger.kind == "redis" and parts.store is not None:
-        return RedisLedger(parts.store)
+def build_ledger(parts: Components, report: Callable[[str], None] = lambda message: None) -> Ledger:
+    """Builds the ledger that all workers share, or the SQLite one of a single process. *report* writes to the log."""
     section = parts.config.ledger
+    if section.kind == "redis" and parts.store is not None:
+        return RedisLedger(
+            parts.store,
+            on_data_loss=section.on_data_loss,
+            allow_eviction=section.allow_eviction,
+            lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
+            report=report,
+        )
     return SqliteLedger(
         section.path if section.path == MEMORY else str(parts.config.base / section.path),
         timeout=section.timeout_seconds or FILE_TIMEOUT,
@@ -34,6 +46,16 @@ def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
     telemetry.counter("ledger_unsettled", "Reservations that expired unsettled.", lambda: stats().unsettled)
     telemetry.gauge("ledger_queue", "Calls that wait for the ledger.", lambda: stats().queue)
     telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs)
+
+
+def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
+    """Exports the figures of the store that workers share."""
+    telemetry.counter("store_failures", "Calls that the store did not answer in time.", lambda: store.failures)
+    telemetry.counter("store_shed", "Calls refused because too many waited for the store.", lambda: store.shed)
+    telemetry.counter("store_replies", "Replies of the store.", lambda: store.replies)
+    telemetry.counter("store_reply_seconds", "Seconds from sending to reply, summed.", lambda: store.reply_seconds)
+    telemetry.gauge("store_pending", "Calls that wait for a reply of the store.", lambda: store.pending)
+    telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: int(store.breaker_is_open))
 
 
 def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:

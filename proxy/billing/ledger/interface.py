@@ -1,4 +1,4 @@
-"""Ledger interface and its value types. Implementations: sqlite_ledger, redis_ledger.
+"""Ledger interface and its value types. Implementations: sqlite_ledger, redis.ledger.
 
 Every method that changes something takes *now*, unix seconds, and is one atomic step: it happens whole or not at all,
 also when its task is cancelled. A store that does not answer in time raises StoreAway; the step may then have happened.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def _read_store(components: Components, since: date, until: date) -> list[DailyU
 
     async def read() -> None:
         ledger = build_ledger(components)
+        if components.store is not None:
+            await components.store.ping()  # The start of the ledger waits for as long as the store is away.
+        await ledger.start(now=time.time())
         lines.extend(await ledger.report(since=since, until=until))
         await ledger.aclose()
 

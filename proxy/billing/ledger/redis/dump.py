@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import orjson
 
-from proxy.billing.ledger.interface import Row
+from proxy.billing.ledger.jobs import Row
 from proxy.billing.ledger.memory.rows import COLUMNS, Value, Values, dump_row
 from proxy.billing.ledger.redis.arguments import Args
 from proxy.billing.ledger.redis.replies import expect

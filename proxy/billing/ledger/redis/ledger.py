@@ -18,20 +18,14 @@ from proxy.billing.ledger.interface import (
     Call,
     CallNote,
     Charge,
-    Credit,
-    Cursor,
     DailyUsage,
-    EndState,
     InFlightSlot,
-    JobRecord,
-    JobState,
     KeyState,
-    LedgerStats,
     ReservationRequest,
     ReserveResult,
-    Row,
     StoredAnswer,
 )
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.looks import FIRST_LOOK, LONGEST_PAUSE
 from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis import listings, replies, server_checks

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 
-from proxy.billing.ledger.interface import Cursor, DailyUsage, JobRecord, JobState
+from proxy.billing.ledger.interface import DailyUsage
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
 from proxy.billing.ledger.redis import replies
 from proxy.billing.ledger.redis.arguments import Args
 from proxy.billing.ledger.redis.replies import expect

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import orjson
 
-from proxy.billing.ledger.interface import Row
+from proxy.billing.ledger.jobs import Row
 from proxy.billing.ledger.memory.rows import COLUMNS, Value, Values, load_row
 from proxy.billing.ledger.redis.arguments import CLOCK_SKEW, ENDED_TTL, UNSWEPT_TTL, Args, milliseconds
 from proxy.billing.ledger.redis.dump import keys

@@ -10,16 +10,14 @@ from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Call,
     Charge,
-    Credit,
     Crossing,
     DailyUsage,
     Granted,
     InFlightSlot,
-    JobRecord,
-    JobState,
     LimitExceeded,
     ReservationRequest,
 )
+from proxy.billing.ledger.jobs import Credit, JobRecord, JobState
 from proxy.errors import StoreAway
 
 T = TypeVar("T")

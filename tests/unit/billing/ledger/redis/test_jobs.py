@@ -7,17 +7,8 @@ import pytest
 from redis import Redis
 from support.redis_ledger import NOW, TODAY, charge, opened, request, slot, sums
 
-from proxy.billing.ledger.interface import (
-    Blocked,
-    Credit,
-    Crossing,
-    EndState,
-    Granted,
-    JobState,
-    LimitExceeded,
-    ReservationRequest,
-    Row,
-)
+from proxy.billing.ledger.interface import Blocked, Crossing, Granted, LimitExceeded, ReservationRequest
+from proxy.billing.ledger.jobs import Credit, EndState, JobState, Row
 from proxy.billing.ledger.looks import FIRST_LOOK, next_look
 from proxy.billing.ledger.redis.ledger import RedisLedger
 

