@@ -18,7 +18,7 @@ test: $(VENV)/.dev $(NPM) system-packages check
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: lint types
+check: lint types site
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -29,7 +29,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-# Real servers the tests start by themselves; installed only where they are missing and apt can.
+# Servers that the tests start; installed only where they are missing and apt is there.
 .PHONY: system-packages
 system-packages:
 	@deploy/install-test-servers
@@ -50,7 +50,7 @@ $(NPM): %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --silent --ignore-scripts
 	@touch $@
 
-# What the playground ships of other people's work, made anew; a test compares the bytes.
+# Third-party files of the playground, built again; a test compares the bytes.
 .PHONY: playground-client
 playground-client: vendor/node_modules/.package-lock.json
 	node vendor/build.mjs proxy/playground/vendor
@@ -64,6 +64,17 @@ lock:
 		--extra sandbox --group build --group dev pyproject.toml -o lock/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		bench/requirements.in -o bench/requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--group docs -o lock/docs.txt
+
+.PHONY: site
+site: $(VENV)-docs/.ready
+	$(VENV)-docs/bin/zensical build --clean --strict
+
+$(VENV)-docs/.ready: lock/docs.txt
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lock/docs.txt
+	@touch $@
 
 .PHONY: docs
 docs: $(VENV)/.dev
@@ -78,4 +89,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf $(VENV) bench/.venv bench/contenders/node_modules artifacts $(dir $(NPM)) .coverage* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-docs build bench/.venv bench/contenders/node_modules artifacts $(dir $(NPM)) .coverage* .mypy_cache .pytest_cache .ruff_cache

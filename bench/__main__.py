@@ -1,4 +1,7 @@
-"""The benchmark: `python -m bench run | check | keep | report`. ROUNDS in the environment, 5 by default."""
+"""The benchmark: `python -m bench run | check | keep | report`.
+
+ROUNDS in the environment, 5 by default.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from bench.steady import steady
 from bench.workload import Tokens, write
 
 LATEST = RESULTS / "latest.json"
-SCALE_ROUNDS = 3  # at most: workers are started anew in each
+SCALE_ROUNDS = 3  # at most: workers are started again in each
 
 
 def main() -> int:
@@ -59,8 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """The gate: fails where a ratio to HAProxy has worsened since the last release."""
-    before = ratios.kept()
+    """Fails where a ratio to HAProxy is worse than in the last release."""
+    before = ratios.stored()
     field = [c for c in ROSTER if c.name in (GATEWAY, HAPROXY)]
     results = _measure(field, pace=_pace(arguments), everything=False)
     results.save(RESULTS / "check.json")
@@ -100,7 +103,7 @@ def _write(results: Results, path: Path) -> None:
 
 
 def _measure(field: Sequence[Contender], *, pace: Pace, everything: bool) -> Results:
-    """*everything*: latency and workers too."""
+    """Runs the rounds; with *everything* also latency and several workers."""
     prepare()
     started, count, seed = time.monotonic(), int(os.environ.get("ROUNDS", "5")), time.time_ns() % 2**32
     results = Results(datetime.now(UTC).isoformat(timespec="seconds"), versions(), count, pace.slice, seed)
@@ -126,7 +129,10 @@ def _measure(field: Sequence[Contender], *, pace: Pace, everything: bool) -> Res
 
 
 def _started(field: Sequence[Contender], ground: Rig, stack: ExitStack) -> Iterator[Running]:
-    """Each contender started and found to do its job, with its requests. Raises RuntimeError where one does not."""
+    """Each contender started and found to do its job, with its requests.
+
+    Raises RuntimeError where one does not.
+    """
     tokens = Tokens(ground.secret)
     raw = write(ground, tokens, lambda user, number: f"{JOB[:-8]}{user:05}{number:03}", "raw")
     own = None
@@ -139,8 +145,8 @@ def _started(field: Sequence[Contender], ground: Rig, stack: ExitStack) -> Itera
         if contender.handles:
             # One secret seals for all gateways here, so the handles of the first are good at each.
             if own is None:
-                job_of = handles(server.port, tokens)
-                own = job_of(0, 0), write(ground, tokens, job_of, "handles")
+                job_handle = handles(server.port, tokens)
+                own = job_handle(0, 0), write(ground, tokens, job_handle, "handles")
             job, requests = own
         failed = examine(contender, server.port, tokens, job)
         if failed:

@@ -1,6 +1,6 @@
-"""Open-loop load: requests fall due at random moments of a fixed rate, whether or not earlier ones are answered.
+"""Open-loop load: requests at random moments of a fixed rate, independent of earlier answers.
 
-wrk sends the next request when the last one is answered, so a stall hides the requests it kept from being sent. Here
+wrk sends the next request when the last one is answered, so a stall hides the requests that it delays. Here
 the clock of each request starts when it is due (Gil Tene's "coordinated omission"). One plain thread with `select`,
 whose time-outs are microseconds; those of epoll and of event loops are milliseconds, as much as what is measured.
 """
@@ -35,8 +35,9 @@ class Latencies:
 
 
 def arrive(port: int, requests: Sequence[bytes], *, rate: float, random: Random) -> Latencies:
-    """All of *requests*, at exponential distances that average 1 / *rate* seconds. Raises RuntimeError on any answer
-    that is not 2xx.
+    """All of *requests*, at exponential distances that average 1 / *rate* seconds.
+
+    Raises RuntimeError on any answer that is not 2xx.
     """
     due: deque[float] = deque()
     moment = 0.0

@@ -1,4 +1,4 @@
-"""Trace of the Python calls of one request through `fal-proxy serve`: calls, modules and changes of module.
+"""Trace of the Python calls of one request: calls, modules and changes of module.
 
 Run as `python bench/call_trace.py` in the root of a checkout. The service runs in the main thread under
 `sys.setprofile`; its caller and its upstream are plain sockets in other threads, which are not traced. Each figure is

@@ -16,7 +16,7 @@ _REFUSALS = range(400, 500)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """*passes* judges the answer to *request*; *applies* says to whom it is put."""
+    """A check of a contender. *passes* judges the answer to *request*; *applies* selects the contenders."""
 
     name: str
     request: bytes
@@ -25,7 +25,10 @@ class Check:
 
 
 def examine(contender: Contender, port: int, tokens: Tokens, job: str) -> list[str]:
-    """The names of the checks that *contender* at *port* fails; *job* is one of user 0 that it will poll for."""
+    """The names of the checks that *contender* at *port* fails.
+
+    *job* is one of user 0 that it will poll for.
+    """
     return [
         check.name for check in _checks(tokens, job) if check.applies(contender) and not _put(check, contender, port)
     ]

@@ -1,16 +1,16 @@
-"""What one exchange with the upstream costs each HTTP client, in CPU microseconds.
+"""CPU microseconds of one exchange with the upstream, for each HTTP client.
 
     ROUNDS=5 REQUESTS=3000 CALLERS=32 python bench/clients.py [client ...]
 
-Starts an nginx of its own on loopback, plain and TLS 1.3 (a throw-away CA), and drives it from this one process with
-CALLERS at once over kept-alive connections on uvloop. Few callers cost more each: less work per turn of the loop.
+Starts an nginx of its own on loopback, plain and TLS 1.3 (with a temporary CA). This process sends CALLERS requests at
+once over kept-alive connections on uvloop. Few callers cost more each: less work per turn of the loop.
 Clients that are not installed are left out: to compare them all, install them next to this project in a virtual
 environment of its own:
 
     pip install aiohttp httpx2 'httpx-aiohttp[httpx2]' pyreqwest wreq uvloop httptools trustme
 
-Counted is user + system time of this process with all its threads (`time.process_time`), so the worker threads of the
-Rust clients are in it and nginx is not. Rounds are interleaved: each visits every client in a fresh random order, on
+The figure is user + system time of this process with all its threads (`time.process_time`). It has the worker threads
+of the Rust clients, and not nginx. Rounds are interleaved: each visits every client in a fresh random order, on
 new connections, after a warm-up. The table holds medians and the range of the rounds.
 """
 
@@ -211,7 +211,7 @@ def free_port() -> int:
 
 @contextmanager
 def nginx() -> Iterator[tuple[dict[str, str], Authority]]:
-    """Yields the base URL of each scheme, and the authority that vouches for the TLS one."""
+    """Yields the base URL of each scheme, and the authority that signed the TLS certificate."""
     home = Path(tempfile.mkdtemp(prefix="bench-clients-"))
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(home / "ca.pem"))
@@ -251,7 +251,7 @@ async def crowd(send: Send, kind: str, count: int) -> None:
     await asyncio.gather(*(caller(send, *call, count) for _ in range(CALLERS)))
 
 
-async def slice_of(client: Client, base: str, ca: Authority, kind: str) -> float:
+async def measure_slice(client: Client, base: str, ca: Authority, kind: str) -> float:
     """CPU microseconds a request."""
     each = max(1, REQUESTS // CALLERS)
     async with client(base, ca) as send:
@@ -268,7 +268,7 @@ async def measure(names: list[str]) -> None:
             visits = list(product(names, bases, ("poll", "submit")))
             random.shuffle(visits)
             for name, scheme, kind in visits:
-                cost = await slice_of(CLIENTS[name][0], bases[scheme], ca, kind)
+                cost = await measure_slice(CLIENTS[name][0], bases[scheme], ca, kind)
                 figures.setdefault((name, scheme, kind), []).append(cost)
     report(names, figures)
 

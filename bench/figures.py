@@ -1,4 +1,4 @@
-"""What the raw slices amount to: medians over the rounds with their range, and the ratios that are promised."""
+"""Figures of the raw slices: medians over the rounds with their range, and the promised ratios."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def figure(values: Iterable[float]) -> Figure | None:
 
 class Figures:
     def __init__(self, slices: Sequence[Slice]) -> None:
-        self.warm_ups = [taken for taken in slices if taken.kind == WARM_UP]
-        self.measured = [taken for taken in slices if taken.kind != WARM_UP]
-        present = {taken.contender for taken in self.measured}
+        self.warm_ups = [piece for piece in slices if piece.kind == WARM_UP]
+        self.measured = [piece for piece in slices if piece.kind != WARM_UP]
+        present = {piece.contender for piece in self.measured}
         self.contenders = [contender.name for contender in ROSTER if contender.name in present]
 
     def of(self, contender: str, cell: Cell, value: Callable[[Slice], float]) -> Figure | None:
@@ -54,7 +54,7 @@ class Figures:
         return figure(value(s) for s in self.measured if (s.contender, s.kind, s.mix) == (contender, *cell))
 
     def cpu(self, contender: str, cell: Cell) -> Figure | None:
-        return self.of(contender, cell, lambda taken: taken.cpu)
+        return self.of(contender, cell, lambda piece: piece.cpu)
 
     def ratio(self, other: str, cell: Cell) -> float | None:
         """The gateway's CPU a request by *other*'s: the median of one by the median of the other."""
@@ -67,7 +67,7 @@ class Figures:
     def peaks(self) -> dict[tuple[str, str], float]:
         """Requests a second by contender and kind, with one token a user."""
         found = {
-            (contender, cell[0]): self.of(contender, cell, lambda taken: taken.rps)
+            (contender, cell[0]): self.of(contender, cell, lambda piece: piece.rps)
             for contender in self.contenders
             for cell in ALL
             if cell[1] == "per-user"
@@ -75,7 +75,7 @@ class Figures:
         return {key: rps.median for key, rps in found.items() if rps}
 
     def not_saturated(self) -> list[str]:
-        """The contenders whose core was not full, going by the median: their rate is the load's, not their own."""
+        """Returns the contenders whose core was not full by the median: their rate is that of the load."""
         return [
             name
             for name in self.contenders
@@ -83,5 +83,5 @@ class Figures:
         ]
 
     def disturbed(self) -> bool:
-        """Whether somebody else was at the contender's core: such figures are not fit to be kept or compared."""
-        return statistics.median(taken.others + taken.stolen for taken in self.measured) > DISTURBED
+        """Returns True where other processes used the contender's core: such figures are not comparable."""
+        return statistics.median(piece.others + piece.stolen for piece in self.measured) > DISTURBED

@@ -12,7 +12,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """*body* as it came: chunked content with its chunk sizes."""
+    """An HTTP/1.1 answer. *body* is as received: chunked content has its chunk sizes."""
 
     status: int
     body: bytes

@@ -18,7 +18,7 @@ _SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """*p50* and *p99* in ms; *errors* are answers of 400 and above, and whatever went wrong with a socket."""
+    """Result of a load. *p50* and *p99* are in ms. *errors* are socket errors and answers from 400 on."""
 
     requests: int
     seconds: float
@@ -37,9 +37,9 @@ def drive(port: int, requests: Requests, *, seconds: int, cores: Collection[int]
         check=False,
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
-    told = done.stderr.strip().splitlines()[-1:] or [""]
-    if done.returncode or not told[0].startswith("{"):
+    last_line = done.stderr.strip().splitlines()[-1:] or [""]
+    if done.returncode or not last_line[0].startswith("{"):
         raise RuntimeError(f"wrk failed: {done.stdout[-500:]} {done.stderr[-500:]}")
-    run = Run(**json.loads(told[0]))
+    run = Run(**json.loads(last_line[0]))
     requests.advance(run.requests)
     return run

@@ -1,6 +1,8 @@
-"""The end-to-end money tests, longer: `python -m bench.money --rounds 20 --faults 500`, for both stores.
+"""Long runs of the end-to-end money tests, for both stores.
 
-What is played and what must hold is the tests' own; this only repeats it and tells the figures. Status 1 where
+Run as `python -m bench.money --rounds 20 --faults 500`.
+
+Scenarios and conditions are those of the tests; this module repeats them and prints figures. Status 1 where
 anything did not hold.
 """
 
@@ -25,7 +27,7 @@ SEED = 4
 
 
 async def rounds(home: Path, store: StoreKind, count: int) -> bool:
-    """*count* bursts of CALLERS at budgets with room for ROOM."""
+    """Sends *count* bursts of CALLERS at budgets with room for ROOM."""
     sound = True
     async with money(home, store, endpoints=count, budgets=rooms(count, jobs=ROOM)) as rig:
         for number in range(count):
@@ -38,7 +40,7 @@ async def rounds(home: Path, store: StoreKind, count: int) -> bool:
 
 
 async def troubles(home: Path, store: StoreKind, count: int) -> bool:
-    """*count* single submits through every trouble in turn."""
+    """Sends *count* single submits through every fault in turn."""
     async with money(home, store, endpoints=count, submit_seconds=1) as rig:
         cases = await matrix(rig, count)
     broken = [case for case in cases if not case.is_sound]
@@ -50,21 +52,21 @@ async def troubles(home: Path, store: StoreKind, count: int) -> bool:
 
 
 async def storms(home: Path, store: StoreKind, count: int) -> bool:
-    """*count* keys of the stock client through troubles, kills, pauses and refusals by chance."""
+    """Sends *count* keys of the stock client through random faults, kills, pauses and refusals."""
     async with money(home, store, endpoints=count, submit_seconds=1) as rig:
         seen = await storm(rig, count, seed=SEED)
     broken = [fate for fate in seen.fates if not fate.is_sound]
-    jobs, named = sum(fate.jobs for fate in seen.fates), sum(bool(fate.handles) for fate in seen.fates)
+    jobs, with_handle = sum(fate.jobs for fate in seen.fates), sum(bool(fate.handles) for fate in seen.fates)
     ran = sum(fate.jobs for fate in seen.fates if not fate.handles)
-    told = Counter(status for fate in seen.fates for status in fate.statuses)
+    statuses = Counter(status for fate in seen.fates for status in fate.statuses)
     print(
-        f"{store}: {count} keys, {told.total()} submits, {seen.attempts} requests; struck {dict(seen.struck)}; "
-        f"{jobs} jobs = {named} accepted + {ran} unknown that ran; "
+        f"{store}: {count} keys, {statuses.total()} submits, {seen.attempts} requests; struck {dict(seen.struck)}; "
+        f"{jobs} jobs = {with_handle} accepted + {ran} unknown that ran; "
         f"at most {max(fate.jobs for fate in seen.fates)} a key; "
         f"kept for {sum(round(fate.kept / UNITS) for fate in seen.fates)}; {len(broken)} broken"
     )
-    print("  told:", dict(sorted(told.items())), *broken, sep="\n  ")
-    return not broken and jobs == named + ran
+    print("  told:", dict(sorted(statuses.items())), *broken, sep="\n  ")
+    return not broken and jobs == with_handle + ran
 
 
 async def main(arguments: argparse.Namespace) -> bool:

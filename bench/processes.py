@@ -22,7 +22,7 @@ _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # ns
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """User + system time in ns: *scheduled* of all living threads, *ticked* as the kernel's coarser second opinion."""
+    """User + system time in ns: *scheduled* of all live threads, *ticked* from the kernel's coarser count."""
 
     scheduled: int
     ticked: int
@@ -100,7 +100,7 @@ class Server:
 
 
 def tree(pid: int) -> list[int]:
-    """*pid* and all that descend from it."""
+    """Returns *pid* and its descendants."""
     pids = [pid]
     for parent in pids:  # grows while it is walked
         for task in _listing(Path(f"/proc/{parent}/task")):
@@ -109,7 +109,7 @@ def tree(pid: int) -> list[int]:
 
 
 def busy(core: int) -> tuple[int, int]:
-    """What *core* has done so far for anyone at all, and what the hypervisor took from it; ns."""
+    """Returns the busy time of *core* and the time stolen by the hypervisor, in ns."""
     line = next(line for line in _read(Path("/proc/stat")).splitlines() if line.startswith(f"cpu{core} "))
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
     return (user + nice + system + irq + softirq) * _TICK, steal * _TICK

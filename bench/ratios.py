@@ -1,4 +1,4 @@
-"""The regression gate: the gateway's CPU a request by HAProxy's, against the ratios kept from the last release."""
+"""Ratios of the gateway's CPU a request to HAProxy's, compared with those of the last release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOLERANCE = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """*to_haproxy*: "kind, mix" -> the gateway's CPU a request by HAProxy's, in *release*."""
+    """Ratios of *release*: *to_haproxy* maps "kind, mix" to the gateway's CPU a request by HAProxy's."""
 
     release: str
     to_haproxy: dict[str, float]
@@ -23,10 +23,10 @@ class Kept:
 def keep(figures: Figures, release: str) -> None:
     """Raises RuntimeError where the figures are not fit for it."""
     _fit(figures)
-    FILE.write_text(json.dumps(asdict(Kept(release, _named(figures))), indent=2) + "\n", encoding="utf-8")
+    FILE.write_text(json.dumps(asdict(Kept(release, _by_name(figures))), indent=2) + "\n", encoding="utf-8")
 
 
-def kept() -> Kept:
+def stored() -> Kept:
     """Raises RuntimeError where none are."""
     if not FILE.exists():
         raise RuntimeError("no ratios are kept yet: run `python -m bench run`, then `python -m bench keep`")
@@ -34,12 +34,12 @@ def kept() -> Kept:
 
 
 def worsened(figures: Figures, before: Kept) -> list[str]:
-    """A line for each cell that costs more than TOLERANCE times what it did *before*, or that was not measured.
+    """Returns a line for each cell that costs more than TOLERANCE times *before*, or is missing.
 
     Raises RuntimeError where the figures are not fit for a comparison.
     """
     _fit(figures)
-    now = _named(figures)
+    now = _by_name(figures)
     lines = []
     for cell, ratio in before.to_haproxy.items():
         if cell not in now:
@@ -49,10 +49,10 @@ def worsened(figures: Figures, before: Kept) -> list[str]:
     return lines
 
 
-def _named(figures: Figures) -> dict[str, float]:
+def _by_name(figures: Figures) -> dict[str, float]:
     return {", ".join(cell): round(ratio, 3) for cell, ratio in figures.ratios(HAPROXY).items()}
 
 
 def _fit(figures: Figures) -> None:
     if figures.disturbed():
-        raise RuntimeError("somebody else was at the contender's core; run it again on a quiet machine")
+        raise RuntimeError("other processes used the contender's core; run it again on a quiet machine")

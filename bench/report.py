@@ -133,7 +133,7 @@ def _scale(results: Results) -> str:
         rows,
         f"""## Workers
 
-Limits on Redis, nobody pinned: load, upstream and store take their share of the same cores.
+Limits on Redis, no process pinned: load, upstream and store take their share of the same cores.
 
 {_table(head, rows)}""",
     )
@@ -162,10 +162,10 @@ def _job(contender: Contender) -> Iterable[str]:
 def _noise(results: Results, figures: Figures) -> str:
     lines = []
     if figures.measured and figures.disturbed():
-        lines.append("**Somebody else was at the contender's core: run it again on a quiet machine.**")
+        lines.append("**Other processes used the contender's core: run it again on a quiet machine.**")
     if figures.measured:
         others, stolen = (figure(map(attrgetter(a), figures.measured)) for a in ("others", "stolen"))
-        apart = max(abs(taken.cpu_ticks / taken.cpu - 1) for taken in figures.measured)
+        apart = max(abs(piece.cpu_ticks / piece.cpu - 1) for piece in figures.measured)
         every = [cpu for name in figures.contenders for cell in ALL if (cpu := figures.cpu(name, cell))]
         widths = figure((cpu.high - cpu.low) / cpu.median for cpu in every)
         lines += [
@@ -181,8 +181,8 @@ def _noise(results: Results, figures: Figures) -> str:
 
 
 def _versions(results: Results) -> str:
-    named = ", ".join(f"{name} {version}" for name, version in results.versions.items() if name != "machine")
-    return f"## Versions\n\n{named}"
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items() if name != "machine")
+    return f"## Versions\n\n{versions}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ class Memory:
 
 @dataclass
 class Results:
-    """*started* in UTC (RFC 3339); *seconds* all of the run took."""
+    """Results of a run. *started* is in UTC (RFC 3339), *seconds* is the duration."""
 
     started: str
     versions: dict[str, str]

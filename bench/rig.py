@@ -1,4 +1,4 @@
-"""What every contender stands on: the upstream it calls, the authority it trusts, the secrets it is given."""
+"""Surroundings of every contender: the upstream, the certificate authority and the secrets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA = HERE.parent / "proxy" / "schemas" / f"{ENDPOINT}.json"
 
 @dataclass(frozen=True)
 class Rig:
-    """*tls* and *plain* are *upstream*'s ports; *home* is a directory that goes when the bench ends."""
+    """Upstream, authority and secrets. *tls* and *plain* are ports of *upstream*; *home* is temporary."""
 
     home: Path
     tls: int
@@ -39,7 +39,7 @@ class Rig:
     fal_key: str = field(repr=False)
 
     def fill(self, template: str, name: str, **values: object) -> Path:
-        """*template* of contenders/ as the file *name*, each @word@ replaced by our own value or one of *values*."""
+        """Writes *template* of contenders/ as the file *name*, with each @word@ replaced by its value."""
         return _fill(template, self.home / name, {**self._values(), **values})
 
     def _values(self) -> Mapping[str, object]:

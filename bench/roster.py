@@ -1,4 +1,4 @@
-"""Who is measured: how each contender is started, and how much of the job it does."""
+"""The contenders: how each is started, and how much of the job it does."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ ALL: tuple[Cell, ...] = (*PER_USER, ("poll", "fresh"), ("submit", "fresh"))
 
 @dataclass(frozen=True)
 class Contender:
-    """*handles*: polls with the ids it handed out itself. *warm_first* and *warm* are seconds of load before the first
-    and before every further visit. Whether it *verifies* sessions, *limits* users, *validates* bodies, *keeps_status*.
+    """A contender. With *handles* it is polled with the ids that it gave out itself.
+
+    *warm_first* and *warm* are seconds of load before the first and before every further visit. Whether it *verifies*
+    sessions, *limits* users, *validates* bodies, *keeps_status*.
     """
 
     name: str
@@ -49,7 +51,10 @@ def gateway(
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
 ) -> Callable[[Rig], Server]:
-    """`fal-proxy serve` as shipped. A feature whose price is wanted by itself becomes one more argument here."""
+    """The gateway, run by `fal-proxy serve` as shipped.
+
+    A feature whose price is wanted by itself becomes one more argument here.
+    """
 
     def start(rig: Rig) -> Server:
         port = free_port()

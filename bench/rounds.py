@@ -1,4 +1,4 @@
-"""Interleaved rounds: each visits every contender, in a fresh random order, and each of its cells in one too."""
+"""Interleaved rounds: each visits every contender and each of its cells, in random order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ PATIENCE = 1.5  # a contender that is not steady yet is warmed for this many tim
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One stretch of load. *cpu* is user + system us a request of the contender's whole tree, *cpu_ticks* the same from
-    the kernel's coarser count, *store_cpu* that of the store it uses. *others* is the share of the contender's core
-    that anybody else had, *stolen* the hypervisor's. Latencies in ms.
+    """One stretch of load.
+
+    *cpu* is user + system us a request of the contender's whole tree, *cpu_ticks* the same from the kernel's coarser
+    count, *store_cpu* that of its store. *others* is the share of its core that other processes used, *stolen* the
+    hypervisor's. Latencies in ms.
     """
 
     contender: str
@@ -60,8 +62,9 @@ class Running:
 def rounds(
     field: Sequence[Running], *, count: int, pace: Pace, random: Random, say: Callable[[str], None]
 ) -> Iterator[Slice]:
-    """All slices in the order they were taken, those of the warm-ups too (kind "warm-up"). Raises RuntimeError on the
-    first failed request.
+    """All slices in the order they were taken, those of the warm-ups too (kind "warm-up").
+
+    Raises RuntimeError on the first failed request.
     """
     for number in range(1, count + 1):
         for running in random.sample(field, len(field)):
@@ -77,9 +80,9 @@ def warm_up(running: Running, number: int, pace: Pace) -> Iterator[Slice]:
     usual = pace.warm * (running.contender.warm_first if number == 1 else running.contender.warm)
     recent: list[float] = []
     while len(recent) < usual or (len(recent) < usual * PATIENCE and not _steady(recent)):
-        taken = measure(running, number, WARM_UP, "fresh", running.requests[WARM_UP], 1)
-        recent.append(taken.cpu)
-        yield taken
+        piece = measure(running, number, WARM_UP, "fresh", running.requests[WARM_UP], 1)
+        recent.append(piece.cpu)
+        yield piece
 
 
 def measure(running: Running, number: int, kind: str, mix: str, requests: Requests, seconds: int) -> Slice:

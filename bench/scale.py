@@ -1,4 +1,7 @@
-"""One worker and two, with the limits on Redis. Nobody is pinned: load, upstream and store share the cores."""
+"""One worker and two, with the limits on Redis.
+
+No process is pinned: load, upstream and store share the cores.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """*cpu* in us a request, all workers together; *peak* in MB, summed over the processes."""
+    """Figures of several workers: *cpu* in us a request of all together, *peak* in MB of all."""
 
     workers: int
     round: int
@@ -31,7 +34,7 @@ class Scaled:
 
 
 def available() -> bool:
-    """Whether this version's `serve` knows workers at all."""
+    """Returns True where `serve` of this version has workers."""
     command = [str(Path(sys.executable).with_name("fal-proxy")), "serve", "--help"]
     return "--workers" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 

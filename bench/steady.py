@@ -18,7 +18,7 @@ SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """*direct* is without any proxy: the same rate and arrivals, at the upstream's plain port."""
+    """Latencies at a fixed rate. *direct* is without a proxy, at the upstream's plain port."""
 
     contender: str
     round: int
@@ -37,7 +37,7 @@ def steady(
     random: Random,
     say: Callable[[str], None],
 ) -> Iterator[Steady]:
-    """*peaks*: requests a second by contender and kind."""
+    """Measures latencies at a share of *peaks*, which are requests a second by contender and kind."""
     direct: dict[Kind, bytes] = {"poll": direct_poll(rig.fal_key), "submit": direct_submit(rig.fal_key, body(0, 0))}
     visits = [(running, kind) for running in field for kind, _ in PER_USER]
     for number in range(1, count + 1):

@@ -20,21 +20,21 @@ SLACK = 4.0  # MB
 
 async def main(arguments: argparse.Namespace) -> bool:
     with tempfile.TemporaryDirectory(prefix="fal-proxy-streams-") as home:
-        held = await hold(Path(home), streams=arguments.streams, seconds=arguments.seconds)
-    first, last = held.samples[0], held.samples[-1]
-    for name, sample in (("before", held.before), ("first", first), ("last", last), ("after", held.after)):
+        run = await hold(Path(home), streams=arguments.streams, seconds=arguments.seconds)
+    first, last = run.samples[0], run.samples[-1]
+    for name, sample in (("before", run.before), ("first", first), ("last", last), ("after", run.after)):
         print(
             f"{name:6} {sample.resident:6.1f} MB  {sample.descriptors:5} descriptors  "
             f"{sample.tasks:5} tasks  {sample.open:5} streams"
         )
-    told = [heard for heard in held.heard if heard]
-    print(f"{sum(told)} events to {len(told)} callers, {held.late * 1000:.1f} ms the latest; {_growth(held):+.2f} MB")
-    tasks = {sample.tasks for sample in held.samples}
-    return _growth(held) < SLACK and len(tasks) == 1 and abs(last.descriptors - first.descriptors) <= 1
+    counts = [heard for heard in run.heard if heard]
+    print(f"{sum(counts)} events to {len(counts)} callers, {run.late * 1000:.1f} ms the latest; {_growth(run):+.2f} MB")
+    tasks = {sample.tasks for sample in run.samples}
+    return _growth(run) < SLACK and len(tasks) == 1 and abs(last.descriptors - first.descriptors) <= 1
 
 
-def _growth(held: Held) -> float:
-    return held.samples[-1].resident - held.samples[0].resident
+def _growth(run: Held) -> float:
+    return run.samples[-1].resident - run.samples[0].resident
 
 
 if __name__ == "__main__":

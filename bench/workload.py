@@ -1,4 +1,4 @@
-"""The requests of the bench, byte by byte: submits and status polls, with one token a user or with a new one each."""
+"""Requests of the bench as bytes: submits and polls, with one token a user or a new one each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ JobOf = Callable[[int, int], str]  # user and number -> a job id of that user
 
 @dataclass
 class Requests:
-    """A file of *count* requests, each ended by a NUL. *at* moves on with what was sent, from one slice to the next."""
+    """A file of *count* requests, each ended by a NUL.
+
+    *at* moves on with what was sent, from one slice to the next.
+    """
 
     path: Path
     count: int
@@ -40,13 +43,16 @@ class Requests:
     def take(self, count: int) -> list[bytes]:
         """The next *count* of them, from the start again where they end."""
         every = self.path.read_bytes().rstrip(b"\0").split(b"\0")
-        taken = [every[(self.at + i) % len(every)] for i in range(count)]
+        batch = [every[(self.at + i) % len(every)] for i in range(count)]
         self.advance(count)
-        return taken
+        return batch
 
 
 class Tokens:
-    """HS256 session tokens of USERS users, good for half a day; those in *fresh* are of the users in turn, 1 first."""
+    """HS256 session tokens of USERS users, good for half a day.
+
+    Those in *fresh* are of the users in turn, 1 first.
+    """
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -107,8 +113,11 @@ def body(user: int, number: int) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
-def write(rig: Rig, tokens: Tokens, job_of: JobOf, name: str) -> dict[Cell | str, Requests]:
-    """The files of all cells and of the warm-up, which has both kinds and new tokens. *name* keeps file names apart."""
+def write(rig: Rig, tokens: Tokens, job_handle: JobOf, name: str) -> dict[Cell | str, Requests]:
+    """The files of all cells and of the warm-up, which has both kinds and new tokens.
+
+    *name* keeps file names apart.
+    """
 
     def save(what: str, requests: Iterable[bytes]) -> Requests:
         every = list(requests)
@@ -116,21 +125,21 @@ def write(rig: Rig, tokens: Tokens, job_of: JobOf, name: str) -> dict[Cell | str
         path.write_bytes(b"".join(request + b"\0" for request in every))
         return Requests(path, len(every))
 
-    polls = [poll(tokens.of_user[u], job_of(u, n)) for n in range(EACH) for u in range(USERS)]
+    polls = [poll(tokens.of_user[u], job_handle(u, n)) for n in range(EACH) for u in range(USERS)]
     submits = [submit(tokens.of_user[u], body(u, n)) for n in range(EACH) for u in range(USERS)]
     fresh = ((token, s % USERS, s // USERS % EACH) for s, token in enumerate(tokens.fresh, start=1))
     return {
         ("poll", "per-user"): save("poll", polls),
         ("submit", "per-user"): save("submit", submits),
-        ("poll", "fresh"): save("poll-fresh", (poll(t, job_of(u, n)) for t, u, n in islice(fresh, FRESH))),
+        ("poll", "fresh"): save("poll-fresh", (poll(t, job_handle(u, n)) for t, u, n in islice(fresh, FRESH))),
         ("submit", "fresh"): save("submit-fresh", (submit(t, body(u, n)) for t, u, n in islice(fresh, FRESH))),
-        WARM_UP: save("warm-up", _alternating(fresh, job_of)),
+        WARM_UP: save("warm-up", _alternating(fresh, job_handle)),
     }
 
 
-def _alternating(fresh: Iterator[tuple[str, int, int]], job_of: JobOf) -> Iterator[bytes]:
+def _alternating(fresh: Iterator[tuple[str, int, int]], job_handle: JobOf) -> Iterator[bytes]:
     pairs = zip(islice(fresh, WARM // 2), islice(fresh, WARM // 2), strict=True)
-    return chain.from_iterable((poll(t, job_of(u, n)), submit(s, body(v, m))) for (t, u, n), (s, v, m) in pairs)
+    return chain.from_iterable((poll(t, job_handle(u, n)), submit(s, body(v, m))) for (t, u, n), (s, v, m) in pairs)
 
 
 def _fields(token: str, target: str) -> dict[str, str]:

@@ -1,11 +1,15 @@
-"""Writes config.schema.json and configuration.md from the classes that read the file, so that they cannot differ."""
+"""Writer of config.schema.json, configuration.md and cli.md, from the classes and commands."""
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
+import click
+
+from proxy.cli.main import COMMANDS
 from proxy.config.document import Document
 from proxy.config.units import format_amount, format_number
 
@@ -56,6 +60,15 @@ server evicts or loses are lost to the budgets. Replication is asynchronous, so 
 answer.
 """
 
+COMMANDS_INTRODUCTION = """# Commands
+
+<!-- Written by docs/generate.py (`make docs`) from proxy/cli. -->
+
+`CONFIG` is a TOML file: the argument, else `$FAL_PROXY_CONFIG`, else `./fal-proxy.toml`. A command that fails ends with
+status 1 and a line for each problem on standard error; a wrong use of a command ends with status 2.
+
+Shell completion: `eval "$(_FAL_PROXY_COMPLETE=bash_source fal-proxy)"`, or `zsh_source`, `fish_source`.
+"""
 NOTES = {
     "endpoints": """\
 A field of the payload, at any depth, holds an input file in one of these cases:
@@ -68,7 +81,7 @@ A field of the payload, at any depth, holds an input file in one of these cases:
 
 Lists are checked item by item. An empty string is no file. fal reads the file, never the gateway: the host name is
 checked as text and is not resolved, so a public name with a private address is left to fal. These are always refused,
-whatever `hosts` allows:
+also where `hosts` is `*`:
 
 - schemes other than https, ports and user names;
 - IP addresses in any spelling, and names without a dot or with one at the end;
@@ -133,6 +146,35 @@ def reference() -> str:
             parts += [*_defaults(name, section["default"]), "```"]
         parts.append("")
     return "\n".join(parts)
+
+
+def commands() -> str:
+    """Returns the page cli.md."""
+    parts = [COMMANDS_INTRODUCTION]
+    for name in COMMANDS:
+        parts += [*_command(f"fal-proxy {name}", COMMANDS[name].load())]
+    return "\n".join(parts)
+
+
+def _command(name: str, command: click.Command) -> list[str]:
+    parts = [f"## {name}\n", inspect.cleandoc(command.help or "") + "\n"]
+    usage = " ".join(piece for piece in command.collect_usage_pieces(click.Context(command)))
+    parts += ["```", f"{name} {usage}", "```", ""]
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    if options:
+        parts += ["| option | meaning |", "|---|---|", *(_option(option) for option in options), ""]
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            parts += _command(f"{name} {inner.name}", inner)
+    return parts
+
+
+def _option(option: click.Option) -> str:
+    value = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command(None)))}"
+    default = "" if option.is_flag or not option.show_default else f" Default: {option.default}."
+    multiple = " May be repeated." if option.multiple else ""
+    text = f"{(option.help or '').rstrip('.')}.{default}{multiple}".replace("|", "\\|")
+    return f"| `{', '.join(option.opts)}{value.replace('|', ' or ')}` | {text} |"
 
 
 def _table(described: dict[str, Any]) -> list[str]:
@@ -208,3 +250,4 @@ def _defaults(name: str, items: list[dict[str, Any]]) -> list[str]:
 if __name__ == "__main__":
     (HERE / "config.schema.json").write_text(schema(), encoding="utf-8")
     (HERE / "configuration.md").write_text(reference(), encoding="utf-8")
+    (HERE / "cli.md").write_text(commands(), encoding="utf-8")

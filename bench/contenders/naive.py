@@ -1,4 +1,6 @@
-"""The proxy one writes first: Starlette, PyJWT, an httpx client. A session and an allow-list; no limit, no schema.
+"""The proxy one writes first: Starlette, PyJWT, an httpx client.
+
+A session and an allow-list; no limit, no schema.
 
 Its own virtual environment runs it (`bench/requirements.txt`); sniffio is there because httpcore costs half as much
 again without it.

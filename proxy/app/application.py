@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from prometheus_client import CollectorRegistry
@@ -30,7 +30,10 @@ from proxy.gateway.gateway import Gateway
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
+from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
@@ -42,6 +45,8 @@ from proxy.upstream.relay import UpstreamClient
 LEDGER_START = 1.0  # seconds that the start of the process waits for the ledger
 SWEEP_INTERVAL = 10.0  # seconds between searches for expired reservations
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
+_READY_INTERVAL = 0.1  # seconds between two questions to a store that does not answer
+_IDLE_INTERVAL = 0.01
 
 
 class Application:
@@ -62,9 +67,9 @@ class Application:
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
         self._telemetry = self._build_telemetry(journal)
         components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
-        self._upstream = build_upstream(components, self._telemetry, journal, upstream)
         self._ledger = build_ledger(components, lambda message: journal.write({"event": "ledger", "message": message}))
         ledger_metrics(self._telemetry, self._ledger)
+        self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, upstream)
         self._accounting = self._build_accounting()
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
@@ -72,12 +77,13 @@ class Application:
         self._readiness = Readiness(
             stores, lambda: self._upstream.state, components.sessions.remote_keys, self._ledger.notices
         )
+        self.connections = self._build_shared_state()
         self.public = self._build_public()
-        self.metrics = create_metrics(self._telemetry.exposition)
+        self.metrics = create_metrics(self.exposition)
 
-    def count_early_rejection(self, error_type: str) -> None:
-        """Counts what the connection rejected before there was a request to log."""
-        self._telemetry.count_early_rejection(error_type)
+    def exposition(self) -> bytes:
+        """Returns all metrics of this process in the Prometheus text format."""
+        return self._telemetry.exposition()
 
     async def warnings(self) -> tuple[str, ...]:
         """Returns problems outside of the configuration. Takes no longer than one call of the store."""
@@ -87,12 +93,39 @@ class Application:
             return (f"the settings of the ledger's server could not be read: {error.reason}",)
 
     def drain(self) -> None:
-        """Turns `/readyz` red; requests are still taken."""
+        """Turns `/readyz` red and makes every response close its connection; requests are still taken."""
         self._readiness.draining = True
+        self.connections.drain()
 
-    def end_streams(self, grace: float) -> None:
-        """Ends open streams; those that were paid for have *grace* seconds to complete."""
-        self._streams.drain(grace)
+    async def wait_until_ready(self, timeout: float | None) -> None:
+        """Waits until stores and session keys are there, at most *timeout* seconds (None: as long as it takes)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not await self._readiness.dependencies_answer():  # noqa: ASYNC110 a store announces nothing
+                    await asyncio.sleep(_READY_INTERVAL)
+
+    async def wait_until_idle(self, timeout: float) -> None:
+        """Waits at most *timeout* seconds for requests under way, which a server may have cancelled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._telemetry.active:  # noqa: ASYNC110 once, at the end of the process
+                    await asyncio.sleep(_IDLE_INTERVAL)
+
+    def _build_shared_state(self) -> SharedState:
+        server = self._components.config.server
+        return SharedState(
+            limits=ConnectionLimits(per_address=server.max_connections_per_address),
+            trusted=server.trusted_proxies,
+            on_rejected=self._telemetry.count_early_rejection,
+            on_shutdown=self._on_shutdown,
+            headers=_transport_security(server.hsts_seconds),
+        )
+
+    def _on_shutdown(self) -> None:
+        """Ends open streams; those that were paid for have as long as the longest call to complete."""
+        self._readiness.draining = True
+        _, longest = self._components.config.longest_call
+        self._streams.drain(longest)
 
     def _build_public(self) -> Starlette:
         components, server = self._components, self._components.config.server
@@ -190,11 +223,11 @@ class Application:
         self._lost_settlements += 1
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[Mapping[str, object]]:
         self.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
-        yield
+        yield {SHARED_STATE: self.connections}
         await self.stop()
 
     def start(self) -> None:
@@ -230,3 +263,8 @@ class Application:
             await asyncio.sleep(SWEEP_INTERVAL)
             with suppress(StoreAway):
                 await self._accounting.sweep()
+
+
+def _transport_security(seconds: int) -> Fields:
+    """Returns the field of RFC 6797, without subdomains, which may belong to somebody else."""
+    return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import orjson
@@ -21,7 +21,7 @@ from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
 from proxy.telemetry.access_record import RECORD, AccessRecord
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Mapping[str, object]]]
 
 
 def create_pages(

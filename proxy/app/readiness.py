@@ -55,6 +55,10 @@ class Readiness:
             "upstream": self._upstream_state(),
         }
 
+    async def dependencies_answer(self) -> bool:
+        """Returns whether the stores answer and all session keys are there."""
+        return all(keys.usable for keys in self._keys) and await self.stores_answer()
+
     async def stores_answer(self) -> bool:
         try:
             for store in self._stores:

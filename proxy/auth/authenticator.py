@@ -48,7 +48,7 @@ class Authenticator:
     """Authenticator of requests. *headers* are the fields of front platforms that may carry a token, in lower case.
 
     Of *cookies* the first that is present counts. *origins* are those from which a browser may use a credential that
-    it, or the platform, attaches by itself.
+    it, or the platform, attaches by itself. A stream may go on for *outlive* seconds after the end of its session.
     """
 
     def __init__(
@@ -59,12 +59,14 @@ class Authenticator:
         headers: Iterable[bytes] = (),
         origins: frozenset[bytes] = frozenset(),
         failed_logins: FailedLoginLimit | None = None,
+        outlive: float = 0.0,
     ) -> None:
         self._verifier = verifier
         self._cookies = tuple(cookies)
         self._headers = frozenset(headers)
         self._origins = origins
         self._failed_logins = failed_logins or Unlimited()
+        self._outlive = outlive
 
     async def authenticate(self, method: str, fields: Fields, address: str) -> Caller:
         """Returns the caller of a request with *fields* (names in lower case) from *address* (IP text).
@@ -84,8 +86,11 @@ class Authenticator:
         return callers[0]
 
     def session_expiry(self, caller: Caller) -> float:
-        """Returns the end of the session of *caller*, its issuer's leeway included; seconds since the epoch."""
-        return caller.session_end
+        """Returns the time until which a stream of *caller* may go on, in seconds since the epoch.
+
+        It is the end of the session, its issuer's leeway and the time that a stream may outlive it included.
+        """
+        return caller.session_end + self._outlive
 
     async def _caller(self, credential: Credential, address: str) -> Caller:
         cached = self._verifier.cached(credential.token) if credential.header is None else None

@@ -1,4 +1,4 @@
-"""May this caller do this, and is the job theirs: the only module that makes a Grant."""
+"""Authorization: decides whether a caller may do something, and is the only module that makes a Grant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy.auth.caller import Caller
+from proxy.auth.claim_rule import ClaimRule
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import Forbidden
 from proxy.fal_api.endpoint_ids import app_id
@@ -15,18 +16,19 @@ from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Target
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One endpoint the operator opened: its full id, what may be asked of it, and the scope that takes, if any.
+    """Endpoint that callers may use: its full id, its actions, and the scope and the claims that a caller needs.
 
-    Uploads and realtime tokens are opened by a listing of the name that stands for them (`targets.WITHOUT_ENDPOINT`).
+    Uploads and realtime tokens have a listing of the name that stands for them (`operations.WITHOUT_ENDPOINT`).
     """
 
     endpoint: str
     actions: frozenset[Action]
     scope: str | None = None
+    allow: ClaimRule | None = None
 
 
 class Grant(NamedTuple):
-    """The proof that *caller* may do what *target* says; *upstream_id* is fal's id of the caller's own job."""
+    """Evidence that *caller* may do what *target* says; *upstream_id* is fal's id of the caller's own job."""
 
     caller: Caller
     target: Target
@@ -34,10 +36,12 @@ class Grant(NamedTuple):
 
 
 class Authorization:
+    """Authorization by the listed endpoints and by job handles."""
+
     def __init__(self, listings: Iterable[Listing], handles: JobHandles) -> None:
         self._handles = handles
         self._listings: dict[str, list[Listing]] = {}
-        # Follow-ups come addressed to the app alone, so they are open where any listed endpoint of the app opens them.
+        # A follow-up names only the app, so it is allowed where any listed endpoint of the app allows it.
         self._apps: dict[str, list[Listing]] = {}
         for listing in listings:
             self._listings[listing.endpoint] = [listing]
@@ -45,20 +49,23 @@ class Authorization:
                 self._apps.setdefault(app_id(listing.endpoint), []).append(listing)
 
     def authorize(self, caller: Caller, target: Target) -> Grant:
-        """Raises Forbidden (endpoint, action or scope not granted) and JobNotFound."""
+        """Returns the grant. Raises Forbidden (endpoint, action, scope or claims) and JobNotFound."""
         by_app = target.handle is not None and target.endpoint == target.app
         listings = (self._apps if by_app else self._listings).get(target.endpoint)
         if listings is None:
-            raise _not_offered(target.action)
-        scopes = [listing.scope for listing in listings if target.action in listing.actions]
-        if not scopes:
-            raise Forbidden("This action is not offered here", error_type="action_not_listed")
-        if None not in scopes and caller.scopes.isdisjoint(scopes):
+            raise _not_offered(target)
+        offered = [listing for listing in listings if target.action in listing.actions]
+        if not offered:
+            raise Forbidden(f"This action is not offered here: {target.action}", error_type="action_not_listed")
+        in_scope = [listing for listing in offered if listing.scope is None or listing.scope in caller.scopes]
+        if not in_scope:
             raise Forbidden("The session's scope does not cover this", error_type="insufficient_scope")
+        if not any(listing.allow is None or listing.allow.allows(caller) for listing in in_scope):
+            raise Forbidden("The session's claims do not allow this", error_type="insufficient_claims")
         return Grant(caller, target, self._job(caller, target))
 
     def sign_handle(self, grant: Grant, upstream_id: str) -> str:
-        """The handle of a job just submitted under *grant*. Raises ValueError on an id that is not one."""
+        """Returns the handle of a job just submitted under *grant*. Raises ValueError on a malformed id."""
         return self._handles.sign(upstream_id, owner=grant.caller.key, app=grant.target.app)
 
     def _job(self, caller: Caller, target: Target) -> str | None:
@@ -67,10 +74,10 @@ class Authorization:
         return self._handles.verify(target.handle, owner=caller.key, app=target.app)
 
 
-def _not_offered(action: Action) -> Forbidden:
-    if action in WITHOUT_ENDPOINT:
-        return Forbidden(_CLOSED[action], error_type="action_not_listed")
-    return Forbidden("This endpoint is not offered here", error_type="endpoint_not_listed")
+def _not_offered(target: Target) -> Forbidden:
+    if target.action in WITHOUT_ENDPOINT:
+        return Forbidden(_CLOSED[target.action], error_type="action_not_listed")
+    return Forbidden(f"This endpoint is not offered here: {target.endpoint}", error_type="endpoint_not_listed")
 
 
 _CLOSED: Mapping[Action, str] = {

@@ -94,20 +94,20 @@ class TokenVerifier:
 
         Raises Unauthenticated where no table takes it, and Unavailable where the keys cannot be had.
         """
-        refusal = Unauthenticated(reason="iss is not a configured issuer")
+        refusal: Unauthenticated | None = None
         for issuer in token.issuers:
             try:
                 session = await self._verify(issuer, token.jws)
             except Unauthenticated as error:
                 # A token with a good signature is refused for its claims, whatever another table's keys are.
-                refusal = error if refusal.counts or not error.counts or len(token.issuers) == 1 else refusal
+                refusal = error if refusal is None or refusal.counts else refusal
                 continue
             self._check_revoked(session.caller)
             # Within the leeway after its end a token still holds, but is verified each time and takes no room.
             if self._clock() < session.caller.expires:
                 self._remember(token.digest, session)
             return session.caller
-        raise refusal
+        raise refusal or malformed("iss is not a configured issuer")
 
     async def _verify(self, issuer: Issuer, jws: Jws) -> _Session:
         if jws.type not in issuer.types:

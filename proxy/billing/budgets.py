@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from proxy.auth.caller import Caller
+from proxy.auth.sessions.claims import claim_text
 from proxy.billing.ledger.interface import Charge, InFlightSlot, OnStoreError
 from proxy.billing.ledger.money import Micros
 from proxy.fal_api.operations import WITHOUT_ENDPOINT
@@ -168,8 +169,7 @@ def _limit(budget: Budget, caller: Caller) -> Micros:
 
 def _claim(caller: Caller, name: str | None) -> str:
     """The claim's text. Callers without it share one account, which is the narrower choice."""
-    value = None if name is None else caller.claims.get(name)
-    return value if isinstance(value, str) else ""
+    return (None if name is None else claim_text(caller.claims.get(name))) or ""
 
 
 def _named(text: str) -> str:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
 
+from proxy.app.live_checks import check_live
 from proxy.app.setup.components import build_components
 from proxy.cli.options import CONFIG, load_config
+from proxy.errors import ConfigError
 
 
 @click.command()
 @CONFIG
-def check(config: Path) -> None:
+@click.option("--live", is_flag=True, help="Also connect to fal, identity providers and the store; starts no job.")
+def check(config: Path, live: bool) -> None:
     """Reports every problem of CONFIG and its environment; opens no listener."""
     loaded = load_config(config)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning.key}: {warning.message}", err=True)
     parts = build_components(loaded)
+    if live and (problems := asyncio.run(check_live(parts))):
+        raise ConfigError(problems)
     click.echo(f"{config}: good; {len(parts.listings)} endpoint(s), {len(parts.issuers)} issuer(s)")

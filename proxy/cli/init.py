@@ -34,7 +34,7 @@ _REST = """
 [[sessions]]                                # issuer of your users' session tokens
 issuer = "{origin}"
 audience = "fal-proxy"
-algorithm = "HS256"
+algorithms = ["HS256"]
 secret_env = "SESSION_SECRET"
 
 [[endpoints]]                               # endpoints that are not listed are refused

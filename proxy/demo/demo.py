@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from proxy.app.service import Service, stop_signal
+from proxy.app.process.gateway_server import GatewayServer
+from proxy.app.service import stop_signal
 from proxy.app.setup.components import Components, build_components
 from proxy.auth.token_minting import mint
 from proxy.config.loader import read
 from proxy.demo.instructions import demo_instructions
 from proxy.demo.login import LoginApp, cookie_name
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 
@@ -68,8 +70,9 @@ async def sandbox(
         replace(settings, queue_origin=origins.queue, run_origin=origins.run, rest_origin=origins.rest)
     )
     # The sandbox is the CDN too: one page may open many connections to it.
-    limits = replace(ListenerLimits(), per_address=10_000, body_time=600.0)
-    listeners = [HttpServer(app, limits=limits) for app in (apps.queue, apps.run, apps.rest, create_control(apps))]
+    limits = ConnectionLimits(per_address=10_000, body_time=600.0)
+    applications = (apps.queue, apps.run, apps.rest, create_control(apps))
+    listeners = [HttpServer(app, shared=SharedState(limits)) for app in applications]
     for listener, listening in zip(listeners, sockets, strict=True):
         await listener.start(sock=listening)
     try:
@@ -91,11 +94,13 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
         plan = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
-        service = Service(plan.parts, log=log, around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens))
+        service = GatewayServer(
+            plan.parts, log=log, around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens)
+        )
         await service.start(sock=listening)
         print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream), flush=True)
         await stopping.wait()
-        await service.stop(drain=0)
+        await service.stop()
 
 
 async def run_sandbox(*, port: int, settings: SandboxSettings) -> None:

@@ -1,17 +1,15 @@
-"""What goes back to the caller: one frozen Answer, made here from a refusal or from what fal said about a job."""
+"""Whole responses to callers, and the response to each refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
 
 from proxy.errors import FieldError, Refusal
+from proxy.http.fields import Fields
 
-Fields = Sequence[tuple[bytes, bytes]]
-
-# On every answer. Nothing we send is a page (the playground sets its own policy), and nothing may be kept by a cache.
+# Fields of every response. None is a page (the playground sets its own policy), and no cache may keep one.
 PROTECTIVE: tuple[tuple[bytes, bytes], ...] = (
     (b"cache-control", b"no-store, private"),
     (b"x-content-type-options", b"nosniff"),
@@ -20,29 +18,29 @@ PROTECTIVE: tuple[tuple[bytes, bytes], ...] = (
     (b"referrer-policy", b"no-referrer"),
     (b"vary", b"Origin, Sec-Fetch-Site, Cookie"),
 )
-
 _JSON = (b"content-type", b"application/json")
-
-
 _PROTECTIVE_LINES = b"".join([b"%b: %b\r\n" % field for field in (_JSON, *PROTECTIVE)])
 
 
 class Response(NamedTuple):
-    """A whole response; *headers* lack only what `wire_headers` adds to every one."""
+    """A whole response; *headers* lack the fields that every response has."""
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def head(self, request_id: bytes, extra: Fields = ()) -> bytes:
-        """The same as `wire_headers`, as lines ready to be sent."""
+    def lines(self, extra: Fields = ()) -> bytes:
+        """Returns the field lines of the head, without request id and final CRLF."""
         own = b"".join([b"%b: %b\r\n" % field for field in (*self.headers, *extra)])
-        if b"x-fal-request-id: " not in own:
-            own = b"%bx-fal-request-id: %b\r\n" % (own, request_id)
         return b"%bcontent-length: %d\r\n%b" % (_PROTECTIVE_LINES, len(self.body), own)
 
+    def head(self, request_id: bytes, extra: Fields = ()) -> bytes:
+        """Returns the fields of `wire_headers` as lines."""
+        lines = self.lines(extra)
+        return lines if b"\r\nx-fal-request-id: " in lines else b"%bx-fal-request-id: %b\r\n" % (lines, request_id)
+
     def wire_headers(self, request_id: bytes, extra: Fields = ()) -> list[tuple[bytes, bytes]]:
-        """Complete response fields. An answer about a job names its handle instead of *request_id*."""
+        """Returns all fields. A response about a job has the job's handle in the place of *request_id*."""
         fields = [_JSON, (b"content-length", b"%d" % len(self.body)), *PROTECTIVE, *self.headers, *extra]
         if not any(name == b"x-fal-request-id" for name, _ in self.headers):
             fields.append((b"x-fal-request-id", request_id))
@@ -50,7 +48,7 @@ class Response(NamedTuple):
 
 
 def error_response(refusal: Refusal) -> Response:
-    """The answer to a refusal: `{"detail", "message", "error_type"}`.
+    """Builds the response to a refusal: `{"detail", "message", "error_type"}`.
 
     fal's clients read `detail` (a list makes a ValidationError); the JavaScript client shows only `message`.
     """

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import Overloaded, StoreAway
 from proxy.storage.redis_connection import Command, PipelinedConnection
 from proxy.storage.redis_topology import topology
 
-BREAKER = BreakerSettings(window=5.0, minimum=3, ratio=0.5, probe_every=1.0)
+MAX_FAILURES = 3  # lost connections and failed attempts to connect, without a reply in between, that open the breaker
+PROBE_INTERVAL = 1.0  # seconds between two probes of an open breaker
 TIMEOUT_TICKS = 10  # a call times out after this many ticks, each a tenth of the time-out
 STALL_TICKS = 20  # a connection is closed when calls wait for a reply and none has arrived for this many ticks
 MAX_WRITE = 200  # commands written at once
@@ -64,6 +64,43 @@ class _Call:
             self.reply.set_exception(error)
 
 
+class StoreBreaker:
+    """Breaker that opens when the store stalls or keeps failing, and closes with any reply. *clock* in seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._next_probe: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._next_probe is not None
+
+    def allows(self) -> bool:
+        """Returns whether a call may be sent now; while open that is one probe an interval."""
+        if self._next_probe is None:
+            return True
+        now = self._clock()
+        if now < self._next_probe:
+            return False
+        self._next_probe = now + PROBE_INTERVAL
+        return True
+
+    def close(self) -> None:
+        self._failures = 0
+        self._next_probe = None
+
+    def fail(self) -> None:
+        """Counts one failure."""
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            self.open()
+
+    def open(self) -> None:
+        if self._next_probe is None:
+            self._next_probe = self._clock() + PROBE_INTERVAL
+
+
 class RedisStore:
     """Runs scripts on the server that *url* names; every key gets *prefix*.
 
@@ -90,7 +127,7 @@ class RedisStore:
         self._prefix = prefix.encode().join(servers.tag)
         self._max_pending = max_pending
         self._connection = PipelinedConnection(servers, on_reply=self._on_reply, on_lost=self._fail_sent)
-        self._breaker = Breaker(BREAKER, clock=clock)
+        self._breaker = StoreBreaker(clock)
         self._queue: list[_Call] = []
         self._in_flight: deque[_Call] = deque()
         self._sender: asyncio.Task[None] | None = None
@@ -223,7 +260,7 @@ class RedisStore:
             return
         call = self._in_flight.popleft()
         self._last_reply_tick = self._ticks
-        self._breaker.record(ok=True)
+        self._breaker.close()
         self.replies += 1
         self.reply_seconds += asyncio.get_running_loop().time() - call.sent_at
         if isinstance(reply, NoScriptError) and call.command is not call.fallback:
@@ -252,10 +289,11 @@ class RedisStore:
         self._queue.clear()
         self._fail(calls, error, may_have_run=False)
 
-    def _fail(self, calls: Iterable[_Call], error: Exception, *, may_have_run: bool) -> None:
+    def _fail(self, calls: list[_Call], error: Exception, *, may_have_run: bool) -> None:
+        if calls:
+            self._breaker.fail()
         reason = f"{type(error).__name__}: {error}"[:120]
         for call in calls:
-            self._breaker.record(ok=False)
             call.fail(self._away(reason), may_have_run=may_have_run)
 
     def _start_timer(self) -> None:
@@ -282,6 +320,7 @@ class RedisStore:
                 call.fail(self._away("no reply in time"), may_have_run=True)
         if self._in_flight and self._ticks - max(self._last_reply_tick, self._in_flight[0].sent_tick) > STALL_TICKS:
             self._connection.abandon()
+            self._breaker.open()
             if self._sender is not None:
                 self._sender.cancel()  # It may wait for a write buffer that never empties.
             self._fail_sent(TimeoutError("no reply in time"))

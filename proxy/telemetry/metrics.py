@@ -38,6 +38,7 @@ class Telemetry:
     def __init__(
         self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.active = 0
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._log = log
         self._registry = registry
@@ -61,12 +62,14 @@ class Telemetry:
 
     def open(self, method: str, path: bytes) -> AccessRecord:
         """Returns the record of a request that has arrived. *path* is as received, without its query."""
+        self.active += 1
         # An id must be unique, not secret; randomness of the kernel would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
         return AccessRecord(request_id, method, path, self._clock)
 
     def close(self, record: AccessRecord) -> None:
         """Counts and logs a request. Called once, when its response is sent or given up."""
+        self.active -= 1
         seconds = self._clock() - record.started
         action = "none" if record.action is None else str(record.action)
         outcome = None if record.outcome is None else str(record.outcome)

@@ -71,7 +71,7 @@ def test_a_caller_leaves_during_a_read(rig: Rig, method: str, rest: str) -> None
 def test_many_callers_leave(rig: Rig) -> None:
     """Nothing is left of fifty polls whose callers went, and fifty more find room at once."""
     patient = Patient()
-    gateway = rig.gateway(rig.upstream(patient).url, fal={"max_connections": 50})
+    gateway = rig.gateway(rig.upstream(patient).url, fal={"max_connections": 53})  # of which 2 are for cancels
     for _ in range(2):
         patient.heard = patient.left = 0
         callers = [call(gateway, "GET", f"{APP}/requests/{gateway.job()}/status") for _ in range(50)]

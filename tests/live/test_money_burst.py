@@ -71,4 +71,4 @@ async def test_200_callers_at_once_get_the_37_jobs_there_is_room_for(tmp_path: P
     for one in rounds:
         assert (one.accepted + one.late, one.accepted + one.spent) == (ROOM, CALLERS)
         assert (one.jobs, one.kept) == (ROOM, round(ROOM * UNITS, 6))
-    assert min(served) > 0, "a worker had no part in it"
+    assert served >= 2 * 2 * CALLERS, "the metrics are of all workers: a page and a submit of each caller in each round"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from support import hostile_targets
-from support.gateway_process import JSON, Rig, ask, bearer, javascript, message, program, until
+from support.front_proxies import free_port, nginx_with
+from support.gateway_process import JSON, Rig, ask, bearer, javascript, message, until
 from support.in_process_gateway import ENDPOINT, INPUT
 from support.raw_http import replies
 from support.scripted_upstream import Peer
@@ -36,26 +34,6 @@ SHIPPED = Path(__file__).parents[2] / "deploy/nginx"
 LOOPBACK = {"trusted_proxies": ["127.0.0.1/32"]}
 SUBMIT = f"/api/fal/queue/{ENDPOINT}".encode()
 
-# What a distribution's nginx.conf brings, with every path in a folder of the test's own.
-AROUND = """
-daemon off;
-worker_processes 1;
-pid {home}/pid;
-{user}
-error_log {home}/error.log;
-events {{}}
-http {{
-    types {{ text/html html; }}
-    access_log off;
-    client_body_temp_path {home}/body;
-    proxy_temp_path {home}/proxy;
-    fastcgi_temp_path {home}/fastcgi;
-    uwsgi_temp_path {home}/uwsgi;
-    scgi_temp_path {home}/scgi;
-    include {home}/app.conf;
-}}
-"""
-
 
 @contextmanager
 def nginx(home: Path, gateway: tuple[str, int], port: int) -> Iterator[tuple[str, int]]:
@@ -69,30 +47,14 @@ def nginx(home: Path, gateway: tuple[str, int], port: int) -> Iterator[tuple[str
     for shipped, here in places.items():
         assert conf.count(shipped) == 1
         conf = conf.replace(shipped, here)
-    (home / "app.conf").write_text(conf, encoding="utf-8")
-    user = "user root;" if os.geteuid() == 0 else ""  # the folder is readable for its owner alone
-    (home / "nginx.conf").write_text(AROUND.format(home=home, user=user), encoding="utf-8")
-    command = [program("nginx"), "-p", str(home), "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"]
-    with subprocess.Popen(command) as running:
-        try:
-            until(lambda: running.poll() is not None or _listens(port))
-            assert running.poll() is None, (home / "error.log").read_text()
-            yield "127.0.0.1", port
-        finally:
-            running.terminate()
-            running.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with nginx_with(home, conf, port) as address:
+        yield address
 
 
 @pytest.fixture
 def port() -> int:
-    """Free a moment ago: nginx takes no socket that is open already."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    """A port that was free a moment ago."""
+    return free_port()
 
 
 def test_one_origin(rig: Rig, tmp_path: Path, port: int) -> None:

@@ -45,4 +45,4 @@ def test_a_server_that_is_not_there_holds_nothing_up(rig: Rig) -> None:
 
     (warning,) = warnings(gateway, 1)
     assert (alive, ready) == (200, 503)
-    assert warning.startswith("the ledger's server did not say")
+    assert warning.startswith("the settings of the ledger's server could not be read")

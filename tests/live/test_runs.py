@@ -136,7 +136,10 @@ def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, told: bool) 
     feed = Feed(first)
     session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
     gateway = rig.gateway(
-        rig.upstream(feed).url, endpoints=[ALL_ACTIONS], sessions=[{**session, "leeway_seconds": 0.5}]
+        rig.upstream(feed).url,
+        endpoints=[ALL_ACTIONS],
+        sessions=[{**session, "leeway_seconds": 0.5}],
+        streams={"outlive_session_seconds": 0},
     )
     fields = f"Authorization: Bearer {token(lifetime=1)}".encode(), JSON
     target = f"/api/fal/run/{ALL_ACTIONS['id']}/stream".encode()

@@ -165,7 +165,8 @@ def test_silence_is_filled(rig: Rig) -> None:
 ENDINGS: dict[str, tuple[dict[str, float], float, bytes]] = {
     "silent": ({"idle_seconds": 1}, 600, b"fal-silent"),
     "max-age": ({"max_seconds": 1}, 600, b"max-age"),
-    "expired": ({}, 1, b"session-expired"),
+    "expired": ({"outlive_session_seconds": 0}, 1, b"session-expired"),
+    "expired-later": ({"outlive_session_seconds": 0.8}, 1, b"session-expired"),
 }
 
 

@@ -55,7 +55,7 @@ async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) 
         async with AsyncExitStack() as stack:
             callers = [await stack.enter_async_context(_calling(gateway, number)) for number in range(streams)]
             async with asyncio.timeout(30):
-                while (await gateway.metric("fal_proxy_streams_open"))[0] != streams:  # noqa: ASYNC110
+                while await gateway.metric("fal_proxy_streams_open") != streams:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             await asyncio.sleep(WARM)
             begun, samples = time.monotonic(), []
@@ -71,7 +71,7 @@ async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) 
 async def sample(gateway: Gateway) -> Sample:
     process = Path(f"/proc/{gateway.pid}")
     lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    told = {name: (await gateway.metric(f"fal_proxy_{name}"))[0] for name in ("tasks", "streams_open")}
+    told = {name: await gateway.metric(f"fal_proxy_{name}") for name in ("tasks", "streams_open")}
     return Sample(
         int(lines["VmRSS"].split()[0]) / 1024,
         len(list((process / "fd").iterdir())),
@@ -139,7 +139,6 @@ async def _gateway(home: Path, upstream: str) -> AsyncIterator[Gateway]:
             server={
                 "public_origin": ORIGIN,
                 "port": port,
-                "drain_seconds": 0,
                 "max_connections_per_address": 10_000,
             },
             admin={"port": port + 1},

@@ -69,7 +69,7 @@ def test_a_stop_in_the_middle_of_a_delivery(rig: Rig, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         answer = pool.submit(hooks.call, hooks.fal.callbacks[job], *hooks.fal.said(job))
         until(lambda: app.under_way)
-        stopped = pool.submit(lambda: rig.run(hooks.gateway.service.stop(drain=0)))
+        stopped = pool.submit(lambda: rig.run(hooks.gateway.service.stop()))
         until(lambda: '"event":"stopping"' in hooks.gateway.journal())
         app.ready.set()
         stopped.result(20)

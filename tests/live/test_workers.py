@@ -1,17 +1,20 @@
-"""`fal-proxy serve --workers` as an operator meets its end."""
+"""`fal-proxy serve` as an operator sees it: starts, restarts, reloads and stops of one process and of several."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from pathlib import Path
 
-from support.budgets import COMMAND, HOST, money, until
+from support.budgets import COMMAND, HOST, Rig, eventually, is_running, money, until
+
+from proxy.sandbox.faults import Fault, Kind
 
 
 def is_free(port: int) -> bool:
-    """Whether another could listen there."""
+    """Returns whether another process could listen on *port*."""
     try:
         with socket.create_server((HOST, port), reuse_port=False):
             return True
@@ -19,8 +22,60 @@ def is_free(port: int) -> bool:
         return False
 
 
-async def test_killed_it_leaves_nobody_on_the_port(tmp_path: Path) -> None:
-    """SIGKILL of the first process: its workers stop in good order, and the next start has the port to itself."""
+async def submit_until(rig: Rig, over: asyncio.Event) -> list[int]:
+    """Submits over fresh and over kept connections until *over*; returns the statuses, 0 for a broken connection."""
+    statuses: list[int] = []
+
+    async def work(*, fresh: bool) -> None:
+        async with rig.caller(fresh=fresh) as caller:
+            while not over.is_set():
+                statuses.append((await caller.submit("fal-ai/money/0")).status)
+
+    await asyncio.gather(*(work(fresh=fresh) for fresh in (True, True, False, False)))
+    return statuses
+
+
+async def reload(rig: Rig) -> None:
+    """Returns when all workers have been replaced."""
+    number = len(rig.gateway.journal("reloaded"))
+    os.kill(rig.gateway.pid, signal.SIGHUP)
+    await until(lambda: len(rig.gateway.journal("reloaded")) > number)
+
+
+async def test_a_rolling_restart_loses_no_submit(tmp_path: Path) -> None:
+    """SIGHUP replaces both workers one by one, and every submit meanwhile is answered."""
+    async with money(tmp_path, "redis") as rig:
+        before, over = set(rig.gateway.workers()), asyncio.Event()
+        submitting = asyncio.create_task(submit_until(rig, over))
+        for _ in range(3):
+            await reload(rig)
+        over.set()
+        statuses = await submitting
+
+        assert set(statuses) == {200}
+        assert len(statuses) > 20
+        assert sum(rig.upstream.jobs().values()) == len(statuses)
+        assert before.isdisjoint(rig.gateway.workers())
+        assert await rig.gateway.metric('fal_proxy_requests_total{action="submit"') == len(statuses)
+
+
+async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None:
+    """A reload of a broken file is reported by key; a worker that dies later starts from the old configuration."""
+    async with money(tmp_path, "redis") as rig:
+        good, before = rig.config.read_text(), rig.gateway.workers()
+        rig.config.write_text(good.replace("public_origin", "public_orign"))
+        os.kill(rig.gateway.pid, signal.SIGHUP)
+        await until(lambda: rig.gateway.journal("reload_failed"))
+        os.kill(before[0], signal.SIGKILL)
+        await until(lambda: len(rig.gateway.workers()) == 2 and before[0] not in rig.gateway.workers())
+
+        assert "server.public_orign" in rig.gateway.journal("reload_failed")[0]["reason"]
+        assert before[1] in rig.gateway.workers()
+        assert [told["code"] for told in rig.gateway.journal("worker_ended")] == [-signal.SIGKILL]
+
+
+async def test_a_killed_supervisor_leaves_no_worker_on_the_port(tmp_path: Path) -> None:
+    """After SIGKILL of the first process its workers stop in good order, and the next start has the port to itself."""
     async with money(tmp_path, "redis") as rig:
         port = int(rig.gateway.url.rpartition(":")[2])
         assert not is_free(port)
@@ -30,8 +85,8 @@ async def test_killed_it_leaves_nobody_on_the_port(tmp_path: Path) -> None:
         await rig.gateway.start()
 
 
-async def test_workers_that_cannot_start_end_it(tmp_path: Path) -> None:
-    """Their admin ports are taken: the command says so and ends with status 1, and does not try for ever."""
+async def test_a_taken_admin_port_ends_the_start(tmp_path: Path) -> None:
+    """The command reports the address and ends with status 1."""
     async with money(tmp_path, "redis") as rig:
         config = rig.config.read_text().replace(f"port = {rig.gateway.url.rpartition(':')[2]}", "port = 0")
         (tmp_path / "second.toml").write_text(config)
@@ -43,8 +98,22 @@ async def test_workers_that_cannot_start_end_it(tmp_path: Path) -> None:
             stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(60):
-            _, said = await process.communicate()
+            _, printed = await process.communicate()
 
     assert process.returncode == 1
-    assert b"workers: none starts: each died 5 times" in said
-    assert b"address already in use" in said
+    assert b"Address already in use" in printed
+
+
+async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """While a request is under way, the first SIGTERM waits for it, and the second one does not."""
+    async with money(tmp_path, "sqlite") as rig, rig.caller() as caller:
+        await caller.get("/healthz")
+        rig.upstream.fail(Fault(Kind.LATENCY, "submit", delay=60.0))
+        submitting = asyncio.create_task(caller.submit("fal-ai/money/0"))
+        await eventually(lambda: rig.gateway.metric("fal_proxy_upstream_active"), lambda active: active == 1)
+        os.kill(rig.gateway.pid, signal.SIGTERM)
+        await until(lambda: rig.gateway.journal("stopping"))
+        os.kill(rig.gateway.pid, signal.SIGTERM)
+        await until(lambda: not is_running(rig.gateway.pid))
+
+        assert (await submitting).status == 0

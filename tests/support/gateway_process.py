@@ -29,7 +29,7 @@ from support.in_process_gateway import APP, ENVIRON, ISSUER, JOB, document, toke
 from support.sandbox import data_uri, png
 from support.scripted_upstream import Script, ScriptedServer, serve
 
-from proxy.app.service import Service
+from proxy.app.process.gateway_server import GatewayServer
 from proxy.app.setup.components import Components, build_components
 from proxy.auth.caller import caller_key
 from proxy.config.loader import read
@@ -49,7 +49,7 @@ class Gateway:
     """One running gateway. *url* is where callers are told to reach it, *address* where it really listens."""
 
     parts: Components
-    service: Service
+    service: GatewayServer
     log: Path
 
     @property
@@ -155,9 +155,9 @@ class Rig:
         log = self.home / f"journal-{self._logs}"
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._held.callback(os.close, descriptor)
-        service = Service(parts, log=descriptor)
+        service = GatewayServer(parts, log=descriptor)
         self.run(service.start(sock=listening))
-        self._held.callback(lambda: self.run(service.stop(drain=0)))
+        self._held.callback(lambda: self.run(service.stop()))
         return Gateway(parts, service, log)
 
 

@@ -17,12 +17,13 @@ from proxy.errors import ClientGone, Refusal
 from proxy.http.client_address import Network
 from proxy.http.request_body import BodyBudget, read_body
 from proxy.http.request_checks import check_request
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 
 P = ParamSpec("P")
 
-QUICK = ListenerLimits(head_time=0.2, body_time=0.2, linger=0.005, closing=0.1, sweep=0.005)
+QUICK = ConnectionLimits(head_time=0.2, body_time=0.2, linger=0.005, closing=0.1, sweep=0.005)
 
 
 def on_uvloop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
@@ -39,14 +40,14 @@ def on_uvloop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, Non
 @asynccontextmanager
 async def listening(
     app: ASGIApp,
-    limits: ListenerLimits = QUICK,
+    limits: ConnectionLimits = QUICK,
     *,
     trusted: Sequence[Network] = (),
     lifespan: Literal["on", "off"] = "off",
     report: Callable[[str], None] = lambda _: None,
     sock: socket.socket | None = None,
 ) -> AsyncIterator[HttpServer]:
-    listener = HttpServer(app, limits=limits, trusted=trusted, lifespan=lifespan, report=report)
+    listener = HttpServer(app, shared=SharedState(limits, trusted, report), lifespan=lifespan)
     await listener.start(sock=sock)
     try:
         yield listener

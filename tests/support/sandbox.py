@@ -17,7 +17,7 @@ import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.server import HttpServer
 from proxy.sandbox.app import Sandbox, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 

@@ -29,8 +29,9 @@ from support.in_process_gateway import APP, ENDPOINT, ENVIRON, INPUT, ISSUER
 from support.sandbox import bound, origin
 
 from proxy.auth.caller import caller_key
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 
 SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's").digest()).decode()
 OLD_SECRET = "whsec_" + base64.b64encode(hashlib.sha256(b"the app's old one").digest()).decode()
@@ -46,7 +47,7 @@ async def listening(app: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
     """*app* is given its own origin; so is who enters."""
     (sock,) = bound()
     here = origin(sock)
-    listener = HttpServer(app(here), limits=ListenerLimits(per_address=10_000))
+    listener = HttpServer(app(here), shared=SharedState(ConnectionLimits(per_address=10_000)))
     await listener.start(sock=sock)
     try:
         yield here

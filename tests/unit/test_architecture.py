@@ -49,7 +49,6 @@ PURE = (
     "http/cors",
     "http/request_checks",
     "http/response",
-    "http/server/request_parser",
     "http/server/timeouts",
     "http/sse",
     "payload/caps",

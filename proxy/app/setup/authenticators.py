@@ -25,6 +25,7 @@ def build_authenticator(components: Components) -> Authenticator:
         headers=[issuer.header for issuer in components.issuers if issuer.header is not None],
         origins=components.origins,
         failed_logins=LoginLimit(FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic), time.monotonic),
+        outlive=components.config.streams.outlive_session_seconds,
     )
 
 

@@ -17,6 +17,7 @@ from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
+from proxy.auth.claim_rule import ClaimRule
 from proxy.auth.job_handles import JobHandles
 from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.session_cookie import SessionCookie
@@ -137,7 +138,13 @@ class ComponentBuilder:
             if endpoint.id in seen:
                 self.problems.append(Problem(f"{endpoint.location}.id", f"{endpoint.id} is listed twice"))
             seen.add(endpoint.id)
-        return [Listing(e.id, frozenset(e.actions), e.scope) for e in self._config.endpoints]
+        return [
+            Listing(e.id, frozenset(e.actions), e.scope, self._claim_rule(f"{e.location}.allow", e.allow))
+            for e in self._config.endpoints
+        ]
+
+    def _claim_rule(self, location: str, expression: str | None) -> ClaimRule | None:
+        return None if expression is None else self._try_build(location, partial(ClaimRule, expression))
 
     def policies(self) -> Iterable[EndpointPolicy]:
         made = [

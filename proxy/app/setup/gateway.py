@@ -39,7 +39,10 @@ def build_gateway(
     callback_urls: CallbackUrls | None,
     settlement_lost: Callable[[], None],
 ) -> Gateway:
-    """Builds one object for each operation. *settlement_lost* is called where an outcome could not be written."""
+    """Builds one object for each operation.
+
+    *settlement_lost* is called where an outcome could not be written.
+    """
     admission = Admission(policy, body_budget, max_body=components.config.server.max_body_bytes)
     authorization = Authorization(components.listings, components.handles)
     idempotency = IdempotencyKeys(ledger, components.idempotency, clock=time.time, away=settlement_lost)

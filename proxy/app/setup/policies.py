@@ -29,7 +29,10 @@ def build_policy(config: Config, endpoint: Endpoint, rules: PayloadRules | None 
 
 
 def load_schema(config: Config, endpoint: Endpoint) -> Schema:
-    """Returns the schema of *endpoint*. Raises as `load_endpoint_schema`, and ValueError for contradicting keys."""
+    """Returns the schema of *endpoint*.
+
+    Raises as `load_endpoint_schema`, and ValueError for contradicting keys.
+    """
     if endpoint.schema_name == "any":
         if endpoint.schema_file is not None:
             raise ValueError('schema = "any" and schema_file exclude each other')

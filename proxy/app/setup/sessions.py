@@ -40,7 +40,10 @@ class SessionComponents:
 
 
 class SessionBuilder:
-    """Builds the issuers of a configuration; tables with one JWK Set share it. *store* caches the last good sets."""
+    """Builds the issuers of a configuration; tables with one JWK Set share it.
+
+    *store* caches the last good sets.
+    """
 
     def __init__(self, config: Config, store: RedisStore | None) -> None:
         self._config = config

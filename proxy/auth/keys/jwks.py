@@ -1,7 +1,7 @@
 """Key set of fal's webhooks: fetched when a webhook needs it, and kept; a source that fails changes nothing.
 
-PyJWT's PyJWKClient is not used: it blocks the event loop in urllib, follows redirects, reads proxies from the
-environment and reads a body of any size (tests/unit/auth/keys/test_jwks.py shows it).
+PyJWT's PyJWKClient is not used: it blocks its thread in urllib, and reads a document of any size into memory
+(tests/unit/auth/keys/test_jwks.py shows both).
 """
 
 from __future__ import annotations

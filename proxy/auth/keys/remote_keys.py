@@ -126,7 +126,8 @@ class RemoteKeys:
 
         Returns True where the kid is known to be missing from a fresh set, or was found.
         """
-        if self._unknown.get(kid, 0.0) > self._clock():
+        # A known kid with another algorithm than its key's must not use up the reserve.
+        if self._unknown.get(kid, 0.0) > self._clock() or any(key.kid == kid for key in self._keys):
             return True
         if (self._task is None or self._task.done()) and not self._take_reserve():
             return False

@@ -79,6 +79,12 @@ class Endpoint(Section):
     scope: str | None = Field(
         default=None, description="Scope that the session token must have. Left out, no scope is needed."
     )
+    allow: str | None = Field(
+        default=None,
+        description="CEL expression over `claims`, the claims of the session token, that must be true. "
+        "A false or failing one denies.",
+        examples=["claims.plan == 'pro' || 'beta' in claims.roles"],
+    )
     schema_name: Literal["any"] | None = Field(
         default=None,
         alias="schema",

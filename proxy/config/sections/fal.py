@@ -50,7 +50,13 @@ class StreamsSection(Section):
         default=float(HOUR),
         ge=1,
         le=DAY,
-        description="Longest life of a stream. It also ends with the caller's session.",
+        description="Longest life of a stream.",
+    )
+    outlive_session_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        le=DAY,
+        description="Time for which an open stream may go on after the end of the session that opened it.",
     )
     heartbeat_seconds: float = Field(
         default=4.0,

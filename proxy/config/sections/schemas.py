@@ -10,7 +10,10 @@ from proxy.config.value_types import Section
 
 
 class SchemasSection(Section):
-    """Schemas of models beside those that are shipped. `fal-proxy schema import` and `schema pull` write them."""
+    """Schemas of models beside those that are shipped.
+
+    `fal-proxy schema import` and `schema pull` write them.
+    """
 
     dir: Path | None = Field(
         default=None,

@@ -61,7 +61,7 @@ class Server(Section):
         description="Most open connections of one client address. Connections of trusted proxies are not counted.",
     )
     drain_seconds: float = Field(
-        default=5.0,
+        default=0.0,
         ge=0,
         le=300,
         description="Time between the stop signal and the close of the listener. `/readyz` answers 503 meanwhile, "

@@ -1,83 +1,126 @@
-"""One connection from a client, with limits and deadlines: never more than one request on it at a time.
+"""HTTP/1.1 connection of a client, with limits and deadlines, for uvicorn's `http` setting.
 
-Ours and not uvicorn's protocol, which bounds neither head, trailers nor the time a request may take, reads requests on
-after an Upgrade, and answers pipelined requests from a queue of any length. Here a client that pipelines gets its first
-answer and a close, which RFC 9112 section 9.3.2 obliges it to expect.
+uvicorn's own classes bound neither head, trailers nor the time of a request, read requests on after an Upgrade, and
+answer pipelined requests from a queue of any length. Here a client that pipelines gets its first answer and a close,
+which RFC 9112 section 9.3.2 obliges it to expect.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from itertools import chain
+from typing import NamedTuple, cast
 from urllib.parse import unquote
 
+import httptools
+import uvicorn
 from starlette.types import ASGIApp, Scope
+from uvicorn.server import ServerState
 
-from proxy.errors import ContentTooLarge, InternalError, Overloaded, Refusal, RequestTimeout
+from proxy.errors import (
+    ContentTooLarge,
+    HeadTooLarge,
+    InternalError,
+    Overloaded,
+    Refusal,
+    RequestTimeout,
+    TargetTooLong,
+)
 from proxy.http.client_address import socket_address
-from proxy.http.request_checks import malformed
+from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.exchange import EXCHANGE, Exchange
-from proxy.http.server.flow_control import FlowControl, error_response
-from proxy.http.server.request_parser import RequestParser
-from proxy.http.server.state import ServerState
+from proxy.http.server.flow_control import FlowControl, closing_response
+from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, RequestTimeouts
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
-class HttpConnection(asyncio.Protocol):
-    """Deadlines are times of the loop's clock, kept by `inspect`, which the listener calls every `sweep` seconds.
+class RequestHead(NamedTuple):
+    """A request head within the limits: *url* and *fields* as sent, but with field names in lower case."""
 
-    *state* is what the application's lifespan left for its requests.
+    method: str
+    url: bytes
+    version: str  # "1.0" or "1.1"
+    fields: list[tuple[bytes, bytes]]
+    keep_alive: bool
+
+    @property
+    def expects(self) -> bool:
+        """True where the client waits for a 100 (Continue)."""
+        return dict(self.fields).get(b"expect", b"").lower() == b"100-continue"
+
+
+class HttpConnection(asyncio.Protocol):
+    """Protocol of one connection and callbacks of its parser: one request at a time.
+
+    The limits come from *shared*, else from the SharedState that the application's lifespan left in *app_state*.
+    Deadlines are times of the loop's clock; `check_timeouts` enforces them.
     """
 
-    def __init__(self, app: ASGIApp, state: dict[str, object], door: ServerState) -> None:
-        self._app = app
-        self._state = state
-        self._door = door
-        self._limits = door.limits
-        self._loop = asyncio.get_running_loop()
-        self._arrival: RequestParser | None = RequestParser(self, door.limits)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, object],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        shared: SharedState | None = None,
+    ) -> None:
+        self._app = cast(ASGIApp, config.loaded_app)
+        self._root_path = config.root_path
+        self._server_state = server_state
+        self._app_state = app_state
+        self._shared = shared or cast(SharedState, app_state.setdefault(SHARED_STATE, SharedState()))
+        self._limits = self._shared.limits
+        self._loop = _loop or asyncio.get_running_loop()
         self._exchange: Exchange | None = None
-        self._patience = RequestTimeouts(door.limits, self._loop.time())
+        self._timeouts = RequestTimeouts(self._limits, self._loop.time())
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        # Bytes after a request that closes its connection are no error of the parser: they are counted, and not parsed.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._framing = 0  # bytes read of this request that are not content
+        self._in_head = True
+        self._in_message = False
+        self._url = b""
+        self._fields: list[tuple[bytes, bytes]] = []
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._outlet = FlowControl(self.transport)
+        self._flow = FlowControl(self.transport)
         self._client = socket_address(transport.get_extra_info("peername"))
         self._server = socket_address(transport.get_extra_info("sockname"))
-        self._door.connections.add(self)
-        self._key = self._door.acquire_slot(self._client[0] if self._client else "")
-        if self._key is None or len(self._door.connections) > self._limits.connections:
-            self._patience.phase = ENDED
-            self._door.on_rejected("too_many_connections")
-            self._outlet.write(error_response(Overloaded(), self._door.default_headers))
+        self._scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
+        self._server_state.connections.add(self)  # type: ignore[arg-type]
+        self._shared.add(self, self._server_state)
+        self._slot = self._shared.acquire_slot(self._client[0] if self._client else "")
+        if self._slot is None or len(self._shared.connections) > self._limits.connections:
+            self._timeouts.phase = ENDED
+            self._shared.on_rejected("too_many_connections")
+            self._flow.write(closing_response(Overloaded(), self._shared.default_headers))
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._patience.phase = ENDED
-        if self._arrival is not None:
-            self._arrival.close()
-        self._arrival = None
-        self._outlet.resume_writing()
+        self._timeouts.phase = ENDED
+        self._parser = None  # it refers to this object, and would keep it until the garbage collector runs
+        self._flow.resume_writing()
         if self._exchange is not None:
             self._exchange.on_connection_lost()
         self._exchange = None
-        self._door.connections.discard(self)
-        self._door.release_slot(self._key)
-        if not self._door.connections:
-            self._door.all_closed.set()
+        self._server_state.connections.discard(self)
+        self._shared.connections.discard(self)
+        self._shared.release_slot(self._slot)
 
     def pause_writing(self) -> None:
-        self._outlet.pause_writing()
+        self._flow.pause_writing()
 
     def resume_writing(self) -> None:
-        self._outlet.resume_writing()
+        self._flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """A read can be of 256 KiB: in small steps an excess is seen before it has become objects."""
+        """Parses in small steps, because a read can be 256 KiB: an excess is seen before it has become objects."""
         step = self._limits.framing
         if len(data) <= step:
             self._feed(data)
@@ -86,39 +129,93 @@ class HttpConnection(asyncio.Protocol):
             self._feed(data[at : at + step])
 
     def _feed(self, data: bytes) -> None:
-        if self._patience.phase is ENDED or self._arrival is None:
+        if self._timeouts.phase is ENDED or self._parser is None:
             return
-        if self._patience.phase is IDLE:
-            self._patience.start_head(self._loop.time())
+        if self._timeouts.phase is IDLE:
+            self._timeouts.start_head(self._loop.time())
         try:
-            self._arrival.feed(data)
+            self.parse(data)
         except Refusal as refusal:
             self._refuse(refusal)
 
-    # What the arrival of a request calls.
+    def parse(self, data: bytes) -> None:
+        """Raises BadRequest, TargetTooLong, HeadTooLarge and ContentTooLarge."""
+        self._framing += len(data)
+        try:
+            cast(httptools.HttpRequestParser, self._parser).feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            # The exception of a callback, a Refusal or a defect, is the context of the parser's own error.
+            raise error.__context__ or malformed("Not HTTP/1.1") from error
+        if self._framing > (self._limits.head if self._in_head else self._limits.framing):
+            raise HeadTooLarge
 
-    def begin(self) -> None:
-        if self._patience.phase in (ANSWER, ENDED):
+    # Called by the parser, in this order.
+
+    def on_message_begin(self) -> None:
+        if self._timeouts.phase in (ANSWER, ENDED):
             raise malformed("One request at a time")
-        if self._patience.phase is IDLE:  # in one read with the end of an unwanted body
-            self._patience.start_head(self._loop.time())
+        if self._timeouts.phase is IDLE:  # in one read with the end of an unwanted body
+            self._timeouts.start_head(self._loop.time())
+        self._in_message = True
+        self._url = b""
+        self._fields = []
 
-    def head(self, arrival: RequestParser) -> None:
-        method, expects = arrival.method, arrival.expects
-        # After an early answer nobody can tell whether the body comes yet (RFC 9110 section 10.1.1); 1.0 has no 100.
-        keep_alive = arrival.version == "1.1" and arrival.keeps_alive and not (expects or self._door.draining)
-        expects = expects and arrival.version == "1.1"
-        exchange = Exchange(self._outlet, self._door, method, arrival.version, self._answered)
-        exchange.keep_alive, exchange.expects = keep_alive, expects
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        if len(self._url) > self._limits.target:
+            raise TargetTooLong
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        parser = cast(httptools.HttpRequestParser, self._parser)
+        size = len(self._url) + 4 * len(self._fields) + sum(map(len, chain.from_iterable(self._fields)))
+        self._framing -= size
+        if size > self._limits.head or len(self._fields) > self._limits.fields:
+            raise HeadTooLarge
+        version = str(parser.get_http_version())
+        check_request_line(version, self._url)
+        if parser.should_upgrade():
+            # The parser would end the request here and the next be read out of its body (Kludex/uvicorn#2722).
+            raise malformed(NO_UPGRADE)
+        self._in_head = self._chunked = False
+        self._content = 0
+        method, keep_alive = str(parser.get_method(), "ascii"), bool(parser.should_keep_alive())
+        self.start_exchange(RequestHead(method, self._url, version, self._fields, keep_alive))
+        self._fields = []  # trailers go here and nowhere: the application must not see them among its header fields
+
+    def start_exchange(self, head: RequestHead) -> None:
+        """Runs the application for a request whose head is complete."""
+        expects, is_1_1 = head.expects, head.version == "1.1"
+        exchange = Exchange(self._flow, self._shared, head.method, head.version, self._on_response_complete)
+        # After an early answer it is open whether the body will come (RFC 9110 section 10.1.1); 1.0 has no 100.
+        exchange.keep_alive = is_1_1 and head.keep_alive and not (expects or self._shared.draining)
+        exchange.expects = expects and is_1_1
         self._exchange = exchange
-        self._patience.start_body(self._loop.time())
+        self._timeouts.start_body(self._loop.time())
         self._unwanted = 0
-        task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(arrival, method, exchange)))
-        self._door.tasks.add(task)
+        self._server_state.total_requests += 1
+        task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))
+        self._server_state.tasks.add(task)
 
-    def body(self, content: bytes) -> None:
+    def on_chunk_header(self) -> None:
+        self._chunked = True
+        self._chunk_start = self._content
+
+    def on_chunk_complete(self) -> None:
+        size = b"%x" % (self._content - self._chunk_start)
+        self._framing -= len(size) + 4  # with two CRLF; what is more, leading zeros too, counts as extension
+
+    def on_body(self, content: bytes) -> None:
+        self._framing -= len(content)
+        self._content += len(content)
+        self.receive_body(content)
+
+    def receive_body(self, content: bytes) -> None:
+        """Hands *content* to the application, or skips it after an early answer. Raises ContentTooLarge."""
         exchange = cast(Exchange, self._exchange)
-        self._patience.content += len(content)
+        self._timeouts.content = self._content
         if not exchange.complete:
             exchange.on_body(content)
             return
@@ -126,91 +223,107 @@ class HttpConnection(asyncio.Protocol):
         if self._unwanted > self._limits.drain:
             raise ContentTooLarge
 
-    def whole(self) -> None:
+    def on_message_complete(self) -> None:
+        # This read may hold some of a next request, which counts too: too strict with one that pipelines kilobytes.
+        if self._chunked and self._framing > self._limits.framing:
+            raise HeadTooLarge
+        self._framing = 0  # what this read holds of a next request is not counted: its limits are looser by so much
+        self._in_message = False
+        self._in_head = True
+        self.finish_request()
+
+    def finish_request(self) -> None:
         exchange = cast(Exchange, self._exchange)
         if exchange.complete:
             self._become_idle()
         else:
             exchange.on_request_complete()
-            self._patience.start_response()
+            self._timeouts.start_response()
 
-    def _scope(self, arrival: RequestParser, method: str, exchange: Exchange) -> Scope:
-        raw_path, _, query = arrival.url.partition(b"?")
+    def _scope(self, head: RequestHead, exchange: Exchange) -> Scope:
+        raw_path, _, query = head.url.partition(b"?")
         path = raw_path.decode("latin-1")
+        if self._root_path:
+            raw_path = self._root_path.encode("latin-1") + raw_path
+            path = self._root_path + path
         return {
             "type": "http",
             "asgi": _ASGI,
-            "http_version": arrival.version,
-            "method": method,
-            "scheme": "http",
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": self._scheme,
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
             "query_string": query,
-            "root_path": "",
-            "headers": arrival.fields,
+            "root_path": self._root_path,
+            "headers": head.fields,
             "client": self._client,
             "server": self._server,
-            "state": self._state.copy(),
+            "state": self._app_state.copy(),
             "extensions": {EXCHANGE: exchange},
         }
 
     async def _run(self, exchange: Exchange, scope: Scope) -> None:
-        """What the application raises stays in the task, whose end the loop's exception handler then tells of."""
+        """Runs the application; an exception ends the task, and the loop's exception handler reports it."""
         try:
             await self._app(scope, exchange.receive, exchange.send)
         finally:
-            self._door.tasks.discard(exchange.task)
+            self._server_state.tasks.discard(cast("asyncio.Task[None]", exchange.task))
             exchange.on_leave = None
             if not (exchange.complete or exchange.gone):
                 self._abort_response(exchange)
 
-    def _answered(self, exchange: Exchange) -> None:
+    def _on_response_complete(self, exchange: Exchange) -> None:
         if not exchange.keep_alive:
             self._close()
-        if self._patience.phase is not ENDED:
-            self._outlet.resume_reading()
-        if self._patience.phase is ANSWER:
+        if self._timeouts.phase is not ENDED:
+            self._flow.resume_reading()
+        if self._timeouts.phase is ANSWER:
             self._become_idle()
 
-    # What the listener calls.
+    # Called by the server and by the shared state.
 
     def drain(self) -> None:
         if self._exchange is not None:
             self._exchange.keep_alive = False
 
     def shutdown(self) -> None:
-        """The listener, drained, stops: idle connections go at once, half-sent requests soon."""
-        if self._patience.phase is IDLE or (self._patience.phase is HEAD and not self._is_begun()):
-            self.transport.close()
-        elif self._patience.phase in (HEAD, BODY):
-            self._patience.shorten(self._loop.time())
+        """Prepares for the end of a server that has stopped accepting.
+
+        An idle connection is not closed at once: its client may be sending a request, which would be lost.
+        """
+        self._shared.shutdown()
+        if self._timeouts.phase in (IDLE, HEAD, BODY):
+            self._timeouts.shorten(self._loop.time())
 
     def check_timeouts(self, now: float) -> None:
-        """Ends what has outstayed its time: a late request with a 408, a client that does not read with a reset."""
-        may_grow = self._patience.phase is ANSWER and not self._outlet.is_congested
+        """Ends a late request with a 408, and the connection of a client that does not read with a reset."""
+        may_grow = self._timeouts.phase is ANSWER and not self._flow.is_congested
         window = self._limits.stall_time
-        if self._outlet.is_stalled(now, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
-            self._door.on_rejected("slow_reader")
+        if self._flow.is_stalled(now, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
+            self._shared.on_rejected("slow_reader")
             self.transport.abort()
-        elif self._patience.expired(now):
-            if self._patience.phase is BODY or (self._patience.phase is HEAD and self._is_begun()):
+        elif self._timeouts.expired(now):
+            if self._timeouts.phase is BODY or (self._timeouts.phase is HEAD and self.has_begun):
                 self._refuse(RequestTimeout())
             else:
                 self.transport.close()
 
-    def _is_begun(self) -> bool:
-        return self._arrival is not None and self._arrival.started
+    @property
+    def has_begun(self) -> bool:
+        """True while some of a request has come, and its end has not."""
+        return self._in_message or self._framing > 0
 
     def _become_idle(self) -> None:
-        self._patience.start_idle(self._loop.time())
-        if self._door.draining:
+        self._timeouts.start_idle(self._loop.time())
+        if self._shared.draining:
             self._linger()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Nothing more is read as a request. An answer under way is finished; otherwise *refusal* is the answer."""
-        phase, self._patience.phase = self._patience.phase, ENDED
+        """Answers with *refusal*, or finishes the answer under way; parses nothing more."""
+        phase, self._timeouts.phase = self._timeouts.phase, ENDED
         exchange = self._exchange
-        self._door.on_rejected(refusal.error_type)
+        self._shared.on_rejected(refusal.error_type)
         if phase in (ANSWER, ENDED):
             if exchange is not None:
                 exchange.keep_alive = False
@@ -218,21 +331,21 @@ class HttpConnection(asyncio.Protocol):
         if phase is BODY and exchange is not None:
             exchange.on_disconnect()
         if phase is not BODY or exchange is None or not exchange.started:
-            self._outlet.write(error_response(refusal, self._door.default_headers))
+            self._flow.write(closing_response(refusal, self._shared.default_headers))
         self._linger()
 
     def _abort_response(self, exchange: Exchange) -> None:
-        """The application ended without an answer, or in the middle of one, which must not look like a whole one."""
+        """Ends an exchange without a complete response, so that a part of one does not look like a whole one."""
         if exchange.started:
             exchange.abort()
         else:
-            self._outlet.write(error_response(InternalError(), self._door.default_headers))
+            self._flow.write(closing_response(InternalError(), self._shared.default_headers))
             exchange.gone = True
             self._close()
 
     def _close(self) -> None:
-        """The exchange wants the connection closed. With bytes unread, a close would reset it and lose the answer."""
-        if self._patience.phase is ANSWER:
+        """Closes as the exchange demands. With bytes unread, a close would reset, and the response be lost."""
+        if self._timeouts.phase is ANSWER:
             self.transport.close()
         else:
             self._linger()
@@ -240,6 +353,7 @@ class HttpConnection(asyncio.Protocol):
     def _linger(self) -> None:
         if self._exchange is not None:
             self._exchange.flush()
-        self._patience.start_linger(self._loop.time())
-        self._outlet.pause_reading()
-        self.transport.write_eof()
+        self._timeouts.start_linger(self._loop.time())
+        self._flow.pause_reading()
+        if self.transport.can_write_eof():  # TLS has no half-close
+            self.transport.write_eof()

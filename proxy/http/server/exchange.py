@@ -1,5 +1,6 @@
-"""One request on a connection and the answer to it, as ASGI has them: `receive`, `send`, and a short way for an answer
-that is whole (ASGI specification, HTTP connection scope, version 2.3).
+"""One request on a connection and its response, in ASGI messages (HTTP connection scope, version 2.3).
+
+A whole response has a shorter way: `Exchange.answer` sends it in one write.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import Enum, auto
 from starlette.types import Message
 
 from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl
-from proxy.http.server.state import ServerState
+from proxy.http.server.state import SharedState
 
 # The key in the ASGI scope's extensions of the Exchange that carries the request.
 EXCHANGE = "fal_proxy.exchange"
@@ -22,34 +23,35 @@ _NO_CONTENT = frozenset({204, 304})
 
 
 class Framing(Enum):
-    """How the end of an answer's content is told (RFC 9112 section 6.3)."""
+    """Delimiter of a response's content (RFC 9112 section 6.3)."""
 
-    NONE = auto()  # there is none
+    NONE = auto()  # no content
     LENGTH = auto()
     CHUNKED = auto()
-    CLOSE = auto()  # by that of the connection
+    CLOSE = auto()  # the end of the connection
 
 
 class Exchange:
-    """*keep_alive* may be taken back until the answer begins. *gone*: the client has left. *expects*: it waits for a
-    100 (Continue) before it sends the body (RFC 9110 section 10.1.1).
+    """Request and response of one exchange. One `receive` at a time.
 
-    *on_leave* is called once if the client leaves while it is set. *task* is the one that runs the application.
-    *on_complete* is called when all of the answer is handed to *outlet*. One `receive` at a time.
+    *keep_alive* may be set to False until the response begins. *gone*: the client has disconnected. *expects*: the
+    client waits for a 100 (Continue) before it sends the body (RFC 9110 section 10.1.1). *on_leave* is called once if
+    the client disconnects while it is set. *task* runs the application. *on_complete* is called when the whole response
+    has been written to *flow*.
     """
 
     __slots__ = (
+        "_buffered",
+        "_changed",
         "_content",
-        "_door",
+        "_flow",
         "_framing",
         "_head",
-        "_held",
-        "_left",
         "_method",
         "_more",
-        "_news",
         "_on_complete",
-        "_outlet",
+        "_shared",
+        "_unsent",
         "_version",
         "_waiter",
         "complete",
@@ -62,10 +64,10 @@ class Exchange:
     )
 
     def __init__(
-        self, outlet: FlowControl, door: ServerState, method: str, version: str, on_complete: Callable[[Exchange], None]
+        self, flow: FlowControl, shared: SharedState, method: str, version: str, on_complete: Callable[[Exchange], None]
     ) -> None:
-        self._outlet = outlet
-        self._door = door
+        self._flow = flow
+        self._shared = shared
         self._method = method
         self._version = version
         self._on_complete = on_complete
@@ -75,35 +77,35 @@ class Exchange:
         self.on_leave: Callable[[], None] | None = None
         self.gone = self.started = self.complete = False
         self._content: list[bytes] = []
-        self._held = 0  # bytes of *_content*
+        self._buffered = 0  # bytes in *_content*
         self._more = True
-        self._news = False
+        self._changed = False
         self._waiter: asyncio.Future[None] | None = None
         self._head = b""
         self._framing = Framing.NONE
-        self._left = 0  # bytes of content still to be sent, where their number was told
+        self._unsent = 0  # bytes of content to send, with a Content-Length
 
     @property
     def transport(self) -> asyncio.Transport:
-        """As uvicorn's cycles have it: for an application that breaks connections on purpose, as our sandbox does."""
-        return self._outlet.transport
+        """The transport, for an application that breaks connections on purpose, as the sandbox does."""
+        return self._flow.transport
 
-    # What the connection tells.
+    # Called by the connection.
 
     def on_body(self, content: bytes) -> None:
         self._content.append(content)
-        self._held += len(content)
-        if self._held > HIGH_WATER:
-            self._outlet.pause_reading()
+        self._buffered += len(content)
+        if self._buffered > HIGH_WATER:
+            self._flow.pause_reading()
         self._notify()
 
     def on_request_complete(self) -> None:
-        """The request is whole."""
+        """Notes the end of the request."""
         self._more = False
         self._notify()
 
     def on_connection_lost(self) -> None:
-        """The connection is gone, so nothing can be written any more."""
+        """Notes the end of the connection: nothing can be written."""
         self._head = b""
         if not self.complete:
             self.on_disconnect()
@@ -115,27 +117,27 @@ class Exchange:
             on_leave, self.on_leave = self.on_leave, None
             on_leave()
 
-    # What the application calls.
+    # Called by the application.
 
     async def receive(self) -> Message:
         if self.expects and not self.gone:
             self.expects = False
-            self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._flow.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not (self.gone or self.complete):
-            self._outlet.resume_reading()
-        if not (self._news or self.gone):
-            self._waiter = self._outlet.loop.create_future()
+            self._flow.resume_reading()
+        if not (self._changed or self.gone):
+            self._waiter = self._flow.loop.create_future()
             await self._waiter
         if self.gone or self.complete:
             return {"type": "http.disconnect"}
-        self._news = False
-        content, self._content, self._held = b"".join(self._content), [], 0
+        self._changed = False
+        content, self._content, self._buffered = b"".join(self._content), [], 0
         return {"type": "http.request", "body": content, "more_body": self._more}
 
     async def send(self, message: Message) -> None:
-        """Raises RuntimeError where the message is not one that may come now, or breaks the framing of the answer."""
-        if self._outlet.is_congested and not self.gone:
-            await self._outlet.drain()
+        """Raises RuntimeError for a message out of order, and for one that breaks the framing of the response."""
+        if self._flow.is_congested and not self.gone:
+            await self._flow.drain()
         if self.gone:
             return
         if not self.started and message["type"] == "http.response.start":
@@ -146,38 +148,38 @@ class Exchange:
             raise RuntimeError(f"{message['type']} may not be sent now")
 
     def answer(self, status: int, head: bytes, content: bytes) -> bool:
-        """All of an answer in one write. *head* is its field lines, Content-Length among them and Connection not.
+        """Sends a whole response in one write. *head* has its field lines with Content-Length and without Connection.
 
-        False where it has to go the longer way, by messages, because the client is slow to read.
+        Returns False where it must go by messages, because the client is slow to read.
         """
         if self.gone:
             return True
-        if self._outlet.is_congested or self.started:
+        if self._flow.is_congested or self.started:
             return False
         self.started = True
         self.expects = False
         connection = b"" if self.keep_alive else b"connection: close\r\n"
         content = b"" if self._method == "HEAD" else content
-        self._outlet.write(
-            b"".join((STATUS_LINES[status], self._door.default_headers, head, connection, b"\r\n", content))
+        self._flow.write(
+            b"".join((STATUS_LINES[status], self._shared.default_headers, head, connection, b"\r\n", content))
         )
         self._complete()
         return True
 
     def abort(self) -> None:
-        """Closes in the middle of an answer; what is still sent of it goes nowhere.
+        """Closes in the middle of a response; later messages are dropped.
 
-        A reader of chunks sees by that that they are not all (RFC 9112 section 8). One who does not read sees a reset.
+        A client that reads sees chunks without an end (RFC 9112 section 8); a client that does not read sees a reset.
         """
         self.flush()
         self.gone = True
-        self._outlet.close_or_abort()
+        self._flow.close_or_abort()
 
     def flush(self) -> None:
-        """Writes a head that still waits for its first content."""
+        """Writes a head that waits for its first content."""
         if self._head:
             head, self._head = self._head, b""
-            self._outlet.write(head)
+            self._flow.write(head)
 
     def _start(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
         lines = b"".join([b"%b: %b\r\n" % field for field in fields])
@@ -189,7 +191,7 @@ class Exchange:
         if self._method == "HEAD" or status in _NO_CONTENT:
             self._framing = Framing.NONE
         elif length is not None:
-            self._framing, self._left = Framing.LENGTH, int(length)
+            self._framing, self._unsent = Framing.LENGTH, int(length)
         elif self._version == "1.0":  # it knows no chunks (RFC 9112 section 6.1); its connection closes anyhow
             self._framing = Framing.CLOSE
         else:
@@ -199,36 +201,36 @@ class Exchange:
             self.keep_alive = False
         elif not self.keep_alive:
             lines += b"connection: close\r\n"
-        # It waits for the content that nearly always follows at once: one system call and one segment for both.
-        self._head = b"".join((STATUS_LINES[status], self._door.default_headers, lines, b"\r\n"))
+        # Content nearly always follows at once: one system call and one segment for both.
+        self._head = b"".join((STATUS_LINES[status], self._shared.default_headers, lines, b"\r\n"))
         self.started = True
         self.expects = False
-        self._outlet.loop.call_soon(self.flush)
+        self._flow.loop.call_soon(self.flush)
 
     def _continue(self, content: bytes, *, more: bool) -> None:
         if self._framing is Framing.NONE:
             content = b""
         elif self._framing is Framing.LENGTH:
-            self._left -= len(content)
-            if self._left < 0 or (self._left and not more):
+            self._unsent -= len(content)
+            if self._unsent < 0 or (self._unsent and not more):
                 raise RuntimeError("the content is not as long as its Content-Length")
         elif self._framing is Framing.CHUNKED:
             content = (b"%x\r\n%b\r\n" % (len(content), content) if content else b"") + (b"" if more else b"0\r\n\r\n")
         data, self._head = self._head + content, b""
         if data:
-            self._outlet.write(data)
+            self._flow.write(data)
         if not more:
             self._complete()
 
     def _complete(self) -> None:
         self.complete = True
         self._notify()
-        # Called once: what keeps the exchange, a scope somebody remembers, must not keep the connection.
+        # Called once: a scope that the application keeps refers to the exchange, and must not keep the connection.
         on_complete, self._on_complete = self._on_complete, _nothing
         on_complete(self)
 
     def _notify(self) -> None:
-        self._news = True
+        self._changed = True
         if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)

@@ -1,16 +1,14 @@
-"""Where answers leave: held back for a client that is slow, with an eye on one that does not read at all."""
+"""Flow control of one connection: back-pressure of slow clients, and detection of clients that stop reading."""
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
 
-import orjson
-
 from proxy.errors import CLOSE, Refusal
-from proxy.http.response import PROTECTIVE
+from proxy.http.response import error_response
 
-HIGH_WATER = 64 * 1024  # bytes held for one who does not take them, either way; uvicorn's figure
+HIGH_WATER = 64 * 1024  # bytes buffered in either direction; uvicorn's figure
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES = {
     status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode("ascii") for status in range(100, 600)
@@ -18,45 +16,45 @@ STATUS_LINES = {
 
 
 class FlowControl:
-    """What an exchange needs of its connection; `congest` and `relieve` are what the transport says of writing."""
+    """Reading and writing of one *transport*, which calls `pause_writing` and `resume_writing`."""
 
-    __slots__ = ("_held", "_relief", "_unsent", "loop", "transport", "write")
+    __slots__ = ("_drained", "_reading_paused", "_unsent", "loop", "transport", "write")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self._unsent = (0.0, 0)  # since when, how much
-        self._held = False
-        self._relief: asyncio.Future[None] | None = None
+        self._unsent = (0.0, 0)  # since when (loop time), and how many bytes
+        self._reading_paused = False
+        self._drained: asyncio.Future[None] | None = None
         self.loop = asyncio.get_running_loop()
         self.write = transport.write
 
     @property
     def is_congested(self) -> bool:
-        """Whether the client is slow to read."""
-        return self._relief is not None
+        """True while the client reads more slowly than the application writes."""
+        return self._drained is not None
 
     async def drain(self) -> None:
-        """Returns when it is congested no more, or lost."""
-        if self._relief is not None:
-            await asyncio.shield(self._relief)
+        """Waits until the write buffer is below its limit, or the connection is lost."""
+        if self._drained is not None:
+            await asyncio.shield(self._drained)
 
     def pause_writing(self) -> None:
-        self._relief = self.loop.create_future()
+        self._drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
-        if self._relief is not None:
-            self._relief.set_result(None)
-            self._relief = None
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
 
     def pause_reading(self) -> None:
-        """Reads no more until `release`."""
-        if not self._held:
-            self._held = True
+        """Stops reading until `resume_reading`."""
+        if not self._reading_paused:
+            self._reading_paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._held:
-            self._held = False
+        if self._reading_paused:
+            self._reading_paused = False
             self.transport.resume_reading()
 
     def close_or_abort(self) -> None:
@@ -66,9 +64,9 @@ class FlowControl:
             self.transport.close()
 
     def is_stalled(self, now: float, *, window: float, least: float, may_grow: bool) -> bool:
-        """Whether the client took less than *least* bytes of what waits for it in the last *window* seconds.
+        """Returns whether the client read less than *least* of the buffered bytes in the last *window* seconds.
 
-        Only a buffer that nothing is added to can tell: a full one, or one with the rest of an answer.
+        Only a buffer to which nothing is added counts (not *may_grow*): a full one, or the rest of a response.
         """
         since, before = self._unsent
         left = self.transport.get_write_buffer_size()
@@ -78,15 +76,8 @@ class FlowControl:
         return False
 
 
-def error_response(refusal: Refusal, common: bytes) -> bytes:
-    """A whole answer that closes its connection; *common* are the lines that every answer has."""
-    body = orjson.dumps({"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type})
-    fields = [
-        *PROTECTIVE,
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        *(field for field in refusal.headers if field != CLOSE),
-        CLOSE,
-    ]
-    head = b"".join(b"%b: %b\r\n" % field for field in fields)
-    return b"".join((STATUS_LINES[refusal.status], common, head, b"\r\n", body))
+def closing_response(refusal: Refusal, common: bytes) -> bytes:
+    """Returns the bytes of a response that closes its connection; *common* are the lines of every response."""
+    response = error_response(refusal)
+    close = () if CLOSE in response.headers else (CLOSE,)
+    return b"".join((STATUS_LINES[response.status], common, response.lines(close), b"\r\n", response.body))

@@ -13,7 +13,7 @@ def _most_descriptors() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class ListenerLimits:
+class ConnectionLimits:
     """Sizes in bytes, times in seconds, each with its precedent."""
 
     head: int = 32 * 1024  # nginx: large_client_header_buffers 4 8k

@@ -1,4 +1,4 @@
-"""What the connections of one listener share: the limits they keep, and the count of who is in."""
+"""State that the connections of one server share: their limits, their number, and the timer of their deadlines."""
 
 from __future__ import annotations
 
@@ -9,44 +9,67 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.http.client_address import Network, address_key, is_trusted
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.fields import Fields
+from proxy.http.server.limits import ConnectionLimits
+
+# The key of a SharedState in the lifespan state, through which an application sets the limits of its connections.
+SHARED_STATE = "fal_proxy.connections"
+
+
+class DefaultHeaders(Protocol):
+    """The state of a uvicorn server, as far as it is read here."""
+
+    default_headers: list[tuple[bytes, bytes]]
 
 
 class ServerConnection(Protocol):
-    """A connection, as far as its listener is concerned."""
-
-    transport: asyncio.Transport
+    """A connection, as far as its server calls it."""
 
     def drain(self) -> None: ...
-
-    def shutdown(self) -> None: ...
 
     def check_timeouts(self, now: float) -> None: ...
 
 
-@dataclass(slots=True)
-class ServerState:
-    """*trusted* proxies bring many clients: no cap by address for them. *report* takes a word for each thing ended.
+def ignore_rejection(_: str) -> None:
+    pass
 
-    While *draining*, every answer closes its connection. *emptied* is set whenever the last connection goes. *tasks*
-    run the application; one can outlive its connection. *common* are the lines that every answer has, Date the first
-    (RFC 9110 section 6.6.1).
+
+def ignore_shutdown() -> None:
+    pass
+
+
+@dataclass(slots=True)
+class SharedState:
+    """Limits and counts of all connections.
+
+    Peers in *trusted* are proxies with many clients, so no limit per address applies to them. *on_rejected* is called
+    with the error type of each request or connection that the application does not see. *on_shutdown* is called once,
+    when the server stops accepting. *headers* are fields of every response. While *draining*, each response closes its
+    connection.
     """
 
-    limits: ListenerLimits
-    trusted: Sequence[Network]
-    on_rejected: Callable[[str], None]
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    trusted: Sequence[Network] = ()
+    on_rejected: Callable[[str], None] = ignore_rejection
+    on_shutdown: Callable[[], None] = ignore_shutdown
+    headers: Fields = ()
     draining: bool = False
-    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    default_headers: bytes = b""  # lines of every response, Date among them (RFC 9110 section 6.6.1)
     connections_per_address: Counter[str] = field(default_factory=Counter)
     connections: set[ServerConnection] = field(default_factory=set)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    default_headers: bytes = b""
+    _sweeping: bool = False
+    _stopping: bool = False
+
+    def add(self, connection: ServerConnection, server: DefaultHeaders) -> None:
+        self.connections.add(connection)
+        if not self._sweeping:
+            self._sweeping = True
+            self._sweep(server)
 
     def acquire_slot(self, address: str) -> str | None:
-        """What to `leave` as; "" for what is not counted, None where there are too many from *address*.
+        """Returns the key to release; "" for an address that is not counted, None where *address* has too many.
 
-        An empty *address* is a Unix socket's peer, or one that has left already.
+        An empty *address* is the peer of a Unix socket, or one that has disconnected already.
         """
         if not address or is_trusted(address, self.trusted):
             return ""
@@ -61,3 +84,27 @@ class ServerState:
             self.connections_per_address[key] -= 1
             if not self.connections_per_address[key]:
                 del self.connections_per_address[key]
+
+    def drain(self) -> None:
+        """Makes every response from now on close its connection; new connections are still accepted."""
+        self.draining = True
+        for connection in tuple(self.connections):
+            connection.drain()
+
+    def shutdown(self) -> None:
+        """Drains, because the server has stopped accepting."""
+        if not self._stopping:
+            self._stopping = True
+            self.drain()
+            self.on_shutdown()
+
+    def _sweep(self, server: DefaultHeaders) -> None:
+        """Runs one timer for the deadlines of all connections, as long as there are any."""
+        self._sweeping = bool(self.connections)
+        if self._sweeping:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.limits.sweep, self._sweep, server)
+            self.default_headers = b"".join([b"%b: %b\r\n" % line for line in (*server.default_headers, *self.headers)])
+            now = loop.time()
+            for connection in tuple(self.connections):
+                connection.check_timeouts(now)

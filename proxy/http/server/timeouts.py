@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 
 
 class ConnectionState(enum.Enum):
@@ -26,7 +26,7 @@ class RequestTimeouts:
 
     __slots__ = ("_body_began", "_limits", "_until", "content", "phase")
 
-    def __init__(self, limits: ListenerLimits, now: float) -> None:
+    def __init__(self, limits: ConnectionLimits, now: float) -> None:
         self._limits = limits
         self.start_head(now)
 

@@ -143,7 +143,7 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
     with gate(tmp_path) as g:
         async with g.client() as alice:
             await alice.post(SUBMIT, json=INPUT)
-        g.application.count_early_rejection("head_too_large")
+        g.application.connections.on_rejected("head_too_large")
         told = await g.metrics()
 
     assert 'fal_proxy_requests_total{action="submit",status="200"} 1.0' in told

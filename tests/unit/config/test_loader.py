@@ -154,7 +154,9 @@ def test_a_missing_secret_is_an_error_without_its_value(environ: dict[str, str],
         secret(read(SMALL, environ, base=tmp_path), "K")
 
 
-@pytest.mark.parametrize(("name", "write"), [("config.schema.json", "schema"), ("configuration.md", "reference")])
+@pytest.mark.parametrize(
+    ("name", "write"), [("config.schema.json", "schema"), ("configuration.md", "reference"), ("cli.md", "commands")]
+)
 def test_the_documents_match_the_models(name: str, write: str) -> None:
     """The command `make docs` was run after the last change of a section."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from uuid import uuid4
 
 from proxy.app.setup.components import Components
 from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
+from proxy.billing.ledger.interface import Ledger
+from proxy.billing.probe_lease import LedgerProbeLease
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Surface
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
+from proxy.upstream.account.probe import AccountProbe
 from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.relay import Deadlines, Relay, UpstreamClient
@@ -22,6 +27,7 @@ class Upstream:
     relay: Relay
     breakers: Breakers
     account: Account
+    probe: AccountProbe
     clients: tuple[UpstreamClient, ...]
 
     @property
@@ -33,13 +39,18 @@ class Upstream:
         return "not answering" if self.breakers.any_open else "ok"
 
     async def aclose(self) -> None:
-        """Closes all connections to fal."""
+        """Stops the probe and closes all connections to fal."""
+        await self.probe.aclose()
         for client in self.clients:
             await client.aclose()
 
 
 def build_upstream(
-    components: Components, telemetry: Telemetry, journal: JsonLogWriter, client: UpstreamClient | None = None
+    components: Components,
+    ledger: Ledger,
+    telemetry: Telemetry,
+    journal: JsonLogWriter,
+    client: UpstreamClient | None = None,
 ) -> Upstream:
     """Builds the relay. *client* replaces the HTTP clients that *components* describe."""
     fal = components.config.fal
@@ -56,10 +67,17 @@ def build_upstream(
         clock=time.time,
         streams=streams,
     )
+    probe = AccountProbe(
+        account,
+        lambda app: relay.fetch(relay.status_request(app, str(uuid4()))),
+        LedgerProbeLease(ledger, clock=time.time),
+        app=next((app_id(listing.endpoint) for listing in components.listings if "/" in listing.endpoint), ""),
+        clock=time.time,
+    )
     every = (*clients.values(), *(() if streams is clients else streams.values()))
     telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: sum(c.active for c in every))
     telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: sum(c.idle for c in every))
-    return Upstream(relay, breakers, account, every)
+    return Upstream(relay, breakers, account, probe, every)
 
 
 def _build_breakers(telemetry: Telemetry, journal: JsonLogWriter) -> Breakers:

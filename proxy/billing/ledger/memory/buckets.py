@@ -57,15 +57,15 @@ class Buckets:
         used, reserved = self.totals(charge)
         left = charge.limit - used - reserved
         if amount <= left:
-            return ChargePart(charge.account, charge.current, amount), None
+            return (charge.account, charge.current, amount, ()), None
         if charge.enforce and charge.account in self._credits:
             missing = min(amount - left, amount)
             draws = self._draws(charge.account, missing, now)
             if draws is not None:
-                return ChargePart(charge.account, charge.current, amount - missing, draws), None
+                return (charge.account, charge.current, amount - missing, draws), None
         renews_at = charge.renews_at if amount <= charge.limit else None
         short = LimitExceeded("budget", charge.budget, charge.limit, max(left, 0), renews_at)
-        return ChargePart(charge.account, charge.current, amount), short
+        return (charge.account, charge.current, amount, ()), short
 
     def exhausted(self, charge: Charge, amount: Micros) -> tuple[Crossing, ...]:
         """Records that *charge* was refused, and returns the crossing of the first refusal in its bucket."""
@@ -80,43 +80,46 @@ class Buckets:
 
     def reserve(self, charge: Charge, part: ChargePart, now: float) -> tuple[Crossing, ...]:
         """Charges *part*, and returns the thresholds that this reached."""
+        account, number, amount, draws = part
         before = sum(self.totals(charge)) if charge.thresholds else 0
-        account = self._accounts.setdefault(part.account, {})
-        bucket = account.get(part.bucket)
+        buckets = self._accounts.setdefault(account, {})
+        bucket = buckets.get(number)
         if bucket is None:
-            bucket = account[part.bucket] = Bucket()
-        bucket.reserved += part.amount
+            bucket = buckets[number] = Bucket()
+        bucket.reserved += amount
         until = now + charge.ttl
         if until > bucket.until:
             bucket.until = until
-            self._ends.put((part.account, part.bucket), until)
-        self.changes.buckets[part.account, part.bucket] = bucket
-        for key, amount in part.credits:
-            self._change_credit(part.account, key, -amount)
-        return self._crossed(charge, bucket, before, before + part.amount) if charge.thresholds else ()
+            self._ends.put((account, number), until)
+        self.changes.buckets[account, number] = bucket
+        for credit, share in draws:
+            self._change_credit(account, credit, -share)
+        return self._crossed(charge, bucket, before, before + amount) if charge.thresholds else ()
 
     def settle(self, part: ChargePart, spent: Micros) -> None:
         """Ends the reservation of *part*. *spent* is taken from the bucket first, then from credits in their order."""
-        bucket = self._accounts.get(part.account, _NO_BUCKETS).get(part.bucket)
+        account, number, amount, draws = part
+        bucket = self._accounts.get(account, _NO_BUCKETS).get(number)
         if bucket is not None:
-            bucket.reserved -= part.amount
-            bucket.used += min(spent, part.amount)
-            self.changes.buckets[part.account, part.bucket] = bucket
-        rest = max(0, spent - part.amount)
-        for key, amount in part.credits:
-            self._change_credit(part.account, key, amount - min(rest, amount))
-            rest = max(0, rest - amount)
+            bucket.reserved -= amount
+            bucket.used += min(spent, amount)
+            self.changes.buckets[account, number] = bucket
+        rest = max(0, spent - amount)
+        for credit, share in draws:
+            self._change_credit(account, credit, share - min(rest, share))
+            rest = max(0, rest - share)
 
     def give_back(self, part: ChargePart, spent: Micros) -> None:
         """Reverses the settlement of *spent*. A bucket that was dropped is left alone."""
-        bucket = self._accounts.get(part.account, _NO_BUCKETS).get(part.bucket)
+        account, number, amount, draws = part
+        bucket = self._accounts.get(account, _NO_BUCKETS).get(number)
         if bucket is not None:
-            bucket.used = max(0, bucket.used - min(spent, part.amount))
-            self.changes.buckets[part.account, part.bucket] = bucket
-        rest = max(0, spent - part.amount)
-        for key, amount in part.credits:
-            self._change_credit(part.account, key, min(rest, amount))
-            rest = max(0, rest - amount)
+            bucket.used = max(0, bucket.used - min(spent, amount))
+            self.changes.buckets[account, number] = bucket
+        rest = max(0, spent - amount)
+        for credit, share in draws:
+            self._change_credit(account, credit, min(rest, share))
+            rest = max(0, rest - share)
 
     def grant(self, credit: Credit) -> None:
         record = CreditRecord(credit.id, credit.account, credit.amount, credit.left, credit.expires)

@@ -80,9 +80,10 @@ class OpenJobs:
         reservation.job, reservation.key_alias = job, key_alias
         reservation.due = reservation.created + FIRST_LOOK
         self._jobs[job] = reservation
-        for n, (account, until, lease) in enumerate(reservation.slots):
-            if until != (until := reservation.created + lease):
-                reservation.slots[n] = (account, until, lease)
+        slots = tuple((account, reservation.created + lease, lease) for account, _, lease in reservation.slots)
+        if slots != reservation.slots:
+            reservation.slots = slots
+            for account, until, _ in slots:
                 self.slots.put(account, reservation.id, until)
         self._due.put(reservation.id, reservation.due, urgent=False)
         self._changes.reservations[reservation.id] = reservation
@@ -109,7 +110,7 @@ class OpenJobs:
         """Frees the slots of a reservation."""
         for account, _, _ in reservation.slots:
             self.slots.remove(account, reservation.id)
-        reservation.slots.clear()
+        reservation.slots = ()
         self._keep_or_forget(reservation)
 
     def pop_overdue(self, now: float) -> Reservation | None:
@@ -130,7 +131,7 @@ class OpenJobs:
             if ended is None:
                 return
             reservation = self._reservations[ended[1]]
-            reservation.slots = [slot for slot in reservation.slots if slot[0] != ended[0]]
+            reservation.slots = tuple(slot for slot in reservation.slots if slot[0] != ended[0])
             self._keep_or_forget(reservation)
 
     def set_running(self, job: str) -> None:

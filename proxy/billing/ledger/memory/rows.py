@@ -79,7 +79,7 @@ def read_reservation(row: Sequence[Value]) -> Reservation:
         created=reader.number(),
         until=reader.number(),
         parts=decode_parts(reader.take(str)),
-        slots=[(account, until, lease) for account, until, lease in orjson.loads(reader.take(str))],
+        slots=tuple((account, until, lease) for account, until, lease in orjson.loads(reader.take(str))),
         result=Granted(_decode_observed(reader.take(str))),
         key=reader.optional(str),
         job=reader.optional(str),
@@ -210,12 +210,12 @@ def read_ended(row: Sequence[Value]) -> EndedJob:
 
 
 def encode_parts(parts: tuple[ChargePart, ...]) -> str:
-    return _encode([(part.account, part.bucket, part.amount, part.credits) for part in parts])
+    return _encode(parts)
 
 
 def decode_parts(text: str) -> tuple[ChargePart, ...]:
     return tuple(
-        ChargePart(account, bucket, amount, tuple((credit, share) for credit, share in draws))
+        (account, bucket, amount, tuple((credit, share) for credit, share in draws))
         for account, bucket, amount, draws in orjson.loads(text)
     )
 

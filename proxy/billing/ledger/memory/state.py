@@ -35,6 +35,7 @@ from proxy.billing.ledger.money import Micros
 
 GRACE = 3600.0  # seconds that a bucket stays after its window, for a clock that is set back
 MAX_STEP = 3600.0  # seconds that the time of a sweep may be after that of the one before
+MAX_CAPPED = 60  # sweeps in a row after which a clock that jumped ahead is taken to be right
 ANSWER_PREFIX = "call:"  # of the keys under which the answers of lost calls are stored
 
 
@@ -52,6 +53,7 @@ class LedgerState:
         self._archive = archive
         self._worker = worker
         self._clock: float | None = None
+        self._capped = 0
 
     def reserve(self, call_id: str, request: ReservationRequest, now: float) -> ReserveResult:
         """Raises ValueError for a negative amount, an account twice, and a time that is not a number."""
@@ -106,8 +108,7 @@ class LedgerState:
             self.open_jobs.release(reservation)
 
     def sweep(self, now: float, limit: int) -> int:
-        assumed = now if self._clock is None else min(now, self._clock + MAX_STEP)
-        self._clock = assumed
+        assumed = self._clock = self._sweep_time(now)
         swept = 0
         while swept < limit and self.open_jobs.pop_overdue(assumed) is not None:
             swept += 1
@@ -197,6 +198,14 @@ class LedgerState:
         (self.blocked.add if blocked else self.blocked.discard)(caller)
         self.changes.blocked[caller] = blocked
 
+    def _sweep_time(self, now: float) -> float:
+        """Returns the time of a sweep at *now*: a jump ahead counts once MAX_CAPPED sweeps have seen it."""
+        if self._clock is None or now <= self._clock + MAX_STEP or self._capped >= MAX_CAPPED:
+            self._capped = 0
+            return now
+        self._capped += 1
+        return self._clock + MAX_STEP
+
     def _settle(self, reservation: Reservation | None, amount: Micros | None, state: EndState, now: float) -> bool:
         if reservation is None:
             return False
@@ -243,11 +252,11 @@ class LedgerState:
             created=now,
             until=now + request.ttl,
             parts=parts,
-            slots=[
+            slots=tuple(
                 (slot.account, now + min(slot.lease, request.call_seconds or slot.lease), slot.lease)
                 for slot in request.slots
-            ],
-            result=Granted(observed),
+            ),
+            result=Granted(observed) if observed else _GRANTED,
             key=None if request.claim is None else request.claim.key,
         )
         self.open_jobs.add(reservation, request, now)
@@ -273,11 +282,13 @@ class LedgerState:
         return self._archive.ended(name)
 
 
+_GRANTED = Granted()
+
+
 def _check(request: ReservationRequest, now: float) -> None:
     if request.amount < 0:
         raise ValueError(f"cannot reserve {request.amount}")
     if not now < float("inf"):
         raise ValueError(f"cannot reserve at {now}: NaN or infinite")
-    accounts = [charge.account for charge in request.charges]
-    if len(set(accounts)) < len(accounts):
+    if len(request.charges) > 1 and len({charge.account for charge in request.charges}) < len(request.charges):
         raise ValueError("a request charges one account twice")

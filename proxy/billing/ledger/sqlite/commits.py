@@ -59,6 +59,7 @@ class GroupCommit:
         self._started = 0.0
         self._not_before = 0.0
         self._scheduled: asyncio.Handle | None = None
+        self._is_delayed = False
         self._waiting = 0
         self._jobs: SimpleQueue[tuple[_Group, asyncio.AbstractEventLoop] | None] = SimpleQueue()
         # A daemon: a disk that hangs must not keep the process from ending.
@@ -119,9 +120,10 @@ class GroupCommit:
             return
         delay = max(delay, self._not_before - loop.time())
         if self._scheduled is not None:
-            if delay > 0 or not isinstance(self._scheduled, asyncio.TimerHandle):
+            if delay > 0 or not self._is_delayed:
                 return
             self._scheduled.cancel()
+        self._is_delayed = delay > 0
         self._scheduled = loop.call_later(delay, self._flush) if delay > 0 else loop.call_soon(self._flush)
 
     def _flush(self) -> None:

@@ -17,10 +17,11 @@ from proxy.billing.ledger.sqlite.schema import open_reader, open_readonly
 
 OPEN_TABLES = ("bucket", "credit", "reservation", "note", "blocked")  # the state holds their rows
 DROP_BATCH = 1000  # old rows of a table removed by one group
+NUMBERED = frozenset({"reservation", "note", "job"})  # tables whose rows have a number, in a last column
 
 
 def _insert(table: str) -> str:
-    places = ", ".join("?" * len(rows.COLUMNS[table]))
+    places = ", ".join("?" * (len(rows.COLUMNS[table]) + (table in NUMBERED)))
     return f"INSERT OR REPLACE INTO {table} VALUES ({places})"
 
 
@@ -31,6 +32,38 @@ _ADD_TO_DAY = """
         refunded = refunded + excluded.refunded, unsettled = unsettled + excluded.unsettled,
         overrun = overrun + excluded.overrun
 """
+
+
+_OLD_JOBS = f"""
+    SELECT row FROM (SELECT row, ended FROM job ORDER BY row LIMIT {DROP_BATCH}) WHERE ended <= ?
+"""
+
+
+class RowNumbers:
+    """Numbers of the rows of one table by the id of their record, in the order of their making."""
+
+    def __init__(self, last: int = 0) -> None:
+        self._last = last
+        self._numbers: dict[str, int] = {}
+
+    def restore(self, record_id: str, number: int) -> None:
+        self._numbers[record_id] = number
+        self._last = max(self._last, number)
+
+    def get(self, record_id: str) -> int:
+        """Returns the number of a record, a new one for the first time."""
+        number = self._numbers.get(record_id)
+        if number is None:
+            number = self._numbers[record_id] = self.next()
+        return number
+
+    def next(self) -> int:
+        self._last += 1
+        return self._last
+
+    def forget(self, record_ids: Iterable[str]) -> None:
+        for record_id in record_ids:
+            self._numbers.pop(record_id, None)
 
 
 class SqliteJournal:
@@ -46,17 +79,23 @@ class SqliteJournal:
         self._reader = open_reader(path)
         self._keep_jobs = keep_jobs
         self._number = 0
+        self._reservation_rows, self._note_rows, self._job_rows = RowNumbers(), RowNumbers(), RowNumbers()
         if not damaged:
             (self._number,) = writer.execute("SELECT number FROM journal").fetchone()
+            (last,) = writer.execute("SELECT coalesce(max(row), 0) FROM job").fetchone()
+            self._job_rows = RowNumbers(last)
         self._in_flight = Changes()
         self._begun = False
         self._doubtful: dict[tuple[str, str, str], list[int]] = {}
 
     def restore(self, state: LedgerState, now: float) -> None:
         """Fills *state* with what is open."""
+        numbers = {"reservation": self._reservation_rows, "note": self._note_rows}
         for table in OPEN_TABLES:
-            order = " ORDER BY created" if "created" in rows.COLUMNS[table] else ""
-            for row in self._writer.execute(f"SELECT * FROM {table}{order}"):
+            for row in self._writer.execute(f"SELECT * FROM {table}"):
+                if table in numbers:
+                    *row, number = row
+                    numbers[table].restore(str(row[0]), number)
                 state.load(table, row, now)
 
     def write(self, changes: Changes) -> None:
@@ -83,7 +122,9 @@ class SqliteJournal:
     def committed(self) -> None:
         """Ends a group that was committed."""
         self._number += 1
-        self._in_flight = Changes()
+        changes, self._in_flight = self._in_flight, Changes()
+        self._reservation_rows.forget(key for key, record in changes.reservations.items() if record is None)
+        self._note_rows.forget(key for key, record in changes.notes.items() if record is None)
 
     def failed(self, pending: Changes) -> None:
         """Ends a group that raised, and adds its changes to *pending*.
@@ -120,8 +161,12 @@ class SqliteJournal:
         if used:
             raise ValueError(f"the ledger is not empty: {', '.join(used)}")
         db.execute("BEGIN IMMEDIATE")
+        numbers = {"reservation": self._reservation_rows, "note": self._note_rows, "job": self._job_rows}
         for table, values in dumped:
-            db.execute(_INSERT[table], values)
+            number = (numbers[table].get(str(values[0])),) if table in OPEN_TABLES and table in NUMBERED else ()
+            if table == "job":
+                number = (self._job_rows.next(),)
+            db.execute(_INSERT[table], (*values, *number))
         db.execute("COMMIT")
 
     def close(self) -> None:
@@ -129,36 +174,61 @@ class SqliteJournal:
         self._writer.close()
 
     def _write_rows(self, db: sqlite3.Connection, changes: Changes) -> None:
-        """Removals first: a row may be removed and made again in one group only under another key."""
-        for table, column, records in (
-            ("reservation", "id", changes.reservations),
-            ("note", "id", changes.notes),
-            ("claim", "key", changes.keys),
-        ):
-            gone = [(key,) for key, record in records.items() if record is None]
-            if gone:
-                db.executemany(f"DELETE FROM {table} WHERE {column} = ?", gone)
-        for table, values in _groups(changes):
+        for statement, values in (*self._removals(changes), *self._rows(changes)):
             if values:
-                db.executemany(_INSERT[table], values)
-        gone_buckets = [key for key, bucket in changes.buckets.items() if bucket is None]
-        if gone_buckets:
-            db.executemany("DELETE FROM bucket WHERE account = ? AND id = ?", gone_buckets)
-        unblocked = [(caller,) for caller, blocked in changes.blocked.items() if not blocked]
-        if unblocked:
-            db.executemany("DELETE FROM blocked WHERE caller = ?", unblocked)
-        if changes.days:
-            db.executemany(_ADD_TO_DAY, [(*line, *sums) for line, sums in changes.days.items()])
+                db.executemany(statement, values)
+
+    def _removals(self, changes: Changes) -> Iterator[tuple[str, list[rows.Values]]]:
+        reservation, note = self._reservation_rows.get, self._note_rows.get
+        yield (
+            "DELETE FROM reservation WHERE row = ?",
+            [(reservation(key),) for key, record in changes.reservations.items() if record is None],
+        )
+        yield "DELETE FROM note WHERE row = ?", [(note(key),) for key, one in changes.notes.items() if one is None]
+        yield "DELETE FROM claim WHERE key = ?", [(key,) for key, one in changes.keys.items() if one is None]
+        yield (
+            "DELETE FROM bucket WHERE account = ? AND id = ?",
+            [key for key, bucket in changes.buckets.items() if bucket is None],
+        )
+        yield (
+            "DELETE FROM blocked WHERE caller = ?",
+            [(key,) for key, blocked in changes.blocked.items() if not blocked],
+        )
+        # A refunded job is written again, under a new number.
+        yield (
+            "DELETE FROM job WHERE name = ?",
+            [(ended.record.job or ended.record.id,) for ended in changes.ended.values() if ended.refunded],
+        )
+
+    def _rows(self, changes: Changes) -> Iterator[tuple[str, list[rows.Values]]]:
+        reservation, note, job = self._reservation_rows.get, self._note_rows.get, self._job_rows.next
+        yield (
+            _INSERT["reservation"],
+            [
+                (*rows.reservation_values(one), reservation(key))
+                for key, one in changes.reservations.items()
+                if one is not None
+            ],
+        )
+        yield (
+            _INSERT["note"],
+            [(*rows.note_values(one), note(key)) for key, one in changes.notes.items() if one is not None],
+        )
+        yield _INSERT["claim"], [rows.key_values(one) for one in changes.keys.values() if one is not None]
+        yield (
+            _INSERT["bucket"],
+            [rows.bucket_values(*key, one) for key, one in changes.buckets.items() if one is not None],
+        )
+        yield _INSERT["credit"], [rows.credit_values(one) for one in changes.credits.values() if one is not None]
+        yield _INSERT["blocked"], [(caller,) for caller, blocked in changes.blocked.items() if blocked]
+        yield _INSERT["job"], [(*rows.ended_values(one), job()) for one in changes.ended.values()]
+        yield _ADD_TO_DAY, [(*line, *sums) for line, sums in changes.days.items()]
 
     def _drop(self, db: sqlite3.Connection, now: float) -> None:
         oldest = oldest_day(now)
         for statement, values in (
             ("DELETE FROM claim WHERE key IN (SELECT key FROM claim WHERE until <= ? LIMIT ?)", (now, DROP_BATCH)),
-            (
-                "DELETE FROM job WHERE (caller, created, id) IN "
-                "(SELECT caller, created, id FROM job WHERE ended <= ? LIMIT ?)",
-                (now - self._keep_jobs, DROP_BATCH),
-            ),
+            (f"DELETE FROM job WHERE row IN ({_OLD_JOBS})", (now - self._keep_jobs,)),
             ("DELETE FROM day WHERE day < ? AND reserved = 0", (oldest,)),
         ):
             db.execute(statement, values)
@@ -172,16 +242,6 @@ class SqliteJournal:
         except sqlite3.Error:
             return False
         return True
-
-
-def _groups(changes: Changes) -> Iterator[tuple[str, list[rows.Values]]]:
-    yield "reservation", [rows.reservation_values(one) for one in changes.reservations.values() if one is not None]
-    yield "note", [rows.note_values(one) for one in changes.notes.values() if one is not None]
-    yield "claim", [rows.key_values(one) for one in changes.keys.values() if one is not None]
-    yield "bucket", [rows.bucket_values(*key, one) for key, one in changes.buckets.items() if one is not None]
-    yield "credit", [rows.credit_values(one) for one in changes.credits.values() if one is not None]
-    yield "blocked", [(caller,) for caller, blocked in changes.blocked.items() if blocked]
-    yield "job", [rows.ended_values(one) for one in changes.ended.values()]
 
 
 def read_days(path: str, since: date, until: date) -> tuple[DailyUsage, ...]:
@@ -211,5 +271,5 @@ def dump(path: str) -> Iterator[Row]:
     """Yields all rows of the file, on a connection of its own. Raises sqlite3.Error and ValueError."""
     with closing(open_readonly(path)) as db:
         for table in rows.COLUMNS:
-            for row in db.execute(f"SELECT * FROM {table}"):
+            for row in db.execute(f"SELECT {', '.join(rows.COLUMNS[table])} FROM {table}"):
                 yield rows.dump_row(table, row)

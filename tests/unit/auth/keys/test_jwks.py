@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from jwt import PyJWKClient
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -161,3 +163,16 @@ async def test_nobody_there_at_the_start() -> None:
             await keys.keys()
 
     assert len(told) == 1
+
+
+async def test_the_stock_client_reads_documents_of_any_size() -> None:
+    """PyJWT's client blocks its thread and reads ten megabytes of keys: when this fails, ours may go."""
+    assert not inspect.iscoroutinefunction(PyJWKClient.fetch_data)
+    async with kept() as it:
+        it.source.document = b'{"keys": [' + b" " * 10_000_000 + b"]}"
+        client = PyJWKClient(it.source.url, cache_jwk_set=False)
+        stock = await asyncio.to_thread(client.fetch_data)
+        with pytest.raises(Unavailable):
+            await it.keys.keys()
+
+    assert stock == {"keys": []}

@@ -655,7 +655,7 @@ async def test_an_upstream_that_stops(start: bytes, received: bool, kept: bool) 
         if kept:
             await fetch(upstream)
         with pytest.raises(DeadlineExceeded) as caught:
-            await fetch(upstream, SUBMIT, timeout=0.05)
+            await fetch(upstream, SUBMIT, timeout=0.3)
 
         assert (caught.value.sent, caught.value.received) == (True, received)
         assert (upstream.active, upstream.idle) == (0, 0)

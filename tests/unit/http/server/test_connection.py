@@ -19,7 +19,7 @@ from support.raw_http import PATIENCE, RawConnection, dial, exchange, replies
 from proxy.errors import CLOSE
 from proxy.http.server.connection import HttpConnection
 from proxy.http.server.exchange import EXCHANGE
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 
 PATIENT = dataclasses.replace(QUICK, head_time=PATIENCE, body_time=PATIENCE)
 GET = request(line=b"GET /hostile HTTP/1.1")
@@ -789,7 +789,7 @@ async def test_a_refusal_is_reported_and_explained() -> None:
 async def test_it_works_on_the_plain_loop_too() -> None:
     """uvloop is for speed; nothing depends on it."""
     recorder = Recorder()
-    async with listening(recorder, ListenerLimits(sweep=0.02, linger=0.02)) as listener:
+    async with listening(recorder, ConnectionLimits(sweep=0.02, linger=0.02)) as listener:
         answers = await exchange(listener.address, [request(b"Upgrade: x"), SMUGGLED])
         heard = await exchange(listener.address, [request(b"Content-Length: 3", b"Connection: close", body=b"abc")])
 

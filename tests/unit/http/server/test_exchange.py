@@ -14,8 +14,8 @@ from support.raw_http import PATIENCE
 
 from proxy.http.server.exchange import Exchange
 from proxy.http.server.flow_control import HIGH_WATER, FlowControl
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.state import ServerState
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.state import SharedState
 
 DATE = b"date: today\r\n"
 OK = b"HTTP/1.1 200 OK\r\n" + DATE
@@ -41,7 +41,7 @@ class Rig:
         self.completed: list[Exchange] = []
         self.exchange = Exchange(
             self.outlet,
-            ServerState(ListenerLimits(), [], lambda _: None, default_headers=DATE),
+            SharedState(ConnectionLimits(), [], lambda _: None, default_headers=DATE),
             method,
             version,
             on_complete or self.completed.append,

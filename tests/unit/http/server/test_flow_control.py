@@ -11,7 +11,7 @@ from support.raw_http import PATIENCE, replies
 from proxy.errors import BadRequest, OutcomeUnknown, Overloaded, RateLimited, Refusal
 from proxy.http.request_checks import malformed
 from proxy.http.response import PROTECTIVE
-from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl, error_response
+from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl, closing_response
 
 
 def outlet(wire: Wire) -> FlowControl:
@@ -134,7 +134,7 @@ REFUSALS = [BadRequest(), malformed("No"), Overloaded(), RateLimited(retry_after
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.status}-{refusal.detail}")
 def test_a_refusal_is_a_whole_answer_and_the_last(refusal: Refusal) -> None:
     """JSON as everywhere else, with the fields of its own, and said to close once."""
-    raw = error_response(refusal, b"date: today\r\n")
+    raw = closing_response(refusal, b"date: today\r\n")
     (reply,) = replies(raw)
 
     assert raw.startswith(b"HTTP/1.1 %d " % refusal.status)

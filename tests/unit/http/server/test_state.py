@@ -5,12 +5,12 @@ from ipaddress import ip_network
 
 import pytest
 
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.state import ServerState
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.state import SharedState
 
 
-def door(per_address: int = 2) -> ServerState:
-    return ServerState(ListenerLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
+def door(per_address: int = 2) -> SharedState:
+    return SharedState(ConnectionLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
 
 
 def test_a_crowd_is_counted_by_subscriber() -> None:
@@ -51,4 +51,4 @@ def test_a_fifth_of_the_descriptors_is_kept_for_others(soft: int, cap: int, monk
     """The upstream, the store and the log need some too."""
     monkeypatch.setattr("proxy.http.server.limits.getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
 
-    assert ListenerLimits().connections == cap
+    assert ConnectionLimits().connections == cap

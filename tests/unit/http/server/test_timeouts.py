@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.http.server.limits import ListenerLimits
+from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, ConnectionState, RequestTimeouts
 
 # Binary fractions, so that a moment is exactly the last one or the first.
-LIMITS = ListenerLimits(head_time=10, body_time=30, keep_alive=75, linger=0.5, closing=2, min_rate=100, rate_grace=5)
+LIMITS = ConnectionLimits(head_time=10, body_time=30, keep_alive=75, linger=0.5, closing=2, min_rate=100, rate_grace=5)
 START = 1000.0
 LATER = START + 7
 

@@ -18,7 +18,8 @@ from support.hostile_http import request
 from support.http_server import QUICK, Recorder, answer, listening, on_uvloop
 from support.raw_http import PATIENCE, RawConnection, dial, exchange, replies
 
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 
 GET = request(line=b"GET /hostile HTTP/1.1")
 PATIENT = dataclasses.replace(QUICK, head_time=PATIENCE, body_time=PATIENCE)
@@ -123,12 +124,12 @@ async def test_an_application_that_fails_to_start_is_not_served() -> None:
 
 @on_uvloop
 async def test_a_taken_port_ends_the_start() -> None:
-    """The application, already up, is brought down again."""
+    """The application is not started."""
     app = Living()
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="address already in use"):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="Address already in use"):
         await HttpServer(app, lifespan="on").start(port=taken.getsockname()[1])
 
-    assert app.turns == ["startup", "shutdown"]
+    assert app.turns == []
 
 
 # How many.
@@ -203,12 +204,13 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 sys.path.insert(0, sys.argv[1])
 import uvloop
 from support.http_server import Recorder
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.listener import HttpServer
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 
 async def main():
-    limits = ListenerLimits(per_address=10_000, **{"connections": int(cap) for cap in sys.argv[2:]})
-    listener = HttpServer(Recorder(), limits=limits)
+    limits = ConnectionLimits(per_address=10_000, **{"connections": int(cap) for cap in sys.argv[2:]})
+    listener = HttpServer(Recorder(), shared=SharedState(limits))
     await listener.start()
     print(listener.address[1], limits.connections, flush=True)
     before = time.process_time()
@@ -277,7 +279,7 @@ async def test_draining_reaches_the_answer_under_way() -> None:
 async def test_stopping_waits_for_the_answer_under_way() -> None:
     """It arrives whole; idle connections are closed at once, and no new ones are accepted."""
     app = Slow()
-    listener = HttpServer(app, limits=dataclasses.replace(PATIENT, closing=0.0))
+    listener = HttpServer(app, shared=SharedState(dataclasses.replace(PATIENT, closing=0.0)))
     await listener.start()
     async with dial(listener.address) as idle, dial(listener.address) as busy:
         await busy.send(GET)
@@ -298,7 +300,7 @@ async def test_stopping_waits_for_the_answer_under_way() -> None:
 async def test_stopping_does_not_wait_for_half_a_request(half: bytes) -> None:
     """Its rest has a moment to come, not all the time that answers have."""
     recorder = Recorder()
-    listener = HttpServer(recorder, limits=PATIENT)
+    listener = HttpServer(recorder, shared=SharedState(PATIENT))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -317,7 +319,7 @@ async def test_stopping_does_not_wait_for_half_a_request(half: bytes) -> None:
 async def test_a_request_completed_while_stopping_is_answered() -> None:
     """The moment is for that."""
     recorder = Recorder()
-    listener = HttpServer(recorder, limits=dataclasses.replace(PATIENT, closing=PATIENCE))
+    listener = HttpServer(recorder, shared=SharedState(dataclasses.replace(PATIENT, closing=PATIENCE)))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -339,7 +341,7 @@ async def test_a_connection_answered_early_is_closed_with_the_end_of_its_body() 
     async def early(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"early", 401)
 
-    listener = HttpServer(early, limits=dataclasses.replace(PATIENT, closing=PATIENCE))
+    listener = HttpServer(early, shared=SharedState(dataclasses.replace(PATIENT, closing=PATIENCE)))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(request(b"Content-Length: 5", body=b"ab"))
@@ -354,7 +356,7 @@ async def test_a_connection_answered_early_is_closed_with_the_end_of_its_body() 
 async def test_an_answer_that_takes_too_long_is_cancelled_and_not_cut() -> None:
     """A 500, which fal's clients do not replay for a submit; a reset connection they would."""
     app = Slow()
-    listener = HttpServer(app, limits=PATIENT)
+    listener = HttpServer(app, shared=SharedState(PATIENT))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -369,7 +371,7 @@ async def test_an_answer_that_takes_too_long_is_cancelled_and_not_cut() -> None:
 async def test_stopping_waits_for_work_whose_client_left() -> None:
     """A submit is finished, its outcome written down, though nobody hears it."""
     app = Slow()
-    listener = HttpServer(app, limits=PATIENT)
+    listener = HttpServer(app, shared=SharedState(PATIENT))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)
@@ -389,7 +391,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
     async def large(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"a" * size)
 
-    listener = HttpServer(large, limits=PATIENT)
+    listener = HttpServer(large, shared=SharedState(PATIENT))
     await listener.start()
     async with dial(listener.address) as connection:
         await connection.send(GET)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
-import gc
-import weakref
+import asyncio
 from collections.abc import Iterable
+from typing import cast
 
 import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from proxy.errors import BadRequest, ContentTooLarge, HeadTooLarge, Refusal, TargetTooLong
 from proxy.http.request_checks import NO_UPGRADE, malformed
-from proxy.http.server.limits import ListenerLimits
-from proxy.http.server.request_parser import RequestParser
+from proxy.http.server.connection import HttpConnection, RequestHead
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.server import connection_config
+from proxy.http.server.state import SharedState
 
-LIMITS = ListenerLimits(head=2000, fields=10, target=100, framing=1000)
+LIMITS = ConnectionLimits(head=2000, fields=10, target=100, framing=1000)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -19,32 +23,46 @@ Fields = list[tuple[bytes, bytes]]
 Head = tuple[str, bytes, Fields, str, bool, bool]  # method, url, fields, version, whether it keeps alive and expects
 
 
-class Taker:
-    """Takes down what it is told, pieces of a body together; raises *refusal* when told *at*."""
+class Clock:
+    """The part of an event loop that a connection without a transport uses."""
 
-    def __init__(self, at: str = "", refusal: Exception | None = None) -> None:
+    def time(self) -> float:
+        return 0.0
+
+
+async def unused(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError
+
+
+class Taker(HttpConnection):
+    """Records the parser's calls, pieces of a body together; raises *refusal* in the call *at*."""
+
+    def __init__(self, at: str = "", refusal: Exception | None = None, limits: ConnectionLimits = LIMITS) -> None:
+        config = connection_config(unused)
+        config.load()
+        loop = cast(asyncio.AbstractEventLoop, Clock())
+        super().__init__(config, ServerState(), {}, loop, shared=SharedState(limits))
         self.told: list[str | bytes | Head] = []
         self._at = at
         self._refusal = refusal
 
-    def begin(self) -> None:
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
         self._note("begin")
 
-    def head(self, arrival: RequestParser) -> None:
+    def start_exchange(self, head: RequestHead) -> None:
         # The list and not a copy: what comes later must not be among these.
-        self.told.append(
-            (arrival.method, arrival.url, arrival.fields, arrival.version, arrival.keeps_alive, arrival.expects)
-        )
+        self.told.append((head.method, head.url, head.fields, head.version, head.keep_alive, head.expects))
         self._note("head")
 
-    def body(self, content: bytes) -> None:
+    def receive_body(self, content: bytes) -> None:
         if isinstance(before := self.told[-1], bytes):
             self.told[-1] = before + content
         else:
             self.told.append(content)
         self._note("body")
 
-    def whole(self) -> None:
+    def finish_request(self) -> None:
         self._note("whole")
 
     def _note(self, word: str) -> None:
@@ -54,11 +72,10 @@ class Taker:
             raise self._refusal
 
 
-def arrive(reads: Iterable[bytes], taker: Taker, limits: ListenerLimits = LIMITS) -> RequestParser:
-    arrival = RequestParser(taker, limits)
+def arrive(reads: Iterable[bytes], taker: Taker) -> Taker:
     for read in reads:
-        arrival.feed(read)
-    return arrival
+        taker.parse(read)
+    return taker
 
 
 def bytewise(raw: bytes) -> list[bytes]:
@@ -149,10 +166,9 @@ def test_a_request_is_told_in_order(name: str) -> None:
 def test_a_taker_is_told_as_soon_as_it_can_be() -> None:
     """The head before the body has come, and content before its end."""
     taker = Taker()
-    arrival = RequestParser(taker, LIMITS)
     counts = []
     for read in [b"PO", b"ST / HTTP/1.1\r\nContent-Length: 3\r\n", b"\r\n", b"ab", b"c"]:
-        arrival.feed(read)
+        taker.parse(read)
         counts.append(len(taker.told))
 
     assert counts == [1, 1, 2, 3, 4]
@@ -250,7 +266,7 @@ def test_content_is_no_framing(name: str, step: int) -> None:
     arrival = arrive([raw[at : at + step] for at in range(0, len(raw), step)], taker)
 
     assert taker.told[-1] == "whole"
-    assert not arrival.started
+    assert not arrival.has_begun
 
 
 REFUSALS = [malformed("One at a time"), ContentTooLarge(), TargetTooLong()]
@@ -316,27 +332,11 @@ BEGUN: dict[str, list[tuple[bytes, bool]]] = {
 @pytest.mark.parametrize("name", BEGUN)
 def test_a_request_is_begun_until_it_is_whole(name: str) -> None:
     """From its first byte."""
-    arrival = RequestParser(Taker(), LIMITS)
-    assert not arrival.started
+    arrival = Taker()
+    assert not arrival.has_begun
     seen = []
     for read, _ in BEGUN[name]:
-        arrival.feed(read)
-        seen.append(arrival.started)
+        arrival.parse(read)
+        seen.append(arrival.has_begun)
 
     assert seen == [begun for _, begun in BEGUN[name]]
-
-
-def test_a_closed_arrival_leaves_nothing_for_the_collector() -> None:
-    """The parser knows it and it the parser: without the close they would keep each other."""
-    gc.collect()
-    gc.disable()
-    try:
-        open_one, closed_one = arrive([GET], Taker()), arrive([GET], Taker())
-        refs = weakref.ref(open_one), weakref.ref(closed_one)
-        closed_one.close()
-        del open_one, closed_one
-
-        assert refs[0]() is not None
-        assert refs[1]() is None
-    finally:
-        gc.enable()

@@ -1,0 +1,64 @@
+"""Factory of the application that one serving process runs."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+
+from proxy.app.process.gateway_process import GatewayProcess
+from proxy.app.process.stop_signals import StopSignals
+from proxy.app.setup.components import build_components
+from proxy.config.loader import Config
+
+# Seconds that a first worker waits for its stores before it serves without them.
+COLD_START = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerFactory:
+    """Builds the application from a snapshot of the configuration; pickled for the process of a worker.
+
+    *admin* is the listening socket of the admin listener, *address* the one of the public listener. *ready_seconds* is
+    how long the worker waits for its stores before it counts as started, None for as long as it takes.
+    """
+
+    config: Config
+    admin: socket.socket
+    log: int
+    address: tuple[str, int]
+    metrics_folder: str | None = None
+    ready_seconds: float | None = COLD_START
+
+    def __call__(self) -> Starlette:
+        process = GatewayProcess(
+            build_components(self.config),
+            log=self.log,
+            admin=self.admin,
+            metrics_folder=self.metrics_folder,
+            ready_seconds=self.ready_seconds,
+        )
+        process.address = self.address
+        signals = StopSignals(process)
+        gateway_lifespan = process.app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
+            signals.install()
+            async with gateway_lifespan(app) as state:
+                _spare_the_collector()
+                yield state or {}
+
+        process.app.router.lifespan_context = lifespan
+        return process.app
+
+
+def _spare_the_collector() -> None:
+    """Exempts what exists now, which stays for good; a request leaves no cycles, so few collections are enough."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

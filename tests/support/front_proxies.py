@@ -1,0 +1,114 @@
+"""Front proxies as processes of their own: nginx and HAProxy before a gateway."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.gateway_process import program, until
+
+# What a distribution's nginx.conf brings, with every path in a folder of the test's own.
+_NGINX = """
+daemon off;
+worker_processes 1;
+pid {home}/pid;
+{user}
+error_log {home}/error.log;
+events {{}}
+http {{
+    types {{ text/html html; }}
+    access_log off;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    include {home}/app.conf;
+}}
+"""
+_NGINX_SITE = """
+upstream gateway {{ {servers} keepalive 32; }}
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://gateway;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_read_timeout {timeout}s;
+        proxy_next_upstream off;
+        client_max_body_size 10m;
+    }}
+}}
+"""
+_HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server {timeout}s
+    option forwardfor
+    retries 0
+frontend app
+    bind 127.0.0.1:{port}
+    default_backend gateway
+backend gateway
+    {servers}
+"""
+
+Address = tuple[str, int]
+
+
+def free_port() -> int:
+    """Returns a port that was free a moment ago: these programs take no socket that is open already."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def nginx_with(home: Path, site: str, port: int) -> Iterator[Address]:
+    """Runs nginx with the server blocks of *site*, and yields its address once it listens."""
+    (home / "app.conf").write_text(site, encoding="utf-8")
+    user = "user root;" if os.geteuid() == 0 else ""  # the folder is readable for its owner alone
+    (home / "nginx.conf").write_text(_NGINX.format(home=home, user=user), encoding="utf-8")
+    command = [program("nginx"), "-p", str(home), "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"]
+    with _running(command, port):
+        yield "127.0.0.1", port
+
+
+@contextmanager
+def nginx(home: Path, gateways: Sequence[Address], *, timeout: float, port: int) -> Iterator[Address]:
+    """Runs nginx before *gateways*; it gives up after *timeout* seconds without an answer."""
+    servers = " ".join(f"server {host}:{number};" for host, number in gateways)
+    with nginx_with(home, _NGINX_SITE.format(servers=servers, port=port, timeout=timeout), port) as address:
+        yield address
+
+
+@contextmanager
+def haproxy(home: Path, gateways: Sequence[Address], *, timeout: float, port: int) -> Iterator[Address]:
+    """Runs HAProxy before *gateways*; it gives up after *timeout* seconds without an answer."""
+    servers = "\n    ".join(f"server s{index} {host}:{number}" for index, (host, number) in enumerate(gateways))
+    (home / "haproxy.cfg").write_text(_HAPROXY.format(servers=servers, port=port, timeout=timeout), encoding="utf-8")
+    with _running([program("haproxy"), "-q", "-db", "-f", f"{home}/haproxy.cfg"], port):
+        yield "127.0.0.1", port
+
+
+@contextmanager
+def _running(command: Sequence[str], port: int) -> Iterator[None]:
+    with subprocess.Popen(command) as process:
+        try:
+            until(lambda: process.poll() is not None or _listens(port))
+            assert process.poll() is None, f"{command[0]} did not start"
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,58 @@
+"""Tests of the documentation against the program."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import proxy
+
+PACKAGE = Path(proxy.__file__).parent
+ROOT = PACKAGE.parent
+DOCS = ROOT / "docs"
+# Packages that are not the gateway: their errors reach no caller of it.
+OTHERS = {"sandbox", "demo"}
+# Types of log lines, and of fal's own answers.
+NOT_OURS = {"client_cancelled"}
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("**/*.md"))]
+
+
+def error_types() -> set[str]:
+    """Returns every error type in the sources of the gateway."""
+    sources = (p for p in PACKAGE.rglob("*.py") if not OTHERS & set(p.relative_to(PACKAGE).parts))
+    found = (re.findall(r"error_type(?:: str)? ?= ?\"([a-z_]+)\"", p.read_text(encoding="utf-8")) for p in sources)
+    return {name for names in found for name in names} - NOT_OURS
+
+
+def test_every_error_type_is_documented() -> None:
+    """The page of errors lists all error types, and no others."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
+
+    assert documented - {"error_type"} == error_types()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    """A link to a file, or to a heading of a page, exists."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
+    missing = [target for target in targets if not leads_somewhere(page, target)]
+
+    assert missing == []
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    name, _, heading = target.partition("#")
+    path = page.parent / name if name else page
+    if not path.exists():
+        return False
+    return not heading or heading in {slug(line) for line in path.read_text(encoding="utf-8").splitlines()}
+
+
+def slug(line: str) -> str:
+    """Returns the anchor that GitHub and the site generator give a heading."""
+    return re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-") if line.startswith("#") else ""
