@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ async def opened(
     reports: list[str] | None = None,
 ) -> AsyncIterator[RedisLedger]:
     """Yields a started ledger. *reports* gets its messages for the log."""
-    store = RedisStore(url, timeout=timeout, prefix=prefix, clock=time.monotonic)
+    store = RedisStore(url, timeout=timeout, prefix=prefix)
     ledger = RedisLedger(
         store,
         on_data_loss=on_data_loss,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -171,7 +170,6 @@ class ComponentBuilder:
                 secret(self._config, store.url_env),
                 timeout=self._config.ledger.timeout_seconds or STORE_TIMEOUT,
                 prefix=store.prefix,
-                clock=time.monotonic,
             ),
         )
 

@@ -352,7 +352,7 @@ async def test_a_server_that_sends_something_else() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
-        store = RedisStore(f"redis://127.0.0.1:{port}", timeout=LONG_TIMEOUT, clock=time.monotonic)
+        store = RedisStore(f"redis://127.0.0.1:{port}", timeout=LONG_TIMEOUT)
         ledger = RedisLedger(store)
         with pytest.raises(StoreAway, match="something else"):
             await ledger.warnings()
