@@ -89,16 +89,11 @@ class RedisLedger:
 
     async def start(self, *, now: float) -> None:
         """Waits until the store answers, checks its settings and schema, and starts the heartbeat."""
-        while True:
-            try:
-                await server_checks.check(self._send, allow_eviction=self._allow_eviction, now=now)
-                await self.epoch.start()
-                break
-            except StoreAway:
+        while not self._started:
+            with contextlib.suppress(StoreAway):
+                await self._open(now)
+            if not self._started:
                 await asyncio.sleep(HEARTBEAT_INTERVAL)
-        self._workers.lock()
-        await self._beat()
-        self._started = True
         self._heartbeat = asyncio.create_task(self._beat_forever())
 
     async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> ReserveResult:
@@ -294,7 +289,15 @@ class RedisLedger:
             with contextlib.suppress(StoreAway):
                 await self._beat()
                 await self._workers.stop()
+        self._workers.unlock()
         self._started = False
+
+    async def _open(self, now: float) -> None:
+        await server_checks.check(self._send, allow_eviction=self._allow_eviction, now=now)
+        await self.epoch.start()
+        await self._beat()
+        self._workers.lock()
+        self._started = True
 
     async def _reserve(
         self, call_id: str, request: ReservationRequest, now: float, verdicts: dict[str, bool]

@@ -64,11 +64,15 @@ class Workers:
 
     async def stop(self) -> None:
         """Ends the heartbeat, so that others count this worker as dead at once."""
+        self.unlock()
+        await self._run(scripts.END_WORKER, [self.name])
+
+    def unlock(self) -> None:
+        """Removes this worker's file."""
         if self._lock is not None:
             self._path(self.name).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
-        await self._run(scripts.END_WORKER, [self.name])
 
     async def _is_alive(self, name: str) -> bool:
         if name == self.name:
