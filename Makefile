@@ -1,8 +1,10 @@
 # Two commands on a fresh machine: `make run` and `make test`.
 PYTHON ?= python3
+# Processes that tests run in; tests/conftest.py keeps a module in one of them.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser vendor)
+NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/identity vendor)
 
 .PHONY: install run test check lint types clean
 .DELETE_ON_ERROR:
@@ -14,8 +16,8 @@ run: install
 
 test: $(VENV)/.dev $(NPM) system-packages check
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m pytest -q -m "not serial" -n $(WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=0 --durations=15
+	$(BIN)/python -m pytest -q -m serial --cov --cov-append --cov-report= --cov-fail-under=0 --durations=5
 	$(BIN)/coverage report
 
 check: lint types site

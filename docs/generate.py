@@ -71,25 +71,22 @@ Shell completion: `eval "$(_FAL_PROXY_COMPLETE=bash_source fal-proxy)"`, or `zsh
 """
 NOTES = {
     "endpoints": """\
-A field of the payload, at any depth, holds an input file in one of these cases:
+[Models](models.md) describes schemas, unknown fields, files and the options of a job; [prices](pricing.md) the language
+of `price`.
 
-- its name ends in `url`, `urls`, `uri` or `uris`, in any case;
-- its schema has `"format": "uri"`;
-- `files.fields` lists it;
-- its name ends in `path` or `paths` (weights of LoRAs and embeddings: a URL, or a name in a hub) and its value can be
-  read as a URL.
-
-Lists are checked item by item. An empty string is no file. fal reads the file, never the gateway: the host name is
-checked as text and is not resolved, so a public name with a private address is left to fal. These are always refused,
-also where `hosts` is `*`:
+Every text of the payload, at any depth and in any field, is checked as a file where it begins like a URL, and in fields
+for files in any case: their name ends in `url`, `urls`, `uri` or `uris`, their schema has `"format": "uri"` or
+`x-fal-file-input`, or `files.fields` lists them. fal reads the file, never the gateway: the host name is checked as
+text and is not resolved, so a public name with a private address is left to fal. These are always refused, also where
+`hosts` is `*`:
 
 - schemes other than https, ports and user names;
 - IP addresses in any spelling, and names without a dot or with one at the end;
 - names in other characters than ASCII (write them `xn--…`);
-- `localhost` and names of private networks (`.local`, `.internal`, `.lan`, …);
-- names that resolve to any address (`nip.io`, …).
+- `localhost`, names of private networks (`.local`, `.internal`, `.lan`, …), reserved domains (`.test`, `.example`, …);
+- names that resolve to any address (`nip.io`, `rbndr.us`, …).
 
-A data URI must be `data:<media type>;base64,…`; `image/jpg` counts as `image/jpeg`.""",
+A data URI must be `data:<media type>;base64,…`. Parameters of the media type and usual aliases are understood.""",
     "uploads": """\
 The gateway forwards a file name as `<name>.<extension>`. It keeps letters, digits, spaces and `()-` of the name and
 replaces other characters by an underscore. The extension is that of the content type. A path, control characters and

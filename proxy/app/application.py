@@ -12,22 +12,31 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from proxy.app.asgi import GatewayMiddleware
+from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.authenticators import build_authenticator, session_key_metrics
-from proxy.app.setup.components import Components
-from proxy.app.setup.gateway import build_gateway
-from proxy.app.setup.ledgers import build_ledger, build_local_ledger, ledger_metrics, store_metrics
+from proxy.app.setup.billing.ledgers import (
+    build_ledger,
+    build_ledger_socket,
+    build_local_ledger,
+    ledger_metrics,
+    store_metrics,
+)
+from proxy.app.setup.billing.reconciler import build_reconciler
+from proxy.app.setup.components import Components, build_components
+from proxy.app.setup.gateway import build_gateway, call_seconds
+from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
+from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.streams.stream_slots import StreamRegistry
+from proxy.http.base_path import BasePath
 from proxy.http.client_address import ClientAddress
 from proxy.http.cors import Cors
 from proxy.http.fields import Fields
@@ -58,28 +67,45 @@ class Application:
     def __init__(
         self, components: Components, journal: JsonLogWriter, *, upstream: UpstreamClient | None = None
     ) -> None:
-        self._lost_settlements = 0
         self._journal = journal
+        self._scripted_upstream = upstream
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._started_ledger: JobLedger | None = None
+        self._build(components, build_ledger(components, report=self._report_ledger))
+        self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
+        self.metrics = create_metrics(self.exposition)
+
+    def _build(self, components: Components, ledger: JobLedger) -> None:
+        """Builds all objects; none of them needs an event loop before `start`."""
+        journal = self._journal
+        self._is_new = True
+        self._lost_settlements = 0
         self._components = components
-        self._authenticator = build_authenticator(components)
         self._policy = Policy(components.policies)
-        self._public_url = f"{components.config.server.public_origin}{components.config.server.prefix}"
         self._streams = StreamRegistry(build_stream_limits(components), clock=time.time)
+        self._sessions = SessionRuntime(components, journal, self._streams.end_sessions)
         self._telemetry = self._build_telemetry(journal)
-        components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
-        self._ledger = build_ledger(components, lambda message: journal.write({"event": "ledger", "message": message}))
+        self._ledger = ledger
         ledger_metrics(self._telemetry, self._ledger)
-        self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, upstream)
+        self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
         self._accounting = self._build_accounting()
+        self._reconciler = build_reconciler(
+            self._ledger,
+            self._upstream,
+            self._accounting.settle_job,
+            self._telemetry,
+            reads_units=components.settlement_policy.settle_by == "billable",
+        )
+        self._socket = build_ledger_socket(components, self._ledger)
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
         self._readiness = Readiness(
-            stores, lambda: self._upstream.state, components.sessions.remote_keys, self._ledger.notices
+            stores, lambda: self._upstream.state, self._sessions.remote_keys, self._ledger.notices
         )
         self.connections = self._build_shared_state()
-        self.public = self._build_public()
-        self.metrics = create_metrics(self.exposition)
+        self.active = self._build_active()
 
     def exposition(self) -> bytes:
         """Returns all metrics of this process in the Prometheus text format."""
@@ -127,37 +153,37 @@ class Application:
         _, longest = self._components.config.longest_call
         self._streams.drain(longest)
 
-    def _build_public(self) -> Starlette:
-        components, server = self._components, self._components.config.server
+    def _build_active(self) -> ActiveGateway:
+        server = self._components.config.server
+        return ActiveGateway(
+            gateway=self._build_gateway(),
+            callbacks=None if self._webhooks is None else self._webhooks.callbacks,
+            pages=self._build_pages(),
+            public_origin=server.public_origin,
+            base_path=BasePath(server.prefix),
+            allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
+            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
+            cors=Cors(server.cors_origins),
+            telemetry=self._telemetry,
+            limits=self.connections.limits,
+            headers=self.connections.headers,
+        )
+
+    def _build_pages(self) -> Starlette:
+        components = self._components
         caller_pages = CallerPages(
-            authenticator=self._authenticator,
+            authenticator=self._sessions.authenticator,
             cookie=None if components.cookie is None else components.cookie.name.decode("ascii"),
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
         )
         return create_pages(
-            prefix=server.prefix,
-            public_url=self._public_url,
+            prefix=components.config.server.prefix,
             readiness=self._readiness,
             caller_pages=caller_pages,
-            lifespan=self._lifespan,
-            middleware=[self._build_middleware()],
+            session_page=self._sessions.page(self._limiter, self._body_budget),
             routes=playground_routes(components.config, caller_pages.authenticate),
-        )
-
-    def _build_middleware(self) -> Middleware:
-        server = self._components.config.server
-        return Middleware(
-            GatewayMiddleware,
-            gateway=self._build_gateway(),
-            prefix=server.prefix,
-            public_url=self._public_url,
-            allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
-            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
-            cors=Cors(server.cors_origins),
-            telemetry=self._telemetry,
-            callbacks=None if self._webhooks is None else self._webhooks.callbacks,
         )
 
     def _build_telemetry(self, journal: JsonLogWriter) -> Telemetry:
@@ -173,7 +199,7 @@ class Application:
         telemetry.counter(
             "settlements_lost", "Outcomes the ledger could not take down.", lambda: self._lost_settlements
         )
-        session_key_metrics(telemetry, self._components.sessions.remote_keys)
+        self._sessions.register_metrics(telemetry)
         if (store := self._components.store) is not None:
             store_metrics(telemetry, store)
         return telemetry
@@ -181,10 +207,9 @@ class Application:
     def _build_gateway(self) -> Gateway:
         return build_gateway(
             self._components,
-            authenticator=self._authenticator,
+            authenticator=self._sessions.authenticator,
             policy=self._policy,
             body_budget=self._body_budget,
-            ledger=self._ledger,
             accounting=self._accounting,
             relay=self._upstream.relay,
             streams=self._streams,
@@ -207,8 +232,9 @@ class Application:
         windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
         if components.store is not None:
             windows = RedisWindowStore(components.store)
+        self._limiter = RateLimiter(components.rules, windows, time.monotonic)
         return Accounting(
-            RateLimiter(components.rules, windows, time.monotonic),
+            self._limiter,
             self._ledger,
             local=build_local_ledger(components, self._ledger),
             budgets=components.budgets,
@@ -217,31 +243,56 @@ class Application:
             terms=components.settlement_policy,
             clock=time.time,
             away=self._settlement_lost,
+            call_seconds=call_seconds(components.config.fal),
         )
+
+    def _report_ledger(self, message: str) -> None:
+        self._journal.write({"event": "ledger", "message": message})
 
     def _settlement_lost(self) -> None:
         self._lost_settlements += 1
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        self.start()
-        # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
-        await asyncio.wait([self._background[0]], timeout=LEDGER_START)
+        await self.start()
         yield {SHARED_STATE: self.connections}
         await self.stop()
 
-    def start(self) -> None:
-        """Starts the background tasks on the running event loop."""
+    async def start(self) -> None:
+        """Starts on the running event loop, once.
+
+        An application that was stopped is built again. So is one whose event loop has ended, with its ledger where
+        that is of this process alone: a test client may run each request in an event loop of its own.
+        """
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting.get_loop() is not loop:
+            self._starting = loop.create_task(self._start())
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        if not self._is_new:
+            components = build_components(self._components.config)
+            keeps = self.loop is not None and components.store is None
+            kept = self._ledger if keeps else build_ledger(components, report=self._report_ledger)
+            self._build(components, kept)
+        self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
-        for keys in self._components.sessions.remote_keys:
-            keys.start()
+        self._background.append(asyncio.create_task(self._reconciler.run()))
+        self._sessions.start()
+        # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
+        await asyncio.wait([self._background[0]], timeout=LEDGER_START)
+        self.loop = asyncio.get_running_loop()
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
+        self.loop = self._starting = None
+        self._started_ledger = None
         for task in self._background:
             task.cancel()
-        for keys in self._components.sessions.remote_keys:
-            await keys.aclose()
+        if self._socket is not None:
+            await self._socket.aclose()
+        await self._reconciler.aclose()
+        await self._sessions.aclose()
         await self._upstream.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
@@ -251,12 +302,24 @@ class Application:
 
     async def _start_ledger(self) -> None:
         """Ends the process where the ledger cannot be used."""
+        if self._started_ledger is self._ledger:
+            return
+        self._started_ledger = self._ledger
         try:
             await self._ledger.start(now=time.time())
         except ValueError as error:
             self._journal.write({"event": "ledger_refused", "message": str(error)})
             sys.stderr.write(f"{error}\n")
             raise SystemExit(1) from error
+        await self._start_socket()
+
+    async def _start_socket(self) -> None:
+        """Without its socket the gateway runs as well, and commands report that they cannot reach it."""
+        try:
+            if self._socket is not None:
+                await self._socket.start()
+        except (OSError, ValueError) as error:
+            self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.app.openapi import openapi_document
+from proxy.app.api_description.document import openapi_document
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Listing
 from proxy.auth.caller import Caller
@@ -37,10 +37,11 @@ class CallerPages:
         """Returns the caller of a page. Raises as `Authenticator.authenticate`."""
         return await self._authenticator.authenticate(request.method, request.headers, request.address)
 
-    async def openapi(self, request: Request, public_url: str) -> Json:
-        """Returns the OpenAPI document, with *public_url* as its server. Raises as `authenticate`."""
+    async def openapi(self, request: Request) -> Json:
+        """Returns the OpenAPI document, with the URL of the prefix as its server. Raises as `authenticate`."""
         await self.authenticate(request)
-        return openapi_document(self._listings, self._policy, public_url=public_url, cookie=self._cookie)
+        url = request.public_url
+        return openapi_document(self._listings, self._policy, public_url=url, cookie=self._cookie)
 
     async def usage(self, request: Request) -> Json:
         """Returns what the caller has left, over all listed endpoints. Raises as `authenticate`, and StoreAway."""

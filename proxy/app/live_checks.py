@@ -1,4 +1,4 @@
-"""Checks of the services that a configuration names: fal, identity providers, the store and the ledger's folder."""
+"""Checks of services that a configuration names: fal, identity providers, store, ledger folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx2
 from prometheus_client import CollectorRegistry
 
+from proxy.app.setup.billing.ledgers import MEMORY
 from proxy.app.setup.components import Components
-from proxy.app.setup.ledgers import MEMORY
 from proxy.app.setup.upstream.clients import build_clients
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.auth.keys.remote_keys import RemoteKeys

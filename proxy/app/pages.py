@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy.app.caller_pages import CallerPages
 from proxy.app.readiness import Readiness
+from proxy.app.session_page import SessionPage
 from proxy.errors import MethodNotAllowed, NotFound, Refusal
+from proxy.fal_api.operations import Action
 from proxy.http.request import REQUEST
 from proxy.http.response import PROTECTIVE, error_response
 from proxy.strict_json import Json
 from proxy.telemetry.access_record import RECORD, AccessRecord
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[Mapping[str, object]]]
-
 
 def create_pages(
     *,
     prefix: str,
-    public_url: str,
     readiness: Readiness,
     caller_pages: CallerPages,
-    lifespan: Lifespan,
-    middleware: Sequence[Middleware] = (),
+    session_page: SessionPage,
     routes: Iterable[Route] = (),
 ) -> Starlette:
-    """Returns the application of these routes and of *routes*, behind *middleware*."""
+    """Returns the application of these routes and of *routes*."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
@@ -44,10 +40,24 @@ def create_pages(
         return _json({"ready": ready, "checks": dict(checks)}, status=200 if ready else 503)
 
     async def openapi(request: Request) -> Response:
-        return _json(await caller_pages.openapi(request.scope[REQUEST], public_url))
+        return _json(await caller_pages.openapi(request.scope[REQUEST]))
 
     async def usage(request: Request) -> Response:
         return _json(await caller_pages.usage(request.scope[REQUEST]))
+
+    async def create_session(request: Request) -> Response:
+        request.scope[RECORD].action = Action.SESSION
+        body, cookie = await session_page.create(request.scope[REQUEST])
+        response = _json(body)
+        response.raw_headers.append((b"set-cookie", cookie))
+        return response
+
+    async def end_session(request: Request) -> Response:
+        request.scope[RECORD].action = Action.SESSION
+        cookie = await session_page.end(request.scope[REQUEST])
+        response = Response(status_code=204)
+        response.raw_headers.append((b"set-cookie", cookie))
+        return response
 
     app = Starlette(
         routes=[
@@ -55,11 +65,11 @@ def create_pages(
             Route("/readyz", readyz, methods=["GET"]),
             Route(f"{prefix}/openapi.json", openapi, methods=["GET"]),
             Route(f"{prefix}/usage", usage, methods=["GET"]),
+            Route(f"{prefix}/session", create_session, methods=["POST"]),
+            Route(f"{prefix}/session", end_session, methods=["DELETE"]),
             *routes,
         ],
-        middleware=middleware,
         exception_handlers={HTTPException: _http_exception, Refusal: _refusal},
-        lifespan=lifespan,
     )
     # A redirect would be built from the Host header; no route answers 3xx.
     app.router.redirect_slashes = False

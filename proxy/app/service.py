@@ -15,13 +15,13 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 import uvicorn
 import uvloop
 
+from proxy.app.factory import check_shared_stores
 from proxy.app.process.gateway_server import GRACE_OVER_DEADLINE
 from proxy.app.process.stop_signals import ignored_after_stop
 from proxy.app.process.supervisor import WorkerSupervisor
 from proxy.app.process.worker_factory import WorkerFactory
 from proxy.app.setup.components import build_components
 from proxy.config.loader import Config
-from proxy.errors import ConfigError, Problem
 from proxy.http.server.server import connection_config, listening_socket
 from proxy.telemetry.json_log import JsonLogWriter
 
@@ -62,17 +62,6 @@ def _snapshot(config: Config, workers: int) -> Config:
     build_components(config)
     check_shared_stores(config, workers)
     return config
-
-
-def check_shared_stores(config: Config, workers: int) -> None:
-    """Raises ConfigError where several processes would each keep their own counts."""
-    if workers > 1:
-        kinds = (("store", config.store.kind), ("ledger", config.ledger.kind))
-        problems = [
-            Problem(f"{name}.kind", "several workers must share it: redis") for name, kind in kinds if kind != "redis"
-        ]
-        if problems:
-            raise ConfigError(problems)
 
 
 def _server_config(factory: WorkerFactory, workers: int) -> uvicorn.Config:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from proxy.auth.caller import Caller
 from proxy.auth.claim_rule import ClaimRule
 from proxy.auth.job_handles import JobHandles
-from proxy.errors import Forbidden
-from proxy.fal_api.endpoint_ids import app_id
+from proxy.errors import Forbidden, JobNotFound
+from proxy.fal_api.endpoint_ids import NAMESPACES, app_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Target
 
 
@@ -47,9 +48,15 @@ class Authorization:
             self._listings[listing.endpoint] = [listing]
             if listing.endpoint not in WITHOUT_ENDPOINT.values():
                 self._apps.setdefault(app_id(listing.endpoint), []).append(listing)
+        self._namespaced: dict[str, list[str]] = {}
+        for app in self._apps:
+            namespace, _, bare = app.partition("/")
+            if namespace in NAMESPACES:
+                self._namespaced.setdefault(bare, []).append(app)
 
     def authorize(self, caller: Caller, target: Target) -> Grant:
         """Returns the grant. Raises Forbidden (endpoint, action, scope or claims) and JobNotFound."""
+        target = self._with_namespace(caller, target)
         by_app = target.handle is not None and target.endpoint == target.app
         listings = (self._apps if by_app else self._listings).get(target.endpoint)
         if listings is None:
@@ -63,6 +70,23 @@ class Authorization:
         if not any(listing.allow is None or listing.allow.allows(caller) for listing in in_scope):
             raise Forbidden("The session's claims do not allow this", error_type="insufficient_claims")
         return Grant(caller, target, self._job(caller, target))
+
+    def _with_namespace(self, caller: Caller, target: Target) -> Target:
+        """Returns *target* with the namespace of its job. The Kotlin and Dart clients poll without it.
+
+        The handle is bound to the app with its namespace, so it proves which one is meant.
+        """
+        if target.handle is None or target.endpoint != target.app:
+            return target
+        apps = self._namespaced.get(target.app, ())
+        for app in apps:
+            with suppress(JobNotFound):
+                self._handles.verify(target.handle, owner=caller.key, app=app)
+                return replace(target, endpoint=app, app=app)
+        # The same 404 as for every other job that is not the caller's, where only the namespaced app is listed.
+        if apps and target.app not in self._apps:
+            raise JobNotFound(reason="the handle is not this caller's")
+        return target
 
     def sign_handle(self, grant: Grant, upstream_id: str) -> str:
         """Returns the handle of a job just submitted under *grant*. Raises ValueError on a malformed id."""

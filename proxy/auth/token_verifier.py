@@ -97,7 +97,7 @@ class TokenVerifier:
         refusal: Unauthenticated | None = None
         for issuer in token.issuers:
             try:
-                session = await self._verify(issuer, token.jws)
+                session = await self._verify(issuer, token)
             except Unauthenticated as error:
                 # A token with a good signature is refused for its claims, whatever another table's keys are.
                 refusal = error if refusal is None or refusal.counts else refusal
@@ -109,14 +109,15 @@ class TokenVerifier:
             return session.caller
         raise refusal or malformed("iss is not a configured issuer")
 
-    async def _verify(self, issuer: Issuer, jws: Jws) -> _Session:
+    async def _verify(self, issuer: Issuer, token: ParsedToken) -> _Session:
+        jws = token.jws
         if jws.type not in issuer.types:
             raise Unauthenticated(reason="typ is not one that is accepted here")
         await check_signature(issuer, jws)
         issuer.check_time(jws.claims, self._clock())
         issuer.check_audience(jws.claims)
         issuer.check_required(jws.claims)
-        return _Session(issuer.caller(jws.claims), issuer.start(jws.claims))
+        return _Session(issuer.caller(jws.claims, token.digest), issuer.start(jws.claims))
 
     def _check_revoked(self, caller: Caller) -> None:
         if self._is_revoked(caller):

@@ -1,4 +1,4 @@
-"""Which allowances a request draws on: windows of spending, and seats for jobs in flight. Pure."""
+"""Budgets and limits of jobs in flight, and the accounts that one request draws on. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from proxy.auth.caller import Caller
 from proxy.auth.sessions.claims import claim_text
-from proxy.billing.ledger.interface import Charge, InFlightSlot, OnStoreError
+from proxy.billing.ledger.interface import Charge, InFlightSlot
 from proxy.billing.ledger.money import Micros
+from proxy.billing.store_keys import StoreKeys
 from proxy.fal_api.operations import WITHOUT_ENDPOINT
+from proxy.http.client_address import address_key
+from proxy.limit_modes import Mode, OnStoreError
 
-ROLLING_BUCKETS = 24  # parts of a rolling window; what is spent is forgotten up to one part late, never early
-Mode = Literal["enforce", "observe"]
+ROLLING_BUCKETS = 24  # parts of a rolling window; spending is forgotten up to one part late, never early
+LIFETIME = 100 * 366 * 86_400.0  # seconds that the bucket of a window without an end is kept
+
+BudgetScope = Literal["user", "address", "claim", "endpoint", "global"]
+SlotScope = Literal["user", "address", "claim", "global"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +31,39 @@ class WindowState:
     """State of a budget's window at one time.
 
     *current* is the bucket that is charged; all from *oldest* on count against the limit. *renews_at*: when the first
-    of them stops counting (unix seconds). *ttl*: how long the current bucket must be kept (seconds).
+    of them stops counting (unix seconds), None for never. *ttl*: how long the current bucket must be kept (seconds).
     """
 
     current: int
     oldest: int
-    renews_at: float
+    renews_at: float | None
     ttl: float
 
 
 class BudgetWindow(Protocol):
-    def state(self, now: float) -> WindowState: ...
+    def state(self, now: float) -> WindowState:
+        """Returns the state at *now*, unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarWindow:
-    """A day or a month of a time zone, from midnight to midnight of its wall clocks."""
+    """Day, week (from Monday, ISO 8601) or month of a time zone, from midnight to midnight of its wall clocks."""
 
-    period: Literal["day", "month"]
+    period: Literal["day", "week", "month"]
     zone: ZoneInfo
 
     def state(self, now: float) -> WindowState:
         local = datetime.fromtimestamp(now, self.zone)
         start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-        if self.period == "month":
-            start = start.replace(day=1)
-            end = (start + timedelta(days=32)).replace(day=1)
-        else:
-            end = start + timedelta(days=1)
+        match self.period:
+            case "day":
+                end = start + timedelta(days=1)
+            case "week":
+                start -= timedelta(days=start.weekday())
+                end = start + timedelta(days=7)
+            case "month":
+                start = start.replace(day=1)
+                end = (start + timedelta(days=32)).replace(day=1)
         renews_at = end.astimezone(UTC).timestamp()
         bucket = start.year * 10_000 + start.month * 100 + start.day
         return WindowState(bucket, bucket, renews_at, renews_at - now)
@@ -60,7 +71,7 @@ class CalendarWindow:
 
 @dataclass(frozen=True, slots=True)
 class RollingWindow:
-    """The last *hours* hours, whenever one looks."""
+    """Last *hours* hours at any time."""
 
     hours: int
 
@@ -73,50 +84,104 @@ class RollingWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """So much in a window for each user, value of a claim, endpoint, or for all together.
+class LifetimeWindow:
+    """One window without an end: prepaid units, which only a credit adds to."""
 
-    Where *tiers* are given, the limit is that of the caller's value of *tier_claim*, and *limit* for any other value;
-    None there means nothing at all. Without *endpoints* every endpoint draws on it, but neither uploads nor
-    realtime tokens, which are none.
+    def state(self, now: float) -> WindowState:
+        return WindowState(0, 0, None, LIFETIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """Limits by the text of the claim *claim*, a dotted path."""
+
+    claim: str
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    def limit(self, caller: Caller, default: int | None) -> int:
+        """Returns the limit of the caller's tier; *default* for any other, where None is nothing at all."""
+        return self.limits.get(_claim(caller, self.claim), default or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limit of spending in a window for each user, address, value of a claim, endpoint, or for all together.
+
+    Without *endpoints* every endpoint draws on it, except uploads and realtime tokens, which are none.
+    *thresholds*: percentages of the limit that are reported when they are reached.
     """
 
     name: str
-    per: Literal["user", "claim", "endpoint", "global"]
+    per: BudgetScope
     window: BudgetWindow
     limit: Micros | None
     claim: str | None = None
-    tiers: Mapping[str, Micros] = field(default_factory=dict)
-    tier_claim: str | None = None
+    tiers: Tiers | None = None
     endpoints: frozenset[str] = frozenset()
     mode: Mode = "enforce"
     on_store_error: OnStoreError = "deny"
+    thresholds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightLimit:
-    """So many unfinished jobs for each user or for all; a job nobody hears of frees its seat after *lease* seconds."""
+    """Limit of unfinished jobs. A job whose end is not seen frees its slot after *lease* seconds."""
 
     name: str
-    per: Literal["user", "global"]
-    limit: int
+    per: SlotScope
+    limit: int | None
     lease: float
+    claim: str | None = None
+    tiers: Tiers | None = None
     endpoints: frozenset[str] = frozenset()
     mode: Mode = "enforce"
     on_store_error: OnStoreError = "deny"
 
 
-def charges(budgets: Iterable[Budget], caller: Caller, endpoint: str, now: float) -> tuple[Charge, ...]:
-    """*now* in unix seconds: calendar windows follow the wall clock."""
-    return tuple(_charge(budget, caller, endpoint, now) for budget in budgets if _covers(budget, endpoint))
+class _Request(NamedTuple):
+    """One request as far as it decides which accounts it draws on."""
+
+    caller: Caller
+    endpoint: str
+    address: str
+    keys: StoreKeys
 
 
-def slots(in_flight: Iterable[InFlightLimit], caller: Caller, endpoint: str) -> tuple[InFlightSlot, ...]:
+_DIGESTS = StoreKeys()
+
+
+def charges(
+    budgets: Iterable[Budget],
+    caller: Caller,
+    endpoint: str,
+    now: float,
+    *,
+    address: str = "",
+    keys: StoreKeys = _DIGESTS,
+) -> tuple[Charge, ...]:
+    """Returns the charges of the budgets that a request falls under.
+
+    *now* in unix seconds: windows follow wall clocks. *keys* makes the keys of callers in stores.
+    """
+    request = _Request(caller, endpoint, address, keys)
+    return tuple(_charge(budget, request, now) for budget in budgets if _covers(budget, endpoint))
+
+
+def slots(
+    in_flight: Iterable[InFlightLimit],
+    caller: Caller,
+    endpoint: str,
+    *,
+    address: str = "",
+    keys: StoreKeys = _DIGESTS,
+) -> tuple[InFlightSlot, ...]:
+    """Returns the slots of the in-flight limits that a request falls under."""
+    request = _Request(caller, endpoint, address, keys)
     return tuple(
         InFlightSlot(
             name=rule.name,
-            account=f"{rule.name}:{caller.key if rule.per == 'user' else 'all'}",
-            limit=rule.limit,
+            account=f"{rule.name}:{_subject(rule.per, rule.claim, request)}",
+            limit=_limit(rule, caller),
             lease=rule.lease,
             enforce=rule.mode == "enforce",
             on_store_error=rule.on_store_error,
@@ -126,6 +191,11 @@ def slots(in_flight: Iterable[InFlightLimit], caller: Caller, endpoint: str) -> 
     )
 
 
+def user_account(budget: str, caller_key: str) -> str:
+    """Returns the account of one user in a budget with per = "user"; *caller_key* as in stores."""
+    return f"{budget}:{caller_key}"
+
+
 def _covers(rule: Budget | InFlightLimit, endpoint: str) -> bool:
     return endpoint in rule.endpoints if rule.endpoints else endpoint not in _NAMED_ONLY
 
@@ -133,45 +203,47 @@ def _covers(rule: Budget | InFlightLimit, endpoint: str) -> bool:
 _NAMED_ONLY = frozenset(WITHOUT_ENDPOINT.values())
 
 
-def _charge(budget: Budget, caller: Caller, endpoint: str, now: float) -> Charge:
-    span = budget.window.state(now)
+def _charge(budget: Budget, request: _Request, now: float) -> Charge:
+    state = budget.window.state(now)
     return Charge(
         budget=budget.name,
-        account=f"{budget.name}:{_subject(budget, caller, endpoint)}",
-        current=span.current,
-        oldest=span.oldest,
-        limit=_limit(budget, caller),
-        renews_at=span.renews_at,
-        ttl=span.ttl,
+        account=f"{budget.name}:{_subject(budget.per, budget.claim, request)}",
+        current=state.current,
+        oldest=state.oldest,
+        limit=_limit(budget, request.caller),
+        renews_at=state.renews_at,
+        ttl=state.ttl,
         enforce=budget.mode == "enforce",
         on_store_error=budget.on_store_error,
-        endpoint=endpoint if budget.per == "endpoint" else None,
+        endpoint=request.endpoint if budget.per == "endpoint" else None,
+        thresholds=budget.thresholds,
     )
 
 
-def _subject(budget: Budget, caller: Caller, endpoint: str) -> str:
-    match budget.per:
+def _subject(per: BudgetScope, claim: str | None, request: _Request) -> str:
+    match per:
         case "user":
-            return caller.key
+            return request.keys.key(request.caller.key)
+        case "address":
+            return request.keys.key(_digest(address_key(request.address)))
         case "claim":
             # Equal values of two issuers are not one team.
-            return _named(f"{caller.issuer}\0{_claim(caller, budget.claim)}")
+            return request.keys.key(_digest(f"{request.caller.issuer}\0{_claim(request.caller, claim)}"))
         case "endpoint":
-            return _named(endpoint)
+            return request.keys.key(_digest(request.endpoint))
         case "global":
             return "all"
 
 
-def _limit(budget: Budget, caller: Caller) -> Micros:
-    tier = _claim(caller, budget.tier_claim)
-    return budget.tiers.get(tier, budget.limit or 0)
+def _limit(rule: Budget | InFlightLimit, caller: Caller) -> int:
+    return (rule.limit or 0) if rule.tiers is None else rule.tiers.limit(caller, rule.limit)
 
 
-def _claim(caller: Caller, name: str | None) -> str:
-    """The claim's text. Callers without it share one account, which is the narrower choice."""
-    return (None if name is None else claim_text(caller.claims.get(name))) or ""
+def _claim(caller: Caller, path: str | None) -> str:
+    """Returns the claim's text. Callers without it share one account, which is the narrower choice."""
+    return "" if path is None else claim_text(caller.claims.get(path)) or ""
 
 
-def _named(text: str) -> str:
-    # Hashed: a claim may hold anything, an account name becomes part of a store's key.
+def _digest(text: str) -> str:
+    # A claim may hold anything; an account name becomes part of a store's key.
     return sha256(text.encode()).hexdigest()

@@ -6,6 +6,7 @@ docs/pricing.md describes the language.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import cache
 
@@ -74,9 +75,9 @@ class Price:
             self._evaluate(sample)
         except ExpressionError as error:
             names = None if self._program is None else self._program.names
-            used = [f"{name} = {item!r:.60}" for name, item in sample.items() if names is None or name in names]
-            place = f", for {', '.join(used)}" if used else ""
-            raise ExpressionError(f"{error}{place}") from error
+            used = {name: item for name, item in self._complete(sample).items() if names is not None and name in names}
+            place = ", ".join(f"{name} = {json.dumps(item)[:60]}" for name, item in sorted(used.items()))
+            raise ExpressionError(f"{error}, for {place}" if place else str(error)) from error
 
 
 @cache

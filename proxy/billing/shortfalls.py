@@ -1,7 +1,8 @@
-"""What a caller is told whose allowance is spent. Pure."""
+"""Errors for callers whose budget or in-flight limit has no room. Pure."""
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from proxy.billing.ledger.interface import LimitExceeded
@@ -9,21 +10,23 @@ from proxy.billing.ledger.money import MICRO
 from proxy.errors import BudgetExceeded, RateLimited, Refusal
 
 
-def limit_exceeded_error(shortfall: LimitExceeded) -> Refusal:
-    if shortfall.kind == "in-flight":
+def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> Refusal:
+    """Returns the refusal for *short*. *retry_after*: seconds until jobs in flight are looked at again."""
+    if short.kind == "in-flight":
         return RateLimited(
-            f"{shortfall.limit} jobs are in flight already ({shortfall.name})",
-            retry_after=1,
+            f"{short.limit} jobs are in flight already ({short.name})",
+            retry_after=math.ceil(retry_after),
             error_type="too_many_jobs",
         )
-    limit, left = shortfall.limit / MICRO, shortfall.left / MICRO
-    renews_at = None if shortfall.renews_at is None else rfc3339(shortfall.renews_at)
+    limit, left = short.limit / MICRO, short.left / MICRO
+    renews_at = None if short.renews_at is None else rfc3339(short.renews_at)
+    renewal = "it does not renew for this price" if renews_at is None else f"it renews at {renews_at}"
     return BudgetExceeded(
-        f"The budget {shortfall.name} has {left:g} of {limit:g} left; it renews at {renews_at}",
-        facts={"budget": {"name": shortfall.name, "limit": limit, "left": left, "renews_at": renews_at}},
+        f"The budget {short.name} has {left:g} of {limit:g} left; {renewal}",
+        facts={"budget": {"name": short.name, "limit": limit, "left": left, "renews_at": renews_at}},
     )
 
 
 def rfc3339(moment: float) -> str:
-    """Unix seconds as `2026-11-23T00:00:00Z`."""
+    """Returns unix seconds as `2026-11-23T00:00:00Z`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

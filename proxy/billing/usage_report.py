@@ -1,7 +1,9 @@
-"""What is told of allowances: to a caller about their own, to the operator about everybody's."""
+"""Usage as JSON, as a table and as CSV: a caller's own limits, and all spending for the operator."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal
@@ -21,35 +23,38 @@ _KEYS: dict[By, Callable[[DailyUsage], str]] = {
 _AMOUNTS = ("used", "reserved", "refunded", "unsettled", "overrun")
 
 
-def format_usage(standings: Iterable[AllowanceStatus]) -> Json:
-    """`{"budgets": [{name, limit, used, reserved, left, renews_at}], "in_flight": [{name, limit, used, left}]}`.
+def format_usage(statuses: Iterable[AllowanceStatus]) -> Json:
+    """Returns `{"budgets": [{name, limit, used, reserved, left, renews_at}], "in_flight": [{name, limit, used, left}]}`
 
-    A budget that counts each endpoint for itself stands there once for each, with its `endpoint`.
+    A budget that counts each endpoint separately has one entry for each, with its `endpoint`. One with credits has
+    their sum in `credit`, which `left` includes.
     """
     budgets: list[Json] = []
     in_flight: list[Json] = []
-    for standing in standings:
-        if standing.renews_at is None:
-            left = max(standing.limit - standing.used, 0)
-            in_flight.append({"name": standing.name, "limit": standing.limit, "used": standing.used, "left": left})
-            continue
-        left = max(standing.limit - standing.used - standing.reserved, 0)
-        budgets.append(
-            {
-                "name": standing.name,
-                **({} if standing.endpoint is None else {"endpoint": standing.endpoint}),
-                "limit": standing.limit / MICRO,
-                "used": standing.used / MICRO,
-                "reserved": standing.reserved / MICRO,
-                "left": left / MICRO,
-                "renews_at": rfc3339(standing.renews_at),
-            }
-        )
+    for status in statuses:
+        if status.kind == "in-flight":
+            left = max(status.limit - status.used, 0)
+            in_flight.append({"name": status.name, "limit": status.limit, "used": status.used, "left": left})
+        else:
+            budgets.append(_budget(status))
     return {"now": rfc3339(datetime.now(UTC).timestamp()), "budgets": budgets, "in_flight": in_flight}
 
 
+def _budget(status: AllowanceStatus) -> Json:
+    return {
+        "name": status.name,
+        **({} if status.endpoint is None else {"endpoint": status.endpoint}),
+        "limit": status.limit / MICRO,
+        "used": status.used / MICRO,
+        "reserved": status.reserved / MICRO,
+        **({"credit": status.credit / MICRO} if status.credit else {}),
+        "left": (max(status.limit - status.used - status.reserved, 0) + status.credit) / MICRO,
+        "renews_at": None if status.renews_at is None else rfc3339(status.renews_at),
+    }
+
+
 def summed(lines: Iterable[DailyUsage], by: By) -> list[dict[str, Json]]:
-    """One row for each user, endpoint or day, in order; amounts in the operator's units."""
+    """Returns one row for each user, endpoint or day, in order; amounts in the operator's units."""
     rows: dict[str, dict[str, int]] = {}
     for line in lines:
         row = rows.setdefault(_KEYS[by](line), dict.fromkeys(("submits", *_AMOUNTS), 0))
@@ -61,10 +66,24 @@ def summed(lines: Iterable[DailyUsage], by: By) -> list[dict[str, Json]]:
     ]
 
 
-def table(rows: list[dict[str, Json]]) -> str:
-    """*rows* in columns for a terminal; a note where there are none."""
+def itemized(lines: Iterable[DailyUsage]) -> list[dict[str, Json]]:
+    """Returns one row for each day, user and endpoint, in order; amounts in the operator's units."""
+    return [
+        {
+            "day": line.day.isoformat(),
+            "user": line.caller,
+            "endpoint": line.endpoint,
+            "submits": line.submits,
+            **{name: getattr(line, name) / MICRO for name in _AMOUNTS},
+        }
+        for line in lines
+    ]
+
+
+def table(rows: list[dict[str, Json]], *, empty: str = "nothing was spent") -> str:
+    """Returns *rows* in columns for a terminal, or *empty* where there are none."""
     if not rows:
-        return "nothing was spent"
+        return empty
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join(
@@ -74,6 +93,17 @@ def table(rows: list[dict[str, Json]]) -> str:
         ).rstrip()
         for row in cells
     )
+
+
+def csv_text(rows: list[dict[str, Json]]) -> str:
+    """Returns *rows* as CSV (RFC 4180) with a line of column names; "" where there are none."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _cell(value: Json) -> str:

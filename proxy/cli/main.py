@@ -16,7 +16,15 @@ COMMANDS = {
     "health": Command("proxy.cli.health:health", "Checks a running gateway, for containers."),
     "sandbox": Command("proxy.cli.demo:sandbox", "Runs the local fal alone, to develop against.", extra="sandbox"),
     "token": Command("proxy.cli.token:token", "Mints a session token for development."),
+    "schema": Command("proxy.cli.models.schema:schema", "Imports, fetches, compares and lists schemas of models."),
+    "price": Command("proxy.cli.models.price:price", "Shows the price of a request."),
     "handle": Command("proxy.cli.handle:handle", "Shows the contents of a job handle."),
+    "explain": Command("proxy.cli.explain:explain", "Shows each check of a session token, read from standard input."),
+    "user": Command("proxy.cli.admin.user:user", "Blocks, admits and resets a user, and revokes sessions."),
+    "job": Command("proxy.cli.admin.job:job", "Shows, refunds or releases one job."),
+    "credit": Command("proxy.cli.admin.credit:credit", "Grants and lists units beyond a budget."),
+    "caller": Command("proxy.cli.admin.caller:caller", "Shows the key of a user in usage, logs and stores."),
+    "ledger": Command("proxy.cli.admin.ledger:ledger", "Checks, backs up and moves the ledger."),
     "usage": Command("proxy.cli.admin.usage:usage", "Reports reservations, spending and refunds."),
 }
 

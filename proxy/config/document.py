@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.fal import Fal, StreamsSection
-from proxy.config.sections.ledger import LedgerSection, Store
+from proxy.config.sections.guests import GuestsSection, RevocationSection
+from proxy.config.sections.ledger import LedgerSection, PrivacySection, Store
 from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit
 from proxy.config.sections.playground import Playground
 from proxy.config.sections.schemas import SchemasSection
@@ -30,12 +31,15 @@ class Document(Section):
     handles: HandleSecrets = HandleSecrets()
     sessions: tuple[Session, ...] = ()
     cookie: CookieSection | None = None
+    guests: GuestsSection = GuestsSection()
+    revocation: RevocationSection = RevocationSection()
     schemas: SchemasSection = SchemasSection()
     endpoints: tuple[Endpoint, ...] = ()
     uploads: UploadsSection | None = None
     realtime: RealtimeSection | None = None
     limits: tuple[Limit, ...] = DEFAULT_LIMITS
     ledger: LedgerSection = LedgerSection()
+    privacy: PrivacySection = PrivacySection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
     webhooks: WebhooksSection = WebhooksSection()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Self, get_args
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -57,7 +57,6 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Units = Annotated[float, Field(ge=0, le=1e9)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-Mode = Literal["enforce", "observe"]
 Rate = Annotated[str, AfterValidator(_rate)]
 Zone = Annotated[str, AfterValidator(_zone)]
 

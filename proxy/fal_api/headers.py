@@ -1,4 +1,4 @@
-"""Which header fields cross the gate. Both directions are allow-lists, built from scratch for each message."""
+"""Header fields that go to fal and back. Both directions are allow-lists, built from scratch for each message."""
 
 from __future__ import annotations
 
@@ -12,60 +12,65 @@ from proxy.http.fields import Fields
 
 _SECONDS = re.compile(rb"\d{1,6}(?:\.\d{1,6})?")
 
-# What a caller may say to fal, by the form its value must have (fal docs, common parameters). All else stops here,
-# above all store-io, object lifecycle, cdn tokens, webhooks, cookies, credentials and every forwarding header.
+# Fields of a caller that go on to fal, by the form of their values (fal docs, common parameters). All others end here,
+# above all cdn tokens, webhooks, cookies, credentials and every forwarding header. `JobOptions` rewrites the last four.
 REQUEST: Mapping[bytes, re.Pattern[bytes]] = {
     b"x-fal-request-timeout": _SECONDS,
     b"x-fal-request-start-timeout": _SECONDS,
     b"x-fal-queue-priority": re.compile(rb"normal|low"),
-    b"x-fal-runner-hint": re.compile(rb"[A-Za-z0-9._-]{1,128}"),
+    # Any string that the app's provide_hints() returns, such as the id of a model with its slashes.
+    b"x-fal-runner-hint": re.compile(rb"[!-~](?:[ -~]{0,254}[!-~])?"),
     b"x-fal-no-retry": re.compile(rb"1|true|yes"),
+    b"x-fal-store-io": re.compile(rb"[01]|true|false"),
+    b"x-fal-object-lifecycle-preference": re.compile(rb"\{[ -~]{0,1024}\}"),
+    b"x-app-fal-disable-fallback": re.compile(rb"[01]|true|false|yes|no"),
+    b"x-fal-tags": re.compile(rb"[!-~](?:[ -~]{0,1534}[!-~])?"),
 }
 
-# What fal may say to a caller. The id is ours to write; Retry-After is clamped by the relay.
+# Fields of fal that go on to a caller. The id is rewritten; Retry-After is bounded by the relay.
 RESPONSE: Mapping[bytes, re.Pattern[bytes]] = {
     b"x-fal-request-timeout-type": re.compile(rb"[a-z_-]{1,32}"),
     b"x-fal-error-type": re.compile(rb"[a-z_]{1,64}"),
 }
 
 _STARTERS = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
-# What has a JSON body for fal. Of an upload's fields only the lifecycle may go on, and `uploads` writes that anew.
+# Requests with a JSON body for fal. Of an upload's fields only the lifecycle goes on, and `uploads` rewrites it.
 _SENDERS = _STARTERS | {Action.UPLOAD, Action.TOKEN}
 _STREAMS = frozenset({Action.STATUS_STREAM, Action.RUN_STREAM})
 _AGENT = (b"user-agent", f"fal-auth-proxy/{__version__}".encode())
 _JSON = (b"content-type", b"application/json")
-# A compressed answer could hide its size and its ids from us.
+# A compressed answer could hide its size and its ids from the gateway.
 _IDENTITY = (b"accept-encoding", b"identity")
 _ACCEPT_JSON = (b"accept", b"application/json")
 _ACCEPT_EVENTS = (b"accept", b"text/event-stream")
 
 
 def options(action: Action, caller_fields: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    """The caller's own fields that may go on to fal: only where a job or a run starts.
+    """Returns the caller's own fields that may go on to fal: only where a job or a run starts.
 
-    Raises BadRequest naming the field that is given twice or has no meaning.
+    Raises BadRequest with the field that is given twice or has another form.
     """
     if action not in _STARTERS:
         return ()
-    chosen: dict[bytes, bytes] = {}
+    forwarded: dict[bytes, bytes] = {}
     for name, value in caller_fields:
         if name not in REQUEST:
             continue
-        if name in chosen or REQUEST[name].fullmatch(value) is None:
+        if name in forwarded or REQUEST[name].fullmatch(value) is None:
             raise BadRequest(f"The header {name.decode('ascii')} is not valid", error_type="bad_header")
-        chosen[name] = value
-    return tuple(chosen.items())
+        forwarded[name] = value
+    return tuple(forwarded.items())
 
 
-def to_fal(action: Action, authorization: bytes, chosen: Fields) -> tuple[tuple[bytes, bytes], ...]:
-    """Every field of the upstream request but Host and Content-Length, which belong to the connection."""
+def to_fal(action: Action, authorization: bytes, options: Fields) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns every field of the upstream request but Host and Content-Length, which belong to the connection."""
     accept = _ACCEPT_EVENTS if action in _STREAMS else _ACCEPT_JSON
     content = (_JSON,) if action in _SENDERS else ()
-    return (b"authorization", authorization), _AGENT, accept, _IDENTITY, *content, *chosen
+    return (b"authorization", authorization), _AGENT, accept, _IDENTITY, *content, *options
 
 
 def from_fal(named: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """The fields of fal's answer that go on to the caller."""
+    """Returns the fields of fal's answer that go on to the caller. *named*: its fields by name."""
     if RESPONSE.keys().isdisjoint(named):
         return ()
     return tuple(

@@ -25,6 +25,7 @@ class Action(StrEnum):
     RUN_STREAM = "run-stream"
     UPLOAD = "upload"
     TOKEN = "token"  # noqa: S105 the name of an action
+    SESSION = "session"
 
 
 class Surface(StrEnum):
@@ -105,6 +106,8 @@ _PATHS: Mapping[Surface, re.Pattern[bytes]] = {
     ),
     Surface.RUN: re.compile(ENDPOINT + rb"(?P<rest>/stream)?/?"),
 }
+# fal's bridge for WebRTC sessions: known, and not offered, since its media would bypass the gateway.
+_WEBRTC = re.compile(rb"https://wma\.fal\.run(?:[/?][^#]*)?")
 _URL = re.compile(
     rb"https://(?P<host>%b)(?P<path>/[^?#]*)(?:\?(?P<query>[^#]*))?" % b"|".join(map(re.escape, SURFACES))
 )
@@ -154,9 +157,12 @@ _remembered = lru_cache(maxsize=4096)(_resolve)
 def resolve_url(method: str, url: bytes, *, webhook_hosts: frozenset[str] = NO_HOSTS) -> Target:
     """The target of header mode: *url* is the raw value of `x-fal-target-url`.
 
-    Raises TargetNotFal where it is not literally one of fal's https URLs, else what `resolve_path` raises.
+    Raises TargetNotFal where it is not literally one of fal's https URLs, Forbidden for fal's WebRTC host, else what
+    `resolve_path` raises.
     """
     if (parts := _URL.fullmatch(url)) is None:
+        if _WEBRTC.fullmatch(url) is not None:
+            raise Forbidden("WebRTC sessions (wma.fal.run) are not offered here", error_type="action_not_listed")
         raise TargetNotFal
     surface = SURFACES[parts["host"]]
     return resolve_path(method, surface, parts["path"], parts["query"] or b"", webhook_hosts=webhook_hosts)

@@ -9,18 +9,15 @@ import re
 from collections.abc import Collection
 from urllib.parse import quote, unquote_to_bytes
 
+from proxy.http.hosts import DNS_NAME, HOST, MAX_NAME
+
 MAX_URL = 512  # bytes, decoded
 
-# The last label starts with a letter: no spelling of an IPv4 address does (WHATWG URL, "ends in a number").
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_NAME = rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?"
 # No segment is empty or all dots, none holds a `%`: there is nothing left to decode or to normalize.
 _PATH = r"(?:/(?!\.{1,2}(?:[/?]|\Z))[A-Za-z0-9._~-]+)*/?"
 _QUERY = r"(?:\?[A-Za-z0-9._~=&-]*)?"
-_URL = re.compile(rf"https://(?P<host>{_NAME})(?P<path>{_PATH})(?P<query>{_QUERY})")
-_RECEIVER = re.compile(
-    rf"(?P<scheme>https?)://(?P<host>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?P<port>:[0-9]{{1,5}})?{_PATH}{_QUERY}"
-)
+_URL = re.compile(rf"https://(?P<host>{DNS_NAME})(?P<path>{_PATH})(?P<query>{_QUERY})")
+_RECEIVER = re.compile(rf"(?P<scheme>https?)://(?P<host>{HOST})(?P<port>:[0-9]{{1,5}})?{_PATH}{_QUERY}")
 # As it may stand in a query: `+` would be a space to some readers, so it has no place here.
 _VALUE = re.compile(rb"(?:[A-Za-z0-9._~:/?=@!$'()*,;-]|%[0-9A-Fa-f]{2})+")
 
@@ -43,7 +40,7 @@ def rebuild_webhook_url(value: bytes, hosts: Collection[str]) -> str:
 
 def parse_webhook_host(text: str) -> str:
     """*text* itself, where it is a DNS name in lower case, without a port. Raises ValueError."""
-    if len(text) > 253 or re.fullmatch(_NAME, text) is None:
+    if len(text) > MAX_NAME or re.fullmatch(DNS_NAME, text) is None:
         raise ValueError("must be a host name in lower case, without scheme, port or path, and no IP address")
     return text
 

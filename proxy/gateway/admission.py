@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from proxy.auth.authorization import Grant
@@ -28,16 +29,13 @@ class Admission:
 
     def __init__(self, policy: Policy, body_budget: BodyBudget, *, max_body: int) -> None:
         self._policy = policy
-        self._body_budget = body_budget
         self._max_body = max_body
-
-    def hold(self) -> Hold:
-        """Returns the block that holds a request's body in the budget; it encloses all use of the body."""
-        return Hold(self._body_budget)
+        # Returns the block that holds a request's body in the budget; it encloses all use of the body.
+        self.hold = partial(Hold, body_budget)
 
     async def admit(self, request: Request, grant: Grant, hold: Hold) -> Admitted:
         """Reads and checks the body of a submit or run. Raises the refusals of `request_body` and `policy`."""
-        options = headers.options(grant.target.action, request.headers)
+        options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
         json_content_type(request.named)
         body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
         return Admitted(self._policy.admit(grant, body), options, body)
@@ -45,12 +43,12 @@ class Admission:
     async def read_small(self, request: Request, *, limit: int) -> bytes:
         """Returns a JSON body of at most *limit* bytes, which is small enough to be held outside of the budget."""
         json_content_type(request.named)
-        with Hold(self._body_budget) as hold:
+        with self.hold() as hold:
             return await read_body(request.receive, request.named, limit=limit, hold=hold)
 
     async def discard(self, request: Request) -> None:
         """Reads a body that is not used: only its end shows that the request is whole. Half a one cancels no job."""
         if not announces_body(request.named):
             return
-        with Hold(self._body_budget) as hold:
+        with self.hold() as hold:
             await read_body(request.receive, request.named, limit=_UNUSED_BODY, hold=hold)

@@ -20,7 +20,9 @@ def submit_response(accepted: Accepted, public_url: str, *, app: str, handle: st
         **_job_urls(public_url, app, handle),
         "queue_position": accepted.position,
     }
-    return Response(200, orjson.dumps(body), (*accepted.headers, *headers, _job_id(handle)))
+    return Response(
+        200, orjson.dumps(body), (*accepted.headers, *headers, (b"x-fal-request-id", handle.encode("ascii")))
+    )
 
 
 def status_response(

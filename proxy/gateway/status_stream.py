@@ -61,7 +61,7 @@ class StatusStream:
             return StreamingResponse(200, (_EVENTS, job_id, *fields), content, slot, exit_stack.pop_all())
 
     def _acquire_slot(self, caller: Caller) -> AbstractContextManager[StreamSlot]:
-        return self._streams.acquire(caller.key, expires=self._session_expiry(caller), paid=False)
+        return self._streams.acquire(caller.key, session=caller, expires=self._session_expiry(caller), paid=False)
 
     async def _events(
         self, public_url: str, grant: Grant, slot: StreamSlot, source: UpstreamBody

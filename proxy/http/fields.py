@@ -1,14 +1,16 @@
-"""Header fields of one message: the raw list, and look-ups by name (RFC 9110 section 5)."""
+"""Header fields of a message: a list in the order of the wire, or a mapping by name (RFC 9110 section 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+# Names are in lower case.
 Fields = Sequence[tuple[bytes, bytes]]
+FieldsByName = Mapping[bytes, bytes]
 
 
 def by_name(fields: Fields) -> dict[bytes, bytes]:
-    """The first field of each name."""
+    """Returns the first field of each name."""
     return dict(fields[::-1])
 
 

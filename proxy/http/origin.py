@@ -7,20 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+from proxy.http.hosts import HOST, is_loopback
 
-
-_ORIGIN = re.compile(
-    rf"(?P<scheme>https?)://(?P<host>{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
-)
-
-
+_ORIGIN = re.compile(rf"(?P<scheme>https?)://(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?")
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the upstream is. Made by `parse`; *host* is in lower case and without brackets."""
+    """Scheme, host and port of a server. *host* is in lower case and without brackets."""
 
     scheme: str
     host: str
@@ -28,7 +23,7 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`https://host[:port]` and nothing after it; `http` only to a loopback host. Raises ValueError."""
+        """Parses `https://host[:port]` with nothing after it; `http` only to a loopback host. Raises ValueError."""
         match = _ORIGIN.fullmatch(text.lower())
         if match is None or not text.isascii():
             raise ValueError("must be https://host or https://host:port, with nothing after it")
@@ -44,15 +39,6 @@ class Origin:
 
     @property
     def authority(self) -> bytes:
-        """The Host field's value: the port only where it is not the scheme's own (RFC 9110 section 7.2)."""
+        """Value of the Host field: with the port only where it is not the default (RFC 9110 section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}").encode("ascii")
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import TracebackType
 
 from starlette.types import Receive
 
 from proxy.errors import CLOSE, BadRequest, ClientGone, ContentTooLarge, Overloaded, UnsupportedMediaType
-
-Fields = Mapping[bytes, bytes]  # by name
+from proxy.http.fields import FieldsByName
 
 _CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
 
@@ -50,20 +48,20 @@ class BodyBudget:
         return Hold(self)
 
 
-def announces_body(named: Fields) -> bool:
+def announces_body(fields: FieldsByName) -> bool:
     """RFC 9112 section 6.3: a request without either field has no body, and is whole with its head."""
-    return b"transfer-encoding" in named or b"content-length" in named
+    return b"transfer-encoding" in fields or b"content-length" in fields
 
 
-async def read_body(receive: Receive, named: Fields, *, limit: int, hold: Hold) -> bytes:
-    """The whole body, at most *limit* bytes; *named* are the fields by name.
+async def read_body(receive: Receive, fields: FieldsByName, *, limit: int, hold: Hold) -> bytes:
+    """The whole body, at most *limit* bytes; *fields* are the fields by name.
 
     Raises UnsupportedMediaType (a content coding), ContentTooLarge, Overloaded, and ClientGone when the caller left
     before its end: a part of a body is never to be acted on.
     """
-    if named.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+    if fields.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise UnsupportedMediaType()
-    if _declared(named) > limit:
+    if _declared(fields) > limit:
         raise _too_large()
     body = bytearray()
     while True:
@@ -82,19 +80,19 @@ async def read_body(receive: Receive, named: Fields, *, limit: int, hold: Hold) 
             return bytes(body)
 
 
-def json_content_type(named: Fields) -> None:
+def json_content_type(fields: FieldsByName) -> None:
     """Raises UnsupportedMediaType for a body that is not declared as JSON in UTF-8 (RFC 8259 section 8.1)."""
-    kind = named.get(b"content-type", b"")
-    if kind == b"application/json" or (not kind and b"transfer-encoding" not in named and not _declared(named)):
+    kind = fields.get(b"content-type", b"")
+    if kind == b"application/json" or (not kind and b"transfer-encoding" not in fields and not _declared(fields)):
         return
     kind, *parameters = (part.strip(b" \t").lower() for part in kind.split(b";"))
     if kind != b"application/json" or not _CHARSETS.issuperset(parameters):
         raise UnsupportedMediaType()
 
 
-def _declared(named: Fields) -> int:
+def _declared(fields: FieldsByName) -> int:
     """The Content-Length, 0 where there is none. Raises BadRequest."""
-    digits = named.get(b"content-length", b"0").strip(b" \t")
+    digits = fields.get(b"content-length", b"0").strip(b" \t")
     if not digits.isdigit() or len(digits) > 18:
         raise BadRequest("Content-Length must be one number", headers=[CLOSE])
     return int(digits)

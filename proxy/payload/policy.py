@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from proxy.auth.authorization import Grant
 from proxy.errors import ConfigError, FieldError, Problem, ValidationFailed
+from proxy.http.fields import Fields
 from proxy.payload.body import Payload, parse_payload
 from proxy.payload.files.input_files import FileRules, Inputs
+from proxy.payload.job_options import JobOptions
 from proxy.payload.rules import PayloadRules, effective_schema
 from proxy.payload.shape import Shape, UnknownFields
 from proxy.payload.validation.error_messages import field_error
@@ -30,9 +32,11 @@ class EndpointPolicy:
         *,
         unknown_fields: UnknownFields = "refuse",
         coerce: bool = False,
+        job_options: JobOptions | None = None,
     ) -> None:
         """Raises ConfigError with every rule that does not fit *schema*, keyed `<endpoint>.<rule>.<field>`."""
         self.endpoint = endpoint
+        self.job_options = job_options or JobOptions()
         self.output = schema.output
         self.is_untyped = schema.is_untyped
         self.warnings = schema.warnings
@@ -89,6 +93,10 @@ class Policy:
     def admit(self, grant: Grant, body: bytes) -> Payload:
         """Returns the payload for the endpoint of *grant*. Raises as `EndpointPolicy.admit`."""
         return self._endpoints[grant.target.endpoint].admit(body)
+
+    def job_options(self, grant: Grant, options: Fields) -> Fields:
+        """Returns *options*, the caller's checked header fields, with those of the endpoint. Raises BadRequest."""
+        return self._endpoints[grant.target.endpoint].job_options.merge(options)
 
     def effective(self, endpoint: str) -> Json:
         """Returns the effective input schema of *endpoint*, free of references. It must not be changed."""

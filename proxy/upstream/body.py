@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, Self
 
+from proxy.http.fields import Fields
+
 
 class UpstreamBody(Protocol):
     """Answer of fal's under way. `anext` returns content that is never empty; cancelling it loses nothing."""
@@ -12,7 +14,7 @@ class UpstreamBody(Protocol):
     def status(self) -> int: ...
 
     @property
-    def headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    def headers(self) -> Fields: ...
 
     def __aiter__(self) -> Self: ...
 

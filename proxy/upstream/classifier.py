@@ -20,7 +20,7 @@ from proxy.errors import (
 from proxy.fal_api import headers
 from proxy.fal_api.operations import Action
 from proxy.http.client.messages import UpstreamResponse
-from proxy.http.fields import Fields, by_name
+from proxy.http.fields import Fields, by_name, first
 from proxy.upstream.account.refusal import AccountRefusal, account_refusal, key_refusal
 from proxy.upstream.account.state import PAUSE
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult
@@ -249,9 +249,16 @@ def _is_json(body: bytes) -> bool:
 
 
 def _result(outcome: Outcome, status: int, named: Named, body: bytes) -> UpstreamResult:
-    units = named.get(b"x-fal-billable-units")
-    return UpstreamResult(outcome, status, headers.from_fal(named), body, None if units is None else _units(units))
+    return UpstreamResult(outcome, status, headers.from_fal(named), body, _units(named.get(_UNITS)))
 
 
-def _units(raw: bytes) -> float | None:
-    return float(raw) if re.fullmatch(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?", raw) else None
+_UNITS = b"x-fal-billable-units"
+
+
+def billable_units(fields: Fields) -> float | None:
+    """Returns the billable units among the *fields* of an answer, None where fal gives none."""
+    return _units(first(fields, _UNITS))
+
+
+def _units(raw: bytes | None) -> float | None:
+    return None if raw is None or re.fullmatch(rb"[0-9]{1,9}(?:\.[0-9]{1,9})?", raw) is None else float(raw)

@@ -27,7 +27,14 @@ from proxy.upstream.account.state import Account
 from proxy.upstream.body import UpstreamBody
 from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.breakers.upstream_call import UpstreamCall
-from proxy.upstream.classifier import MAX_BODY, MAX_ERROR_BODY, ResponseClassifier, UnmarkedFailure, may_stream
+from proxy.upstream.classifier import (
+    MAX_BODY,
+    MAX_ERROR_BODY,
+    ResponseClassifier,
+    UnmarkedFailure,
+    billable_units,
+    may_stream,
+)
 from proxy.upstream.job_end import job_end_from_status
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult, read_error, submit_error
 from proxy.upstream.request_builder import RequestBuilder
@@ -93,10 +100,8 @@ class Relay:
         self._account = account
         self._deadlines = deadlines
         self._saved_retries = 1.0
-
-    def check_account(self, grant: Grant) -> None:
-        """Raises ServicePaused while fal refuses our account, so that no body is read in vain."""
-        self._account.check(grant.target)
+        # Raises ServicePaused for a target while fal refuses our account, so that no body is read in vain.
+        self.check_account = account.check
 
     async def submit(
         self, grant: Grant, payload: Payload, options: Fields, callback: str = ""
@@ -165,6 +170,14 @@ class Relay:
     def status_request(self, app: str, upstream_id: str) -> UpstreamRequest:
         """Returns the request for the status of a job, by fal's own id."""
         return self._requests.status(app, upstream_id)
+
+    async def result_units(self, app: str, upstream_id: str) -> float | None:
+        """Returns the billable units of a job's result, of which only the head is read. Raises TransportError."""
+        request = self._requests.result(app, upstream_id)
+        async with self._streams[Surface.QUEUE].stream(
+            request, timeout_head=self._deadlines.poll, timeout_idle=self._deadlines.poll
+        ) as source:
+            return billable_units(source.headers) if source.status == 200 else None
 
     def contains_secret(self, content: bytes) -> bool:
         """Returns True where *content* holds the key, so that it must not go out."""

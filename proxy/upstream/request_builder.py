@@ -51,5 +51,11 @@ class RequestBuilder:
 
     def status(self, app: str, upstream_id: str) -> UpstreamRequest:
         """Returns the request for the status of a job, asked for by the gateway itself."""
-        path = f"/{app}/requests/{upstream_id}/status"
-        return UpstreamRequest(b"GET", path.encode("ascii"), self._lines(Action.STATUS, ()), b"")
+        return self._own(Action.STATUS, f"/{app}/requests/{upstream_id}/status")
+
+    def result(self, app: str, upstream_id: str) -> UpstreamRequest:
+        """Returns the request for the result of a job, asked for by the gateway itself."""
+        return self._own(Action.RESULT, f"/{app}/requests/{upstream_id}")
+
+    def _own(self, action: Action, path: str) -> UpstreamRequest:
+        return UpstreamRequest(b"GET", path.encode("ascii"), self._lines(action, ()), b"")

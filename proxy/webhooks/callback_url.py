@@ -14,21 +14,19 @@ ROUTE = b"/webhooks/fal/"
 
 
 class CallbackUrls:
-    """*public_url* is where we are reached, prefix included."""
+    """URLs that fal calls with the end of a job."""
 
-    def __init__(
-        self, public_url: str, seals: CallbackCipher, claims: DeliveryState, *, clock: Callable[[], float]
-    ) -> None:
-        self._base = f"{public_url}{ROUTE.decode('ascii')}"
+    def __init__(self, seals: CallbackCipher, claims: DeliveryState, *, clock: Callable[[], float]) -> None:
         self._seals = seals
         self._claims = claims
         self._clock = clock
 
-    def query(self, ticket: str, grant: Grant) -> str:
-        """The parameter that goes with a submit, ready to be sent."""
+    def query(self, public_url: str, ticket: str, grant: Grant) -> str:
+        """Returns the parameter of a submit, ready to be sent. *public_url* is the URL of the gateway's prefix."""
         caller = grant.caller
         context = CallbackContext(caller.issuer, caller.subject, grant.target.endpoint, ticket, int(self._clock()))
-        return f"fal_webhook={quote(self._base + self._seals.encrypt(context), safe='')}"
+        url = f"{public_url}{ROUTE.decode('ascii')}{self._seals.encrypt(context)}"
+        return f"fal_webhook={quote(url, safe='')}"
 
     async def bind(self, ticket: str, upstream_id: str) -> bool:
         """From now on the URL of *ticket* is good for this job alone. False where it could not be written down."""

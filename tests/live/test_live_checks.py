@@ -36,7 +36,9 @@ async def problems(folder: Path, **sections: dict[str, Any]) -> dict[str, str]:
     return {problem.key: problem.message for problem in await check_live(components)}
 
 
-@pytest.mark.parametrize(("accepted", "expected"), [(KEY, set()), ("other:" + "0" * 32, {"FAL_KEY"})])
+@pytest.mark.parametrize(
+    ("accepted", "expected"), [(KEY, set()), ("other:" + "0" * 32, {"FAL_KEY"})], ids=["good", "bad"]
+)
 async def test_the_key_is_checked_without_a_job(tmp_path: Path, accepted: str, expected: set[str]) -> None:
     """A key that fal refuses is a problem; a good one is none."""
     async with sandbox(SandboxSettings(keys=frozenset({accepted}))) as origins:

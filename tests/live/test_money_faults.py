@@ -65,7 +65,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "503-html": _trouble(504, Kind.STATUS, status=503, html=True),
     "503-html-after": _trouble(504, Kind.STATUS, status=503, html=True, runs=True),
     "429": _trouble(429, Kind.STATUS, status=429),
-    "401": _trouble(502, Kind.STATUS, status=401),
+    "401": _trouble(503, Kind.STATUS, status=401),
     "truncated": _trouble(504, Kind.TRUNCATE, runs=True),
     "as-html": _trouble(504, Kind.CONTENT_TYPE, runs=True),
     "garbage": _trouble(504, Kind.GARBAGE),

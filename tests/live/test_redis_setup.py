@@ -6,6 +6,7 @@ import json
 import socket
 from typing import Any
 
+from support.front_proxies import free_port
 from support.gateway_process import Gateway, Rig, ask, message, until
 from support.in_process_gateway import ENVIRON
 from support.raw_http import replies
@@ -29,7 +30,7 @@ def warnings(gateway: Gateway, count: int) -> list[str]:
 
 def test_a_server_that_may_lose_data(rig: Rig) -> None:
     """Where the operator allows an evicting server, the journal warns of eviction and of missing persistence."""
-    with ValkeyServer(config={"maxmemory-policy": "allkeys-lru"}) as server:
+    with ValkeyServer(port=free_port(), config={"maxmemory-policy": "allkeys-lru"}) as server:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": server.connection_url}
         gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **EVICTING)
 

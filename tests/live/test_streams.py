@@ -11,6 +11,7 @@ import pytest
 from support.demo import demo
 from support.gateway_process import JSON, PATIENCE, Rig, ask, message, until
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, FAL_KEY, INPUT, ISSUER, JOB, token
+from support.raw_http import replies
 from support.scripted_upstream import Peer
 from support.streams import (
     LAST_CHUNK,
@@ -387,3 +388,29 @@ def test_a_stop_ends_streams_well() -> None:
     assert answer.endswith(b": ended, shutdown\n\n\r\n" + LAST_CHUNK)
     assert process.returncode == 0
     assert took < 3
+
+
+def test_a_revoked_session_ends_its_streams(rig: Rig) -> None:
+    """A stream of a session that ends itself is over within five seconds; another session's goes on."""
+    feed = Feed()
+    gateway = rig.gateway(rig.upstream(feed).url)
+    path = f"/api/fal/queue/{APP}/requests/{gateway.job()}/status/stream".encode()
+    fields = [f"Authorization: Bearer {token(lifetime=lifetime)}".encode() for lifetime in (600, 601)]
+    with (
+        Caller(gateway.address, message("GET", path, fields[0])) as ended,
+        Caller(gateway.address, message("GET", path, fields[1])) as other,
+    ):
+        until(lambda: len(feed.open) == 2)
+        rig.run(feed.give(status_event()))
+        other.hear(b"data: ")
+        started = time.monotonic()
+        (reply,) = replies(ask(gateway.address, message("DELETE", b"/api/fal/session", fields[0])))
+        answer = ended.rest()
+        took = time.monotonic() - started
+        rig.run(feed.give(status_event()))
+        still_open = len(feed.open)
+
+    assert reply.status == 204
+    assert answer.endswith(b": ended, session-revoked\n\n\r\n" + LAST_CHUNK), answer
+    assert took < 5
+    assert still_open == 1

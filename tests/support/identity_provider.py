@@ -79,7 +79,7 @@ class IdentityProvider:
             {name: value for name, value in payload.items() if value is not None},
             jwt.get_algorithm_by_name(key.algorithm).prepare_key(key.private),
             algorithm=key.algorithm,
-            headers={"kid": key.kid, **(header or {})},
+            headers={name: value for name, value in {"kid": key.kid, **(header or {})}.items() if value is not None},
         )
 
     async def answer(self, request: Request) -> Response:

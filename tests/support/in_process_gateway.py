@@ -18,6 +18,7 @@ from proxy.app.setup.components import Components, build_components
 from proxy.auth.token_minting import mint
 from proxy.config.loader import read
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
+from proxy.http.fields import Fields
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.upstream.body import UpstreamBody
 
@@ -80,7 +81,7 @@ class Chunks:
         self,
         pieces: Iterable[bytes | Exception],
         status: int = 200,
-        headers: tuple[tuple[bytes, bytes], ...] = (EVENTS,),
+        headers: Fields = (EVENTS,),
     ) -> None:
         self.status = status
         self.headers = headers

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.auth.caller import Caller
-from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
+from proxy.billing.budgets import Budget, CalendarWindow, InFlightLimit, RollingWindow, Tiers, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Charge,
@@ -425,7 +425,7 @@ class WindowSuite:
     async def test_a_plan_that_changes(self, ledger: Ledger) -> None:
         """An upgrade gives room at once, a downgrade takes it; what was spent stays spent on both."""
         day = CalendarWindow("day", ZoneInfo("UTC"))
-        budget = Budget("daily", "user", day, None, tiers={"free": 10, "pro": 100}, tier_claim="plan")
+        budget = Budget("daily", "user", day, None, tiers=Tiers("plan", {"free": 10, "pro": 100}))
 
         async def ask(ticket: str, amount: int, plan: str) -> object:
             (drawn,) = charges([budget], caller("alice", plan=plan), ENDPOINT, NOW)

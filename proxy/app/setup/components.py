@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from proxy.app.setup.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
@@ -23,11 +24,12 @@ from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
 from proxy.billing.reservations import SettlementPolicy
+from proxy.billing.store_keys import StoreKeys
 from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.limits import Limit
 from proxy.errors import ConfigError, Problem
-from proxy.gateway.idempotency import IdempotencySettings
+from proxy.gateway.repeats.call_identity import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
 from proxy.payload.policy import EndpointPolicy
@@ -64,6 +66,7 @@ class Components:
     prices: Mapping[str, Price]
     settlement_policy: SettlementPolicy
     idempotency: IdempotencySettings
+    store_keys: StoreKeys = field(repr=False)
     rest_actions: RestActions
     webhooks: WebhookSettings | None
 
@@ -85,9 +88,10 @@ def build_components(config: Config) -> Components:
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
+    store_keys = builder.store_keys()
     webhooks = builder.webhooks()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
-    if problems or fal_key is None or handles is None:
+    if problems or fal_key is None or handles is None or store_keys is None:
         raise ConfigError(problems)
     return Components(
         config=config,
@@ -105,7 +109,8 @@ def build_components(config: Config) -> Components:
         in_flight=tuple(in_flight),
         prices={**prices, **rest_actions.prices},
         settlement_policy=build_settlement_policy(config.ledger),
-        idempotency=IdempotencySettings(ttl=config.ledger.idempotency_seconds, hold=2 * config.fal.submit_seconds),
+        store_keys=store_keys,
+        idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
     )
@@ -126,6 +131,9 @@ class ComponentBuilder:
 
     def handles(self) -> JobHandles | None:
         return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
+
+    def store_keys(self) -> StoreKeys | None:
+        return self._try_build("privacy.secret_env", lambda: build_store_keys(self._config))
 
     def sessions(self, store: RedisStore | None) -> SessionComponents:
         """Returns the issuers; last good key sets are cached in *store*, where there is one."""
@@ -220,7 +228,8 @@ class ComponentBuilder:
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal
-        if all(Origin.parse(o).scheme == "http" for o in (fal.queue_origin, fal.run_origin, fal.rest_origin)):
+        origins = (fal.queue_origin, fal.backup_queue_origin or fal.queue_origin, fal.run_origin, fal.rest_origin)
+        if all(Origin.parse(origin).scheme == "http" for origin in origins):
             return None
         file = None if fal.ca_file is None else str(self._config.base / fal.ca_file)
         return self._try_build("fal.ca_file", lambda: tls_context(file))
@@ -262,3 +271,16 @@ def _fal_key(text: str) -> str:
 def _rule(limit: Limit) -> RateRule:
     amount, seconds = parse_rate(limit.rate)
     return RateRule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.on_store_error, limit.mode)
+
+
+def _idempotency_settings(config: Config) -> IdempotencySettings:
+    fal, ledger = config.fal, config.ledger
+    return IdempotencySettings(
+        ttl=ledger.idempotency_seconds,
+        hold=2 * fal.submit_seconds,
+        run_hold=fal.run_seconds + fal.submit_seconds,
+        wait=fal.submit_seconds,
+        run_wait=fal.run_seconds,
+        rejoin=ledger.rejoin_seconds,
+        max_answer=ledger.max_stored_answer_bytes,
+    )

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from proxy.app.setup.components import Components
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.call_notes import CallNotes
 from proxy.billing.reservations import Accounting
+from proxy.config.sections.fal import Fal
 from proxy.fal_api.operations import Action
 from proxy.gateway.admission import Admission
 from proxy.gateway.gateway import Gateway
-from proxy.gateway.idempotency import IdempotencyKeys
 from proxy.gateway.issue import Issue
 from proxy.gateway.read import Read
+from proxy.gateway.repeats.repeats import Repeats
 from proxy.gateway.run import Run
 from proxy.gateway.status_stream import StatusStream
 from proxy.gateway.streams.stream_slots import StreamRegistry
@@ -25,6 +26,13 @@ from proxy.payload.policy import Policy
 from proxy.upstream.relay import Relay
 from proxy.webhooks.callback_url import CallbackUrls
 
+CALL_MARGIN = 5.0  # seconds over the deadline of a call, for the ledger's own waits
+
+
+def call_seconds(fal: Fal) -> dict[Action, float]:
+    """Returns how long a call of each action may take. A stream is left out: its slot has the whole lease."""
+    return {Action.SUBMIT: fal.submit_seconds + CALL_MARGIN, Action.RUN: fal.run_seconds + CALL_MARGIN}
+
 
 def build_gateway(
     components: Components,
@@ -32,7 +40,6 @@ def build_gateway(
     authenticator: Authenticator,
     policy: Policy,
     body_budget: BodyBudget,
-    ledger: Ledger,
     accounting: Accounting,
     relay: Relay,
     streams: StreamRegistry,
@@ -45,16 +52,18 @@ def build_gateway(
     """
     admission = Admission(policy, body_budget, max_body=components.config.server.max_body_bytes)
     authorization = Authorization(components.listings, components.handles)
-    idempotency = IdempotencyKeys(ledger, components.idempotency, clock=time.time, away=settlement_lost)
+    settings = components.idempotency
+    notes = CallNotes(clock=time.time, ttl=settings.ttl, rejoin=settings.rejoin, away=settlement_lost)
+    repeats = Repeats(accounting, notes, authorization, settings)
     expiry = authenticator.session_expiry
     read = Read(admission, accounting, relay)
-    run = Run(admission, accounting, relay, streams, expiry)
+    run = Run(admission, accounting, relay, repeats, streams, expiry)
     issue = Issue(admission, accounting, relay, components.rest_actions.issues)
     return Gateway(
         authenticator,
         authorization,
         {
-            Action.SUBMIT: Submit(admission, accounting, relay, authorization, idempotency, callback_urls),
+            Action.SUBMIT: Submit(admission, accounting, relay, authorization, repeats, callback_urls),
             Action.STATUS: read,
             Action.RESULT: read,
             Action.CANCEL: read,

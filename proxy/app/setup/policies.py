@@ -7,6 +7,7 @@ from pathlib import Path
 from proxy.app.setup.rest_actions import build_file_rules
 from proxy.config.loader import Config
 from proxy.config.sections.endpoints import Endpoint
+from proxy.payload.job_options import JobOptions
 from proxy.payload.policy import EndpointPolicy
 from proxy.payload.rules import PayloadRules
 from proxy.payload.schema_import.lookup import load_endpoint_schema
@@ -25,6 +26,7 @@ def build_policy(config: Config, endpoint: Endpoint, rules: PayloadRules | None 
         build_file_rules(config, endpoint.files),
         unknown_fields=endpoint.unknown_fields,
         coerce=endpoint.coerce,
+        job_options=JobOptions(endpoint.store_io, endpoint.output_lifetime_seconds, endpoint.fallback, endpoint.tags),
     )
 
 

@@ -17,11 +17,13 @@ from proxy.auth.keys.key_file import KeyFile
 from proxy.auth.keys.key_source import KeySource, StaticKeys
 from proxy.auth.keys.remote_keys import JwksSource, RemoteKeys
 from proxy.auth.sessions.claims import Requirement, Scalar
+from proxy.auth.sessions.guest_sessions import GUEST_ISSUER, GuestSessions, guest_issuer, guest_keys
 from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.presets import KEY_SOURCES
 from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.auth.token_verifier import TokenVerifier
 from proxy.config.loader import Config, secret
+from proxy.config.sections.guests import GuestsSection
 from proxy.config.sections.sessions import Session
 from proxy.errors import Problem
 from proxy.http.client.tls import tls_context
@@ -36,6 +38,7 @@ class SessionComponents:
 
     issuers: tuple[Issuer, ...]
     remote_keys: tuple[RemoteKeys, ...]
+    guests: GuestSessions | None
     reports: KeyReports = field(repr=False)
 
 
@@ -56,10 +59,40 @@ class SessionBuilder:
         issuers: list[Issuer] = []
         for session in self._config.sessions:
             _try(problems, _location(session), partial(self._add, issuers, session))
+        guests = self._guests(issuers, problems)
         _try(problems, "sessions", lambda: TokenVerifier(issuers, clock=time.time))
-        if not self._config.sessions and "sessions" not in self._config.incomplete:
+        if not issuers and not self._config.sessions and "sessions" not in self._config.incomplete:
             problems.append(Problem("sessions", "none is configured, so that every call would be refused"))
-        return SessionComponents(tuple(issuers), tuple(self._remote.values()), self._reports)
+        return SessionComponents(tuple(issuers), tuple(self._remote.values()), guests, self._reports)
+
+    def _guests(self, issuers: list[Issuer], problems: list[Problem]) -> GuestSessions | None:
+        """Returns the maker of guest sessions where they are on, and adds the issuer of their tokens."""
+        section = self._config.guests
+        if any(issuer.issuer == GUEST_ISSUER for issuer in issuers):
+            problems.append(Problem("sessions", f"the issuer {GUEST_ISSUER} is reserved for guest sessions"))
+        if not section.enabled:
+            return None
+        if (uncovered := _without_global_budget(self._config)) is not None:
+            message = f'a [[budgets]] table with per = "global" must cover {uncovered}: guests cost nothing to make'
+            problems.append(Problem("guests.enabled", message))
+        built: list[GuestSessions] = []
+        _try(problems, "guests", lambda: built.append(self._guest_sessions(section, issuers)))
+        return built[0] if built else None
+
+    def _guest_sessions(self, section: GuestsSection, issuers: list[Issuer]) -> GuestSessions:
+        secrets = [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
+        keys = guest_keys(secrets)
+        proof = None
+        if section.proof_env is not None:
+            proof = hmac_key(secret(self._config, section.proof_env).encode(), forbidden=_other_secrets(self._config))
+        issuers.append(guest_issuer(keys, section.lifetime_seconds))
+        return GuestSessions(
+            keys,
+            lifetime=section.lifetime_seconds,
+            claims=section.claims,
+            clock=time.time,
+            proof_secret=proof.material if proof is not None and isinstance(proof.material, bytes) else None,
+        )
 
     def _add(self, issuers: list[Issuer], session: Session) -> None:
         issuers.append(self.issuer(session))
@@ -119,6 +152,15 @@ def build_key_cache(config: Config, store: RedisStore | None) -> KeyCache:
     if store is not None:
         return RedisKeyCache(store)
     return NoKeyCache() if config.ledger.path == MEMORY else FileKeyCache(config.base / config.ledger.path)
+
+
+def _without_global_budget(config: Config) -> str | None:
+    """Returns an endpoint that no enforced budget limits for all callers together, None where each has one."""
+    budgets = [b for b in config.budgets if b.per == "global" and b.mode == "enforce"]
+    covered = {endpoint for budget in budgets for endpoint in budget.endpoints}
+    if any(not budget.endpoints for budget in budgets):
+        return None
+    return next((endpoint.id for endpoint in config.endpoints if endpoint.id not in covered), None)
 
 
 def build_origins(config: Config) -> frozenset[bytes]:

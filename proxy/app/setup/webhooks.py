@@ -47,7 +47,7 @@ def build_webhooks(
     settings = parts.webhooks
     if settings is None:
         return None
-    server, section = parts.config.server, parts.config.webhooks
+    section = parts.config.webhooks
     hold = settings.schedule.total_seconds + _HOLD_OVER_DELIVERY
     claims = DeliveryState(ledger, keep=section.keep_seconds, hold=hold, clock=time.time, away=away)
     deliveries = WebhookSender(
@@ -79,5 +79,5 @@ def build_webhooks(
         body_budget=body_budget,
         clock=time.time,
     )
-    urls = CallbackUrls(f"{server.public_origin}{server.prefix}", settings.seals, claims, clock=time.time)
+    urls = CallbackUrls(settings.seals, claims, clock=time.time)
     return WebhookComponents(urls, callbacks, deliveries)

@@ -96,8 +96,11 @@ class Issuer:
             if not rule.is_met(claims):
                 raise Unauthenticated(reason=f"the claim {rule.path} is not one of the required values")
 
-    def caller(self, claims: Mapping[str, Json]) -> Caller:
-        """Returns the caller that checked *claims* identify. Raises Unauthenticated for an unfit subject or scope."""
+    def caller(self, claims: Mapping[str, Json], digest: bytes) -> Caller:
+        """Returns the caller that checked *claims* identify; *digest*, the token's, stands in for a missing `jti`.
+
+        Raises Unauthenticated for an unfit subject or scope.
+        """
         issuer, expires = str(claims["iss"]), parse_date(claims, "exp")
         subject = parse_subject(claims, self.subject_claim)
         token_id = claims.get("jti")
@@ -110,7 +113,7 @@ class Issuer:
             claims=Claims(claims),
             session_end=expires + self.leeway,
             issued=parse_date(claims, "iat") if "iat" in claims else None,
-            token_id=token_id if isinstance(token_id, str) and len(token_id) <= MAX_TEXT else None,
+            token_id=token_id if isinstance(token_id, str) and len(token_id) <= MAX_TEXT else digest.hex(),
         )
 
     def scopes(self, claims: Mapping[str, Json]) -> frozenset[str]:

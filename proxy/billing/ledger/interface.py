@@ -11,12 +11,11 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
-
-OnStoreError = Literal["deny", "local", "allow"]  # effect of a limit while its store does not answer
+from proxy.limit_modes import OnStoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +298,7 @@ class Ledger(Protocol):
     async def aclose(self) -> None: ...
 
 
+@runtime_checkable
 class JobLedger(Ledger, Protocol):
     """Ledger that also joins lost calls and keeps jobs. To be one with `Ledger` once both stores have all of it."""
 

@@ -185,7 +185,10 @@ class SqliteLedger:
 
     async def job(self, name: str) -> JobRecord | None:
         with self._reading():
-            return self._ready().job(name)
+            record = self._ready().job(name)
+        if record is None and self._file is not None:
+            return await self._file.job_by_id(name)
+        return record
 
     async def take_due(self, *, now: float, limit: int) -> tuple[JobRecord, ...]:
         records = self._ready().open_jobs.take_due(now, limit)

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from proxy.app.service import run
+from proxy.app.setup.billing.ledgers import MEMORY, build_ledger
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.ledgers import MEMORY, build_ledger
 from proxy.billing.ledger.interface import DailyUsage
 from proxy.billing.ledger.sqlite.journal import read_days
-from proxy.billing.usage_report import By, summed, table
+from proxy.billing.usage_report import By, csv_text, itemized, summed, table
 from proxy.cli.options import CONFIG, load_config
 
 
@@ -24,7 +24,8 @@ from proxy.cli.options import CONFIG, load_config
 @click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day, UTC. Default: the first of this month.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last day, UTC. Default: today.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def usage(config: Path, by: By, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+@click.option("--csv", "as_csv", is_flag=True, help="CSV with a line for each day, user and endpoint.")
+def usage(config: Path, by: By, since: datetime | None, until: datetime | None, as_json: bool, as_csv: bool) -> None:
     """Reports reservations, spending, refunds and unknown outcomes. Users appear as digests."""
     loaded = load_config(config)
     section = loaded.ledger
@@ -34,22 +35,24 @@ def usage(config: Path, by: By, since: datetime | None, until: datetime | None, 
     first = since.date() if since else today.replace(day=1)
     last = until.date() if until else today
     if section.kind == "sqlite":
-        rows = summed(read_days(str(loaded.base / section.path), first, last), by)
+        lines = read_days(str(loaded.base / section.path), first, last)
     else:
-        rows = summed(_read_store(build_components(loaded), first, last), by)
+        lines = _read_store(build_components(loaded), first, last)
+    if as_csv:
+        click.echo(csv_text(itemized(lines)), nl=False)
+        return
+    rows = summed(lines, by)
     click.echo(json.dumps(rows) if as_json else table(rows))
 
 
-def _read_store(components: Components, since: date, until: date) -> list[DailyUsage]:
+def _read_store(components: Components, since: date, until: date) -> tuple[DailyUsage, ...]:
     lines: list[DailyUsage] = []
 
     async def read() -> None:
-        ledger = build_ledger(components)
-        if components.store is not None:
-            await components.store.ping()  # The start of the ledger waits for as long as the store is away.
+        ledger = build_ledger(components, is_command=True)
         await ledger.start(now=time.time())
         lines.extend(await ledger.report(since=since, until=until))
         await ledger.aclose()
 
     run(read)
-    return lines
+    return tuple(lines)

@@ -12,7 +12,9 @@ from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action
 from proxy.payload.files.host_allowlist import host_pattern
 from proxy.payload.files.input_files import MAX_BYTES
+from proxy.payload.files.lifecycle import MAX_SECONDS
 from proxy.payload.files.media_types import media_type
+from proxy.payload.job_options import MAX_TAG_BYTES, MAX_TAGS, TAG_NAME, TAG_VALUE
 from proxy.payload.shape import UnknownFields
 
 UPLOADED = "uploads"  # among the hosts of input files: the hosts of [uploads]
@@ -31,9 +33,21 @@ def _media_type(text: str) -> str:
 
 
 def _endpoint_action(action: Action) -> Action:
-    if action in WITHOUT_ENDPOINT:
-        raise ValueError("is not an action of an endpoint: see the tables [uploads] and [realtime]")
+    if action in WITHOUT_ENDPOINT or action is Action.SESSION:
+        raise ValueError("is not an action of an endpoint: see the tables [uploads], [realtime] and [guests]")
     return action
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    for name, value in tags.items():
+        if TAG_NAME.fullmatch(name) is None or TAG_VALUE.fullmatch(value) is None:
+            raise ValueError(
+                f"{name}: a name is of a-z, 0-9, dots, hyphens and underscores and does not begin with fal.; "
+                "a value is of visible characters without a comma or an equals sign"
+            )
+    if len(tags) > MAX_TAGS or sum(len(name) + len(value) + 2 for name, value in tags.items()) > MAX_TAG_BYTES:
+        raise ValueError(f"must be at most {MAX_TAGS} tags of {MAX_TAG_BYTES} bytes in all")
+    return tags
 
 
 EndpointAction = Annotated[Action, AfterValidator(_endpoint_action)]
@@ -115,6 +129,22 @@ class Endpoint(Section):
     )
     forbid: tuple[str, ...] = Field(default=(), description="Fields that a request must not have.")
     files: Files = Field(default=Files(), description="Rules for input files.")
+    store_io: bool = Field(
+        default=True, description="Whether fal may store inputs and outputs. `false` is sent whatever the caller asks."
+    )
+    output_lifetime_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_SECONDS,
+        description="Time after which fal deletes the files of an output. A caller may ask for less.",
+    )
+    fallback: bool = Field(
+        default=True, description="Whether fal may answer by an equivalent model. `false` is always sent."
+    )
+    tags: Annotated[dict[str, str], AfterValidator(_tags)] = Field(
+        default_factory=dict,
+        description="Tags of each job in fal's usage reports, at most 10. They win over those of callers.",
+    )
     price: float | str | None = Field(
         default=None,
         description="Price of a job in your units: a number, or a CEL expression over `input` (docs/pricing.md). "

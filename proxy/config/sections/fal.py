@@ -15,6 +15,11 @@ class Fal(Section):
     queue_origin: OriginText = Field(
         default="https://queue.fal.run", description="Origin of fal's queue. Plain http is for a loopback host only."
     )
+    backup_queue_origin: OriginText | None = Field(
+        default=None,
+        description="Second origin of the queue, used where no connection to the first can be made. "
+        "fal's own is https://queue.falrun.com.",
+    )
     run_origin: OriginText = Field(
         default="https://fal.run",
         description="Origin of fal's synchronous runs. Plain http is for a loopback host only.",

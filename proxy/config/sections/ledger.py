@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from proxy.config.value_types import DAY, MINUTE, Section
+from proxy.config.value_types import DAY, HOUR, MIB, MINUTE, Section
 
 
 class LedgerSection(Section):
@@ -70,6 +70,28 @@ class LedgerSection(Section):
         ge=MINUTE,
         le=7 * DAY,
         description="Time for which a repeated `Idempotency-Key` gets the stored answer.",
+    )
+    rejoin_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        le=HOUR,
+        description="Time for which a repeat without a key joins a call whose caller lost its connection. 0: never.",
+    )
+    max_stored_answer_bytes: int = Field(
+        default=MIB,
+        ge=1024,
+        le=16 * MIB,
+        description="Largest answer of a run that is stored for repeats. A larger one is not sent again.",
+    )
+
+
+class PrivacySection(Section):
+    """Keys of users in the ledger and the store."""
+
+    secret_env: str | None = Field(
+        default=None,
+        description="Environment variable with a secret of 32 bytes or more. Users appear in stores as HMACs under it, "
+        "which nobody without it can compute. It is fixed for the ledger's life; `ledger migrate` changes it.",
     )
 
 

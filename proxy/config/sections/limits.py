@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxy.billing.ledger.interface import OnStoreError
-from proxy.config.value_types import DAY, HOUR, Mode, Name, Rate, Section, Units, Zone
+from proxy.config.value_types import DAY, HOUR, Name, Rate, Section, Units, Zone
 from proxy.fal_api.operations import Action
+from proxy.limit_modes import Mode, OnStoreError
 
 _NAME = "Name in messages, metrics and `usage`: lower-case letters, digits and hyphens."
 _MODE = '"enforce" refuses; "observe" only logs what it would refuse, to try a limit.'
@@ -35,13 +35,14 @@ class BudgetSection(Section):
     """
 
     name: Name = Field(description=_NAME, examples=["per-day"])
-    per: Literal["user", "claim", "endpoint", "global"] = Field(
-        description="One budget for each user, for each value of `claim`, for each endpoint, or one for all."
+    per: Literal["user", "address", "claim", "endpoint", "global"] = Field(
+        description="One budget for each user, client address, value of `claim` or endpoint, or one for all."
     )
     window: str = Field(
-        pattern=r"^(day|month|[1-9][0-9]{0,3}h)$",
-        description='"day" or "month" of the calendar in `zone`, or the last n hours, as in "24h".',
-        examples=["day", "month", "24h"],
+        pattern=r"^(day|week|month|lifetime|[1-9][0-9]{0,3}h)$",
+        description='"day", "week" (from Monday) or "month" of the calendar in `zone`, the last n hours, as in "24h", '
+        'or "lifetime", which never renews.',
+        examples=["day", "week", "month", "24h", "lifetime"],
     )
     zone: Zone = Field(default="UTC", description="Time zone of calendar windows, as in `Europe/Berlin`.")
     limit: Units | None = Field(
@@ -55,6 +56,12 @@ class BudgetSection(Section):
     endpoints: tuple[str, ...] = Field(
         default=(), description="Endpoints that are counted, `uploads` and `realtime` too. Left out: all endpoints."
     )
+    thresholds: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        default=(),
+        description="Percentages of the limit that are reported once in a window, by a metric, the log and, where "
+        "`[webhooks]` names an app, a signed webhook. 100 is also reported at the first refusal.",
+        examples=[[50, 80, 100]],
+    )
     mode: Mode = Field(default="enforce", description=_MODE)
     on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
 
@@ -63,8 +70,20 @@ class InFlightSection(Section):
     """A limit of unfinished jobs at once."""
 
     name: Name = Field(description=_NAME, examples=["jobs-user"])
-    per: Literal["user", "global"] = Field(description="One count for each user, or one for all.")
-    limit: int = Field(ge=1, le=1_000_000, description="Most unfinished jobs.")
+    per: Literal["user", "address", "claim", "global"] = Field(
+        description="One count for each user, client address or value of `claim`, or one for all."
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Most unfinished jobs. Needed, unless every caller has a tier in `tiers`.",
+    )
+    claim: str | None = Field(default=None, description='Claim of the session token, where `per` is "claim".')
+    tiers: dict[str, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
+        default_factory=dict, description="Limits by the value of `tier_claim`; `limit` is for all other values."
+    )
+    tier_claim: str | None = Field(default=None, description="Claim of the session token that names the tier.")
     lease_seconds: float = Field(
         default=float(HOUR),
         ge=10,
@@ -89,4 +108,5 @@ DEFAULT_LIMITS = (
     Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", on_store_error="local"),
     Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
     Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
+    Limit(name="session-address", per="address", actions=(Action.SESSION,), rate="10/hour"),
 )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from proxy.auth.caller import Caller
 from proxy.errors import Overloaded, RateLimited, TransportError
 from proxy.upstream.body import UpstreamBody
 
@@ -30,6 +31,7 @@ class EndReason(StrEnum):
     EXPIRED = "session-expired"
     TOO_OLD = "max-age"
     DRAINING = "shutdown"
+    REVOKED = "session-revoked"
     LEFT = "caller-left"
     STUCK = "client-stalled"
 
@@ -140,14 +142,19 @@ class StreamRegistry:
         self._clock = clock
         self._by_caller: Counter[str] = Counter()
         self._slots: set[StreamSlot] = set()
+        self._sessions: dict[StreamSlot, Caller] = {}
         self._draining = False
 
     def __len__(self) -> int:
         return len(self._slots)
 
     @contextmanager
-    def acquire(self, caller: str, *, expires: float = math.inf, paid: bool) -> Iterator[StreamSlot]:
+    def acquire(
+        self, caller: str, *, expires: float = math.inf, paid: bool, session: Caller | None = None
+    ) -> Iterator[StreamSlot]:
         """Holds a slot for *caller* (its key) until *expires* (unix seconds). *paid*: the stream was paid for.
+
+        *session* is what `end_sessions` looks at.
 
         Raises RateLimited where the caller has all its slots in use, Overloaded where this worker has.
         """
@@ -159,15 +166,25 @@ class StreamRegistry:
             )
         loop_time = asyncio.get_running_loop().time()
         slot = StreamSlot(self._limits, expires=loop_time + expires - self._clock(), paid=paid)
+        if session is not None:
+            self._sessions[slot] = session
         self._by_caller[caller] += 1
         self._slots.add(slot)
         try:
             yield slot
         finally:
             self._slots.discard(slot)
+            self._sessions.pop(slot, None)
             self._by_caller[caller] -= 1
             if not self._by_caller[caller]:
                 del self._by_caller[caller]
+
+    def end_sessions(self, is_ended: Callable[[Caller], bool]) -> None:
+        """Ends the streams of sessions for which *is_ended* returns True: revoked ones, or those of blocked callers."""
+        now = asyncio.get_running_loop().time()
+        for slot, session in self._sessions.items():
+            if is_ended(session):
+                slot.set_deadline(now, EndReason.REVOKED)
 
     def drain(self, grace: float) -> None:
         """Admits no more streams, and ends those that are open: at once, or after *grace* seconds where paid for."""

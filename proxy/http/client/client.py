@@ -14,8 +14,9 @@ from typing import Self
 
 from proxy.http.client.connect import dial
 from proxy.http.client.connection import Connection
-from proxy.http.client.messages import Fields, UpstreamRequest, UpstreamResponse
+from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
 from proxy.http.client.pool import Pool
+from proxy.http.fields import Fields
 from proxy.http.origin import Origin
 
 

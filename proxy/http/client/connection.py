@@ -8,7 +8,8 @@ import select
 from typing import cast
 
 from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, ResponseTooLarge, TransportError
-from proxy.http.client.response_parser import Fields, ResponseParser
+from proxy.http.client.response_parser import ResponseParser
+from proxy.http.fields import Fields
 
 HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as asyncio's streams
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-Fields = tuple[tuple[bytes, bytes], ...]
-
+from proxy.http.fields import Fields
 
 _OWNED = rb"host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive"
 

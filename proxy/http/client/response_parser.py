@@ -9,8 +9,7 @@ from __future__ import annotations
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.errors import MalformedResponse, ResponseTooLarge
-
-Fields = list[tuple[bytes, bytes]]
+from proxy.http.fields import Fields
 
 _CONTINUE = 100
 _BODILESS = frozenset({204, 304})
@@ -31,7 +30,7 @@ class ResponseParser:
     def reset(self) -> None:
         self.status = 0  # until the final head is complete
         self.fields: Fields = []
-        self._incoming: Fields = []
+        self._incoming: list[tuple[bytes, bytes]] = []
         self.ended = False
         self.keep_alive = False
         self.buffered = 0

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-MAX_URL = 8192  # characters; a presigned URL has some two thousand
-_MAX_HOST = 253
+from proxy.http.hosts import LOOSE_DNS_NAME, MAX_NAME
 
-# The last label begins with a letter, so no spelling of an IPv4 address is a name (WHATWG, "ends in a number").
-_NAME = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
+MAX_URL = 8192  # characters; a presigned URL has some two thousand
+
 # After the host a slash or nothing: no port, no user, and no `#@` or `\@`, where parsers differ on the host's side.
 # WHATWG URL drops tabs and newlines, so none is accepted anywhere.
 _REST = r"(?:/[^\s\x00-\x1f\x7f-\x9f]*)?"
-_URL = re.compile(rf"[hH][tT][tT][pP][sS]://(?P<host>{_NAME}){_REST}")
+_URL = re.compile(rf"[hH][tT][tT][pP][sS]://(?P<host>{LOOSE_DNS_NAME}){_REST}")
 _LOCAL_REST = re.compile(r"/[!-~]*")
-_PATTERN = re.compile(rf"(?:\*\.)?{_NAME}")
+_PATTERN = re.compile(rf"(?:\*\.)?{LOOSE_DNS_NAME}")
 
 # Top-level domains that the public DNS does not have (IANA special-use names), and those of private networks.
 _PRIVATE = frozenset(
@@ -81,7 +80,7 @@ class HostAllowlist:
 def is_public(host: str) -> bool:
     """Returns whether *host*, in lower case and with a dot, is a name of the public DNS that leads to one place."""
     above, _, last = host.rpartition(".")
-    if last in _PRIVATE or len(host) > _MAX_HOST:
+    if last in _PRIVATE or len(host) > MAX_NAME:
         return False
     return f"{above.rpartition('.')[2]}.{last}" not in _REFLECTING
 

@@ -1,4 +1,4 @@
-"""How long fal keeps an uploaded file: `x-fal-object-lifecycle`, written anew from what was asked and allowed. Pure."""
+"""Lifetime of files at fal: a header field rebuilt from what the caller asks and the operator allows. Pure."""
 
 from __future__ import annotations
 
@@ -16,47 +16,49 @@ _SECONDS = "expiration_duration_seconds"  # fal docs, media expiration
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """*seconds* after which fal drops an upload; with "cap" a caller may ask for less, with "force" nobody is asked.
+    """Lifetime in *seconds*, None for no rule. With "cap" a caller may ask for less, with "force" it is always sent.
 
-    None leaves it to the caller, and else to fal.
+    *field_name*: the header field; uploads and outputs have one each.
     """
 
     seconds: int | None = None
     mode: Literal["cap", "force"] = "cap"
+    field_name: bytes = FIELD
 
     def forwarded_headers(self, fields: Fields) -> Fields:
-        """The field that goes to fal, if any; *fields* are the caller's.
+        """Returns the field for fal, if any, from the caller's *fields*.
 
-        Raises BadRequest for one that is not `{"expiration_duration_seconds": n}`: an `initial_acl` is not offered, and
-        to drop it without a word would open a file that was to be closed.
+        Raises BadRequest for a value that is not `{"expiration_duration_seconds": n}`: an `initial_acl` is not
+        offered, and without it a file that was to be private would be public.
         """
-        values = [value for name, value in fields if name == FIELD]
+        values = [value for name, value in fields if name == self.field_name]
         if len(values) > 1:
-            raise _bad()
-        asked = _asked(values[0]) if values else None
+            raise _bad(self.field_name)
+        asked = _parse(values[0], self.field_name) if values else None
         seconds = self.seconds
         if asked is not None and self.mode == "cap":
             seconds = asked if seconds is None else min(asked, seconds)
-        return () if seconds is None else ((FIELD, b'{"%b":%d}' % (_SECONDS.encode("ascii"), seconds)),)
+        return () if seconds is None else ((self.field_name, b'{"%b":%d}' % (_SECONDS.encode("ascii"), seconds)),)
 
 
-def _asked(value: bytes) -> int | None:
-    """Seconds; None for ever."""
+def _parse(value: bytes, field_name: bytes) -> int | None:
+    """Returns the seconds of *value*, None for no end. Raises BadRequest."""
     try:
-        wanted = parse(value)
+        lifecycle = parse(value)
     except MalformedJson as error:
-        raise _bad() from error
-    if not isinstance(wanted, dict) or wanted.keys() - {_SECONDS}:
-        raise _bad()
-    seconds = wanted.get(_SECONDS)
+        raise _bad(field_name) from error
+    if not isinstance(lifecycle, dict) or lifecycle.keys() - {_SECONDS}:
+        raise _bad(field_name)
+    seconds = lifecycle.get(_SECONDS)
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 1 <= seconds <= MAX_SECONDS:
-        raise _bad()
+        raise _bad(field_name)
     return int(seconds)
 
 
-def _bad() -> BadRequest:
+def _bad(field_name: bytes) -> BadRequest:
     return BadRequest(
-        f'The header {FIELD.decode("ascii")} takes {{"{_SECONDS}": n}} here, and nothing else', error_type="bad_header"
+        f'The header {field_name.decode("ascii")} takes {{"{_SECONDS}": n}} here, and nothing else',
+        error_type="bad_header",
     )

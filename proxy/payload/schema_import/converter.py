@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from jsonschema_rs import ValidationError
 
-from proxy.payload.schema_import.keywords import ANNOTATIONS, CONSTRAINTS, SCHEMA, SCHEMA_LIST, SCHEMA_MAP, TYPES
+from proxy.payload.schema_import.keywords import ANNOTATIONS, CONSTRAINTS, MARKS, SCHEMA, SCHEMA_LIST, SCHEMA_MAP, TYPES
 from proxy.payload.schema_import.references import Definitions, definition_name
 from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json
@@ -47,7 +47,7 @@ class Converter:
     def _keywords(self, schema: dict[str, Json], place: str, depth: int) -> dict[str, Json]:
         converted: dict[str, Json] = {}
         for name, value in schema.items():
-            if name.startswith("x-"):
+            if name.startswith("x-") or name in MARKS:
                 converted[name] = value
             elif name in SCHEMA | SCHEMA_LIST | SCHEMA_MAP:
                 self._subschemas(converted, name, value, f"{place}/{name}", depth)

@@ -51,6 +51,8 @@ def read_documents(raw: bytes) -> list[ModelDocument]:
 
 def _json_lines(raw: bytes, error: MalformedJson) -> Iterator[Json]:
     lines = raw.splitlines()
+    if not raw.strip():
+        raise SchemaError("is not JSON (it is empty)")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -167,7 +169,7 @@ def _pair(value: dict[str, Json]) -> ModelDocument:
 
 def _json_schema(value: dict[str, Json]) -> ModelDocument:
     defs = value.get("$defs")
-    output: Json = {"$ref": "#/$defs/Output"} if isinstance(defs, dict) and "Output" in defs else None
+    output = defs.get("Output") if isinstance(defs, dict) else None
     return ModelDocument(None, value, output, value)
 
 

@@ -22,10 +22,10 @@ class ImportedSchema:
     warnings: tuple[str, ...]
 
     @property
-    def fields(self) -> int:
-        """The number of input fields."""
+    def fields(self) -> tuple[str, ...]:
+        """The names of the input's fields."""
         properties = self.document.get("properties")
-        return len(properties) if isinstance(properties, dict) else 0
+        return tuple(properties) if isinstance(properties, dict) else ()
 
 
 def import_schemas(raw: bytes) -> tuple[list[ImportedSchema], list[str]]:
@@ -57,7 +57,7 @@ def import_document(document: ModelDocument) -> ImportedSchema:
         definitions = _with_output(definitions, given, output.definitions)
         warnings = [*warnings, *output.warnings]
     result: dict[str, Json] = {"$schema": DRAFT, **taken, "type": "object"}
-    if definitions:
+    if definitions := _reachable(taken, definitions):
         result["$defs"] = definitions
     warnings = [*warnings, *repair_defaults(result)]
     try:
@@ -83,20 +83,20 @@ def _flatten(schema: Json, definitions: Mapping[str, Json]) -> dict[str, Json]:
         parts.append(definitions.get(reference.removeprefix("#/$defs/")))
     composed = schema.get("allOf")
     parts += composed if isinstance(composed, list) else []
+    base: dict[str, Json] = {}
     for part in parts:
-        flat = _merged(_flatten(part, definitions), flat)
-    return flat
+        base = _merged(base, _flatten(part, definitions))
+    return _merged(base, flat)
 
 
 def _merged(below: dict[str, Json], above: dict[str, Json]) -> dict[str, Json]:
     merged = {**below, **above}
-    for name in ("properties",):
-        first, second = below.get(name), above.get(name)
-        if isinstance(first, dict) and isinstance(second, dict):
-            merged[name] = {**first, **second}
-    first, second = below.get("required"), above.get("required")
-    if isinstance(first, list) and isinstance(second, list):
-        merged["required"] = list(dict.fromkeys(str(name) for name in [*first, *second]))
+    fields, more_fields = below.get("properties"), above.get("properties")
+    if isinstance(fields, dict) and isinstance(more_fields, dict):
+        merged["properties"] = {**fields, **more_fields}
+    names, more_names = below.get("required"), above.get("required")
+    if isinstance(names, list) and isinstance(more_names, list):
+        merged["required"] = list(dict.fromkeys(str(name) for name in [*names, *more_names]))
     return merged
 
 
@@ -111,6 +111,27 @@ def _with_output(definitions: dict[str, Json], output: Json, output_definitions:
     joined = {**definitions, **{names[name]: _renamed(schema, names) for name, schema in output_definitions.items()}}
     joined["Output"] = _renamed(output, names)
     return joined
+
+
+def _reachable(schema: Json, definitions: Mapping[str, Json]) -> dict[str, Json]:
+    """Returns those of *definitions* that *schema* or the output refers to, in their order."""
+    names: set[str] = set()
+    waiting: list[Json] = [schema]
+    if "Output" in definitions:
+        names.add("Output")
+        waiting.append(definitions["Output"])
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            reference = node.get("$ref")
+            name = reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
+            if name in definitions and name not in names:
+                names.add(name)
+                waiting.append(definitions[name])
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return {name: definition for name, definition in definitions.items() if name in names}
 
 
 def _renamed(node: Json, names: Mapping[str, str]) -> Json:

@@ -1,7 +1,7 @@
 """Keywords of JSON Schema 2020-12 that a model's schema can use, and the forms their values may have.
 
-Everything else in a document (fal's `_fal_ui_field`, stray `le`, `ge`, `step`, OpenAPI's `xml`) describes no value.
-Annotations of fal (`x-fal-*`) are not in the table and are kept as they are.
+Everything else in a document (stray `le`, `ge`, `step`, OpenAPI's `xml`) describes no value. Annotations of fal
+(`x-fal-*`, MARKS) are kept as they are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from proxy.strict_json import Json
 
 TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+MARKS = frozenset({"_fal_ui_field", "ui"})  # the kind of file a field is for
 # Keywords that hold schemas.
 SCHEMA = frozenset({"additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then"})
 SCHEMA_LIST = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})

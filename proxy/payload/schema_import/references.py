@@ -22,9 +22,13 @@ class Definitions:
         """Returns the value that *reference* names (`#/components/schemas/A~1B`, `#/$defs/A%2FB`), None for none."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
+        # By RFC 6901 `%2F` separates; generators write it for a slash inside of a name.
+        inside = self._walk([unquote(step) for step in reference[1:].split("/")[1:]])
+        return self._walk(unquote(reference[1:]).split("/")[1:]) if inside is None else inside
+
+    def _walk(self, steps: list[str]) -> Json:
         node: Json = dict(self._root)
-        pointer = unquote(reference[1:])
-        for step in pointer.split("/")[1:] if pointer else ():
+        for step in steps:
             name = step.replace("~1", "/").replace("~0", "~")
             if isinstance(node, list):
                 node = node[int(name)] if name.isascii() and name.isdigit() and int(name) < len(node) else None

@@ -95,22 +95,19 @@ class UpstreamBreaker:
         now = self._clock()
         if now - self._started > self._settings.window:
             self._start_window(now)
-        if end is CallEnd.ANSWERED:
+        answered = end is CallEnd.ANSWERED
+        if call.caller in self._balances or len(self._balances) < MAX_CALLERS:
+            self._balances[call.caller] = self._balances.get(call.caller, 0) + (1 if answered else -1)
+        if answered:
             self._answered = now
             self._connects = 0
-            self._count(call.caller, 1)
             if self.is_open:
                 self._close(now)
             return
-        self._count(call.caller, -1)
         self._failures += 1
         self._connects += end is CallEnd.NOT_CONNECTED
         if not self.is_open:
             self._check_failures(now)
-
-    def _count(self, caller: str, balance: int) -> None:
-        if caller in self._balances or len(self._balances) < MAX_CALLERS:
-            self._balances[caller] = self._balances.get(caller, 0) + balance
 
     def _check_failures(self, now: float) -> None:
         settings = self._settings

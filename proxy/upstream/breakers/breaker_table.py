@@ -39,10 +39,9 @@ class Breakers:
             )
             for kind in dict.fromkeys(KINDS.values())
         }
-        self._by_action = {action: self._by_kind[kind] for action, kind in KINDS.items()}
-
-    def __getitem__(self, action: Action) -> UpstreamBreaker:
-        return self._by_action[action]
+        self.by_action: Mapping[Action, UpstreamBreaker] = {
+            action: self._by_kind[kind] for action, kind in KINDS.items()
+        }
 
     def __iter__(self) -> Iterator[UpstreamBreaker]:
         return iter(self._by_kind.values())

@@ -40,7 +40,7 @@ class UpstreamCall(Call):
         self.caller = grant.caller.key
         self.started = 0.0
         self._grant = grant
-        self._breaker = breakers[grant.target.action]
+        self._breaker = breakers.by_action[grant.target.action]
         self._account = account
         self._refusal_for = refusal_for
 

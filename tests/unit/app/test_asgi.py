@@ -102,14 +102,16 @@ async def test_a_defect_is_a_500_that_tells_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_allowed_host_can_be_asked_for(tmp_path: Path) -> None:
-    """With a list of hosts every other Host is refused."""
+    """With a list of hosts every other Host is refused, except for the probes."""
     server = {"public_origin": "https://gate.example.com", "allowed_hosts": ["gate.example.com"]}
     with gate(tmp_path, server=server) as g:
         async with g.client() as alice:
-            good = await alice.get("/healthz")
-            bad = await alice.get("/healthz", headers={"host": "evil.test"})
+            good = await alice.get("/api/fal/usage")
+            bad = await alice.get("/api/fal/usage", headers={"host": "evil.test"})
+            probes = [await alice.get(path, headers={"host": "10.0.0.7"}) for path in ("/healthz", "/readyz")]
 
     assert (good.status_code, bad.status_code) == (200, 400)
+    assert [probe.status_code for probe in probes] == [200, 200]
 
 
 async def test_readiness_turns_red_while_draining(tmp_path: Path) -> None:

@@ -577,3 +577,44 @@ def test_tokens_that_share_nine_tenths(data: st.DataObject) -> None:
     for other in (one[:cut] + two[cut:], two[:cut] + one[cut:], bytes(changed), one[:cut], one + b"A", one[cut:]):
         with suppress(Unauthenticated):
             assert identify(who, b"Bearer " + other).subject == genuine[other]
+
+
+# --- revoked sessions and the cache -----------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data())
+def test_bits_never_share_an_identity(data: st.DataObject) -> None:
+    """Of two tokens that differ in any bit at most one is this caller, also with the other one cached."""
+    who = authenticator(M)
+    token = M.token(sub="alice")
+    assert identify(who, b"Bearer " + token).subject == "alice"
+    place, bit = data.draw(st.integers(0, len(token) - 1)), data.draw(st.integers(0, 7))
+    changed = bytearray(token)
+    changed[place] ^= 1 << bit
+    with suppress(Refusal):
+        identify(who, b"Bearer " + bytes(changed))
+        raise AssertionError("a changed token was accepted")
+
+
+def test_a_revoked_session_leaves_the_cache() -> None:
+    """A cached token is refused from its revocation on, and the other tokens of the user are not."""
+    revoked: set[str] = set()
+    who = Identifier([issuer_of(M)], clock=Clock())
+    who.verifier._is_revoked = lambda caller: caller.token_id in revoked
+    first, second = M.token(jti="a"), M.token(jti="b")
+    for token in (first, second, first):
+        identify(who, b"Key " + token)
+    revoked.add("a")
+
+    for _ in range(2):
+        with pytest.raises(Unauthenticated, match="the session is revoked"):
+            identify(who, b"Key " + first)
+    assert identify(who, b"Key " + second).token_id == "b"
+
+
+def test_a_token_without_an_id_has_that_of_its_digest() -> None:
+    """Any token can be revoked by itself."""
+    token = M.token()
+
+    assert admitted(token).token_id == sha256(token).hexdigest()

@@ -113,3 +113,35 @@ def test_what_has_no_endpoint_is_opened_by_its_name(action: Action) -> None:
     for gate, who in ((opened, caller()), (ownership(), caller("alice", "more"))):
         with pytest.raises(Forbidden):
             gate.authorize(who, target)
+
+
+@pytest.mark.parametrize("namespace", ["workflows", "comfy"])
+@pytest.mark.parametrize("action", [Action.STATUS, Action.RESULT, Action.CANCEL])
+def test_a_namespaced_job_is_found_without_its_namespace(namespace: str, action: Action) -> None:
+    """The Kotlin and Dart clients poll under owner/alias; the handle proves the namespace, and fal is sent it."""
+    app = f"{namespace}/acme/flow"
+    handle = HANDLES.sign("job-1", owner=caller().key, app=app)
+    authorization = ownership(Listing(app, READS))
+
+    grant = authorization.authorize(caller(), Target(action, "acme/flow", "acme/flow", handle))
+    assert (grant.target.app, grant.target.endpoint, grant.upstream_id) == (app, app, "job-1")
+    with pytest.raises(JobNotFound):
+        authorization.authorize(caller("bob"), Target(action, "acme/flow", "acme/flow", handle))
+
+
+def test_an_app_beside_a_namespaced_one_keeps_its_jobs() -> None:
+    """Where both are listed, each handle leads to its own app."""
+    authorization = ownership(Listing("workflows/acme/flow", READS), Listing("acme/flow", READS))
+    for app in ("acme/flow", "workflows/acme/flow"):
+        handle = HANDLES.sign("job-1", owner=caller().key, app=app)
+        target = Target(Action.STATUS, "acme/flow", "acme/flow", handle)
+
+        assert authorization.authorize(caller(), target).target.app == app
+
+
+def test_a_namespaced_endpoint_is_not_submitted_without_its_namespace() -> None:
+    """Only follow-ups have a handle as proof."""
+    with pytest.raises(Forbidden):
+        ownership(Listing("workflows/acme/flow", READS)).authorize(
+            caller(), Target(Action.SUBMIT, "acme/flow", "acme/flow")
+        )

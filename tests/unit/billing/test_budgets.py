@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -7,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.auth.caller import Caller
-from proxy.billing.budgets import ROLLING_BUCKETS, Budget, CalendarWindow, InFlightLimit, RollingWindow, charges, slots
+from proxy.auth.caller import Caller, caller_key
+from proxy.billing.budgets import (
+    ROLLING_BUCKETS,
+    Budget,
+    CalendarWindow,
+    InFlightLimit,
+    LifetimeWindow,
+    RollingWindow,
+    Tiers,
+    charges,
+    slots,
+)
+from proxy.billing.store_keys import StoreKeys
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
 DAY = CalendarWindow("day", ZoneInfo("UTC"))
@@ -90,14 +102,14 @@ def test_accounts_are_by_what_the_budget_is_per() -> None:
 )
 def test_a_plan_decides_the_limit(claims: dict[str, object], limit: int) -> None:
     """A tier by claim; any other value gets the plain limit."""
-    budget = Budget("user", "user", DAY, 1, tiers={"free": 10, "pro": 100}, tier_claim="plan")
+    budget = Budget("user", "user", DAY, 1, tiers=Tiers("plan", {"free": 10, "pro": 100}))
 
     assert charges([budget], caller(claims=claims), ENDPOINT, 0.0)[0].limit == limit
 
 
 def test_without_a_plain_limit_an_unknown_plan_gets_nothing() -> None:
     """Deny by default."""
-    budget = Budget("user", "user", DAY, None, tiers={"pro": 100}, tier_claim="plan")
+    budget = Budget("user", "user", DAY, None, tiers=Tiers("plan", {"pro": 100}))
 
     assert charges([budget], caller(), ENDPOINT, 0.0)[0].limit == 0
 
@@ -132,3 +144,84 @@ def test_what_has_no_endpoint_must_be_named(name: str) -> None:
     assert [charge.budget for charge in charges([everything, named], caller(), name, 0.0)] == ["named"]
     assert [charge.budget for charge in charges([everything, named], caller(), ENDPOINT, 0.0)] == ["all", "named"]
     assert slots([InFlightLimit("jobs", "user", 1, 60)], caller(), name) == ()
+
+
+@pytest.mark.parametrize(
+    ("now", "bucket", "renews_at"),
+    [
+        (at(2026, 11, 23, 0), 20261123, at(2026, 11, 29, 23)),
+        (at(2026, 11, 29, 22, 59), 20261123, at(2026, 11, 29, 23)),
+        (at(2026, 11, 29, 23), 20261130, at(2026, 12, 6, 23)),
+        (at(2026, 10, 25, 12), 20261019, at(2026, 10, 25, 23)),
+        (at(2026, 12, 31, 12), 20261228, at(2027, 1, 3, 23)),
+    ],
+    ids=["monday", "sunday", "next-monday", "clock-change", "new-year"],
+)
+def test_a_week_begins_on_monday(now: float, bucket: int, renews_at: float) -> None:
+    """The bucket is the date of the week's Monday in its zone, also over a clock change and a new year."""
+    state = CalendarWindow("week", BERLIN).state(now)
+
+    assert (state.current, state.oldest, state.renews_at) == (bucket, bucket, renews_at)
+
+
+def test_a_lifetime_never_renews() -> None:
+    """Decades apart it is one bucket, kept for a century, and no time brings anything back."""
+    window = LifetimeWindow()
+    then, later = window.state(at(2026, 1, 1)), window.state(at(2056, 1, 1))
+
+    assert then == later
+    assert then.renews_at is None
+    assert then.ttl > 50 * 366 * 86_400
+
+
+def test_an_address_has_an_account_of_its_own() -> None:
+    """Two users behind one address share it; IPv6 addresses of one /64 network are one; no address is stored."""
+    budgets = [Budget("b", "address", DAY, 5)]
+    rules = [InFlightLimit("jobs", "address", 2, 600.0)]
+
+    def accounts(subject: str, address: str) -> tuple[str, str]:
+        who = caller(subject)
+        (charge,) = charges(budgets, who, ENDPOINT, 0.0, address=address)
+        (slot,) = slots(rules, who, ENDPOINT, address=address)
+        return charge.account, slot.account
+
+    assert accounts("alice", "192.0.2.1") == accounts("bob", "192.0.2.1")
+    assert accounts("alice", "192.0.2.1") != accounts("alice", "192.0.2.2")
+    assert accounts("alice", "2001:db8::1") == accounts("alice", "2001:db8::2")
+    assert "192.0.2.1" not in "".join(accounts("alice", "192.0.2.1"))
+
+
+def test_slots_may_be_by_claim_and_tier() -> None:
+    """A team shares its slots, and a plan decides how many there are."""
+    rules = [InFlightLimit("jobs", "claim", 2, 600.0, claim="team", tiers=Tiers("app.plan", {"pro": 8}))]
+    pro = slots(rules, caller("alice", {"team": "red", "app.plan": "pro"}), ENDPOINT)[0]
+    free = slots(rules, caller("bob", {"team": "red"}), ENDPOINT)[0]
+
+    assert pro.account == free.account
+    assert (pro.limit, free.limit) == (8, 2)
+
+
+@pytest.mark.parametrize(("value", "limit"), [(True, 7), (3, 9), ("3", 9), (3.5, 1)])
+def test_a_tier_is_looked_up_by_the_text_of_a_scalar(value: object, limit: int) -> None:
+    """Booleans and integers are tiers as well."""
+    budget = Budget("b", "user", DAY, 1, tiers=Tiers("plan", {"true": 7, "3": 9}))
+
+    assert charges([budget], caller(claims={"plan": value}), ENDPOINT, 0.0)[0].limit == limit
+
+
+def test_a_privacy_secret_hides_callers() -> None:
+    """Accounts are HMACs then: other secrets give other accounts, the same secret the same."""
+    budgets = [
+        Budget("user", "user", DAY, 5),
+        Budget("team", "claim", DAY, 5, claim="team"),
+        Budget("all", "global", DAY, 5),
+    ]
+    who = replace(caller("alice", {"team": "red"}), key=caller_key("i", "alice"))
+
+    def accounts(secret: bytes | None) -> list[str]:
+        return [charge.account for charge in charges(budgets, who, ENDPOINT, 0.0, keys=StoreKeys(secret))]
+
+    plain, first, second = accounts(None), accounts(b"1" * 32), accounts(b"2" * 32)
+    assert [len({*each}) for each in zip(plain, first, second, strict=True)] == [3, 3, 1]
+    assert accounts(b"1" * 32) == first
+    assert [StoreKeys(b"1" * 32).rename(account) for account in plain] == first

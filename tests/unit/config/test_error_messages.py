@@ -49,9 +49,9 @@ MESSAGES: dict[str, tuple[dict[str, object], str, str]] = {
         'did you mean "submit"?',
     ),
     "window": (
-        {"budgets": [{**BUDGET, "window": "week"}]},
+        {"budgets": [{**BUDGET, "window": "fortnight"}]},
         "budgets[0].window",
-        'must look like "day" or "month" or "24h"',
+        'must look like "day" or "week" or "month" or "24h" or "lifetime"',
     ),
     "rate": ({"limits": [{**LIMIT, "rate": "30/fortnight"}]}, "limits[0].rate", 'as in "30/minute"'),
     "zone": ({"budgets": [{**BUDGET, "zone": "Europe/Berlim"}]}, "budgets[0].zone", 'did you mean "Europe/Berlin"?'),

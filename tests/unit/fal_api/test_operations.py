@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile_targets import GOOD, PATH_ROWS, URL_ROWS
 
-from proxy.errors import BadRequest, NotFound, Refusal
+from proxy.errors import BadRequest, Forbidden, NotFound, Refusal, TargetNotFal
 from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.fal_api.operations import Action, Surface, Target, resolve, resolve_path, resolve_url
 
@@ -255,3 +255,21 @@ def _verdict(method: str, url: bytes, query: bytes) -> int | str:
         return resolve_path(method, Surface.QUEUE, url, query).endpoint if query else resolve_url(method, url).endpoint
     except Refusal as refusal:
         return refusal.status
+
+
+@pytest.mark.parametrize("path", ["/ice", "/session", "/session/heartbeat?x=1", "/", "?x"])
+def test_the_webrtc_host_is_known_and_off(path: str) -> None:
+    """fal's WebRTC bridge is answered 403 with the reason, not 412 as a host that is not fal's."""
+    with pytest.raises(Forbidden, match=r"wma\.fal\.run") as refused:
+        resolve_url("POST", f"https://wma.fal.run{path}".encode())
+    assert refused.value.error_type == "action_not_listed"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://wma.fal.run/ice", "https://wma.fal.run.evil.com/", "https://wma.fal.run:443/", "https://a@wma.fal.run/"],
+)
+def test_other_spellings_of_it_are_not_fals(url: str) -> None:
+    """Only the literal https origin is that host."""
+    with pytest.raises(TargetNotFal):
+        resolve_url("POST", url.encode())

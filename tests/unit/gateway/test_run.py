@@ -128,7 +128,7 @@ async def test_failed_runs_may_be_charged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rest", ["", "/stream"], ids=["run", "stream"])
 async def test_a_run_is_admitted_as_a_submit_is(tmp_path: Path, rest: str) -> None:
-    """Listed, in JSON, within the schema, the windows, the seats and the budget; and without a key to repeat it by."""
+    """Listed, in JSON, within the schema, the windows, the slots and the budget; a malformed key is refused."""
     limits = [{"name": "runs", "per": "user", "actions": ["run", "run-stream"], "rate": "3/minute"}]
     budgets = [{"name": "day", "per": "user", "window": "24h", "limit": 1}]
     with gate(tmp_path, said({}), limits=limits, endpoints=[OPEN], budgets=budgets) as g:
@@ -141,7 +141,7 @@ async def test_a_run_is_admitted_as_a_submit_is(tmp_path: Path, rest: str) -> No
                 await alice.post(f"{url}?fal_webhook=https://evil.test/", json=INPUT),
                 await alice.post(url, content=b"{}", headers={"content-type": "text/plain"}),
                 await alice.post(url, json={"prompt": 7}),
-                await alice.post(url, json=INPUT, headers={"idempotency-key": "k"}),
+                await alice.post(url, json=INPUT, headers={"idempotency-key": "a b"}),
                 await alice.post(url, json={**INPUT, "num_images": 2}),
                 await alice.post(url, json=INPUT),
                 await alice.post(url, json=INPUT),

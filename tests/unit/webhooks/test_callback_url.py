@@ -26,7 +26,7 @@ class Away(SqliteLedger):
 
 def urls(ledger: SqliteLedger) -> CallbackUrls:
     claims = DeliveryState(ledger, keep=86_400, hold=20, clock=Clock(), away=lambda: None)
-    return CallbackUrls(PUBLIC, SEALS, claims, clock=Clock(1_800_000_000.5))
+    return CallbackUrls(SEALS, claims, clock=Clock(1_800_000_000.5))
 
 
 def grant() -> Grant:
@@ -39,7 +39,7 @@ def grant() -> Grant:
 
 def test_the_parameter_of_a_submit() -> None:
     """One parameter, encoded, whose URL leads here and opens to the submit it was made for."""
-    told = parse_qs(urls(SqliteLedger(":memory:")).query("ticket-1", grant()), strict_parsing=True)
+    told = parse_qs(urls(SqliteLedger(":memory:")).query(PUBLIC, "ticket-1", grant()), strict_parsing=True)
     (url,) = told.pop("fal_webhook")
     base, _, seal = url.rpartition("/")
 

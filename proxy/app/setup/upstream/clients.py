@@ -8,6 +8,7 @@ from proxy.gateway.streams.stream_slots import StreamLimits
 from proxy.http.client.client import HttpClient
 from proxy.http.origin import Origin
 from proxy.upstream import relay
+from proxy.upstream.failover import FailoverClient
 
 RESERVED_SHARE = 20  # one connection in so many to fal's queue is for cancels alone, at least one
 MIN_RESERVING = 4  # connections of a pool that keeps a reserve
@@ -19,17 +20,21 @@ def build_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
     origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin, Surface.STORAGE: fal.rest_origin}
     size = fal.max_connections
     reserve = {Surface.QUEUE: max(1, size // RESERVED_SHARE) if size >= MIN_RESERVING else 0}
-    return {
+    clients: dict[Surface, relay.UpstreamClient] = {
         surface: _upstream(Origin.parse(origin), parts, size, reserve.get(surface, 0))
         for surface, origin in origins.items()
     }
+    return _with_backup(clients, parts, size, reserve[Surface.QUEUE])
 
 
 def build_stream_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
     """Returns clients for answers that stay open, so that streams take no connection from submits."""
     fal, size = parts.config.fal, parts.config.streams.per_worker
     origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin}
-    return {surface: _upstream(Origin.parse(origin), parts, size) for surface, origin in origins.items()}
+    clients: dict[Surface, relay.UpstreamClient] = {
+        surface: _upstream(Origin.parse(origin), parts, size) for surface, origin in origins.items()
+    }
+    return _with_backup(clients, parts, size)
 
 
 def build_stream_limits(parts: Components) -> StreamLimits:
@@ -42,6 +47,16 @@ def build_stream_limits(parts: Components) -> StreamLimits:
         heartbeat=section.heartbeat_seconds,
         idle=section.idle_seconds,
     )
+
+
+def _with_backup(
+    clients: dict[Surface, relay.UpstreamClient], parts: Components, size: int, reserve: int = 0
+) -> dict[Surface, relay.UpstreamClient]:
+    backup = parts.config.fal.backup_queue_origin
+    if backup is None:
+        return clients
+    second = _upstream(Origin.parse(backup), parts, size, reserve)
+    return {**clients, Surface.QUEUE: FailoverClient(clients[Surface.QUEUE], second)}
 
 
 def _upstream(origin: Origin, parts: Components, size: int, reserve: int = 0) -> HttpClient:

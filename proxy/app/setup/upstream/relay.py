@@ -17,6 +17,7 @@ from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.account.probe import AccountProbe
 from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
+from proxy.upstream.failover import FailoverClient
 from proxy.upstream.relay import Deadlines, Relay, UpstreamClient
 
 
@@ -77,6 +78,11 @@ def build_upstream(
     every = (*clients.values(), *(() if streams is clients else streams.values()))
     telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: sum(c.active for c in every))
     telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: sum(c.idle for c in every))
+    telemetry.counter(
+        "upstream_failovers",
+        "Requests sent to fal.backup_queue_origin.",
+        lambda: sum(c.failovers for c in every if isinstance(c, FailoverClient)),
+    )
     return Upstream(relay, breakers, account, probe, every)
 
 

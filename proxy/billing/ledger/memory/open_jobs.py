@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from proxy.billing.ledger.interface import ReservationRequest
 from proxy.billing.ledger.jobs import EndState, JobRecord
 from proxy.billing.ledger.looks import FIRST_LOOK, next_look
 from proxy.billing.ledger.memory.buckets import Buckets
@@ -61,17 +60,19 @@ class OpenJobs:
         for account, until, _ in reservation.slots:
             self.slots.put(account, reservation.id, until)
 
-    def add(self, reservation: Reservation, request: ReservationRequest, now: float) -> None:
-        """Takes in a reservation that was just granted. Jobs of an account that is now full become urgent."""
+    def add(self, reservation: Reservation) -> None:
+        """Takes in a reservation that was just granted."""
         self._remember(reservation)
         self._ends.put(reservation.id, reservation.until)
         for account, until, _ in reservation.slots:
             self.slots.put(account, reservation.id, until)
-        for slot in request.slots:
-            if self.slots.count(slot.account) <= MAX_HURRIED and self.slots.live(slot.account, now) >= slot.limit:
-                for call_id in self.slots.holders(slot.account):
-                    self._due.hurry(call_id)
         self._changes.reservations[reservation.id] = reservation
+
+    def hurry(self, account: str) -> None:
+        """Makes the jobs of an account that refused a call urgent."""
+        if self.slots.count(account) <= MAX_HURRIED:
+            for call_id in self.slots.holders(account):
+                self._due.hurry(call_id)
 
     def accept(self, reservation: Reservation, job: str, key_alias: str) -> bool:
         """Records the job of a reservation. False where it has one, or the job has another reservation."""

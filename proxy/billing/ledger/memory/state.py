@@ -33,7 +33,7 @@ from proxy.billing.ledger.memory.open_jobs import OpenJobs
 from proxy.billing.ledger.memory.records import Changes, ChargePart, EndedJob, Note, Reservation
 from proxy.billing.ledger.money import Micros
 
-GRACE = 3600.0  # seconds that a bucket stays after its window, for a clock that is set back
+GRACE = 3600.0  # seconds that buckets and slots stay after their end, for a clock that is set back
 MAX_STEP = 3600.0  # seconds that the time of a sweep may be after that of the one before
 MAX_CAPPED = 60  # sweeps in a row after which a clock that jumped ahead is taken to be right
 ANSWER_PREFIX = "call:"  # of the keys under which the answers of lost calls are stored
@@ -75,6 +75,7 @@ class LedgerState:
                 continue
             full = LimitExceeded("in-flight", slot.name, slot.limit, 0, None)
             if slot.enforce:
+                self.open_jobs.hurry(slot.account)
                 return full
             observed.append(full)
         return self._grant(call_id, request, tuple(parts), tuple(observed), now)
@@ -113,7 +114,7 @@ class LedgerState:
         while swept < limit and self.open_jobs.pop_overdue(assumed) is not None:
             swept += 1
         self.unsettled += swept
-        self.open_jobs.drop_ended_slots(assumed, limit)
+        self.open_jobs.drop_ended_slots(assumed - GRACE, limit)
         self.buckets.drop_ended(assumed - GRACE, limit)
         self.notes.drop_ended(assumed, limit)
         self.keys.drop_unheld(assumed, limit)
@@ -146,7 +147,7 @@ class LedgerState:
         self.notes.lose(call_id, note, now=now, job=job, key_alias=key_alias)
 
     def answer_call(self, call_id: str, answer: bytes, now: float, ttl: float) -> None:
-        self.keys.put_answer(f"{ANSWER_PREFIX}{id}", answer, owner=call_id, now=now, ttl=ttl)
+        self.keys.put_answer(f"{ANSWER_PREFIX}{call_id}", answer, owner=call_id, now=now, ttl=ttl)
 
     def call(self, call_id: str, now: float) -> Call | None:
         note = self.notes.get(call_id)
@@ -259,7 +260,7 @@ class LedgerState:
             result=Granted(observed) if observed else _GRANTED,
             key=None if request.claim is None else request.claim.key,
         )
-        self.open_jobs.add(reservation, request, now)
+        self.open_jobs.add(reservation)
         if request.claim is not None:
             claim = request.claim
             self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)

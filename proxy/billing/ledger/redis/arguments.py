@@ -43,8 +43,12 @@ def reserve_args(
     worker: str,
     ended: Iterable[str],
     verdicts: Mapping[str, bool],
+    resumed: bool,
 ) -> Args:
-    """Returns the arguments of RESERVE. *verdicts*: whether each of these workers is alive."""
+    """Returns the arguments of RESERVE.
+
+    *verdicts*: whether each of these workers is alive. *resumed*: the reply to the same step was lost before.
+    """
     call_ms = milliseconds(max([request.ttl, *(slot.lease for slot in request.slots)]) + UNSWEPT_TTL)
     ended = list(ended)
     alive = [name for name, is_alive in verdicts.items() if is_alive]
@@ -53,7 +57,7 @@ def reserve_args(
     args += [min(request.amount, MAX_SAFE_INTEGER), datetime.fromtimestamp(now, UTC).date().isoformat()]
     args += [repr(now + request.ttl), call_ms, _slots_json(request, now), milliseconds(ENDED_TTL)]
     args += [*_claim_args(request, now), *_note_args(request, now)]
-    args += [len(request.charges), len(request.slots), len(ended), len(alive), len(dead)]
+    args += [int(resumed), len(request.charges), len(request.slots), len(ended), len(alive), len(dead)]
     for charge in request.charges:
         args += _charge_args(charge, now)
     for slot in request.slots:

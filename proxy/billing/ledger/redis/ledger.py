@@ -61,6 +61,7 @@ class RedisLedger:
     """Ledger behind *store*, which the caller closes after the ledger.
 
     *lock_folder*: where the workers of one host lock a file each; None for none. *report* gets messages for the log.
+    The ledger of a command (*is_command*) closes *store* itself, and its `start` raises StoreAway at once.
     A reservation or a claim whose caller got no answer, for StoreAway or a cancelled task, is undone once the store
     answers again.
     """
@@ -73,8 +74,10 @@ class RedisLedger:
         allow_eviction: bool = False,
         lock_folder: Path | None = None,
         report: Callable[[str], None] = lambda message: None,
+        is_command: bool = False,
     ) -> None:
         self._store = store
+        self._is_command = is_command
         self._allow_eviction = allow_eviction
         self._report = report
         self._undos = PendingUndo()
@@ -89,6 +92,8 @@ class RedisLedger:
 
     async def start(self, *, now: float) -> None:
         """Waits until the store answers, checks its settings and schema, and starts the heartbeat."""
+        if self._is_command:
+            await self._open(now)
         while not self._started:
             with contextlib.suppress(StoreAway):
                 await self._open(now)
@@ -98,10 +103,10 @@ class RedisLedger:
 
     async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> ReserveResult:
         check_request(request, now)
-        self._undos.cancel(call_id)
+        resumed = self._undos.cancel(call_id)
         verdicts: dict[str, bool] = {}
         for _ in range(MAX_ATTEMPTS):
-            reply = await self._reserve(call_id, request, now, verdicts)
+            reply = await self._reserve(call_id, request, now, verdicts, resumed=resumed)
             kind = expect(bytes, reply[0])
             if kind == b"epoch":
                 await self.epoch.observe(expect(bytes, reply[1]).decode())
@@ -291,6 +296,8 @@ class RedisLedger:
                 await self._workers.stop()
         self._workers.unlock()
         self._started = False
+        if self._is_command:
+            await self._store.aclose()
 
     async def _open(self, now: float) -> None:
         await server_checks.check(self._send, allow_eviction=self._allow_eviction, now=now)
@@ -300,13 +307,20 @@ class RedisLedger:
         self._started = True
 
     async def _reserve(
-        self, call_id: str, request: ReservationRequest, now: float, verdicts: dict[str, bool]
+        self, call_id: str, request: ReservationRequest, now: float, verdicts: dict[str, bool], *, resumed: bool
     ) -> list[object]:
         self._check_started()
         epoch = self.epoch.value
         ended = [self._ended_notes.pop() for _ in range(min(ENDED_BATCH, len(self._ended_notes)))]
         args = reserve_args(
-            call_id, request, now=now, epoch=epoch, worker=self._workers.name, ended=ended, verdicts=verdicts
+            call_id,
+            request,
+            now=now,
+            epoch=epoch,
+            worker=self._workers.name,
+            ended=ended,
+            verdicts=verdicts,
+            resumed=resumed,
         )
         replied = False
         try:

@@ -16,7 +16,7 @@ from proxy.billing.ledger.memory.records import EndedJob
 from proxy.billing.ledger.memory.rows import Values
 from proxy.billing.ledger.memory.state import LedgerState
 from proxy.billing.ledger.sqlite.commits import GroupCommit
-from proxy.billing.ledger.sqlite.journal import SqliteJournal, dump, read_days, read_jobs
+from proxy.billing.ledger.sqlite.journal import SqliteJournal, dump, read_days, read_job_by_id, read_jobs
 from proxy.billing.ledger.sqlite.schema import check_path, damaged_tables, open_readonly, open_writer
 from proxy.errors import StoreAway
 from proxy.storage.file_lock import FileLock
@@ -104,6 +104,10 @@ class LedgerFile:
         found = await self._read(lambda: read_jobs(self._path, caller, states, limit, before))
         return [ended.record for ended in (*found, *recent) if ended.record.caller == caller]
 
+    async def job_by_id(self, call_id: str) -> JobRecord | None:
+        """Returns an ended call by the id of its reservation. Raises StoreAway."""
+        return await self._read(lambda: read_job_by_id(self._path, call_id))
+
     async def dump(self) -> AsyncIterator[Row]:
         rows = dump(self._path)
         while batch := await self._read(lambda: list(islice(rows, DUMP_BATCH))):
@@ -114,7 +118,10 @@ class LedgerFile:
         """Writes the rows of a dump into the empty file. Raises ValueError and StoreAway."""
         journal = self._journal
         if journal is not None:
-            await self._read(lambda: journal.load(rows))
+            try:
+                await asyncio.to_thread(journal.load, rows)
+            except sqlite3.Error as error:
+                raise StoreAway(reason=f"ledger: {error}") from error
 
     async def aclose(self) -> None:
         if self.commits is not None:

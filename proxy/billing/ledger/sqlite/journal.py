@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import date
 
 from proxy.billing.ledger.interface import DailyUsage
-from proxy.billing.ledger.jobs import Cursor, JobState, Row
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
 from proxy.billing.ledger.memory import rows
 from proxy.billing.ledger.memory.archive import oldest_day
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
@@ -265,6 +265,13 @@ def read_jobs(path: str, caller: str, states: Iterable[JobState], limit: int, be
             (caller, created, call_id, *wanted, limit),
         )
         return [rows.read_ended(row) for row in found]
+
+
+def read_job_by_id(path: str, call_id: str) -> JobRecord | None:
+    """Returns an ended call by its id. There is no index for it: it is for an operator, in a thread of its own."""
+    with closing(open_readonly(path)) as db:
+        row = db.execute("SELECT * FROM job WHERE id = ? LIMIT 1", (call_id,)).fetchone()
+        return None if row is None else rows.read_ended(row).record
 
 
 def dump(path: str) -> Iterator[Row]:

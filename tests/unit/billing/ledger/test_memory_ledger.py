@@ -1,19 +1,26 @@
-"""The conformance suite on a ledger in memory, which has no journal."""
+"""The conformance suites on a ledger in memory, which has no journal."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
 import pytest
+from support.ledger_jobs_suite import LedgerJobsSuite
 from support.ledger_suite import LedgerSuite
 
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 
 
-class TestMemory(LedgerSuite):
+class TestMemory(LedgerSuite, LedgerJobsSuite):
     @pytest.fixture
-    async def ledger(self) -> AsyncIterator[Ledger]:
+    async def ledger(self) -> AsyncIterator[JobLedger]:
+        ledger = SqliteLedger(":memory:")
+        yield ledger
+        await ledger.aclose()
+
+    @pytest.fixture
+    async def empty(self) -> AsyncIterator[JobLedger]:
         ledger = SqliteLedger(":memory:")
         yield ledger
         await ledger.aclose()

@@ -22,6 +22,16 @@ from pathlib import Path
 
 import pytest
 from support import reopened_ledger
+from support.ledger_jobs_suite import (
+    NOTE,
+    ClaimedReservationSuite,
+    CreditSuite,
+    LedgerJobsSuite,
+    OperatorSuite,
+    ThresholdSuite,
+    noted,
+    submitted,
+)
 from support.ledger_suite import (
     DAY,
     HOUR,
@@ -44,7 +54,7 @@ from support.ledger_suite import (
 )
 from support.reopened_ledger import ReopenedLedger
 
-from proxy.billing.ledger.interface import Granted, KeyState, Ledger, StoredAnswer
+from proxy.billing.ledger.interface import Call, Granted, JobLedger, KeyState, Ledger, StoredAnswer
 from proxy.billing.ledger.memory.archive import DAYS_KEPT
 from proxy.billing.ledger.memory.state import GRACE
 from proxy.billing.ledger.sqlite.commits import MAX_WAITING
@@ -75,11 +85,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-class TestFile(LedgerSuite):
+class TestFile(LedgerSuite, LedgerJobsSuite):
     @pytest.fixture
-    async def ledger(self, path: Path) -> AsyncIterator[Ledger]:
+    async def ledger(self, path: Path) -> AsyncIterator[JobLedger]:
         async with opened(path) as ledger:
             yield ledger
+
+    @pytest.fixture
+    async def empty(self, path: Path) -> AsyncIterator[JobLedger]:
+        async with opened(path.with_name("empty.db")) as ledger:
+            yield ledger
+
+
+class TestReopenedJobs(ClaimedReservationSuite, CreditSuite, OperatorSuite, ThresholdSuite):
+    @pytest.fixture
+    def ledger(self, path: Path) -> JobLedger:
+        return ReopenedLedger(path, now=NOW)  # type: ignore[return-value]
 
 
 class TestReopened(EndingSuite, SeatSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
@@ -149,6 +170,30 @@ async def test_a_claim_of_an_ended_process_is_unknown_at_once(path: Path) -> Non
         assert await claimed(ledger, owner="p") is KeyState.BUSY
     async with opened(path) as ledger:
         assert await claimed(ledger, owner="p") is KeyState.UNKNOWN
+
+
+async def test_calls_of_an_ended_process_are_lost(path: Path) -> None:
+    """A repeat joins what the process that ended left without an answer: by its job, or with an unknown outcome."""
+    async with opened(path) as ledger:
+        await submitted(ledger, "accepted", noted())
+        await submitted(ledger, "settled", noted())
+        await ledger.settle("app/settled", amount=None, now=NOW)
+        await ledger.reserve("sent", noted(), now=NOW)
+        await submitted(ledger, "answered", noted())
+        ledger.end_note("answered")
+        await submitted(ledger, "lost", noted())
+        await ledger.mark_lost("lost", NOTE, now=NOW)
+    async with opened(path) as ledger:
+        joined = [await ledger.reserve(f"repeat{n}", noted(), now=NOW + 1) for n in range(5)]
+
+    calls = {one.id: one for one in joined if isinstance(one, Call)}
+    assert {name: (call.job, call.alive) for name, call in calls.items()} == {
+        "accepted": ("app/accepted", False),
+        "settled": ("app/settled", False),
+        "sent": (None, False),
+        "lost": ("app/lost", False),
+    }
+    assert joined[4] == Granted()
 
 
 async def test_a_thousand_at_once_cost_few_syncs(path: Path) -> None:
@@ -333,8 +378,9 @@ async def test_old_rows_are_dropped(path: Path) -> None:
         assert counts(path) == {"reservation": 5, "bucket": 1, "claim": 5, "day": 1, "job": 0}
 
         assert await swept(NOW + 100) == {"reservation": 5, "bucket": 1, "claim": 5, "day": 1, "job": 5}
-        assert await swept(NOW + 600) == {"reservation": 0, "bucket": 1, "claim": 5, "day": 1, "job": 5}
-        for hours in range(1, 13):
+        await ledger.sweep(now=NOW + HOUR)
+        assert await swept(NOW + 600 + GRACE) == {"reservation": 0, "bucket": 1, "claim": 5, "day": 1, "job": 5}
+        for hours in range(2, 13):
             await ledger.sweep(now=NOW + hours * HOUR)
         assert (await swept(NOW + DAY / 2 + GRACE - 1))["bucket"] == 1
         assert (await swept(NOW + DAY / 2 + GRACE))["bucket"] == 0

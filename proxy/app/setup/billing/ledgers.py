@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy.app.ledger_socket import LedgerSocket
 from proxy.app.setup.components import Components
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.interface import JobLedger, Ledger
 from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.billing.operator_steps import OperatorSteps
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
 
@@ -18,8 +21,13 @@ MEMORY = ":memory:"
 FILE_TIMEOUT = 2.0  # seconds
 
 
-def build_ledger(parts: Components, report: Callable[[str], None] = lambda message: None) -> Ledger:
-    """Builds the ledger that all workers share, or the SQLite one of a single process. *report* writes to the log."""
+def build_ledger(
+    parts: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
+) -> JobLedger:
+    """Builds the ledger that all workers share, or the SQLite one of a single process.
+
+    *report* writes to the log. For a command, a Redis ledger fails at once while its store is away, and closes it.
+    """
     section = parts.config.ledger
     if section.kind == "redis" and parts.store is not None:
         return RedisLedger(
@@ -28,6 +36,7 @@ def build_ledger(parts: Components, report: Callable[[str], None] = lambda messa
             allow_eviction=section.allow_eviction,
             lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
             report=report,
+            is_command=is_command,
         )
     return SqliteLedger(
         section.path if section.path == MEMORY else str(parts.config.base / section.path),
@@ -45,6 +54,8 @@ def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
     telemetry.counter("ledger_commit_seconds", "Seconds spent on commits of the file.", lambda: stats().commit_seconds)
     telemetry.counter("ledger_unsettled", "Reservations that expired unsettled.", lambda: stats().unsettled)
     telemetry.gauge("ledger_queue", "Calls that wait for the ledger.", lambda: stats().queue)
+    if isinstance(ledger, RedisLedger):
+        telemetry.counter("ledger_data_losses", "Times that the data in Redis was lost.", lambda: ledger.epoch.losses)
     telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs)
 
 
@@ -56,6 +67,14 @@ def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
     telemetry.counter("store_reply_seconds", "Seconds from sending to reply, summed.", lambda: store.reply_seconds)
     telemetry.gauge("store_pending", "Calls that wait for a reply of the store.", lambda: store.pending)
     telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: int(store.breaker_is_open))
+
+
+def build_ledger_socket(parts: Components, ledger: Ledger) -> LedgerSocket | None:
+    """Builds the socket for commands. None without a file: Redis takes commands itself, memory none."""
+    section = parts.config.ledger
+    if not isinstance(ledger, SqliteLedger) or section.path == MEMORY:
+        return None
+    return LedgerSocket(f"{parts.config.base / section.path}.sock", OperatorSteps(ledger, time.time))
 
 
 def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:

@@ -1,0 +1,134 @@
+"""Sessions of one process: the authenticator that all routes share, guests, revocations and the keys' tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from proxy.app.session_page import SessionPage
+from proxy.app.setup.components import Components
+from proxy.app.setup.sessions import MEMORY
+from proxy.auth.authenticator import Authenticator
+from proxy.auth.caller import Caller
+from proxy.auth.revocation.revocation_store import (
+    FileRevocations,
+    MemoryRevocations,
+    RedisRevocations,
+    RevocationStore,
+)
+from proxy.auth.revocation.revocation_watch import RevocationWatch
+from proxy.auth.sessions.guest_sessions import GUEST_COOKIE
+from proxy.auth.sessions.session_cookie import SessionCookie
+from proxy.auth.token_verifier import TokenVerifier
+from proxy.config.loader import Config
+from proxy.http.request_body import BodyBudget
+from proxy.ratelimit.failed_logins import FailedLogins, LoginLimit
+from proxy.ratelimit.rate_limiter import RateLimiter
+from proxy.storage.redis_client import RedisStore
+from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.metrics import Telemetry
+
+FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
+FAILED_LOGINS_WINDOW = 60
+
+
+class SessionRuntime:
+    """Sessions of one process. *end_streams* ends the streams of sessions for which its argument returns True."""
+
+    def __init__(
+        self,
+        components: Components,
+        journal: JsonLogWriter,
+        end_streams: Callable[[Callable[[Caller], bool]], None],
+    ) -> None:
+        self._components = components
+        self.remote_keys = components.sessions.remote_keys
+        components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
+        self.revocations: RevocationWatch | None = None
+        is_revoked: Callable[[Caller], bool] = _never
+        if components.config.revocation.enabled:
+            watch = self.revocations = RevocationWatch(
+                build_revocation_store(components.config, components.store),
+                now=time.time,
+                report=lambda line: journal.write({"event": "revocations", "message": line}),
+            )
+            is_revoked = watch.is_revoked
+            watch.on_change = lambda: end_streams(watch.is_revoked)
+        self.authenticator = Authenticator(
+            TokenVerifier(components.issuers, clock=time.time, is_revoked=is_revoked),
+            cookies=self._cookies(),
+            headers=[issuer.header for issuer in components.issuers if issuer.header is not None],
+            origins=components.origins,
+            failed_logins=LoginLimit(FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic), time.monotonic),
+            outlive=components.config.streams.outlive_session_seconds,
+        )
+
+    def page(self, limiter: RateLimiter, body_budget: BodyBudget) -> SessionPage:
+        """Returns the page that gives guest sessions and ends sessions."""
+        return SessionPage(
+            self.authenticator,
+            limiter,
+            body_budget,
+            guests=self._components.sessions.guests,
+            revocations=self.revocations,
+            origins=self._components.origins,
+        )
+
+    def start(self) -> None:
+        """Starts the tasks that keep keys and revocations fresh, on the running event loop."""
+        for keys in self.remote_keys:
+            keys.start()
+        if self.revocations is not None:
+            self.revocations.start()
+
+    async def aclose(self) -> None:
+        """Stops the tasks."""
+        for keys in self.remote_keys:
+            await keys.aclose()
+        if self.revocations is not None:
+            await self.revocations.aclose()
+
+    def register_metrics(self, telemetry: Telemetry) -> None:
+        """Exposes the state of the remote key sets, where there are any."""
+        remote_keys = self.remote_keys
+        if not remote_keys:
+            return
+        telemetry.gauge(
+            "session_keys_age_seconds",
+            "Seconds since the oldest of the session key sets was fetched.",
+            lambda: max(keys.age for keys in remote_keys),
+        )
+        telemetry.gauge(
+            "session_keys_unusable",
+            "Session key sets that are missing or too old.",
+            lambda: sum(not keys.usable for keys in remote_keys),
+        )
+        telemetry.counter(
+            "session_key_fetches", "Fetches of session key sets.", lambda: sum(keys.fetches for keys in remote_keys)
+        )
+        telemetry.counter(
+            "session_key_fetch_failures",
+            "Fetches of session key sets that failed.",
+            lambda: sum(keys.failures for keys in remote_keys),
+        )
+
+    def _cookies(self) -> list[SessionCookie]:
+        """Returns the login service's cookie, and that of guests, which counts where the other is not sent."""
+        cookies = [] if self._components.cookie is None else [self._components.cookie]
+        if self._components.sessions.guests is not None:
+            cookies.append(SessionCookie(GUEST_COOKIE.encode("ascii"), self._components.origins))
+        return cookies
+
+
+def build_revocation_store(config: Config, store: RedisStore | None) -> RevocationStore:
+    """Returns the place of revocations: the store, else a file beside the ledger, else this process."""
+    if store is not None:
+        return RedisRevocations(store)
+    if config.ledger.path == MEMORY:
+        return MemoryRevocations()
+    path = config.base / config.ledger.path
+    return FileRevocations(path.with_name(f"{path.name}.revoked"))
+
+
+def _never(caller: Caller) -> bool:
+    return False

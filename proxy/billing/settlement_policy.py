@@ -1,0 +1,40 @@
+"""Settlement policy: what a call costs by its end. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.billing.ledger.jobs import EndState
+from proxy.billing.ledger.money import Micros, micros
+from proxy.upstream.job_end import JobEnd
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementPolicy:
+    """How reservations end. *reservation*: seconds after which an outcome that nothing reported counts as spent.
+
+    *settle_by* "billable" takes fal's x-fal-billable-units times *unit_price* for the amount, where fal gives them.
+    """
+
+    reservation: float = 86_400.0
+    settle_by: Literal["price", "billable"] = "price"
+    unit_price: float = 1.0
+    refund_failed: bool = True
+
+    def amount_due(self, end: JobEnd) -> Micros | None:
+        """Returns the amount to settle; None is the one that was reserved."""
+        if end.cancelled or (end.failed and self.refund_failed):
+            return 0
+        if end.failed or self.settle_by == "price" or end.units is None:
+            return None
+        return micros(end.units * self.unit_price)
+
+    def awaits_units(self, end: JobEnd) -> bool:
+        """Returns True where the amount depends on units that only the job's result has."""
+        return self.settle_by == "billable" and end.units is None and not end.cancelled and not end.failed
+
+
+def end_state(end: JobEnd) -> EndState:
+    """Returns the state of an ended job in the ledger."""
+    return "cancelled" if end.cancelled else "failed" if end.failed else "completed"

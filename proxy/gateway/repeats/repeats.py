@@ -1,0 +1,231 @@
+"""Repeats of a call: answered by the earlier call with the same key, or with the same fingerprint and a lost caller."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from types import TracebackType
+
+from proxy.auth.authorization import Authorization, Grant
+from proxy.billing.call_notes import CallNotes
+from proxy.billing.ledger.interface import Call, KeyState, StoredAnswer
+from proxy.billing.reservations import Accounting, Earlier, Reservation
+from proxy.errors import BadRequest, ClientGone, FieldError, OutcomeUnknown, Refusal, ValidationFailed
+from proxy.gateway.admission import Admitted
+from proxy.gateway.job_responses import submit_response
+from proxy.gateway.repeats.call_identity import IdempotencySettings, call_note, key_claim
+from proxy.gateway.repeats.stored_answer import REPLAYED, dump_answer, load_answer
+from proxy.http.request import Request
+from proxy.http.response import Response, error_response
+from proxy.telemetry.access_record import AccessRecord
+from proxy.upstream.outcomes import Accepted
+
+POLL_INTERVAL = 0.05  # seconds between two looks for the answer of a call under way
+_REUSED: FieldError = {
+    "loc": ["header", "idempotency-key"],
+    "msg": "This key was used before with another request",
+    "type": "idempotency_key_reused",
+}
+
+
+class Repeats:
+    """Reservations of calls that may be repeats, and answers stored for the repeats to come."""
+
+    def __init__(
+        self,
+        accounting: Accounting,
+        notes: CallNotes,
+        authorization: Authorization,
+        settings: IdempotencySettings,
+    ) -> None:
+        self._accounting = accounting
+        self._notes = notes
+        self._authorization = authorization
+        self._settings = settings
+        # Returns the block that encloses a new call, from its reservation to its response.
+        self.watch = partial(WatchedCall, notes, settings.max_answer)
+
+    async def reserve(
+        self, request: Request, grant: Grant, admitted: Admitted, record: AccessRecord
+    ) -> Reservation | Response:
+        """Returns the reservation of a new call, or the answer of the call that this one repeats.
+
+        Raises the refusals of `Accounting.reserve_call`, BadRequest (malformed key), ValidationFailed (a key used with
+        another body), OutcomeUnknown, and ClientGone.
+        """
+        key = request.named.get(b"idempotency-key")
+        result = await self._accounting.reserve_call(
+            record.request_id,
+            grant,
+            admitted.payload,
+            request.address,
+            note=call_note(request, grant, admitted, self._settings) if key is None else None,
+            claim=None if key is None else key_claim(key, grant, admitted, self._settings),
+        )
+        if isinstance(result, Earlier):
+            return await self._join(result, request, grant, record)
+        record.observed = result.observed
+        return result
+
+    async def _join(
+        self, earlier: Earlier, request: Request, grant: Grant, record: AccessRecord
+    ) -> Reservation | Response:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.wait_for(grant.target.action)
+        result: Reservation | Earlier = earlier
+        with _Joiner(self._notes, request, earlier) as joiner:
+            while isinstance(result, Earlier):
+                joiner.check()
+                answer = self._answer(result, request, grant)
+                if answer is not None:
+                    joiner.answered()
+                    return answer._replace(headers=(*answer.headers, *result.quota.headers))
+                if loop.time() >= deadline:
+                    raise OutcomeUnknown(reason="the earlier call is still under way")
+                await asyncio.sleep(POLL_INTERVAL)
+                result = await self._accounting.look_again(record.request_id, result)
+        record.observed = result.observed
+        return result
+
+    def _answer(self, earlier: Earlier, request: Request, grant: Grant) -> Response | None:
+        """Returns the answer of an earlier call, None while it is under way."""
+        match earlier.state:
+            case StoredAnswer(answer):
+                return load_answer(answer)
+            case KeyState.MISMATCH:
+                raise ValidationFailed([_REUSED])
+            case KeyState.UNKNOWN:
+                raise OutcomeUnknown(reason="the first call with this key ended without an outcome")
+            case Call(job=str(job)):
+                return self._submit_answer(job, request, grant)
+            case Call(answer=bytes(answer)):
+                return load_answer(answer)
+            case Call(alive=False):
+                raise OutcomeUnknown(reason="the worker of the earlier call has ended")
+            case _:
+                return None
+
+    def _submit_answer(self, job: str, request: Request, grant: Grant) -> Response:
+        """The answer to a submit again, built from the job: its place in the queue by then is not known."""
+        upstream_id = job.rpartition("/")[2]
+        handle = self._authorization.sign_handle(grant, upstream_id)
+        return submit_response(
+            Accepted(upstream_id, "IN_QUEUE", 0),
+            request.public_url,
+            app=grant.target.app,
+            handle=handle,
+            headers=(REPLAYED,),
+        )
+
+
+class WatchedCall:
+    """`async with repeats.watch(...) as call:` around a new call. Set *answer* where it has no job to rebuild it from.
+
+    The end of the caller's connection is written to the ledger at once, so that a repeat joins the call while it is
+    still under way. Leaving the block stores the answer, where a repeat may need it, or ends the note.
+    """
+
+    __slots__ = ("_exchange", "_losing", "_max_answer", "_notes", "_reservation", "answer")
+
+    def __init__(self, notes: CallNotes, max_answer: int, request: Request, reservation: Reservation) -> None:
+        self.answer: Response | None = None
+        self._notes = notes
+        self._exchange = request.exchange
+        self._reservation = reservation
+        self._max_answer = max_answer
+        self._losing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> WatchedCall:
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.gone:
+                self._leave()
+            else:
+                exchange.on_leave = self._leave
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._exchange is not None:
+            self._exchange.on_leave = None
+        if isinstance(error, OutcomeUnknown):
+            self.answer = error_response(error)
+        elif isinstance(error, Refusal):
+            await self._notes.free(self._reservation)
+            return
+        elif error is not None:
+            return  # a defect or a stop: the outcome is unknown to every repeat
+        lost = self._losing is not None
+        if self._losing is not None:
+            await self._losing
+        request = self._reservation.request
+        if self.answer is not None and request is not None and (lost or request.claim is not None):
+            await self._notes.store(self._reservation, self._stored(self.answer), lost=lost)
+        calls = self._reservation.calls
+        if not lost and calls is not None and request is not None and request.note is not None:
+            calls.end_note(self._reservation.id)
+
+    def _leave(self) -> None:
+        request = self._reservation.request
+        note = None if request is None else request.note
+        self._losing = self._notes.lose(self._reservation.calls, self._reservation.id, note)
+
+    def _stored(self, answer: Response) -> bytes:
+        stored = dump_answer(answer)
+        return stored if len(stored) <= self._max_answer else dump_answer(error_response(replay_unavailable()))
+
+
+class _Joiner:
+    """`with _Joiner(...) as joiner:` around the wait of a repeat for the answer of an earlier call.
+
+    A repeat that is lost too gives the call back at once, so that the next repeat joins it.
+    """
+
+    __slots__ = ("_call_id", "_calls", "_exchange", "_lost", "_note", "_notes")
+
+    def __init__(self, notes: CallNotes, request: Request, earlier: Earlier) -> None:
+        self._notes = notes
+        self._exchange = request.exchange
+        self._calls = earlier.calls
+        self._note = earlier.request.note
+        self._call_id = earlier.state.id if isinstance(earlier.state, Call) else ""
+        self._lost = False
+
+    def __enter__(self) -> _Joiner:
+        if self._exchange is not None:
+            if self._exchange.gone:
+                self._leave()
+            else:
+                self._exchange.on_leave = self._leave
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._exchange is not None:
+            self._exchange.on_leave = None
+
+    def check(self) -> None:
+        """Raises ClientGone where the caller of the repeat has disconnected."""
+        if self._lost:
+            raise ClientGone("the caller disconnected before the earlier call was answered")
+
+    def answered(self) -> None:
+        """Ends the note of the earlier call: this caller gets its answer."""
+        if self._calls is not None and self._call_id and self._note is not None:
+            self._calls.end_note(self._call_id)
+
+    def _leave(self) -> None:
+        self._lost = True
+        if self._call_id:
+            self._notes.lose(self._calls, self._call_id, self._note)
+
+
+def replay_unavailable(handle: str | None = None) -> BadRequest:
+    """Returns the refusal of a repeat whose answer is not stored. *handle* names the job where there is one."""
+    return BadRequest(
+        "The call with this key was made, but its answer is not stored. Use another key to call again",
+        error_type="replay_unavailable",
+        facts={"request_id": handle},
+    )

@@ -1,0 +1,62 @@
+"""Path below which the gateway is reached, behind a server's or a mount's root path."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+from starlette.types import Scope
+
+_HEALTH = ("/healthz", "/readyz")
+
+
+class Location(NamedTuple):
+    """A request's path. *route* is the raw path below the prefix, None outside of it.
+
+    *path* is where the pages are registered, as without a root path. *base* is the path of the prefix in public URLs.
+    """
+
+    base: str
+    route: bytes | None
+    path: bytes
+
+    @property
+    def is_health(self) -> bool:
+        return self.path.decode("latin-1") in _HEALTH
+
+
+class BasePath:
+    """Locates requests. The base is the root path of the scope; *prefix* is appended unless it ends with the prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._prefix_bytes = prefix.encode("ascii")
+
+    def locate(self, scope: Scope) -> Location:
+        root: str = scope.get("root_path", "")
+        raw = raw_path(scope)
+        if not root:
+            return Location(self._prefix, self._below_prefix(raw), raw)
+        relative = _below(raw, root.rstrip("/").encode("latin-1"))
+        root = root.rstrip("/")
+        if not root.endswith(self._prefix):
+            return Location(root + self._prefix, self._below_prefix(relative), relative)
+        if relative.decode("latin-1") in _HEALTH:
+            return Location(root, None, relative)
+        return Location(root, relative, self._prefix_bytes + relative)
+
+    def _below_prefix(self, path: bytes) -> bytes | None:
+        return path[len(self._prefix_bytes) :] if path.startswith(self._prefix_bytes) else None
+
+
+def raw_path(scope: Scope) -> bytes:
+    """Returns the path as sent; of a server that does not pass it, the decoded path, encoded again."""
+    raw = scope.get("raw_path")
+    if isinstance(raw, bytes):
+        return raw.partition(b"?")[0]  # Starlette's TestClient and others differ on the query
+    return quote(scope["path"], safe="/!$&'()*+,;=:@~").encode("ascii")
+
+
+def _below(path: bytes, root: bytes) -> bytes:
+    """Removes *root*, which some servers leave out of the path (ASGI specification, HTTP connection scope)."""
+    return path[len(root) :] if path.startswith(root + b"/") or path == root else path

@@ -1,0 +1,175 @@
+"""Repeats after a lost connection: one job and one charge a click, also behind a front proxy that gives up early."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from support import front_proxies
+from support.gateway_process import JSON, PATIENCE, QUICK, Gateway, Rig, bearer, javascript, message, until
+from support.in_process_gateway import ENDPOINT, INPUT
+from support.raw_http import replies
+from support.sandbox import data_uri, png
+
+from proxy.demo.demo import SandboxAddresses
+from proxy.sandbox.faults import Fault, Kind
+
+SUBMIT, RUN = f"/api/fal/queue/{ENDPOINT}".encode(), f"/api/fal/run/{ENDPOINT}".encode()
+CLICK = {**INPUT, "image_url": data_uri(png())}
+SLOW = 0.6  # seconds that fal takes for a submit here
+MONEY: dict[str, Any] = {
+    "endpoints": [{"id": ENDPOINT, "actions": ["submit", "status", "result", "run"], "price": "1.0"}],
+    "budgets": [{"name": "day", "per": "user", "window": "24h", "limit": 100}],
+    "in_flight": [{"name": "jobs", "per": "user", "limit": 50}],
+}
+SLOW_SUBMIT = Fault(kind=Kind.LATENCY, action="submit", delay=SLOW)
+
+
+def start(rig: Rig, *faults: Fault, run_seconds: float = SLOW, **sections: Any) -> tuple[SandboxAddresses, Gateway]:
+    sandbox = rig.sandbox(replace(QUICK, faults=faults, run_seconds=run_seconds))
+    origins = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
+    return sandbox, rig.gateway(sandbox.queue, fal=origins, **{**MONEY, **sections})
+
+
+def counts(sandbox: SandboxAddresses) -> tuple[int, int]:
+    """How many submits and runs the sandbox took."""
+    told = httpx2.get(f"{sandbox.control}/counts", timeout=PATIENCE, trust_env=False).json()
+    return told["submits"]["total"], told["runs"]["total"]
+
+
+def spent(gateway: Gateway, subject: str = "alice") -> float:
+    with gateway.client(subject) as client:
+        budget = client.get("usage").json()["budgets"][0]
+    return float(budget["used"] + budget["reserved"])
+
+
+def request(path: bytes, **fields: object) -> bytes:
+    body = json.dumps({**CLICK, **fields}).encode()
+    return message("POST", path, bearer(), JSON, body=body)
+
+
+def lose(gateway: Gateway, raw: bytes) -> None:
+    """Sends a request, waits until the gateway has called fal, and closes the connection before the answer."""
+    with socket.create_connection(gateway.address, timeout=PATIENCE) as connection:
+        connection.sendall(raw)
+        until(lambda: gateway.metric("fal_proxy_upstream_active") >= 1)
+
+
+def ask(gateway: Gateway, raw: bytes) -> tuple[int, dict[str, object], bool]:
+    """Status and body of the answer to *raw*, and True where it is marked as replayed."""
+    with socket.create_connection(gateway.address, timeout=PATIENCE) as connection:
+        connection.sendall(raw)
+        received = bytearray()
+        while some := connection.recv(65536):
+            received += some
+    (reply,) = replies(bytes(received))
+    return reply.status, json.loads(reply.body), b"idempotent-replayed: true" in bytes(received).lower()
+
+
+@pytest.mark.parametrize("path", [SUBMIT, RUN], ids=["submit", "run"])
+@pytest.mark.parametrize("late", [False, True], ids=["under-way", "answered"])
+def test_a_repeat_joins_the_lost_call(rig: Rig, path: bytes, late: bool) -> None:
+    """While the call is under way and after its answer came, once: the next repeat is a call of its own."""
+    sandbox, gateway = start(rig, SLOW_SUBMIT)
+    raw = request(path)
+    lose(gateway, raw)
+    if late:
+        until(lambda: gateway.metric("fal_proxy_upstream_active") == 0)
+    first = ask(gateway, raw)
+    assert (sum(counts(sandbox)), spent(gateway)) == (1, 1.0)
+    second = ask(gateway, raw)
+
+    assert (first[0], first[2]) == (200, True)
+    assert (second[0], second[2]) == (200, False)
+    assert (sum(counts(sandbox)), spent(gateway)) == (2, 2.0)
+    assert first[1] != second[1] or path == RUN
+
+
+def test_another_request_joins_nothing(rig: Rig) -> None:
+    """Another input, another action and another caller are calls of their own."""
+    sandbox, gateway = start(rig, SLOW_SUBMIT)
+    lose(gateway, request(SUBMIT))
+    other = message("POST", SUBMIT, bearer("bob"), JSON, body=json.dumps(CLICK).encode())
+    answers = [ask(gateway, raw) for raw in (request(SUBMIT, seed=7), request(RUN), other)]
+
+    assert [(answer[0], answer[2]) for answer in answers] == [(200, False)] * 3
+    assert counts(sandbox) == (3, 1)
+
+
+def test_a_repeat_of_a_connected_caller_is_a_new_job(rig: Rig) -> None:
+    """Two clicks with the same input while the first is connected are two jobs."""
+    sandbox, gateway = start(rig, SLOW_SUBMIT)
+    with ThreadPoolExecutor(2) as pool:
+        answers = [one.result() for one in [pool.submit(ask, gateway, request(SUBMIT)) for _ in range(2)]]
+
+    assert [(answer[0], answer[2]) for answer in answers] == [(200, False)] * 2
+    assert len({str(answer[1]["request_id"]) for answer in answers}) == 2
+    assert counts(sandbox) == (2, 0)
+
+
+def test_ten_lost_clicks_give_ten_jobs_and_ten_answers(rig: Rig) -> None:
+    """Each repeat takes one lost call; none is shared."""
+    sandbox, gateway = start(rig, SLOW_SUBMIT)
+    connections = [socket.create_connection(gateway.address, timeout=PATIENCE) for _ in range(10)]
+    for connection in connections:
+        connection.sendall(request(SUBMIT))
+    until(lambda: gateway.metric("fal_proxy_upstream_active") == 10)
+    for connection in connections:
+        connection.close()
+    with ThreadPoolExecutor(10) as pool:
+        answers = [one.result() for one in [pool.submit(ask, gateway, request(SUBMIT)) for _ in range(10)]]
+
+    assert [(answer[0], answer[2]) for answer in answers] == [(200, True)] * 10
+    assert len({str(answer[1]["request_id"]) for answer in answers}) == 10
+    assert (counts(sandbox), spent(gateway)) == ((10, 0), 10.0)
+
+
+def test_a_lost_repeat_can_be_repeated(rig: Rig) -> None:
+    """As an impatient front proxy makes a client do: lost, repeated, lost, repeated, answered."""
+    sandbox, gateway = start(rig, SLOW_SUBMIT)
+    raw = request(SUBMIT)
+    lose(gateway, raw)
+    for _ in range(3):
+        with socket.create_connection(gateway.address, timeout=0.1) as connection:
+            connection.sendall(raw)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+    answer = ask(gateway, raw)
+
+    assert (answer[0], answer[2]) == (200, True)
+    assert (counts(sandbox), spent(gateway)) == ((1, 0), 1.0)
+
+
+def test_rejoining_can_be_turned_off(rig: Rig) -> None:
+    """Then every repeat is a new call."""
+    sandbox, gateway = start(rig, SLOW_SUBMIT, ledger={"rejoin_seconds": 0})
+    lose(gateway, request(SUBMIT))
+    answer = ask(gateway, request(SUBMIT))
+
+    assert (answer[0], answer[2]) == (200, False)
+    assert counts(sandbox) == (2, 0)
+
+
+Front = Callable[..., AbstractContextManager[tuple[str, int]]]
+
+
+@pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
+def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: Front) -> None:
+    """The front gives up after 2 s, a run takes 5 s: each click is one job and one charge, and gets its answer."""
+    port = front_proxies.free_port()
+    slow = Fault(kind=Kind.LATENCY, action="submit", delay=3.0)
+    sandbox, gateway = start(
+        rig, slow, run_seconds=5.0, server={"public_origin": f"http://127.0.0.1:{port}"}, limits=[]
+    )
+    with front(tmp_path, [gateway.address], timeout=2, port=port):
+        javascript("impatient.test.mjs", GATEWAY=f"http://127.0.0.1:{port}/api/fal")
+
+    assert (counts(sandbox), spent(gateway)) == ((2, 1), 3.0)
