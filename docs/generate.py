@@ -74,9 +74,9 @@ NOTES = {
 [Models](models.md) describes schemas, unknown fields, files and the options of a job; [prices](pricing.md) the language
 of `price`.
 
-Every text of the payload, at any depth and in any field, is checked as a file where it begins like a URL, and in fields
-for files in any case: their name ends in `url`, `urls`, `uri` or `uris`, their schema has `"format": "uri"` or
-`x-fal-file-input`, or `files.fields` lists them. fal reads the file, never the gateway: the host name is checked as
+Every text of the payload, at any depth and in any field, is checked as a file where it begins like a URL. In a field
+for files each text is checked: its name ends in `url`, `urls`, `uri` or `uris`, its schema has `"format": "uri"` or
+`x-fal-file-input`, or `files.fields` lists it. fal reads the file, never the gateway: the host name is checked as
 text and is not resolved, so a public name with a private address is left to fal. These are always refused, also where
 `hosts` is `*`:
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -17,16 +18,11 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.billing.ledgers import (
-    build_ledger,
-    build_ledger_socket,
-    build_local_ledger,
-    ledger_metrics,
-    store_metrics,
-)
+from proxy.app.setup.billing.accounting import build_accounting, build_alerts
+from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, ledger_metrics, store_metrics
 from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.gateway import build_gateway, call_seconds
+from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
@@ -89,8 +85,9 @@ class Application:
         self._ledger = ledger
         ledger_metrics(self._telemetry, self._ledger)
         self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
+        self._alerts = build_alerts(self._telemetry, journal)
         self._accounting = self._build_accounting()
-        self._reconciler = build_reconciler(
+        self._accounting.looks = self._reconciler = build_reconciler(
             self._ledger,
             self._upstream,
             self._accounting.settle_job,
@@ -100,6 +97,7 @@ class Application:
         self._socket = build_ledger_socket(components, self._ledger)
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
+        self._alerts.sender = None if self._webhooks is None else self._webhooks.deliveries
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
         self._readiness = Readiness(
             stores, lambda: self._upstream.state, self._sessions.remote_keys, self._ledger.notices
@@ -138,9 +136,11 @@ class Application:
                     await asyncio.sleep(_IDLE_INTERVAL)
 
     def _build_shared_state(self) -> SharedState:
-        server = self._components.config.server
+        server, limits = self._components.config.server, ConnectionLimits()
+        # Behind front proxies of unknown addresses all connections are theirs.
+        per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
         return SharedState(
-            limits=ConnectionLimits(per_address=server.max_connections_per_address),
+            limits=replace(limits, per_address=per_address),
             trusted=server.trusted_proxies,
             on_rejected=self._telemetry.count_early_rejection,
             on_shutdown=self._on_shutdown,
@@ -162,8 +162,8 @@ class Application:
             public_origin=server.public_origin,
             base_path=BasePath(server.prefix),
             allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
-            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
-            cors=Cors(server.cors_origins),
+            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header, hops=server.trusted_hops),
+            cors=Cors(server.cors_origins, headers=server.cors_headers, expose=server.cors_expose),
             telemetry=self._telemetry,
             limits=self.connections.limits,
             headers=self.connections.headers,
@@ -177,6 +177,7 @@ class Application:
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
+            jobs=components.config.jobs.enabled,
         )
         return create_pages(
             prefix=components.config.server.prefix,
@@ -233,17 +234,13 @@ class Application:
         if components.store is not None:
             windows = RedisWindowStore(components.store)
         self._limiter = RateLimiter(components.rules, windows, time.monotonic)
-        return Accounting(
+        return build_accounting(
+            components,
             self._limiter,
             self._ledger,
-            local=build_local_ledger(components, self._ledger),
-            budgets=components.budgets,
-            in_flight=components.in_flight,
-            prices=components.prices,
-            terms=components.settlement_policy,
-            clock=time.time,
-            away=self._settlement_lost,
-            call_seconds=call_seconds(components.config.fal),
+            self._telemetry,
+            self._alerts,
+            settlement_lost=self._settlement_lost,
         )
 
     def _report_ledger(self, message: str) -> None:
@@ -272,8 +269,8 @@ class Application:
     async def _start(self) -> None:
         if not self._is_new:
             components = build_components(self._components.config)
-            keeps = self.loop is not None and components.store is None
-            kept = self._ledger if keeps else build_ledger(components, report=self._report_ledger)
+            is_open = self._started_ledger is self._ledger and components.store is None
+            kept = self._ledger if is_open else build_ledger(components, report=self._report_ledger)
             self._build(components, kept)
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
@@ -285,8 +282,18 @@ class Application:
 
     async def stop(self) -> None:
         """Stops the background tasks, then closes clients, ledger and store in the order of their use."""
-        self.loop = self._starting = None
+        await self._stop_clients()
         self._started_ledger = None
+        await self._accounting.aclose()
+        await self._close_store()
+
+    async def pause(self) -> None:
+        """Leaves the event loop, which is about to end, but keeps a ledger of this process."""
+        await self._stop_clients()
+        await self._close_store()
+
+    async def _stop_clients(self) -> None:
+        self.loop = self._starting = None
         for task in self._background:
             task.cancel()
         if self._socket is not None:
@@ -294,9 +301,11 @@ class Application:
         await self._reconciler.aclose()
         await self._sessions.aclose()
         await self._upstream.aclose()
+        await self._alerts.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
-        await self._accounting.aclose()
+
+    async def _close_store(self) -> None:
         if self._components.store is not None:
             await self._components.store.aclose()
 

@@ -33,6 +33,8 @@ from proxy.webhooks.receiver import WebhookReceiver
 # request without a session does not learn which routes there are.
 _SESSION = b"/session"  # the only route that takes DELETE
 _PAGES = (b"/openapi.json", b"/usage", _SESSION)
+# The peer in Starlette's TestClient. Where it is no context, each request has an event loop of its own.
+_TEST_CLIENT = ("testclient", 50000)
 _CLIENT_GONE = 499  # nginx's status for the log; it is never sent, because the caller has disconnected
 
 
@@ -65,6 +67,9 @@ class GatewayProvider(Protocol):
     async def start(self) -> None:
         """Starts on the running event loop, where no lifespan has done so."""
 
+    async def pause(self) -> None:
+        """Stops on an event loop that is about to end."""
+
 
 class GatewayMiddleware:
     """Passes gateway routes to the gateway, fal's webhooks to their receiver, and other paths to the pages."""
@@ -79,6 +84,10 @@ class GatewayMiddleware:
             return
         if self._provider.loop is not asyncio.get_running_loop():
             await self._provider.start()
+            if scope.get("client") == _TEST_CLIENT:
+                await Call(self._provider.active, scope, receive, send).respond()
+                await self._provider.pause()
+                return
         await Call(self._provider.active, scope, receive, send).respond()
 
 

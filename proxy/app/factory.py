@@ -39,7 +39,7 @@ def create_app(config: Config | Path | None = None) -> Starlette:
 
 
 def create_metrics_app(app: Starlette) -> Starlette:
-    """Returns the metrics of an application made by `create_app`, to be mounted where only operators can reach them.
+    """Returns the metrics of an application of `create_app`, to be mounted for operators only.
 
     Serves `/metrics` in the Prometheus text format, of this process alone.
     """

@@ -18,7 +18,7 @@ READ_SECONDS = 5.0
 
 
 class LedgerSocket:
-    """Socket at *path*, of mode 0600: whoever may open it is the user that the gateway runs as, or root."""
+    """Socket at *path*, of mode 0600: only the user that the gateway runs as, and root, can open it."""
 
     def __init__(self, path: str, steps: OperatorSteps) -> None:
         self._path = path
@@ -26,7 +26,7 @@ class LedgerSocket:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listens. The lock of the ledger is held, so a socket that is there was left by a process that has ended.
+        """Listens. An existing socket is of a process that has ended, since the ledger is locked.
 
         Raises ValueError where the path is too long, and OSError.
         """

@@ -1,4 +1,4 @@
-"""Authenticator: the caller of a request, from its Authorization field, its session cookie or a platform's header."""
+"""Authenticator of requests: by the Authorization field, a session cookie or a platform's header."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FailedLoginLimit(Protocol):
 
 
 class Unlimited:
-    """Failed logins that nobody counts: for tools and tests."""
+    """Failed logins without a count: for tools and tests."""
 
     async def check(self, address: str) -> None:
         """Raises nothing."""
@@ -38,14 +38,19 @@ class Unlimited:
 
 
 class Credential(NamedTuple):
-    """Token of a request; *header* is the platform's field that carried it, None for Authorization and cookie."""
+    """Token of a request.
+
+    *header* is the platform's field that carried it, None for Authorization and cookie.
+    """
 
     token: bytes
     header: bytes | None
 
 
 class Authenticator:
-    """Authenticator of requests. *headers* are the fields of front platforms that may carry a token, in lower case.
+    """Authenticator of requests.
+
+    *headers* are the fields of front platforms that may carry a token, in lower case.
 
     Of *cookies* the first that is present counts. *origins* are those from which a browser may use a credential that
     it, or the platform, attaches by itself. A stream may go on for *outlive* seconds after the end of its session.
@@ -71,8 +76,8 @@ class Authenticator:
     async def authenticate(self, method: str, fields: Fields, address: str) -> Caller:
         """Returns the caller of a request with *fields* (names in lower case) from *address* (IP text).
 
-        Raises Unauthenticated; BadRequest for a repeated field; Forbidden and UnsupportedMediaType where a page of
-        another origin may have sent a cookie; RateLimited after too many failed logins; Unavailable without keys.
+        Raises Unauthenticated, and BadRequest for a repeated field. Forbidden and UnsupportedMediaType: a page of
+        another origin may have sent a cookie. RateLimited: too many failed logins. Unavailable: no keys.
         """
         try:
             callers = [await self._caller(credential, address) for credential in self._credentials(method, fields)]
@@ -102,7 +107,10 @@ class Authenticator:
         return await self._verifier.verify(token)
 
     def _credentials(self, method: str, fields: Fields) -> list[Credential]:
-        """Returns at least one credential, Authorization first. A bad Authorization never falls back to a cookie."""
+        """Returns at least one credential, Authorization first.
+
+        A bad Authorization never falls back to a cookie.
+        """
         authorization: list[bytes] = []
         platform: list[Credential] = []
         for name, value in fields:

@@ -17,7 +17,7 @@ from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Target
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Endpoint that callers may use: its full id, its actions, and the scope and the claims that a caller needs.
+    """Endpoint that callers may use: full id, actions, and the scope and claims that a caller needs.
 
     Uploads and realtime tokens have a listing of the name that stands for them (`operations.WITHOUT_ENDPOINT`).
     """
@@ -61,7 +61,7 @@ class Authorization:
         listings = (self._apps if by_app else self._listings).get(target.endpoint)
         if listings is None:
             raise _not_offered(target)
-        offered = [listing for listing in listings if target.action in listing.actions]
+        offered = [listing for listing in listings if _offers(listing, target.action)]
         if not offered:
             raise Forbidden(f"This action is not offered here: {target.action}", error_type="action_not_listed")
         in_scope = [listing for listing in offered if listing.scope is None or listing.scope in caller.scopes]
@@ -98,13 +98,20 @@ class Authorization:
         return self._handles.verify(target.handle, owner=caller.key, app=target.app)
 
 
+def _offers(listing: Listing, action: Action) -> bool:
+    """A quote is for callers who may submit or run."""
+    return not listing.actions.isdisjoint(_PAID) if action is Action.QUOTE else action in listing.actions
+
+
 def _not_offered(target: Target) -> Forbidden:
     if target.action in WITHOUT_ENDPOINT:
         return Forbidden(_CLOSED[target.action], error_type="action_not_listed")
     return Forbidden(f"This endpoint is not offered here: {target.endpoint}", error_type="endpoint_not_listed")
 
 
+_PAID = frozenset({Action.SUBMIT, Action.RUN, Action.RUN_STREAM})
 _CLOSED: Mapping[Action, str] = {
     Action.UPLOAD: "Uploads are not enabled here",
     Action.TOKEN: "Realtime tokens are not enabled here",
+    Action.JOBS: "The list of jobs is not enabled here",
 }

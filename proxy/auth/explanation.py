@@ -25,7 +25,7 @@ class Check(NamedTuple):
 
 
 async def explain_token(verifier: TokenVerifier, token: bytes, now: float) -> tuple[list[Check], Caller | None]:
-    """Returns the checks of *token* at *now* (seconds since the epoch), and its caller where all of them pass.
+    """Returns the checks of *token* at *now* (unix seconds), and its caller where all of them pass.
 
     Where several tables have the token's issuer, they are those of the table that it comes furthest with.
     """

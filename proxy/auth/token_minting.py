@@ -1,4 +1,7 @@
-"""Minting of session tokens for development, the demo and guests; elsewhere the app's login service mints them."""
+"""Minting of session tokens for development, the demo and guests.
+
+Elsewhere the app's login service mints them.
+"""
 
 from __future__ import annotations
 

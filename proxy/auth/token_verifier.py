@@ -1,4 +1,4 @@
-"""Verifier of session tokens (JWT, RFC 7519): each one is verified once, and cached by its digest until it expires."""
+"""Verifier of session tokens (JWT, RFC 7519), with a cache of the verified ones by their digest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class _Session:
 
 @dataclass(frozen=True, slots=True)
 class ParsedToken:
-    """Token that is well formed and of a configured issuer, not verified yet; *issuers* are that issuer's tables."""
+    """Token that is well formed and of a configured issuer, not verified yet.
+
+    *issuers* are that issuer's tables.
+    """
 
     digest: bytes
     jws: Jws
@@ -33,9 +36,11 @@ class ParsedToken:
 
 
 class TokenVerifier:
-    """Verifier of the tokens of *issuers*; several of them may have one name, with other audiences or keys.
+    """Verifier of the tokens of *issuers*.
 
-    *clock* returns seconds since the epoch. *is_revoked* is asked of every caller, also of a cached one. Raises
+    Several of them may have one name, with other audiences or keys.
+
+    *clock* returns seconds since the epoch. *is_revoked* is called for every caller, also a cached one. Raises
     ValueError where the tables of one issuer contradict each other. A new configuration takes a new verifier.
     """
 
@@ -65,7 +70,10 @@ class TokenVerifier:
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
     def cached(self, token: bytes) -> Caller | None:
-        """Returns the caller of a token that was verified before and still holds. Raises Unauthenticated if revoked."""
+        """Returns the caller of a token that was verified before and still holds.
+
+        Raises Unauthenticated if revoked.
+        """
         session = self._sessions.get(sha256(token).digest())
         if session is None or not session.starts <= self._clock() < session.caller.expires:
             return None
@@ -99,7 +107,7 @@ class TokenVerifier:
             try:
                 session = await self._verify(issuer, token)
             except Unauthenticated as error:
-                # A token with a good signature is refused for its claims, whatever another table's keys are.
+                # The refusal of a token with a good signature comes before that of a table with other keys.
                 refusal = error if refusal is None or refusal.counts else refusal
                 continue
             self._check_revoked(session.caller)

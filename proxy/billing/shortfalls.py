@@ -9,6 +9,8 @@ from proxy.billing.ledger.interface import LimitExceeded
 from proxy.billing.ledger.money import MICRO
 from proxy.errors import BudgetExceeded, RateLimited, Refusal
 
+TOO_MANY_JOBS = "too_many_jobs"
+
 
 def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> Refusal:
     """Returns the refusal for *short*. *retry_after*: seconds until jobs in flight are looked at again."""
@@ -16,7 +18,7 @@ def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> R
         return RateLimited(
             f"{short.limit} jobs are in flight already ({short.name})",
             retry_after=math.ceil(retry_after),
-            error_type="too_many_jobs",
+            error_type=TOO_MANY_JOBS,
         )
     limit, left = short.limit / MICRO, short.left / MICRO
     renews_at = None if short.renews_at is None else rfc3339(short.renews_at)

@@ -66,7 +66,10 @@ async def _explain_token(components: Components, token: bytes, endpoint: str | N
 
 
 def _explain_payload(components: Components, endpoint: str, body: bytes) -> list[Check]:
-    """Returns a check for each rule of the endpoint, one for each fault, and the price. Raises ConfigError."""
+    """Returns a check for each rule of the endpoint, one for each fault, and the price.
+
+    Raises ConfigError.
+    """
     section = next((section for section in components.config.endpoints if section.id == endpoint), None)
     policy = next((policy for policy in components.policies if policy.endpoint == endpoint), None)
     if section is None or policy is None:

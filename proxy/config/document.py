@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.fal import Fal, StreamsSection
 from proxy.config.sections.guests import GuestsSection, RevocationSection
+from proxy.config.sections.jobs import JobsSection
 from proxy.config.sections.ledger import LedgerSection, PrivacySection, Store
 from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit
 from proxy.config.sections.playground import Playground
@@ -42,5 +43,6 @@ class Document(Section):
     privacy: PrivacySection = PrivacySection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
+    jobs: JobsSection = JobsSection()
     webhooks: WebhooksSection = WebhooksSection()
     playground: Playground = Playground()

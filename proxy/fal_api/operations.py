@@ -26,6 +26,8 @@ class Action(StrEnum):
     UPLOAD = "upload"
     TOKEN = "token"  # noqa: S105 the name of an action
     SESSION = "session"
+    JOBS = "jobs"
+    QUOTE = "quote"
 
 
 class Surface(StrEnum):
@@ -57,8 +59,8 @@ class Target:
 
 
 # Stand where an endpoint id would: in budgets, in usage and in the log. No endpoint is named so, each has a slash.
-UPLOADS, REALTIME = "uploads", "realtime"
-WITHOUT_ENDPOINT: Mapping[Action, str] = {Action.UPLOAD: UPLOADS, Action.TOKEN: REALTIME}
+UPLOADS, REALTIME, JOBS = "uploads", "realtime", "jobs"
+WITHOUT_ENDPOINT: Mapping[Action, str] = {Action.UPLOAD: UPLOADS, Action.TOKEN: REALTIME, Action.JOBS: JOBS}
 
 SURFACES: Mapping[bytes, Surface] = {
     b"queue.fal.run": Surface.QUEUE,
@@ -113,6 +115,8 @@ _URL = re.compile(
 )
 _ROUTE = re.compile(rb"/(?P<surface>queue|run)(?P<path>/.*)", re.DOTALL)
 _REST_ROUTES = (b"/storage/", b"/tokens/")
+# The gateway's own operations: the list of jobs, and a quote for an endpoint.
+_OWN_ROUTE = re.compile(rb"/jobs/?|/quote" + ENDPOINT + rb"/?")
 NO_HOSTS: frozenset[str] = frozenset()
 MAX_CACHED_KEY_BYTES = 512  # bytes; what a request is resolved from, where the outcome is to be remembered
 
@@ -140,11 +144,13 @@ def _resolve(
         if query:
             raise BadRequest("The proxy URL takes no query of its own", error_type="bad_query")
         return resolve_url(method, target_url, webhook_hosts=webhook_hosts)
-    parts = _ROUTE.fullmatch(route)
-    if parts is None and route != b"/tokens" and not route.startswith(_REST_ROUTES):
+    parts, own = _ROUTE.fullmatch(route), _OWN_ROUTE.fullmatch(route)
+    if parts is None and own is None and route != b"/tokens" and not route.startswith(_REST_ROUTES):
         raise NotFound
     if target_url is not None:
         raise BadRequest("x-fal-target-url belongs to the proxy URL only", error_type="malformed_target")
+    if own is not None:
+        return _own_target(method, own["endpoint"], query)
     if parts is None:
         return resolve_path(method, Surface.STORAGE, route, query)
     surface = Surface(parts["surface"].decode("ascii"))
@@ -194,6 +200,19 @@ def resolve_path(
         query=_query(action, query, webhook_hosts),
         surface=surface,
     )
+
+
+def _own_target(method: str, endpoint: bytes | None, query: bytes) -> Target:
+    if endpoint is None:
+        if method != "GET":
+            raise MethodNotAllowed(["GET"])
+        return Target(Action.JOBS, JOBS, JOBS, query=query.decode("latin-1"))
+    if method != "POST":
+        raise MethodNotAllowed(["POST"])
+    if query:
+        raise BadRequest("A quote takes no query", error_type="bad_query")
+    name = endpoint.decode("ascii")
+    return Target(Action.QUOTE, name, app_id(name))
 
 
 def _rest_target(method: str, path: bytes, query: bytes) -> Target:

@@ -41,6 +41,8 @@ class Read:
         end = job_end_from_status(grant.target.action, result)
         if end is not None:
             await self._accounting.settle_job(f"{grant.target.app}/{grant.upstream_id}", end)
+        elif result.status == 202 and b'"IN_PROGRESS"' in result.body:
+            await self._accounting.set_running(f"{grant.target.app}/{grant.upstream_id}")
         return response
 
 

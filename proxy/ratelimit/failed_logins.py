@@ -37,8 +37,8 @@ class FailedLogins:
 class LoginLimit:
     """Limit of failed logins for the authenticator, counted by *failed*. *clock* in seconds, monotonic.
 
-    An address over the limit may still have SPARE tokens a second verified: one stale tab, or one attacker, does not
-    lock out every user behind its address.
+    An address over the limit may still have SPARE tokens a second verified. One attacker does not lock out every user
+    behind the same address.
     """
 
     def __init__(self, failed: FailedLogins, clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:

@@ -1,4 +1,4 @@
-"""Identity providers over real sockets: every preset, remote keys, claims, and the reason of each refusal."""
+"""Identity providers over real sockets: presets, remote keys, claims, reasons of refusals."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_there_are_enough_cases() -> None:
 
 
 def test_hostile_tokens_of_a_remote_issuer(providers: Providers) -> None:
-    """The hostile rows made with the provider's own key open nothing on any route, and cause no fetch each."""
+    """The hostile rows made with the provider's own key open nothing, and cause few fetches."""
     key = providers.provider.keys[0]
     material = Material(
         "ES256", key.private, key.public, providers.provider.issuer, "fal-proxy", int(time.time()), key.kid

@@ -1,4 +1,4 @@
-"""A certified OpenID provider, two workers and a load: rotations, unknown kids, and a provider that fails."""
+"""A certified OpenID provider, two workers and a load: rotations, unknown kids, failures."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ async def test_a_rotation_under_load(tmp_path: Path) -> None:
 
 
 async def test_a_rotation_under_attack(tmp_path: Path) -> None:
-    """While somebody sends unknown kids all the time, a new key is accepted within thirty seconds."""
+    """While an attacker sends unknown kids all the time, a new key is accepted within thirty seconds."""
     with oidc_provider() as issuer, workers(tmp_path, table(issuer, discovery=True), count=1) as gateway:
         good = await granted(issuer, "urn:test:es256")
         payload = jwt.decode(good, options={"verify_signature": False})
@@ -218,7 +218,7 @@ async def test_a_rotation_under_attack(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", [*FAULTS, "slow"])
 async def test_a_provider_that_fails(tmp_path: Path, fault: str) -> None:
-    """Known keys go on working, hundreds of unknown kids cause at most three fetches, and a metric shows it."""
+    """Known keys go on working, and hundreds of unknown kids cause at most three fetches."""
     (listener,) = bound()
     provider = IdentityProvider(origin(listener), [signing_key("ES256", "one")])
     async with served({listener: provider.app}):

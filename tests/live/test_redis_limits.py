@@ -29,7 +29,10 @@ def limit(name: str, per: str, action: str, amount: int, on_store_error: str = "
 
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
-    """A server of the test's own, to be killed. The port is free for sure only if nobody else looks for one there."""
+    """A server of the test's own, to be killed.
+
+    The port is free for sure only if nobody else looks for one there.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     server = ValkeyServer(port=port)
@@ -61,7 +64,10 @@ async def burst(gateways: list[Gateway], subjects: list[str]) -> list[httpx2.Res
 
 
 async def test_limits_hold_across_gateways(rig: Rig, valkey: ValkeyServer) -> None:
-    """Of forty submits at once as many pass as the limit says and not one more; the refused have consumed nothing."""
+    """Of forty submits at once as many pass as the limit says and not one more.
+
+    The refused have consumed nothing.
+    """
     sandbox = rig.sandbox()
     limits = limit("submit-user", "user", "submit", SUBMITS), limit("submit-address", "address", "submit", SUBMITS + 2)
     gateways = pair(rig, valkey, sandbox.queue, *limits)

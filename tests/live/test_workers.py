@@ -6,9 +6,30 @@ import asyncio
 import os
 import signal
 import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from support.budgets import COMMAND, HOST, Rig, eventually, is_running, money, until
+import httpx2
+import pytest
+from support.budgets import (
+    AUDIENCE,
+    COMMAND,
+    ENVIRON,
+    HOST,
+    ISSUER,
+    ORIGIN,
+    PATIENCE,
+    Process,
+    Rig,
+    adjacent_ports,
+    eventually,
+    is_running,
+    money,
+    toml,
+    until,
+)
 
 from proxy.sandbox.faults import Fault, Kind
 
@@ -23,7 +44,10 @@ def is_free(port: int) -> bool:
 
 
 async def submit_until(rig: Rig, over: asyncio.Event) -> list[int]:
-    """Submits over fresh and over kept connections until *over*; returns the statuses, 0 for a broken connection."""
+    """Submits over fresh and over kept connections until *over*.
+
+    Returns the statuses, 0 for a broken connection.
+    """
     statuses: list[int] = []
 
     async def work(*, fresh: bool) -> None:
@@ -60,7 +84,10 @@ async def test_a_rolling_restart_loses_no_submit(tmp_path: Path) -> None:
 
 
 async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None:
-    """A reload of a broken file is reported by key; a worker that dies later starts from the old configuration."""
+    """A reload of a broken file is reported by key.
+
+    A worker that dies later starts from the old configuration.
+    """
     async with money(tmp_path, "redis") as rig:
         good, before = rig.config.read_text(), rig.gateway.workers()
         rig.config.write_text(good.replace("public_origin", "public_orign"))
@@ -117,3 +144,74 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         await until(lambda: not is_running(rig.gateway.pid))
 
         assert (await submitting).status == 0
+
+
+# systemd passes the first socket as descriptor 3, and sets LISTEN_PID to the process that it starts.
+PASS_ON = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def small_config(home: Path) -> Path:
+    """A configuration without a store, whose port is given otherwise."""
+    config = home / "fal-proxy.toml"
+    session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
+    text = toml(
+        server={"public_origin": ORIGIN},
+        admin={"port": 0},
+        ledger={"path": ":memory:"},
+        sessions=[session],
+        endpoints=[{"id": "fal-ai/hyper-sdxl/image-to-image"}],
+    )
+    config.write_text(text)
+    return config
+
+
+@asynccontextmanager
+async def served(home: Path, *command: object, passed: tuple[int, ...] = (), **environ: str) -> AsyncIterator[None]:
+    """A running service; *passed* are the descriptors that it inherits."""
+    process = Process(
+        command,
+        log=home / "log",
+        environ={**ENVIRON, **environ},
+        is_up=lambda text: '"event":"started"' in text,
+        pass_fds=passed,
+    )
+    await process.start()
+    try:
+        yield
+    finally:
+        await process.stop()
+
+
+async def health(host: str, port: int) -> int:
+    async with httpx2.AsyncClient(timeout=PATIENCE) as client:
+        return (await client.get(f"http://{host}:{port}/healthz")).status_code
+
+
+@pytest.mark.parametrize(
+    ("options", "environ"), [(("--fd", "3"), {}), ((), {"LISTEN_FDS": "1"})], ids=["option", "systemd"]
+)
+async def test_an_inherited_socket_is_served(tmp_path: Path, options: tuple[str, ...], environ: dict[str, str]) -> None:
+    """The port stays open over an upgrade: a request between two services is answered by the second."""
+    config = small_config(tmp_path)
+    with socket.create_server((HOST, 0)) as listening:
+        fd, port = listening.fileno(), int(listening.getsockname()[1])
+        command = (sys.executable, "-c", PASS_ON, fd, *COMMAND[1:], "serve", config, *options)
+        async with served(tmp_path, *command, passed=(fd,), **environ):
+            assert await health(HOST, port) == 200
+        between = asyncio.create_task(health(HOST, port))
+        async with served(tmp_path, *command, passed=(fd,), **environ):
+            assert await between == 200
+
+
+async def test_one_listener_serves_both_families(tmp_path: Path) -> None:
+    """`::` listens on IPv6 and IPv4."""
+    config, port = small_config(tmp_path), adjacent_ports(1)
+    async with served(tmp_path, *COMMAND, "serve", config, "--host", "::", "--port", port):
+        statuses = [await health(host, port) for host in ("127.0.0.1", "[::1]")]
+
+    assert statuses == [200, 200]

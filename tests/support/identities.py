@@ -1,4 +1,4 @@
-"""Authenticator for tests that are plain functions: its coroutines run to their end without an event loop."""
+"""Authenticator for tests that are plain functions, without an event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identity provider for tests: signs tokens, publishes its keys, rotates them, and fails in the ways real ones do."""
+"""Identity provider for tests: signs tokens, publishes and rotates keys, and fails as real ones do."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def signing_key(algorithm: str, kid: str) -> SigningKey:
 
 @dataclass
 class IdentityProvider:
-    """Provider at *issuer*. *fault* answers a request for the keys in place of the set; *fetches* counts requests."""
+    """Provider at *issuer*.
+
+    *fault* answers a request for the keys in place of the set; *fetches* counts requests.
+    """
 
     issuer: str
     keys: list[SigningKey]

@@ -17,7 +17,10 @@ TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 @dataclass(frozen=True)
 class Shape:
-    """Claims and header of a provider's token. *wrong* changes one claim each, so that the token must be refused."""
+    """Claims and header of a provider's token.
+
+    *wrong* changes one claim each, so that the token must be refused.
+    """
 
     heading: str
     algorithm: str

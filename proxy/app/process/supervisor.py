@@ -80,14 +80,16 @@ class WorkerSupervisor(Multiprocess):
             self._journal.write({"event": "reloaded"})
 
     def keep_subprocess_alive(self) -> None:
-        for process in self.processes:
+        before = tuple(self.processes)
+        for process in before:
             self._started.setdefault(process.pid, time.monotonic())
-            if process.exitcode is not None and not self.should_exit.is_set():
+        super().keep_subprocess_alive()
+        for process in before:
+            if process.exitcode is not None:
                 self._count_end(process.pid, process.exitcode)
         if self._failed_starts >= MAX_FAILED_STARTS:
             self.has_failed = True
             self.should_exit.set()
-        super().keep_subprocess_alive()
 
     def _count_end(self, pid: int | None, code: int) -> None:
         self._journal.write({"event": "worker_ended", "pid": pid, "code": code})

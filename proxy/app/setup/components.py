@@ -23,7 +23,7 @@ from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
-from proxy.billing.reservations import SettlementPolicy
+from proxy.billing.settlement_policy import SettlementPolicy
 from proxy.billing.store_keys import StoreKeys
 from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint

@@ -7,18 +7,21 @@ from collections.abc import Callable
 
 from proxy.app.setup.components import Components
 from proxy.auth.authenticator import Authenticator
-from proxy.auth.authorization import Authorization
+from proxy.auth.authorization import Authorization, Listing
 from proxy.billing.call_notes import CallNotes
 from proxy.billing.reservations import Accounting
 from proxy.config.sections.fal import Fal
-from proxy.fal_api.operations import Action
+from proxy.fal_api.operations import JOBS, Action
 from proxy.gateway.admission import Admission
 from proxy.gateway.gateway import Gateway
 from proxy.gateway.issue import Issue
+from proxy.gateway.jobs import Jobs
+from proxy.gateway.quote import Quote
 from proxy.gateway.read import Read
 from proxy.gateway.repeats.repeats import Repeats
-from proxy.gateway.run import Run
-from proxy.gateway.status_stream import StatusStream
+from proxy.gateway.runs.queued_run import QueuedRun
+from proxy.gateway.runs.run import Run
+from proxy.gateway.streams.status_stream import StatusStream
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.gateway.submit import Submit
 from proxy.http.request_body import BodyBudget
@@ -51,13 +54,17 @@ def build_gateway(
     *settlement_lost* is called where an outcome could not be written.
     """
     admission = Admission(policy, body_budget, max_body=components.config.server.max_body_bytes)
-    authorization = Authorization(components.listings, components.handles)
+    jobs_listing = (Listing(JOBS, frozenset({Action.JOBS})),) if components.config.jobs.enabled else ()
+    authorization = Authorization((*components.listings, *jobs_listing), components.handles)
     settings = components.idempotency
     notes = CallNotes(clock=time.time, ttl=settings.ttl, rejoin=settings.rejoin, away=settlement_lost)
     repeats = Repeats(accounting, notes, authorization, settings)
     expiry = authenticator.session_expiry
     read = Read(admission, accounting, relay)
-    run = Run(admission, accounting, relay, repeats, streams, expiry)
+    seconds = components.config.fal.run_seconds
+    queued_run = QueuedRun(admission, accounting, relay, authorization, repeats, seconds=seconds)
+    queued_runs = {one.id: queued_run for one in components.config.endpoints if one.run_via == "queue"}
+    run = Run(admission, accounting, relay, repeats, streams, expiry, queued_runs)
     issue = Issue(admission, accounting, relay, components.rest_actions.issues)
     return Gateway(
         authenticator,
@@ -72,6 +79,8 @@ def build_gateway(
             Action.RUN_STREAM: run,
             Action.UPLOAD: issue,
             Action.TOKEN: issue,
+            Action.JOBS: Jobs(admission, accounting, components.handles),
+            Action.QUOTE: Quote(admission, accounting),
         },
         webhook_hosts=frozenset(components.config.webhooks.hosts),
     )

@@ -1,4 +1,4 @@
-"""Sessions of one process: the authenticator that all routes share, guests, revocations and the keys' tasks."""
+"""Sessions of one process: the shared authenticator, guests, revocations and tasks of keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ FAILED_LOGINS_WINDOW = 60
 
 
 class SessionRuntime:
-    """Sessions of one process. *end_streams* ends the streams of sessions for which its argument returns True."""
+    """Sessions of one process.
+
+    *end_streams* ends the streams of sessions for which its argument returns True.
+    """
 
     def __init__(
         self,

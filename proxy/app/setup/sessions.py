@@ -155,7 +155,7 @@ def build_key_cache(config: Config, store: RedisStore | None) -> KeyCache:
 
 
 def _without_global_budget(config: Config) -> str | None:
-    """Returns an endpoint that no enforced budget limits for all callers together, None where each has one."""
+    """Returns an endpoint without an enforced budget over all callers, None where each has one."""
     budgets = [b for b in config.budgets if b.per == "global" and b.mode == "enforce"]
     covered = {endpoint for budget in budgets for endpoint in budget.endpoints}
     if any(not budget.endpoints for budget in budgets):

@@ -1,4 +1,4 @@
-"""Signature algorithms of session tokens (RFC 7518 section 3.1, RFC 8037) and the keys that each one takes."""
+"""Signature algorithms of session tokens (RFC 7518 section 3.1, RFC 8037), and their keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {name: get_algorithm_by_name(name) for nam
 
 
 class KeyType(NamedTuple):
-    """Requirements on the JWK of an algorithm: its `kty`, and the members that are octets (RFC 7518 section 6)."""
+    """Requirements on a JWK: its `kty`, and the members that are octets (RFC 7518 section 6)."""
 
     kty: str
     octets: tuple[str, ...]

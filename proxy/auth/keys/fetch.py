@@ -1,4 +1,4 @@
-"""Fetch of key documents from the service that publishes them: bounded, without redirects, never in the clear."""
+"""Fetch of key documents: bounded in size and time, without redirects, never in the clear."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def check_key_url(url: str) -> str:
 
 
 async def fetch_document(url: str, *, tls: ssl.SSLContext, max_bytes: int) -> bytes:
-    """Returns the body at *url*, at most *max_bytes*. Follows no redirect and reads no proxy from the environment.
+    """Returns the body at *url*, at most *max_bytes*.
+
+    Follows no redirect and reads no proxy from the environment.
 
     Raises httpx2.HTTPError and ValueError. The time of the whole is for the caller to bound.
     """
@@ -49,7 +51,7 @@ async def fetch_document(url: str, *, tls: ssl.SSLContext, max_bytes: int) -> by
 def jwks_url_from_discovery(document: bytes, issuer: str) -> str:
     """Returns the `jwks_uri` of an OpenID configuration (OpenID Connect Discovery 1.0 section 3).
 
-    Raises ValueError where the document is not that of *issuer*: its keys would vouch for another one's users.
+    Raises ValueError where the document is not that of *issuer*: its keys would sign for another one's users.
     """
     try:
         metadata = strict_json.parse(document, max_depth=8, max_nodes=5_000)

@@ -71,7 +71,10 @@ def _weakness(secret: bytes) -> str | None:
 
 
 def _resembles_a_key(secret: bytes) -> bool:
-    """Returns True for a key file in any wrapping: algorithm confusion starts with one (RFC 8725 section 2.1)."""
+    """Returns True for a key file in any wrapping.
+
+    Algorithm confusion starts with a public key as the secret (RFC 8725 section 2.1).
+    """
     try:
         bare = urlsafe_b64decode(secret + b"==")
     except ValueError:

@@ -1,4 +1,6 @@
-"""Key set of fal's webhooks: fetched when a webhook needs it, and kept; a source that fails changes nothing.
+"""Key set of fal's webhooks: fetched when a webhook needs it, and kept.
+
+A source that fails changes nothing.
 
 PyJWT's PyJWKClient is not used: it blocks its thread in urllib, and reads a document of any size into memory
 (tests/unit/auth/keys/test_jwks.py shows both).

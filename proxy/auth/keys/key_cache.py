@@ -1,4 +1,4 @@
-"""Last good key sets, kept outside of the process: a restart while a provider is down logs out no caller."""
+"""Cache of the last good key sets, for a restart while an identity provider is down."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class CachedDocument(NamedTuple):
 
 
 class KeyCache(Protocol):
-    """Place for the last good document of each source. Raises OSError, StoreAway or ValueError where it is away."""
+    """Place for the last good document of each source.
+
+    Raises OSError, StoreAway or ValueError where it is away.
+    """
 
     async def load(self, source: str) -> CachedDocument | None:
         """Returns the document of *source*, None where there is none."""

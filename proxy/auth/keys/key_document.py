@@ -1,4 +1,4 @@
-"""Key documents: PEM, X.509 certificate, JWK, JWK Set (RFC 7517) and Google's map of certificates, told apart."""
+"""Parser of key documents: PEM, X.509 certificate, JWK, JWK Set (RFC 7517), map of certificates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ class KeyDocument(NamedTuple):
 
 
 def parse_key_document(material: bytes, algorithms: Sequence[str], kid: str | None = None) -> KeyDocument:
-    """Parses a document of any supported format for *algorithms*; *kid* belongs to a single key without its own.
+    """Parses a document of any supported format for *algorithms*.
+
+    *kid* belongs to a single key without its own.
 
     Raises ValueError with what the document is, where it is something else, and with the fault of its keys.
     """
@@ -110,7 +112,10 @@ def _certificate(pem: str, kid: str, algorithms: Sequence[str]) -> VerificationK
 
 
 def _collected(read: Sequence[tuple[str, VerificationKey | str]]) -> KeyDocument:
-    """Raises ValueError without a usable key, and where two have one kid: a token could mean either (RFC 7517 4.5)."""
+    """Returns the document of the keys *read*.
+
+    Raises ValueError without a usable key, and where two have one kid (RFC 7517 section 4.5).
+    """
     keys = tuple(key for _, key in read if isinstance(key, VerificationKey))
     ignored = tuple(f"{name}: {reason}" for name, reason in read if isinstance(reason, str))
     if not keys:

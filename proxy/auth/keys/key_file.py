@@ -80,7 +80,7 @@ def _read(path: Path) -> bytes:
 
 
 def describe_change(before: Sequence[VerificationKey], document: KeyDocument) -> str:
-    """Returns a line for the journal: thumbprints of the keys that came and went, and what was passed over."""
+    """Returns a line for the journal: thumbprints of new and removed keys, and what was passed over."""
     old = {key.thumbprint(): key for key in before}
     new = {key.thumbprint(): key for key in document.keys}
     added = [_name(key, thumbprint) for thumbprint, key in new.items() if thumbprint not in old]

@@ -18,11 +18,17 @@ class KeySource(Protocol):
         ...
 
     async def current(self) -> Sequence[VerificationKey]:
-        """Returns the keys that verify now. Raises Unavailable where none were ever read, or the last are too old."""
+        """Returns the keys that verify now.
+
+        Raises Unavailable where none were ever read, or the last are too old.
+        """
         ...
 
     async def refresh(self, kid: str) -> bool:
-        """Looks for the unknown *kid*. Returns False where there was no fresh look, so its absence proves nothing."""
+        """Looks for the unknown *kid*.
+
+        Returns False where there was no fresh look, so its absence proves nothing.
+        """
         ...
 
 

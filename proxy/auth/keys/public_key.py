@@ -46,7 +46,9 @@ def public_key(algorithm: str, material: bytes, kid: str | None = None) -> Verif
 
 
 def pem_key(algorithms: Sequence[str], material: bytes, kid: str | None = None) -> VerificationKey:
-    """Returns the key in one PEM block, `PUBLIC KEY` or `CERTIFICATE`, for the first of *algorithms* that fits it.
+    """Returns the key in one PEM block, bound to the first of *algorithms* that fits it.
+
+    The block is a `PUBLIC KEY` or a `CERTIFICATE`.
 
     The dates of a certificate are not looked at. Raises ValueError.
     """

@@ -1,4 +1,4 @@
-"""Verification keys that an identity provider publishes: fetched ahead of need, kept while the provider is away."""
+"""Verification keys that an identity provider publishes, fetched ahead of need."""
 
 from __future__ import annotations
 
@@ -112,7 +112,10 @@ class RemoteKeys:
         self._loop = self._task = None
 
     async def current(self) -> Sequence[VerificationKey]:
-        """Returns the keys of the last good set; the first call may wait for the first fetch. Raises Unavailable."""
+        """Returns the keys of the last good set; the first call may wait for the first fetch.
+
+        Raises Unavailable.
+        """
         if not self._keys:
             # A host that does not run the lifespan starts the task here; later calls do not wait for its retries.
             self.start()
@@ -122,7 +125,7 @@ class RemoteKeys:
         return self._keys
 
     async def refresh(self, kid: str) -> bool:
-        """Fetches the set for the unknown *kid*, unless that was just done or the reserve of fetches is used up.
+        """Fetches the set for the unknown *kid*, unless that was just done or the reserve is used up.
 
         Returns True where the kid is known to be missing from a fresh set, or was found.
         """

@@ -44,7 +44,10 @@ class VerificationKey:
         return hmac.compare_digest(mac.digest(), signature)
 
     def thumbprint(self) -> str:
-        """Returns the thumbprint of a public key (RFC 7638), which may be logged. Raises TypeError for a secret."""
+        """Returns the thumbprint of a public key (RFC 7638), which may be logged.
+
+        Raises TypeError for a secret.
+        """
         if isinstance(self.material, bytes):
             raise TypeError("a secret has no thumbprint")
         jwk = ALGORITHMS[self.algorithm].to_jwk(self.material, as_dict=True)

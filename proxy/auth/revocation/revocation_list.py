@@ -25,7 +25,10 @@ class Revocation:
 
 
 def token_subject(issuer: str, token_id: str) -> str:
-    """Returns the digest of one token's id; an id is unique within its issuer only (RFC 7519 section 4.1.7)."""
+    """Returns the digest of one token's id.
+
+    An id is unique within its issuer only (RFC 7519 section 4.1.7).
+    """
     return sha256(f"{len(issuer)}:{issuer}{token_id}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Stores of revocations: the shared store for several workers and replicas, or a file beside the ledger."""
+"""Stores of revocations: the store of all replicas, or a file beside the ledger."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class FileRevocations:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(descriptor, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            kept = [*_current(_parse(file.read())), revocation]
-            if len(kept) > MAX_REVOCATIONS:
+            lines = [*_current(_parse(file.read())), revocation]
+            if len(lines) > MAX_REVOCATIONS:
                 raise ValueError(f"{self._path} holds {MAX_REVOCATIONS} revocations already")
             file.seek(0)
-            file.write(b"".join(map(_line, kept)))
+            file.write(b"".join(map(_line, lines)))
             file.truncate()
             file.flush()
             os.fsync(file.fileno())

@@ -47,7 +47,10 @@ class RevocationWatch:
                 await self._task
 
     async def revoke_session(self, caller: Caller) -> None:
-        """Revokes the one token of *caller*. Raises OSError, StoreAway and ValueError where it cannot be stored."""
+        """Revokes the one token of *caller*.
+
+        Raises OSError, StoreAway and ValueError where it cannot be stored.
+        """
         subject = token_subject(caller.issuer, caller.token_id or "")
         await self.revoke(Revocation("token", subject, until=caller.session_end))
 

@@ -75,7 +75,7 @@ def _frozen(value: Json) -> object:
 
 
 def claim_text(value: object) -> str | None:
-    """Returns the text of a scalar claim (`true`, `3`, `pro`), by which tiers and teams are looked up, else None."""
+    """Returns the text of a scalar claim (`true`, `3`, `pro`) for tiers and teams, None for others."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

@@ -50,9 +50,11 @@ class GuestSession:
 
 
 class GuestSessions:
-    """Maker of guest sessions. *claims* are in every token, such as the plan of guests; *clock* returns unix seconds.
+    """Maker of guest sessions.
 
-    With *proof_secret* a session takes a proof from the app's backend: `<expiry>.<nonce>.<mac>`, the last part the
+    *claims* are in every token, such as the plan of guests; *clock* returns unix seconds.
+
+    With *proof_secret* a session takes a proof from the app's backend: `<expiry>.<nonce>.<mac>`. The last part is the
     HMAC-SHA256 of the first two under that secret, in base64url. Each process takes a proof once.
     """
 

@@ -1,4 +1,4 @@
-"""Issuer of session tokens: its keys, and what it must have written into a token (RFC 7519 section 4.1)."""
+"""Issuer of session tokens: its keys, and the claims its tokens need (RFC 7519 section 4.1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _TENANT_VALUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Issuer of session tokens and the rules for its tokens. Raises ValueError where the parts do not fit together.
+    """Issuer of session tokens and the rules for its tokens.
+
+    Raises ValueError where the parts do not fit together.
 
     *issuer* may hold claims in braces (`https://login.example.com/{tid}/v2.0`), for a provider with an issuer a tenant.
     *audience*: the token must name one of them; none only where *require* pins the client. *leeway* (clocks that
@@ -86,8 +88,8 @@ class Issuer:
         if not self.audience:
             return
         audience = claims.get("aud")
-        named = parse_strings(audience) if isinstance(audience, list) else (audience,)
-        if named is None or not any(name in self.audience for name in named):
+        values = parse_strings(audience) if isinstance(audience, list) else (audience,)
+        if values is None or not any(value in self.audience for value in values):
             raise Unauthenticated(reason="aud does not name this service")
 
     def check_required(self, claims: Mapping[str, Json]) -> None:
@@ -97,7 +99,9 @@ class Issuer:
                 raise Unauthenticated(reason=f"the claim {rule.path} is not one of the required values")
 
     def caller(self, claims: Mapping[str, Json], digest: bytes) -> Caller:
-        """Returns the caller that checked *claims* identify; *digest*, the token's, stands in for a missing `jti`.
+        """Returns the caller that checked *claims* identify.
+
+        *digest*, the token's, stands in for a missing `jti`.
 
         Raises Unauthenticated for an unfit subject or scope.
         """

@@ -1,4 +1,4 @@
-"""Strict parser of a compact JWS, run before any cryptography (RFC 7515 section 7.1, RFC 8725 section 3).
+"""Strict parser of a compact JWS, before any cryptography (RFC 7515 7.1, RFC 8725 section 3).
 
 A token that passes has one spelling and one meaning: its digest can stand for it, and no other parser can differ.
 """
@@ -19,8 +19,8 @@ MAX_CACHED_KEY_BYTES = 512  # bytes of a header segment whose parsed form is cac
 
 _MAX_DEPTH = 16
 
-# Each changes what is verified or where the key comes from: extensions and bare payloads (RFC 7515 4.1.11, RFC 7797),
-# compression and encryption (RFC 7516), nesting (RFC 7519 5.2), keys that the token itself brings (RFC 8725 3.10).
+# Each changes what is verified or where the key comes from. Extensions, bare payloads: RFC 7515 4.1.11, RFC 7797.
+# Compression and encryption: RFC 7516. Nesting: RFC 7519 5.2. Keys that the token itself brings: RFC 8725 3.10.
 # The thumbprints x5t and x5t#S256 only identify a key; some issuers always send them, and they are ignored here.
 _REFUSED = frozenset({"crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"})
 
@@ -33,7 +33,9 @@ _WRONG_SEGMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Jws:
-    """Parsed token with the header members that are honoured, and no other; nothing in here is verified yet.
+    """Parsed token with the header members that are honoured, and no other.
+
+    Nothing in here is verified yet.
 
     *type* is the media type of `typ` in lower case without its `application/` (RFC 7515 section 4.1.9).
     """

@@ -115,7 +115,7 @@ def apply_preset(table: Mapping[str, object]) -> dict[str, object]:
 
 
 def _token_use(table: Mapping[str, object]) -> dict[str, object]:
-    """Returns the kind of Cognito token that the table means: access tokens have no audience, id tokens do."""
+    """Returns the kind of Cognito token that the table means: only id tokens have an audience."""
     if table["preset"] != "cognito":
         return {}
     return {"token_use": "id" if "audience" in table else "access"}

@@ -1,4 +1,4 @@
-"""Session cookie, and the checks that keep other origins from using a credential that is attached by itself.
+"""Session cookie, and the checks of credentials that a browser attaches by itself.
 
 Browsers attach cookies to cross-site requests, so a cookie authenticates the user but not the page (CSRF). The login
 service sets the cookie, and should make it `Secure; HttpOnly; SameSite=Lax; Path=/`.
@@ -59,7 +59,7 @@ class SessionCookie:
 
 
 def check_ambient(method: str, fields: Fields, origins: Collection[bytes]) -> None:
-    """Checks that a page of *origins* sent a credential that the browser, or a front platform, attached by itself.
+    """Checks that a page of *origins* sent a credential that was attached by itself.
 
     Raises Forbidden (as `same_origin`), and UnsupportedMediaType where more than a read is not declared as JSON.
     """
@@ -69,9 +69,9 @@ def check_ambient(method: str, fields: Fields, origins: Collection[bytes]) -> No
 
 
 def same_origin(method: str, fields: Fields, origins: Collection[bytes]) -> None:
-    """Checks that a page of *origins* sent this: Sec-Fetch-Site shows so, or else Origin, and neither denies it.
+    """Checks that a page of *origins* sent this, by Sec-Fetch-Site or else Origin; neither may deny it.
 
-    A read with neither passes: browsers before 2023 send none with a page's own GET; it changes nothing, and its answer
+    A read with neither passes: browsers before 2023 send none with a page's own GET. It changes nothing, and its answer
     opens to no other origin. Raises Forbidden (OWASP CSRF Prevention Cheat Sheet; W3C Fetch Metadata).
     """
     site, origin = first(fields, b"sec-fetch-site"), first(fields, b"origin")
@@ -84,7 +84,10 @@ def same_origin(method: str, fields: Fields, origins: Collection[bytes]) -> None
 
 
 def _declared_as_json(fields: Fields) -> None:
-    """Checks the media type, which no form can send, even where there is no body. Raises UnsupportedMediaType."""
+    """Checks the media type, which no form can send, even where there is no body.
+
+    Raises UnsupportedMediaType.
+    """
     if not first(fields, b"content-type"):
         raise UnsupportedMediaType()
     json_content_type(by_name(fields))

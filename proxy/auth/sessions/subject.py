@@ -20,7 +20,10 @@ _INVISIBLE = re.compile(
 
 
 def parse_subject(claims: Mapping[str, Json], path: str = "sub") -> str:
-    """Returns the subject at the dotted *path*; an integer becomes its decimal text. Raises Unauthenticated."""
+    """Returns the subject at the dotted *path*; an integer becomes its decimal text.
+
+    Raises Unauthenticated.
+    """
     subject = find(claims, path)
     if isinstance(subject, int) and not isinstance(subject, bool) and abs(subject) < _MAX_INTEGER:
         return str(subject)

@@ -54,7 +54,7 @@ def _take(name: str, step: str, config: Path) -> None:
 
 
 def job_names(config: Config, name: str) -> list[str]:
-    """Returns the names that the ledger may have for *name*: a handle does not name its app, so all are tried."""
+    """Returns the ledger's possible names for *name*: a handle has no app, so all are tried."""
     try:
         upstream_id = parse_upstream_id(name)
     except ValueError:

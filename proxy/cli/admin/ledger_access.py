@@ -33,7 +33,10 @@ CONFIG_OPTION = click.option(
 
 
 def ledger_path(config: Config) -> str:
-    """Returns the path of the ledger's file. Raises ValueError for a ledger in memory, which keeps nothing."""
+    """Returns the path of the ledger's file.
+
+    Raises ValueError for a ledger in memory, which keeps nothing.
+    """
     if config.ledger.path == MEMORY:
         raise ValueError('ledger.path is ":memory:": such a ledger keeps nothing, and commands cannot reach it')
     return str(config.base / config.ledger.path)
@@ -50,7 +53,10 @@ def open_ledger(config: Config) -> JobLedger:
 
 
 def take_step(config: Config, step: str, **fields: Json) -> Json:
-    """Takes one step of `OperatorSteps` where the ledger is now, and returns its result. Raises ValueError, OSError."""
+    """Takes one step of `OperatorSteps` where the ledger is now, and returns its result.
+
+    Raises ValueError, OSError.
+    """
     return asyncio.run(_take_step(config, step, fields))
 
 

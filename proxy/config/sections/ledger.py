@@ -91,7 +91,7 @@ class PrivacySection(Section):
     secret_env: str | None = Field(
         default=None,
         description="Environment variable with a secret of 32 bytes or more. Users appear in stores as HMACs under it, "
-        "which nobody without it can compute. It is fixed for the ledger's life; `ledger migrate` changes it.",
+        "which cannot be computed without it. It is fixed for the ledger's life; `ledger migrate` changes it.",
     )
 
 

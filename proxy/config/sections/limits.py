@@ -108,5 +108,7 @@ DEFAULT_LIMITS = (
     Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", on_store_error="local"),
     Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
     Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
+    Limit(name="jobs-user", per="user", actions=(Action.JOBS,), rate="60/minute", on_store_error="local"),
+    Limit(name="quote-user", per="user", actions=(Action.QUOTE,), rate="60/minute", on_store_error="local"),
     Limit(name="session-address", per="address", actions=(Action.SESSION,), rate="10/hour"),
 )

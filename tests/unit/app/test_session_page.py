@@ -117,7 +117,7 @@ def test_guests_need_a_global_budget(budgets: list[dict[str, object]]) -> None:
 
 
 def test_the_issuer_of_guests_is_reserved() -> None:
-    """No login service can vouch for guests."""
+    """No login service can issue tokens of guests."""
     table = {
         "issuer": "urn:fal-auth-proxy:guest",
         "audience": "fal-auth-proxy",
@@ -154,7 +154,7 @@ async def test_an_ended_session_needs_a_page_of_ours(tmp_path: Path) -> None:
 
 
 async def test_without_revocation(tmp_path: Path) -> None:
-    """Where it is off there is nothing to end."""
+    """Without revocation a session cannot be ended."""
     with gate(tmp_path, revocation={"enabled": False}) as g:
         async with g.client("alice") as alice, g.client(None) as nobody:
             assert (await alice.delete(SESSION)).status_code == 404

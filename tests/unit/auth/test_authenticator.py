@@ -1,4 +1,4 @@
-"""Who gets in, who does not, for how long, and that nobody gets in as somebody else."""
+"""Tokens that are accepted, those that are not, for how long, and that no two share an identity."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class Clock:
         return self.now
 
 
-def key_of(material: Material) -> VerificationKey:
+def verification_key(material: Material) -> VerificationKey:
     if material.public:
         return public_key(material.algorithm, material.public, material.kid)
     return hmac_key(material.key, material.kid)
 
 
-def issuer_of(*materials: Material, **settings_: float) -> Issuer:
-    keys = tuple(key_of(material) for material in materials)
+def build_issuer(*materials: Material, **settings_: float) -> Issuer:
+    keys = tuple(verification_key(material) for material in materials)
     return Issuer(materials[0].issuer, (materials[0].audience,), StaticKeys(keys), **settings_)  # type: ignore[arg-type]
 
 
 def authenticator(*materials: Material, clock: Clock | None = None, cache_size: int = 10_000) -> Identifier:
-    return Identifier([issuer_of(*materials)], clock=clock or Clock(), cache_size=cache_size)
+    return Identifier([build_issuer(*materials)], clock=clock or Clock(), cache_size=cache_size)
 
 
 def identify(who: Identifier, *values: bytes) -> Caller:
@@ -87,13 +87,13 @@ def test_a_caller(algorithm: str) -> None:
 
 def test_a_session_holds_as_long_as_its_token_is_taken() -> None:
     """Its issuer's leeway included: a stream ends when a new request would be refused."""
-    who = Identifier([issuer_of(M, leeway=7)], clock=Clock())
+    who = Identifier([build_issuer(M, leeway=7)], clock=Clock())
 
     assert who.authenticator.session_expiry(identify(who, b"Bearer " + M.token())) == NOW + 607
 
 
 def test_a_caller_does_not_change() -> None:
-    """What was verified cannot be written to afterwards: not the caller, not its claims."""
+    """A verified caller and its claims cannot be written to afterwards."""
     caller = admitted(M.token(groups=["a"]))
     with pytest.raises(FrozenInstanceError):
         caller.subject = "root"  # type: ignore[misc]
@@ -117,7 +117,7 @@ def test_no_type() -> None:
     """A token without typ is let in, unless the configured types leave that out."""
     token = M.raw(json.dumps({"alg": "HS256"}).encode(), json.dumps(M.claims).encode())
     assert admitted(token).subject == "mallory"
-    strict = Identifier([replace(issuer_of(M), types=("at+jwt",))], clock=Clock())
+    strict = Identifier([replace(build_issuer(M), types=("at+jwt",))], clock=Clock())
     assert identify(strict, b"Key " + M.token({"typ": "at+jwt"})).subject == "mallory"
     for refused in (token, M.token()):
         with pytest.raises(Unauthenticated, match="typ"):
@@ -161,7 +161,7 @@ def test_scopes(scope: Json, expected: set[str]) -> None:
 
 def test_the_scope_claim_is_configured() -> None:
     """Issuers that call it otherwise are read by that name, and the standard name means nothing then."""
-    who = Identifier([replace(issuer_of(M), scope_claim="scp")], clock=Clock())
+    who = Identifier([replace(build_issuer(M), scope_claim="scp")], clock=Clock())
     assert identify(who, b"Key " + M.token(scope="a", scp=["b"])).scopes == {"b"}
 
 
@@ -181,24 +181,24 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def gates() -> dict[str, Identifier]:
-    """One gate an algorithm for all hostile rows, so that none profits from what another left behind."""
-    gates = {algorithm: authenticator(material) for algorithm, material in MATERIALS.items()}
-    for algorithm, gate in gates.items():
-        assert identify(gate, b"Bearer " + MATERIALS[algorithm].token()).subject == "mallory"
-    return gates
+def identifiers() -> dict[str, Identifier]:
+    """One identifier an algorithm for all hostile rows, with a genuine token in its cache."""
+    made = {algorithm: authenticator(material) for algorithm, material in MATERIALS.items()}
+    for algorithm, who in made.items():
+        assert identify(who, b"Bearer " + MATERIALS[algorithm].token()).subject == "mallory"
+    return made
 
 
 @pytest.mark.parametrize(("algorithm", "row"), HOSTILE)
-def test_hostile_tokens(gates: dict[str, Identifier], algorithm: str, row: Row) -> None:
-    """Every hostile row gets its 401 or 400, twice over, in constant words that repeat nothing of what was sent."""
+def test_hostile_tokens(identifiers: dict[str, Identifier], algorithm: str, row: Row) -> None:
+    """Every hostile row gets its 401 or 400, twice over, in words that repeat nothing of it."""
     for _ in range(2):
         with pytest.raises(Refusal) as caught:
-            identify(gates[algorithm], *row.values)
+            identify(identifiers[algorithm], *row.values)
         assert caught.value.status == row.status
         assert caught.value.headers == (((b"www-authenticate", b"Bearer"),) if row.status == 401 else ())
-        said = f"{caught.value} {caught.value.detail} {caught.value.reason}".encode()
-        assert not any(chunk in said for value in row.values for chunk in re.findall(rb"[\w.%+/=-]{20,}", value))
+        words = f"{caught.value} {caught.value.detail} {caught.value.reason}".encode()
+        assert not any(chunk in words for value in row.values for chunk in re.findall(rb"[\w.%+/=-]{20,}", value))
 
 
 def test_there_are_enough_rows() -> None:
@@ -228,10 +228,10 @@ REASONS = {
 
 @pytest.mark.parametrize("prefix", REASONS)
 def test_rows_fail_for_what_they_are(prefix: str) -> None:
-    """A row is refused for the fault it is named after, so the tables would notice if that check went away."""
-    chosen = [row for row in rows(M) if row.id.startswith(prefix)]
-    assert len(chosen) >= 5
-    for row in chosen:
+    """A row is refused for the fault it is named after."""
+    matching = [row for row in rows(M) if row.id.startswith(prefix)]
+    assert len(matching) >= 5
+    for row in matching:
         with pytest.raises(Unauthenticated, match=REASONS[prefix]):
             identify(authenticator(M), *row.values)
 
@@ -269,7 +269,7 @@ def test_ten_megabytes() -> None:
         max_size=3,
     )
 )
-def test_no_bytes_break_the_gate(headers: Sequence[tuple[bytes, bytes]]) -> None:
+def test_no_bytes_break_it(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Any bytes at all give a genuine caller, BadRequest or Unauthenticated: never another error."""
     with suppress(BadRequest, Unauthenticated):
         caller = authenticator(M).identify(headers)
@@ -296,7 +296,10 @@ def test_no_bytes_break_the_gate(headers: Sequence[tuple[bytes, bytes]]) -> None
     ],
 )
 def test_kids(configured: tuple[str | None, ...], sent: str | None, good: bool) -> None:
-    """A kid must be equal; a token without one is verified with every secret. It is signed with the first one."""
+    """A kid must be equal; a token without one is verified with every secret.
+
+    It is signed with the first one.
+    """
     others = (MATERIALS["HS256"], fresh("HS256", issuer=M.issuer, audience=M.audience, now=NOW))
     materials = [replace(material, kid=kid) for material, kid in zip(others, configured, strict=False)]
     token = replace(materials[0], kid=sent).token()
@@ -308,7 +311,7 @@ def test_kids(configured: tuple[str | None, ...], sent: str | None, good: bool) 
 
 
 def test_rotation() -> None:
-    """Old and new key of one issuer both verify, whatever their algorithms, each under its own kid and alg."""
+    """Old and new key of one issuer both verify, each under its own kid and alg."""
     old, new = replace(MATERIALS["RS256"], kid="old"), replace(MATERIALS["ES256"], kid="new")
     assert admitted(old.token(), old, new).subject == admitted(new.token(), old, new).subject == "mallory"
     for crossed in (replace(old, kid="new"), replace(new, kid="old")):
@@ -328,7 +331,10 @@ class CountingKey(VerificationKey):
 
 
 def spoilt(token: bytes) -> bytes:
-    """With another last character, canonical base64url too; one token in sixteen already ends with the first choice."""
+    """With another last character, canonical base64url too.
+
+    One token in sixteen already ends with the first choice.
+    """
     return token[:-1] + (b"E" if token.endswith(b"A") else b"A")
 
 
@@ -353,9 +359,12 @@ def test_one_verification_a_request(token: bytes) -> None:
 
 
 def test_two_issuers() -> None:
-    """Each issuer vouches with its own keys for its own callers; the same subject of two issuers is two callers."""
+    """Each issuer signs with its own keys for its own callers.
+
+    The same subject of two issuers is two callers.
+    """
     other = fresh("ES256", issuer="https://other.example", audience="fal-proxy", now=NOW, kid="key-1")
-    who = Identifier([issuer_of(M), issuer_of(other)], clock=Clock())
+    who = Identifier([build_issuer(M), build_issuer(other)], clock=Clock())
     ours, theirs = identify(who, b"Key " + M.token()), identify(who, b"Key " + other.token())
     assert ours.subject == theirs.subject
     assert ours.key != theirs.key
@@ -398,7 +407,7 @@ def test_the_callers_key() -> None:
     ids=str,
 )
 def test_clock_boundaries(claims: dict[str, Json], offset: float, good: bool) -> None:
-    """exp, nbf, iat and the longest lifetime hold exactly: exp == now - leeway is over, nbf == now + leeway is not."""
+    """Times hold exactly: exp == now - leeway is over, nbf == now + leeway is not."""
     if good:
         assert admitted(M.token(**claims), now=NOW + offset).subject == "mallory"
         return
@@ -408,7 +417,7 @@ def test_clock_boundaries(claims: dict[str, Json], offset: float, good: bool) ->
 
 def test_configured_leeway_and_lifetime() -> None:
     """No leeway is possible, and so is a short longest lifetime."""
-    strict = Identifier([issuer_of(M, leeway=0, max_lifetime=60)], clock=Clock())
+    strict = Identifier([build_issuer(M, leeway=0, max_lifetime=60)], clock=Clock())
     assert identify(strict, b"Key " + M.token(exp=NOW + 60)).expires == NOW + 60
     for claims in ({"exp": NOW}, {"exp": NOW + 61}, {"exp": NOW + 60, "nbf": NOW + 1}):
         with pytest.raises(Unauthenticated):
@@ -439,19 +448,19 @@ FAULTY: dict[str, tuple[dict[str, object], str]] = {
 def test_faulty_issuers(changes: dict[str, object], reason: str) -> None:
     """An issuer whose parts do not fit together does not come into being."""
     with pytest.raises(ValueError, match=reason):
-        replace(issuer_of(M), **changes)  # type: ignore[arg-type]
+        replace(build_issuer(M), **changes)  # type: ignore[arg-type]
 
 
 def test_faulty_authenticators() -> None:
     """A secret beside public keys of one issuer, and a cache of nothing, are mistakes."""
     with pytest.raises(ValueError, match="cannot serve one issuer"):
-        Identifier([issuer_of(M), issuer_of(MATERIALS["RS256"])], clock=Clock())
+        Identifier([build_issuer(M), build_issuer(MATERIALS["RS256"])], clock=Clock())
     with pytest.raises(ValueError, match="needs a key"):
         StaticKeys(())
     with pytest.raises(ValueError, match="cannot serve one issuer"):
-        StaticKeys((key_of(M), key_of(replace(MATERIALS["RS256"], kid="b"))))
+        StaticKeys((verification_key(M), verification_key(replace(MATERIALS["RS256"], kid="b"))))
     with pytest.raises(ValueError, match="share subject_claim"):
-        Identifier([issuer_of(M), replace(issuer_of(M), subject_claim="uid")], clock=Clock())
+        Identifier([build_issuer(M), replace(build_issuer(M), subject_claim="uid")], clock=Clock())
     with pytest.raises(ValueError, match="at least 1"):
         authenticator(M, cache_size=0)
 
@@ -474,7 +483,7 @@ def test_a_token_is_verified_once() -> None:
 
 
 def test_failures_are_not_remembered() -> None:
-    """A token refused for its time is verified anew, and let in once its time has come."""
+    """A token refused for its time is verified again, and accepted once its time has come."""
     clock = Clock(NOW - 3_600)
     who = counting(clock)
     for _ in range(2):
@@ -486,7 +495,10 @@ def test_failures_are_not_remembered() -> None:
 
 
 def test_an_entry_dies_at_exp() -> None:
-    """Up to exp the memory answers; from exp to the end of the leeway each request is verified; then it is over."""
+    """Up to exp the memory answers.
+
+    From exp to the end of the leeway each request is verified; then it is over.
+    """
     clock = Clock()
     who = counting(clock)
     for now, calls in ((NOW, 1), (NOW + 599.999, 1), (NOW + 600, 2), (NOW + 600, 3), (NOW + 629.999, 4)):
@@ -560,7 +572,7 @@ FILLER = "x" * 1_500  # of nearly equal tokens, the two that differ least: over 
 @settings(deadline=None)
 @given(st.data())
 def test_tokens_that_share_nine_tenths(data: st.DataObject) -> None:
-    """However much of a remembered token another one shares, it never becomes that caller (CVE-2026-35030)."""
+    """A token that shares most of a cached one never becomes its caller (CVE-2026-35030)."""
     names = data.draw(st.lists(st.text("abcdef", min_size=3, max_size=3), min_size=2, max_size=2, unique=True))
     genuine = {M.token(filler=FILLER, sub=name): name for name in names}
     who = authenticator(M)
@@ -600,7 +612,7 @@ def test_bits_never_share_an_identity(data: st.DataObject) -> None:
 def test_a_revoked_session_leaves_the_cache() -> None:
     """A cached token is refused from its revocation on, and the other tokens of the user are not."""
     revoked: set[str] = set()
-    who = Identifier([issuer_of(M)], clock=Clock())
+    who = Identifier([build_issuer(M)], clock=Clock())
     who.verifier._is_revoked = lambda caller: caller.token_id in revoked
     first, second = M.token(jti="a"), M.token(jti="b")
     for token in (first, second, first):

@@ -21,7 +21,7 @@ def ownership(*listings: Listing) -> Authorization:
     return Authorization(listings or [Listing(SDXL, READS)], HANDLES)
 
 
-def handle_of(name: str = "alice") -> str:
+def make_handle(name: str = "alice") -> str:
     return HANDLES.sign("job-1", owner=caller(name).key, app=APP)
 
 
@@ -35,16 +35,16 @@ def test_a_listed_submit_is_granted() -> None:
 @pytest.mark.parametrize("endpoint", [APP, SDXL])
 def test_a_job_is_granted_to_its_owner(endpoint: str) -> None:
     """Follow-ups may be addressed by the app or by the full id; the grant holds fal's own id."""
-    target = Target(Action.STATUS, endpoint, APP, handle_of())
+    target = Target(Action.STATUS, endpoint, APP, make_handle())
 
     assert ownership().authorize(caller(), target).upstream_id == "job-1"
 
 
 @pytest.mark.parametrize("action", [Action.STATUS, Action.RESULT, Action.CANCEL])
 def test_a_foreign_job_is_not_found(action: Action) -> None:
-    """Whoever did not start a job cannot see that it exists."""
+    """A caller who did not start a job cannot see that it exists."""
     with pytest.raises(JobNotFound):
-        ownership().authorize(caller("bob"), Target(action, APP, APP, handle_of("alice")))
+        ownership().authorize(caller("bob"), Target(action, APP, APP, make_handle("alice")))
 
 
 @pytest.mark.parametrize(
@@ -84,41 +84,47 @@ def test_a_scope_is_needed_where_one_is_set() -> None:
 
 
 def test_an_app_follows_any_of_its_endpoints() -> None:
-    """Where two endpoints share an app, a follow-up is open if one of them opens it to this caller."""
+    """Of two endpoints of one app, either one can open a follow-up to this caller."""
     both = ownership(
         Listing(SDXL, READS, scope="images"), Listing(f"{APP}/text-to-image", frozenset({Action.SUBMIT, Action.STATUS}))
     )
 
-    assert both.authorize(caller(), Target(Action.STATUS, APP, APP, handle_of())).upstream_id == "job-1"
+    assert both.authorize(caller(), Target(Action.STATUS, APP, APP, make_handle())).upstream_id == "job-1"
     with pytest.raises(Forbidden):
-        both.authorize(caller(), Target(Action.CANCEL, APP, APP, handle_of()))
+        both.authorize(caller(), Target(Action.CANCEL, APP, APP, make_handle()))
 
 
 def test_a_submitted_job_is_sealed_to_its_caller() -> None:
     """The handle made under a grant opens for that caller alone."""
-    gate = ownership()
-    grant = gate.authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
+    authorization = ownership()
+    grant = authorization.authorize(caller(), Target(Action.SUBMIT, SDXL, APP))
 
-    assert handle_of() == gate.sign_handle(grant, "job-1")
+    assert make_handle() == authorization.sign_handle(grant, "job-1")
 
 
 @pytest.mark.parametrize("action", [Action.UPLOAD, Action.TOKEN])
 def test_what_has_no_endpoint_is_opened_by_its_name(action: Action) -> None:
-    """Uploads and tokens are listed like endpoints, with a scope of their own; a model's listing opens neither."""
+    """Uploads and tokens are listed like endpoints, with a scope of their own.
+
+    A model's listing opens neither.
+    """
     name = WITHOUT_ENDPOINT[action]
     target = Target(action, name, name, surface=Surface.STORAGE, path="/x")
     opened = ownership(Listing(SDXL, READS), Listing(name, frozenset({action}), scope="more"))
 
     assert opened.authorize(caller("alice", "more"), target).upstream_id is None
-    for gate, who in ((opened, caller()), (ownership(), caller("alice", "more"))):
+    for authorization, who in ((opened, caller()), (ownership(), caller("alice", "more"))):
         with pytest.raises(Forbidden):
-            gate.authorize(who, target)
+            authorization.authorize(who, target)
 
 
 @pytest.mark.parametrize("namespace", ["workflows", "comfy"])
 @pytest.mark.parametrize("action", [Action.STATUS, Action.RESULT, Action.CANCEL])
 def test_a_namespaced_job_is_found_without_its_namespace(namespace: str, action: Action) -> None:
-    """The Kotlin and Dart clients poll under owner/alias; the handle proves the namespace, and fal is sent it."""
+    """The Kotlin and Dart clients poll under owner/alias.
+
+    The handle proves the namespace, and fal is sent it.
+    """
     app = f"{namespace}/acme/flow"
     handle = HANDLES.sign("job-1", owner=caller().key, app=app)
     authorization = ownership(Listing(app, READS))
@@ -130,7 +136,7 @@ def test_a_namespaced_job_is_found_without_its_namespace(namespace: str, action:
 
 
 def test_an_app_beside_a_namespaced_one_keeps_its_jobs() -> None:
-    """Where both are listed, each handle leads to its own app."""
+    """Of two listed apps, each handle leads to its own."""
     authorization = ownership(Listing("workflows/acme/flow", READS), Listing("acme/flow", READS))
     for app in ("acme/flow", "workflows/acme/flow"):
         handle = HANDLES.sign("job-1", owner=caller().key, app=app)

@@ -1,4 +1,4 @@
-"""Where a request's session comes from, and what a failed login costs."""
+"""Places of a request's session, and the cost of a failed login."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ PLACES: dict[str, tuple[str, Fields, str | type[Refusal]]] = {
 
 @pytest.mark.parametrize(("method", "fields", "expected"), PLACES.values(), ids=PLACES)
 def test_places(method: str, fields: Fields, expected: str | type[Refusal]) -> None:
-    """One session, from the places that may carry one; two that disagree are none, and ambient ones need our origin."""
+    """One session, from the places that may carry one.
+
+    Two that disagree are none, and ambient ones need our origin.
+    """
     if isinstance(expected, str):
         assert completed(authenticator().authenticate(method, fields, "192.0.2.1")).subject == expected
         return
@@ -102,7 +105,10 @@ def test_places(method: str, fields: Fields, expected: str | type[Refusal]) -> N
 
 
 def test_two_tables_of_one_issuer() -> None:
-    """The first table that takes a token counts; the reason of a refusal is that of the table whose key fits."""
+    """The first table that takes a token counts.
+
+    The reason of a refusal is that of the table whose key fits.
+    """
     old, new = issuer(APP), replace(issuer(EDGE), issuer=APP.issuer, audience=("api",))
     identifier = Identifier([old, new], clock=Clock(NOW))
     edge = replace(EDGE, issuer=APP.issuer)
@@ -130,7 +136,7 @@ def test_integer_subjects() -> None:
 
 
 @dataclass
-class Door:
+class LimitedLogin:
     """An authenticator with a limit of three failed logins a minute."""
 
     clock: Clock = field(default_factory=lambda: Clock(NOW))
@@ -166,61 +172,61 @@ NOT_COUNTED = {
 @pytest.mark.parametrize("token", COUNTED.values(), ids=COUNTED)
 def test_what_counts(token: bytes) -> None:
     """Forged, malformed and foreign tokens count, and over the limit they get 429."""
-    door = Door()
+    login = LimitedLogin()
 
-    assert [door.status(token) for _ in range(5)] == [401, 401, 401, 429, 429]
-    assert door.status(token, "192.0.2.2") == 401
+    assert [login.status(token) for _ in range(5)] == [401, 401, 401, 429, 429]
+    assert login.status(token, "192.0.2.2") == 401
 
 
 @pytest.mark.parametrize("token", NOT_COUNTED.values(), ids=NOT_COUNTED)
 def test_what_does_not(token: bytes) -> None:
     """A genuine token that has expired, or is for something else, costs its address nothing."""
-    door = Door()
+    login = LimitedLogin()
 
-    assert [door.status(token) for _ in range(20)] == [401] * 20
-    assert door.status(ALICE) == 200
+    assert [login.status(token) for _ in range(20)] == [401] * 20
+    assert login.status(ALICE) == 200
 
 
 def test_no_session_does_not_count() -> None:
     """Any page can make a browser send requests without a session."""
-    door = Door()
+    login = LimitedLogin()
     for _ in range(20):
         with pytest.raises(Unauthenticated):
-            completed(door.authenticator.authenticate("GET", [], "192.0.2.1"))
+            completed(login.authenticator.authenticate("GET", [], "192.0.2.1"))
 
-    assert door.status(ALICE) == 200
+    assert login.status(ALICE) == 200
 
 
 def test_a_good_token_over_the_limit() -> None:
     """Over the limit known tokens pass, and a few new ones a second are still verified."""
-    door = Door()
-    known = door.status(ALICE)
+    login = LimitedLogin()
+    known = login.status(ALICE)
     for _ in range(10):
-        door.status(b"a.b.c")
-    still_known = door.status(ALICE)
-    fresh_ones = [door.status(APP.token(sub=f"user-{number}")) for number in range(SPARE + 2)]
-    door.clock.forward(1.2)
+        login.status(b"a.b.c")
+    still_known = login.status(ALICE)
+    fresh_ones = [login.status(APP.token(sub=f"user-{number}")) for number in range(SPARE + 2)]
+    login.clock.forward(1.2)
 
     assert (known, still_known) == (200, 200)
     assert fresh_ones == [200] * SPARE + [429] * 2
-    assert door.status(APP.token(sub="later")) == 200
+    assert login.status(APP.token(sub="later")) == 200
 
 
 def test_garbage_does_not_use_up_the_spare_verifications() -> None:
     """Tokens that fail before cryptography leave them to others behind the same address."""
-    door = Door()
+    login = LimitedLogin()
     for _ in range(200):
-        door.status(b"a.b.c")
+        login.status(b"a.b.c")
 
-    assert door.status(BOB) == 200
+    assert login.status(BOB) == 200
 
 
 def test_the_limit_passes() -> None:
     """After its window an address is as any other."""
-    door = Door()
+    login = LimitedLogin()
     for _ in range(10):
-        door.status(FORGED)
-    door.clock.forward(70)
+        login.status(FORGED)
+    login.clock.forward(70)
 
-    assert door.status(FORGED) == 401
-    assert [door.status(FORGED) for _ in range(3)] == [401, 401, 429]
+    assert login.status(FORGED) == 401
+    assert [login.status(FORGED) for _ in range(3)] == [401, 401, 429]

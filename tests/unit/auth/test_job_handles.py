@@ -12,7 +12,7 @@ JOB = "764cabcf-b745-4b3e-ae38-1200304cf45b"
 
 
 def test_a_handle_opens_for_its_owner_and_app() -> None:
-    """What was sealed opens to fal's id, under the same owner and app."""
+    """A signed handle gives fal's id, under the same owner and app."""
     handles = JobHandles([NEW])
 
     assert handles.verify(handles.sign(JOB, owner=ALICE, app=APP), owner=ALICE, app=APP) == JOB
@@ -39,7 +39,7 @@ def test_a_handle_opens_for_nobody_else(owner: str, app: str, secrets: list[byte
 
 
 def test_secrets_rotate_without_losing_a_job() -> None:
-    """A handle of the old secret opens while the old secret stands second, and new ones are sealed by the first."""
+    """A handle of the old secret holds while that stands second; the first one signs."""
     old_handle = JobHandles([OLD]).sign(JOB, owner=ALICE, app=APP)
     rotated = JobHandles([NEW, OLD])
 

@@ -43,7 +43,7 @@ def identified(algorithm: str, token: str) -> Caller:
     return who.identify([(b"authorization", b"Bearer " + token.encode())])
 
 
-def jwk_of(algorithm: str) -> bytes:
+def private_jwk(algorithm: str) -> bytes:
     key = load_pem_private_key(PAIRS[algorithm][0], None)
     jwk: dict[str, Json] = jwt.get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True)
     return json.dumps(jwk).encode()
@@ -53,7 +53,7 @@ def without_d(jwk: bytes) -> bytes:
     return json.dumps({name: value for name, value in json.loads(jwk).items() if name != "d"}).encode()
 
 
-def pem_of(
+def private_pem(
     key: ec.EllipticCurvePrivateKey | ed448.Ed448PrivateKey | rsa.RSAPrivateKey, password: bytes | None = None
 ) -> bytes:
     lock = NoEncryption() if password is None else BestAvailableEncryption(password)
@@ -62,7 +62,7 @@ def pem_of(
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_minted_token_is_let_in(algorithm: str) -> None:
-    """The gate reads back what was asked for, with each algorithm."""
+    """The minted claims are accepted, with each algorithm."""
     caller = identified(algorithm, minted(algorithm, scopes=("a", "b"), claims={"plan": "pro"}))
     assert (caller.issuer, caller.subject, caller.scopes) == ("demo", "alice", frozenset({"a", "b"}))
     assert caller.claims["plan"] == "pro"
@@ -72,7 +72,7 @@ def test_a_minted_token_is_let_in(algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_a_jwk_signs_too(algorithm: str) -> None:
     """A private JWK makes the same tokens as a private PEM."""
-    assert identified(algorithm, minted(algorithm, jwk_of(algorithm))).subject == "alice"
+    assert identified(algorithm, minted(algorithm, private_jwk(algorithm))).subject == "alice"
 
 
 def test_the_bare_token() -> None:
@@ -89,7 +89,7 @@ def test_the_bare_token() -> None:
 
 
 def test_a_kid() -> None:
-    """A kid goes into the header, where the gate compares it."""
+    """A kid goes into the header, where it is compared."""
     assert identified(HMAC, minted(HMAC, kid="dev")).subject == "alice"
     assert jwt.get_unverified_header(minted(HMAC, kid="dev"))["kid"] == "dev"
 
@@ -114,16 +114,16 @@ UNFIT: dict[str, tuple[str, bytes, str]] = {
     "pem-for-hmac": ("HS256", PAIRS["ES256"][0], "looks like a key file"),
     "secret-for-rsa": ("RS256", PAIRS["HS256"][0], "neither an unencrypted private PEM nor a JWK"),
     "public-pem": ("ES256", PAIRS["ES256"][1], "neither an unencrypted private PEM nor a JWK"),
-    "encrypted": ("ES256", pem_of(ec.generate_private_key(ec.SECP256R1()), b"pw"), "neither an unencrypted"),
+    "encrypted": ("ES256", private_pem(ec.generate_private_key(ec.SECP256R1()), b"pw"), "neither an unencrypted"),
     "broken-jwk": ("ES256", b'{"kty":"EC"', "neither an unencrypted private PEM nor a JWK"),
     "empty-jwk": ("ES256", b"{}", "neither an unencrypted private PEM nor a JWK"),
     "jwk-of-numbers": ("ES256", b'{"kty":"EC","crv":"P-256","x":1,"y":1,"d":1}', "neither an unencrypted"),
-    "public-jwk": ("EdDSA", without_d(jwk_of("EdDSA")), "not a private one for EdDSA"),
-    "jwk-of-another": ("RS256", jwk_of("ES256"), "neither an unencrypted private PEM nor a JWK"),
+    "public-jwk": ("EdDSA", without_d(private_jwk("EdDSA")), "not a private one for EdDSA"),
+    "jwk-of-another": ("RS256", private_jwk("ES256"), "neither an unencrypted private PEM nor a JWK"),
     "rsa-for-ec": ("ES256", PAIRS["RS256"][0], "not a private one for ES256"),
     "ec-for-rsa": ("RS256", PAIRS["ES256"][0], "not a private one for RS256"),
-    "p-384": ("ES256", pem_of(ec.generate_private_key(ec.SECP384R1())), "not a private one for ES256"),
-    "ed448": ("EdDSA", pem_of(ed448.Ed448PrivateKey.generate()), "not a private one for EdDSA"),
+    "p-384": ("ES256", private_pem(ec.generate_private_key(ec.SECP384R1())), "not a private one for ES256"),
+    "ed448": ("EdDSA", private_pem(ed448.Ed448PrivateKey.generate()), "not a private one for EdDSA"),
 }
 
 

@@ -244,3 +244,65 @@ async def test_a_run_is_over_with_its_answer(tmp_path: Path) -> None:
 
     assert spent.status_code == 402
     assert (now["used"], now["reserved"], now["jobs"]) == (3.0, 0.0, [0])
+
+
+async def test_a_look_before_a_refusal_frees_the_slots_of_ended_jobs(tmp_path: Path) -> None:
+    """Jobs that ended without a poll do not keep their slots: the next submit passes at once, and they are settled."""
+    slots = [{"name": "jobs", "per": "user", "limit": 2}]
+    with paid(tmp_path, queued(1), queued(2), DONE, FAILED, queued(3), in_flight=slots) as g:
+        await submit(g)
+        await submit(g)
+        third = await submit(g)
+        now = await standing(g)
+
+    assert third["status_code"] == 200
+    assert sum(b"/status" in request.path for request in g.upstream.asked) == 2
+    assert (now["used"], now["reserved"], now["jobs"]) == (1.0, 1.0, [1])
+
+
+async def test_a_refusal_says_when_to_come_again(tmp_path: Path) -> None:
+    """Retry-After is the time until unfinished jobs are looked at again; until then none is asked about."""
+    with paid(tmp_path, queued(1), said({"status": "IN_PROGRESS"}, 202), in_flight=[SEAT]) as g:
+        await submit(g)
+        refused = [await submit(g) for _ in range(3)]
+
+    assert {answer["status_code"] for answer in refused} == {429}
+    assert {int(answer["headers"]["retry-after"]) for answer in refused} <= {4, 5}
+    assert sum(b"/status" in request.path for request in g.upstream.asked) == 1
+
+
+async def test_a_global_limit_refuses_without_a_look(tmp_path: Path) -> None:
+    """Jobs of other callers are left to the reconciler."""
+    with paid(tmp_path, queued(1), DONE, in_flight=[{**SEAT, "per": "global"}]) as g:
+        await submit(g)
+        refused = await submit(g, "bob")
+
+    assert refused["status_code"] == 429
+    assert len(g.upstream.asked) == 1
+
+
+async def test_thresholds_are_counted_and_logged(tmp_path: Path) -> None:
+    """Half of a budget, and its first refusal: once each, with the budget's name and the user's key."""
+    budget = {**DAILY, "limit": 4, "thresholds": [50, 100]}
+    with paid(tmp_path, queued(1), queued(2), budgets=[budget]) as g:
+        for images in (1, 2, 3, 3):
+            await submit(g, num_images=images)
+        metrics = await g.metrics()
+        g.journal.close()
+        lines = [json.loads(line) for line in g.log.read_text().splitlines()]
+        events = [line for line in lines if line["event"] == "budget_threshold"]
+
+    assert [(line["budget"], line["percent"]) for line in events] == [("daily", 50), ("daily", 100)]
+    assert 'fal_proxy_budget_thresholds_total{budget="daily",percent="50"} 1.0' in metrics
+    assert 'fal_proxy_limit_refusals_total{kind="budget",name="daily"} 2.0' in metrics
+
+
+async def test_a_lifetime_budget_never_renews(tmp_path: Path) -> None:
+    """The refusal has no time of renewal, and usage lists it among the budgets."""
+    with paid(tmp_path, queued(1), budgets=[{**DAILY, "window": "lifetime"}]) as g:
+        await submit(g, num_images=2)
+        refused = await submit(g, num_images=2)
+        now = await standing(g)
+
+    assert refused["budget"] == {"name": "daily", "limit": 3.0, "left": 1.0, "renews_at": None}
+    assert (now["reserved"], now["renews_at"]) == (2.0, None)

@@ -1,4 +1,4 @@
-"""Commands that read and change the ledger, on a stopped file and through the socket of a running gateway."""
+"""Tests of the commands of the ledger, on a file and through a running gateway's socket."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def fill(ledger: SqliteLedger) -> None:
 
 
 async def used(ledger: SqliteLedger) -> tuple[int, int, int]:
-    """Used and reserved of alice's daily budget, and her slots, in the state of the running or reopened ledger."""
+    """Returns used and reserved units of alice's daily budget, and her slots."""
     now = time.time()
     charge, slot = request(now).charges[0], request(now).slots[0]
     budget, slots = await ledger.statuses((charge,), (slot,), now=now)
@@ -214,7 +214,10 @@ def test_a_block_refuses_and_an_unblock_admits(config: Path) -> None:
 
 
 def test_a_credit_that_expires(config: Path) -> None:
-    """The date is midnight UTC; a past one is listed no more. A budget that is not by user is refused by name."""
+    """The date is midnight UTC; a past one is listed no more.
+
+    A budget that is not by user is refused by name.
+    """
     with stopped(config.parent / "ledger.db"):
         grant = ("credit", "grant", ISSUER, "alice")
         later = fal_proxy(*grant, "daily", "1", "--expires", "2099-01-01", "--config", config)
@@ -307,7 +310,10 @@ def test_ledger_backup(ledger: Path) -> None:
 
 
 def test_ledger_migrate_turns_users_into_hmacs(config: Path) -> None:
-    """Budgets, jobs, slots and usage are those of the same users under the secret; the secret cannot be changed."""
+    """Budgets, jobs, slots and usage are those of the same users under the secret.
+
+    The secret cannot be changed.
+    """
     target = config.parent / "target.toml"
     target.write_text(CONFIG.replace("ledger.db", "new.db") + '\n[privacy]\nsecret_env = "PRIVACY"\n')
     hidden = StoreKeys(SECRET.encode()).key(ALICE)

@@ -77,7 +77,7 @@ def test_what_is_refused(tmp_path: Path, table: str, options: tuple[str, ...], w
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES384", "EdDSA"])
 def test_public_keys(tmp_path: Path, algorithm: str) -> None:
-    """A private key signs with the algorithm that fits it, and is checked against the public key of the table."""
+    """A private key signs with its algorithm, and is checked against the public key of the table."""
     private, public = key_pair(algorithm)
     other, _ = key_pair(algorithm)
     for name, content in {"private.pem": private, "public.pem": public, "other.pem": other}.items():

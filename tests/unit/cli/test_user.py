@@ -51,7 +51,7 @@ def caller(subject: str = "alice", token_id: str = "t", issued: float | None = N
 
 
 def known(config: Path) -> RevocationList:
-    """What a gateway reads from beside its ledger."""
+    """Returns the revocations that a gateway reads from beside its ledger."""
     snapshot = asyncio.run(FileRevocations(config.with_name("ledger.db.revoked")).load(None))
     assert snapshot is not None
     return RevocationList(snapshot.revocations)
@@ -102,7 +102,10 @@ def test_a_ledger_in_memory(tmp_path: Path) -> None:
 
 
 def test_the_shared_store(tmp_path: Path) -> None:
-    """With Redis the command reaches every replica; its keys have a TTL, and an unchanged list is not sent again."""
+    """With Redis the command reaches every replica.
+
+    Its keys have a TTL, and an unchanged list is not sent again.
+    """
     with ValkeyServer() as server:
         (tmp_path / "config.toml").write_text(CONFIG + '\n[store]\nkind = "redis"\n')
         url = server.connection_url

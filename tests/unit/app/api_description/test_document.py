@@ -22,10 +22,13 @@ ALL = {
     f"/queue/{APP}/requests/{{request_id}}/status/stream": "get",
     f"/queue/{APP}/requests/{{request_id}}/cancel": "put",
     "/usage": "get",
+    "/jobs": "get",
+    f"/quote/{ENDPOINT}": "post",
 }
 
 
-OURS = tuple(action for action in Action if action not in (Action.UPLOAD, Action.TOKEN, Action.SESSION))
+NOT_OF_ENDPOINTS = (Action.UPLOAD, Action.TOKEN, Action.SESSION, Action.JOBS, Action.QUOTE)
+OURS = tuple(action for action in Action if action not in NOT_OF_ENDPOINTS)
 
 
 async def described(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str, object]]]:
@@ -46,7 +49,7 @@ async def test_every_action_is_described(tmp_path: Path) -> None:
 
 async def test_what_is_not_listed_is_not_described(tmp_path: Path) -> None:
     """No more than what is offered, and the caller's own usage."""
-    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}", "/usage"]
+    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}", "/usage", "/jobs", f"/quote/{ENDPOINT}"]
 
 
 async def test_a_run_takes_what_a_submit_takes(tmp_path: Path) -> None:

@@ -48,26 +48,26 @@ class Source:
 
 
 @dataclass
-class Kept:
+class Setup:
     source: Source
     clock: Clock
-    told: list[str]
+    reports: list[str]
     keys: Jwks[int]
 
 
 @asynccontextmanager
-async def kept() -> AsyncIterator[Kept]:
+async def fetching() -> AsyncIterator[Setup]:
     (listener,) = bound()
-    source, clock, told = Source(url=f"{origin(listener)}/keys"), Clock(), list[str]()
+    source, clock, reports = Source(url=f"{origin(listener)}/keys"), Clock(), list[str]()
     source.open.set()
     async with served({listener: Starlette(routes=[Route("/keys", source.answer)])}):
-        keys = Jwks(source.url, numbers, tls=tls_context(), max_age=MAX_AGE, clock=clock, report=told.append)
-        yield Kept(source, clock, told, keys)
+        keys = Jwks(source.url, numbers, tls=tls_context(), max_age=MAX_AGE, clock=clock, report=reports.append)
+        yield Setup(source, clock, reports, keys)
 
 
 async def test_a_set_is_fetched_once_and_kept() -> None:
     """Until it is too old; then once more."""
-    async with kept() as it:
+    async with fetching() as it:
         first = [await it.keys.keys() for _ in range(5)]
         it.source.document = b"345"
         it.clock.forward(MAX_AGE)
@@ -77,13 +77,13 @@ async def test_a_set_is_fetched_once_and_kept() -> None:
 
     assert (first, still, anew) == ([(1, 2)] * 5, (1, 2), (3, 4, 5))
     assert it.source.asked == 2
-    assert it.told == ["the key set has 2 keys", "the key set has 3 keys"]
+    assert it.reports == ["the key set has 2 keys", "the key set has 3 keys"]
     assert not {"authorization", "cookie"} & it.source.fields.keys()
 
 
 async def test_many_who_ask_at_once_share_one_fetch() -> None:
     """One who gives up takes nothing from the others."""
-    async with kept() as it:
+    async with fetching() as it:
         it.source.open.clear()
         asking = [asyncio.create_task(it.keys.keys()) for _ in range(20)]
         await until(lambda: it.source.asked)
@@ -98,8 +98,8 @@ async def test_many_who_ask_at_once_share_one_fetch() -> None:
 
 
 async def test_looking_again_is_spaced() -> None:
-    """However often no key fits, the source is asked once in SPACING seconds; then a new key is found."""
-    async with kept() as it:
+    """However often no key fits, the set is fetched once in SPACING seconds; then a new key is found."""
+    async with fetching() as it:
         await it.keys.keys()
         it.source.document = b"9"
         soon = [await it.keys.refresh() for _ in range(5)]
@@ -129,9 +129,9 @@ FAULTS: dict[str, Callable[[Source], None]] = {
 async def test_a_source_that_fails_changes_nothing(
     fault: Callable[[Source], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old set holds for as long again; then nobody is believed, until there is a set again."""
+    """The old set holds for as long again; then no webhook is verified until there is a set again."""
     monkeypatch.setattr(jwks_module, "TIMEOUT", 0.2)
-    async with kept() as it:
+    async with fetching() as it:
         await it.keys.keys()
         document = it.source.document
         fault(it.source)
@@ -147,7 +147,7 @@ async def test_a_source_that_fails_changes_nothing(
 
     assert old == recovered == (1, 2)
     assert (refused.value.status, refused.value.error_type) == (503, "keys_unavailable")
-    assert len([told for told in it.told if told.startswith("the key set was not renewed: ")]) == 2
+    assert len([line for line in it.reports if line.startswith("the key set was not renewed: ")]) == 2
 
 
 async def test_nobody_there_at_the_start() -> None:
@@ -155,20 +155,20 @@ async def test_nobody_there_at_the_start() -> None:
     (listener,) = bound()
     url = origin(listener)
     listener.close()
-    clock, told = Clock(), list[str]()
-    keys = Jwks(url, numbers, tls=tls_context(), max_age=MAX_AGE, clock=clock, report=told.append)
+    clock, reports = Clock(), list[str]()
+    keys = Jwks(url, numbers, tls=tls_context(), max_age=MAX_AGE, clock=clock, report=reports.append)
 
     for _ in range(3):
         with pytest.raises(Unavailable):
             await keys.keys()
 
-    assert len(told) == 1
+    assert len(reports) == 1
 
 
 async def test_the_stock_client_reads_documents_of_any_size() -> None:
     """PyJWT's client blocks its thread and reads ten megabytes of keys: when this fails, ours may go."""
     assert not inspect.iscoroutinefunction(PyJWKClient.fetch_data)
-    async with kept() as it:
+    async with fetching() as it:
         it.source.document = b'{"keys": [' + b" " * 10_000_000 + b"]}"
         client = PyJWKClient(it.source.url, cache_jwk_set=False)
         stock = await asyncio.to_thread(client.fetch_data)

@@ -26,14 +26,17 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
-    """New keys hold within a second of the change; an unusable file leaves the old ones, and is reported once."""
+    """New keys hold within a second of the change.
+
+    An unusable file leaves the old ones, and is reported once.
+    """
     path, clock, lines = tmp_path / "key.pem", Clock(), list[str]()
     path.write_bytes(OLD.public)
     file = KeyFile(path, PARSE, clock=clock, report=lines.append)
     first = completed(file.current())
     replace(path, b"garbage")
     clock.forward(CHECK_INTERVAL)
-    kept = [completed(file.current()) for _ in range(2)]
+    still = [completed(file.current()) for _ in range(2)]
     clock.forward(CHECK_INTERVAL)
     completed(file.current())
     replace(path, NEW.public)
@@ -41,7 +44,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     clock.forward(CHECK_INTERVAL)
     changed = completed(file.current())
 
-    assert kept == [first, first]
+    assert still == [first, first]
     assert soon == first
     assert changed[0].thumbprint() != first[0].thumbprint()
     assert len(lines) == 2

@@ -1,4 +1,4 @@
-"""Key sets that a provider publishes: fetched ahead of need, bounded, and kept while the provider fails."""
+"""Key sets that a provider publishes: fetched ahead of need, bounded, and held while it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may verify a token, and what an operator is told about a key that may not."""
+"""Keys that may verify a token, and the messages about those that may not."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PAIRS = {algorithm: key_pair(algorithm) for algorithm in ALGORITHMS}
 SECRET = PAIRS[HMAC][0]
 
 
-def jwk_of(algorithm: str) -> dict[str, Json]:
+def public_jwk(algorithm: str) -> dict[str, Json]:
     scheme = get_algorithm_by_name(algorithm)
     jwk: dict[str, Json] = scheme.to_jwk(public_key(algorithm, PAIRS[algorithm][1]).material, as_dict=True)
     return jwk
 
 
-def pem_of(
+def public_pem(
     key: rsa.RSAPublicKey
     | ec.EllipticCurvePublicKey
     | dsa.DSAPublicKey
@@ -46,7 +46,7 @@ def pem_of(
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-JWKS = {algorithm: jwk_of(algorithm) for algorithm in PUBLIC}
+JWKS = {algorithm: public_jwk(algorithm) for algorithm in PUBLIC}
 
 
 def loaded(algorithm: str) -> VerificationKey:
@@ -198,7 +198,7 @@ def test_half_a_fal_key() -> None:
 
 
 def test_random_octets_are_good() -> None:
-    """What the message advises is accepted: random octets, and their hexadecimal and base64 spellings."""
+    """Random octets, which the message advises, are accepted in hexadecimal and base64 too."""
     for seed in range(200):
         secret = Random(seed).randbytes(48)
         for spelling in (secret, secret.hex().encode(), b64encode(secret), b64(secret), secret[:16].hex().encode()):
@@ -245,13 +245,13 @@ UNFIT: dict[str, tuple[str, bytes, str]] = {
     "rsa-for-ec": ("ES256", PAIRS["RS256"][1], "not the one of ES256"),
     "ed-for-ec": ("ES256", PAIRS["EdDSA"][1], "not the one of ES256"),
     "ec-for-ed": ("EdDSA", PAIRS["ES256"][1], "not the one of EdDSA"),
-    "p-384": ("ES256", pem_of(ec.generate_private_key(ec.SECP384R1()).public_key()), "not the one of ES256"),
-    "secp256k1": ("ES256", pem_of(ec.generate_private_key(ec.SECP256K1()).public_key()), "not the one of ES256"),
-    "ed448": ("EdDSA", pem_of(ed448.Ed448PrivateKey.generate().public_key()), "not the one of EdDSA"),
-    "x25519": ("EdDSA", pem_of(x25519.X25519PrivateKey.generate().public_key()), "not the one of EdDSA"),
-    "rsa-1024": ("RS256", pem_of(rsa.generate_private_key(65537, 1024).public_key()), "has 1024 bits"),
+    "p-384": ("ES256", public_pem(ec.generate_private_key(ec.SECP384R1()).public_key()), "not the one of ES256"),
+    "secp256k1": ("ES256", public_pem(ec.generate_private_key(ec.SECP256K1()).public_key()), "not the one of ES256"),
+    "ed448": ("EdDSA", public_pem(ed448.Ed448PrivateKey.generate().public_key()), "not the one of EdDSA"),
+    "x25519": ("EdDSA", public_pem(x25519.X25519PrivateKey.generate().public_key()), "not the one of EdDSA"),
+    "rsa-1024": ("RS256", public_pem(rsa.generate_private_key(65537, 1024).public_key()), "has 1024 bits"),
     "rsa-2047": ("RS256", rsa_numbers(MODULUS >> 1 | 1), "has 2047 bits"),
-    "rsa-e-3": ("RS256", pem_of(rsa.generate_private_key(3, 2048).public_key()), "exponent"),
+    "rsa-e-3": ("RS256", public_pem(rsa.generate_private_key(3, 2048).public_key()), "exponent"),
     "rsa-e-1": ("RS256", rsa_numbers(MODULUS, 1), "not a usable public key"),
     "rsa-e-even": ("RS256", rsa_numbers(MODULUS, 65538), "not a usable public key"),
     "rsa-e-huge": ("RS256", rsa_numbers(MODULUS, 2**256 + 1), "exponent"),
@@ -294,7 +294,7 @@ UNFIT: dict[str, tuple[str, bytes, str]] = {
 
 @pytest.mark.parametrize(("algorithm", "material", "reason"), UNFIT.values(), ids=UNFIT)
 def test_unfit_public_keys(algorithm: str, material: bytes, reason: str) -> None:
-    """A key of the wrong kind, curve, size, purpose or secrecy is refused in words, and none of it is quoted."""
+    """A key of the wrong kind, curve, size, purpose or secrecy is refused, and none of it is quoted."""
     with pytest.raises(ValueError, match=reason) as caught:
         public_key(algorithm, material)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
@@ -305,7 +305,7 @@ def test_unfit_public_keys(algorithm: str, material: bytes, reason: str) -> None
 def test_a_certificates_key_types() -> None:
     """Only the three families load: a DSA key is refused although it parses."""
     with pytest.raises(ValueError, match="not the one of RS256"):
-        public_key("RS256", pem_of(dsa.generate_private_key(2048).public_key()))
+        public_key("RS256", public_pem(dsa.generate_private_key(2048).public_key()))
 
 
 def test_an_encrypted_private_key() -> None:

@@ -47,7 +47,7 @@ def test_a_token_without_a_time() -> None:
 
 
 def test_the_later_of_two_times_counts() -> None:
-    """A user who is revoked twice stays revoked up to the later time, whatever their order."""
+    """A user who is revoked twice stays revoked up to the later time, in any order."""
     both = [Revocation("user", "k", FAR, before=200.0), Revocation("user", "k", FAR, before=50.0)]
 
     assert RevocationList(both).is_revoked(caller())
@@ -133,7 +133,7 @@ async def test_the_last_known_list_holds() -> None:
 
 
 async def test_every_process_knows_within_a_second() -> None:
-    """What one process revokes another one sees by itself, and the first at once."""
+    """A revocation of one process is seen by another one, and by the first at once."""
     store, report = MemoryRevocations(), list[str]().append
     here, there = (RevocationWatch(store, now=time.time, report=report) for _ in range(2))
     here.start()

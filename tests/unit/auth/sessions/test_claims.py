@@ -49,7 +49,7 @@ def test_paths(path: str, value: object) -> None:
 
 
 def test_claims_are_read_only_all_the_way() -> None:
-    """What comes out of the claims cannot be written to: lists are tuples, objects are claims again."""
+    """Values out of the claims cannot be written to: lists are tuples, objects are claims again."""
     claims = Claims(CLAIMS)
     inner = claims["app_metadata"]
 

@@ -1,4 +1,4 @@
-"""Guest sessions: their tokens, their proofs, and that they are nobody else's."""
+"""Guest sessions: their tokens, their proofs, and the rotation of their keys."""
 
 from __future__ import annotations
 

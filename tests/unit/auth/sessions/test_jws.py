@@ -29,7 +29,7 @@ def headed(**members: Json) -> bytes:
 
 
 def test_the_parts_of_a_token() -> None:
-    """A token comes apart into what was signed, the signature, the claims and the three honoured header members."""
+    """A token has a signing input, a signature, claims and the three honoured header members."""
     assert parse_jws(token()) == Jws(
         algorithm="ES256",
         kid="key-1",
@@ -41,7 +41,7 @@ def test_the_parts_of_a_token() -> None:
 
 
 def test_a_minimal_token() -> None:
-    """Only alg is required here: kid and typ may be absent, claims may be none, the signature may be empty."""
+    """Only alg is required here: kid, typ, claims and the signature may be empty."""
     assert parse_jws(token(b'{"alg":"none"}', b"{}", b"")) == Jws(
         "none", None, None, {}, b"eyJhbGciOiJub25lIn0.e30", b""
     )
@@ -63,20 +63,20 @@ def test_white_space_in_json() -> None:
     ],
 )
 def test_media_types(typ: str, expected: str) -> None:
-    """A typ is a media type: case does not count and `application/` may be left out (RFC 7515 section 4.1.9)."""
+    """A typ is a media type without case and `application/` (RFC 7515 section 4.1.9)."""
     assert parse_jws(headed(typ=typ)).type == expected
 
 
 @pytest.mark.parametrize("name", ["x5t", "x5t#S256", "nonce", "crit2", "ALG"])
 def test_foreign_header_members(name: str) -> None:
-    """Members nobody here reads are let be, as RFC 7515 section 4 wants."""
+    """Members that are not understood are ignored, as RFC 7515 section 4 wants."""
     assert parse_jws(headed(**{name: "x"})).algorithm == "ES256"
 
 
 @pytest.mark.parametrize("name", ["crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c"])
 @pytest.mark.parametrize("value", [None, True, "x", [], {}], ids=repr)
 def test_refused_header_members(name: str, value: Json) -> None:
-    """A member that changes what is verified, or brings a key, is refused whatever its value."""
+    """A member that changes what is verified, or brings a key, is refused with any value."""
     with pytest.raises(Unauthenticated, match=f"header has {name}$"):
         parse_jws(headed(**{name: value}))
 
@@ -124,7 +124,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("hostile", "reason"), HOSTILE.values(), ids=HOSTILE)
 def test_hostile_texts(hostile: bytes, reason: str) -> None:
-    """Whatever is not exactly three segments of strict JSON and octets is refused, and the reason says why."""
+    """A token of anything but three segments of strict JSON and octets is refused, with the reason."""
     with pytest.raises(Unauthenticated, match=reason):
         parse_jws(hostile)
 
@@ -149,7 +149,7 @@ def test_the_size_cap() -> None:
 @pytest.mark.parametrize("segment", [0, 1, 2])
 @pytest.mark.parametrize("spelling", [b"%b=", b"%b==", b" %b", b"%b\n", b"%b!", b"%b\0", b"=%b", b"%bA"])
 def test_foreign_spellings_of_a_segment(segment: int, spelling: bytes) -> None:
-    """Padding, white space and stray characters make another spelling of the same octets: refused in each segment."""
+    """Padding, white space and stray characters make another spelling, which is refused."""
     parts = token(b'{"alg":"HS256"}', b'{"a":123}', b"octets: 9").split(b".")
     assert all(len(part) % 4 == 0 for part in parts)
     parts[segment] = spelling % parts[segment]
@@ -172,7 +172,7 @@ def test_octets_have_one_spelling(octets: bytes) -> None:
 
 @given(st.text(alphabet="AQgw159-_+/= \n", max_size=12).map(str.encode))
 def test_a_spelling_is_the_only_one(text: bytes) -> None:
-    """Whatever decodes is exactly what its octets encode to, so no two texts decode alike."""
+    """A text that decodes is exactly what its octets encode to, so no two texts decode alike."""
     try:
         octets = decode_base64url(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Presets of identity providers against tokens of the shapes they issue, with the documented configuration."""
+"""Presets of identity providers, as documented, against tokens of the shapes they issue."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_roles_and_scopes(tmp_path: Path) -> None:
 
 
 def test_what_is_given_wins() -> None:
-    """A table may change what its preset fills in, and a key source of its own replaces address and algorithms."""
+    """A table may change what its preset fills in, the key source with its algorithms too."""
     issuer = PRESETS["supabase"].example
     base: dict[str, object] = {"preset": "supabase", "issuer": issuer}
 

@@ -33,7 +33,7 @@ def origin(value: bytes) -> tuple[bytes, bytes]:
 
 @dataclass(frozen=True)
 class Sent:
-    """Fields beside the content type, and whether the pages that send them are ours: of a read, of a write."""
+    """Fields beside the content type, and whether they may come with a read and with a write."""
 
     fields: Fields
     read: bool
@@ -207,7 +207,7 @@ def test_which_cookie_counts(name: str) -> None:
 
 
 def test_who_sent_it_is_looked_at_before_what_it_says() -> None:
-    """Another site's page learns nothing of the cookies it makes a browser send, and costs nobody a failed login."""
+    """Another site's page learns nothing of the cookies it makes a browser send."""
     for cookie in (SESSION, SESSION + b"; " + SESSION, NAME + b"=bad"):
         with pytest.raises(Forbidden):
             COOKIE.token("GET", [site(b"cross-site"), (b"cookie", cookie)])
@@ -227,7 +227,7 @@ def test_who_sent_it_is_looked_at_before_what_it_says() -> None:
     ),
 )
 def test_no_bytes_break_it(method: str, fields: Fields) -> None:
-    """Whatever comes is left as it is, refused, or a token that stands in the one cookie of the name."""
+    """Any fields are no session, a refusal, or the token in the one cookie of the name."""
     with suppress(Refusal):
         token = COOKIE.token(method, fields)
         if token is not None:

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from starlette.types import Scope
+
+from proxy.http.base_path import BasePath, raw_path
+
+BASE = BasePath("/api/fal")
+
+
+def scope(path: str, root: str = "", raw: bytes | None = None) -> Scope:
+    return {"path": path, "raw_path": path.encode() if raw is None else raw, "root_path": root}
+
+
+# (path, root path, the base of URLs, the route below the prefix, the path of a page)
+LOCATIONS = {
+    "route": ("/api/fal/queue/a/b", "", "/api/fal", b"/queue/a/b", b"/api/fal/queue/a/b"),
+    "page": ("/healthz", "", "/api/fal", None, b"/healthz"),
+    "mounted": ("/api/fal/queue/a/b", "/api/fal", "/api/fal", b"/queue/a/b", b"/api/fal/queue/a/b"),
+    "mounted-page": ("/api/fal/usage", "/api/fal", "/api/fal", b"/usage", b"/api/fal/usage"),
+    "mounted-health": ("/api/fal/healthz", "/api/fal", "/api/fal", None, b"/healthz"),
+    "mounted-below": ("/x/api/fal/queue/a/b", "/x/api/fal", "/x/api/fal", b"/queue/a/b", b"/api/fal/queue/a/b"),
+    "other-mount": ("/x/api/fal/queue/a/b", "/x", "/x/api/fal", b"/queue/a/b", b"/api/fal/queue/a/b"),
+    "other-mount-page": ("/x/healthz", "/x", "/x/api/fal", None, b"/healthz"),
+    "root-left-out": ("/api/fal/queue/a/b", "/x", "/x/api/fal", b"/queue/a/b", b"/api/fal/queue/a/b"),
+    "root-with-slash": ("/x/api/fal/usage", "/x/", "/x/api/fal", b"/usage", b"/api/fal/usage"),
+    "similar-root": ("/xy/api/fal/usage", "/x", "/x/api/fal", None, b"/xy/api/fal/usage"),
+}
+
+
+@pytest.mark.parametrize("name", LOCATIONS)
+def test_a_request_is_located_below_any_root(name: str) -> None:
+    """The prefix is appended to a root path that does not end with it."""
+    path, root, base, route, page = LOCATIONS[name]
+
+    assert tuple(BASE.locate(scope(path, root))) == (base, route, page)
+
+
+@pytest.mark.parametrize(
+    ("raw", "path", "expected"),
+    [(b"/a%2Fb", "/a/b", b"/a%2Fb"), (b"/a?b=c", "/a", b"/a"), (None, "/a b/%", b"/a%20b/%25")],
+    ids=["as-sent", "with-a-query", "encoded-again"],
+)
+def test_the_path_is_the_one_sent(raw: bytes | None, path: str, expected: bytes) -> None:
+    """A server that passes no raw path gets its decoded path encoded again."""
+    assert raw_path({"path": path} if raw is None else {"path": path, "raw_path": raw}) == expected
