@@ -43,6 +43,7 @@ from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
+from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.relay import UpstreamClient
@@ -331,8 +332,12 @@ class Application:
             self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
+        clock = ClockWatch(time.time, time.monotonic)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            step = clock.step()
+            if step is not None:
+                self._journal.write({"event": "clock_step", "seconds": round(step, 1)})
             with suppress(StoreAway):
                 await self._accounting.sweep()
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.app.ledger_socket import LedgerSocket
+from proxy.app.operator.ledger_socket import LedgerSocket
+from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import JobLedger, Ledger
 from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
-from proxy.billing.operator_steps import OperatorSteps
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
 
