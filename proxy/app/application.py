@@ -19,9 +19,10 @@ from proxy.app.runtime.reload import restart_only_changes, with_readable_jobs
 from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.components import Components, build_components
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.interface import JobLedger
 from proxy.errors import ConfigError, StoreAway
 from proxy.http.server.state import SHARED_STATE, SharedState
+from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.upstream.relay import UpstreamClient
 
@@ -44,19 +45,22 @@ class Application:
         self._scripted_upstream = upstream
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._started_ledger: Ledger | None = None
+        self._started_ledger: JobLedger | None = None
         self._background: list[asyncio.Task[None]] = []
-        self._build(components, build_ledger(components))
+        self._build(components, self._build_ledger(components))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
         self.metrics = create_metrics(self.exposition)
 
-    def _build(self, components: Components, ledger: Ledger) -> None:
+    def _build(self, components: Components, ledger: JobLedger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
         self._is_new = True
         self._state = build_process_state(components, self._journal, ledger, on_shutdown=self._on_shutdown)
         self._state.telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
         self._socket = build_ledger_socket(components, ledger)
         self._serving = Serving(components, self._state, self._scripted_upstream)
+
+    def _build_ledger(self, components: Components) -> JobLedger:
+        return build_ledger(components, report=lambda text: self._journal.write({"event": "ledger", "message": text}))
 
     @property
     def active(self) -> ActiveGateway:
@@ -143,7 +147,7 @@ class Application:
             components = build_components(self._serving.components.config)
             ledger = self._state.ledger
             is_open = self._started_ledger is ledger and components.store is None
-            self._build(components, ledger if is_open else build_ledger(components))
+            self._build(components, ledger if is_open else self._build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
         self._serving.start()
@@ -198,7 +202,11 @@ class Application:
             self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
+        clock = ClockWatch(time.time, time.monotonic)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            step = clock.step()
+            if step is not None:
+                self._journal.write({"event": "clock_step", "seconds": round(step, 1)})
             with suppress(StoreAway):
                 await self._serving.accounting.sweep()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry
 
-from proxy.app.setup.billing.ledgers import ledger_metrics
+from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.upstream.clients import build_stream_limits
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.interface import JobLedger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
@@ -32,7 +32,7 @@ class ProcessState:
 
     journal: JsonLogWriter
     telemetry: Telemetry
-    ledger: Ledger
+    ledger: JobLedger
     store: RedisStore | None
     windows: WindowStore
     streams: StreamRegistry
@@ -55,7 +55,7 @@ class ProcessState:
 
 
 def build_process_state(
-    components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
+    components: Components, journal: JsonLogWriter, ledger: JobLedger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
@@ -104,5 +104,5 @@ def _register_metrics(state: ProcessState) -> None:
     telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(state.streams))
     telemetry.counter("settlements_lost", "Outcomes the ledger could not take down.", lambda: state.lost_settlements)
     if store is not None:
-        telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
+        store_metrics(telemetry, store)
     ledger_metrics(telemetry, state.ledger)

@@ -83,15 +83,13 @@ class Serving:
     def start(self) -> None:
         """Starts the background tasks on the running event loop."""
         self._sessions.start()
-        if self._reconciler is not None:
-            self._reconciling = asyncio.create_task(self._reconciler.run())
+        self._reconciling = asyncio.create_task(self._reconciler.run())
 
     async def stop_background(self) -> None:
         """Stops the background tasks; requests may still be under way."""
         if self._reconciling is not None:
             self._reconciling.cancel()
-        if self._reconciler is not None:
-            await self._reconciler.aclose()
+        await self._reconciler.aclose()
         await self._sessions.aclose()
 
     async def aclose(self) -> None:
@@ -143,6 +141,7 @@ class Serving:
             listings=components.listings,
             policy=self._policy,
             accounting=self.accounting,
+            jobs=components.config.jobs.enabled,
         )
         return create_pages(
             prefix=components.config.server.prefix,
