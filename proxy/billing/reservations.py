@@ -32,6 +32,7 @@ from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.billing.store_keys import StoreKeys
 from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
@@ -204,7 +205,8 @@ class Accounting:
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
         ledger, now = reservation.ledger, self._clock()
-        amount = self._policy.amount_due(end)
+        endpoint = "" if reservation.request is None else reservation.request.endpoint
+        amount = self._policy.amount_due(end, app_id(endpoint) if "/" in endpoint else endpoint)
         try:
             if reservation.calls is not None:
                 await reservation.calls.settle_call(reservation.id, amount=amount, state=end_state(end), now=now)
@@ -369,7 +371,8 @@ class Accounting:
         if self._policy.awaits_units(end):
             await ledger.release(job, now=now)  # the result has the units; without it the sweep settles
         else:
-            await ledger.settle(job, amount=self._policy.amount_due(end), state=end_state(end), now=now)
+            amount = self._policy.amount_due(end, app=job.rpartition("/")[0])
+            await ledger.settle(job, amount=amount, state=end_state(end), now=now)
 
 
 def run_job_name(reservation: Reservation) -> str:
