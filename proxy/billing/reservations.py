@@ -32,7 +32,6 @@ from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.billing.store_keys import StoreKeys
 from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
-from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
@@ -205,8 +204,7 @@ class Accounting:
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
         ledger, now = reservation.ledger, self._clock()
-        endpoint = "" if reservation.request is None else reservation.request.endpoint
-        amount = self._policy.amount_due(end, app_id(endpoint) if "/" in endpoint else endpoint)
+        amount = self._policy.amount_due(end, "" if reservation.request is None else reservation.request.app)
         try:
             if reservation.calls is not None:
                 await reservation.calls.settle_call(reservation.id, amount=amount, state=end_state(end), now=now)
