@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -17,15 +18,16 @@ from proxy.app.caller_pages import CallerPages
 from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
-from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, build_local_ledger, ledger_metrics
+from proxy.app.setup.billing.accounting import build_accounting, build_alerts
+from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, ledger_metrics, store_metrics
 from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components, build_components
-from proxy.app.setup.gateway import build_gateway, call_seconds
+from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway
 from proxy.gateway.gateway import Gateway
@@ -41,6 +43,7 @@ from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
+from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.relay import UpstreamClient
@@ -65,12 +68,12 @@ class Application:
         self._scripted_upstream = upstream
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._started_ledger: Ledger | None = None
-        self._build(components, build_ledger(components))
+        self._started_ledger: JobLedger | None = None
+        self._build(components, build_ledger(components, report=self._report_ledger))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
         self.metrics = create_metrics(self.exposition)
 
-    def _build(self, components: Components, ledger: Ledger) -> None:
+    def _build(self, components: Components, ledger: JobLedger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
         journal = self._journal
         self._is_new = True
@@ -83,8 +86,9 @@ class Application:
         self._ledger = ledger
         ledger_metrics(self._telemetry, self._ledger)
         self._upstream = build_upstream(components, self._ledger, self._telemetry, journal, self._scripted_upstream)
+        self._alerts = build_alerts(self._telemetry, journal)
         self._accounting = self._build_accounting()
-        self._reconciler = build_reconciler(
+        self._accounting.looks = self._reconciler = build_reconciler(
             self._ledger,
             self._upstream,
             self._accounting.settle_job,
@@ -94,6 +98,7 @@ class Application:
         self._socket = build_ledger_socket(components, self._ledger)
         self._body_budget = BodyBudget(BODY_BUDGET)
         self._webhooks = self._build_webhooks(journal)
+        self._alerts.sender = None if self._webhooks is None else self._webhooks.deliveries
         stores = (self._ledger,) if components.store is None else (self._ledger, components.store)
         self._readiness = Readiness(
             stores, lambda: self._upstream.state, self._sessions.remote_keys, self._ledger.notices
@@ -132,9 +137,11 @@ class Application:
                     await asyncio.sleep(_IDLE_INTERVAL)
 
     def _build_shared_state(self) -> SharedState:
-        server = self._components.config.server
+        server, limits = self._components.config.server, ConnectionLimits()
+        # Behind front proxies of unknown addresses all connections are theirs.
+        per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
         return SharedState(
-            limits=ConnectionLimits(per_address=server.max_connections_per_address),
+            limits=replace(limits, per_address=per_address),
             trusted=server.trusted_proxies,
             on_rejected=self._telemetry.count_early_rejection,
             on_shutdown=self._on_shutdown,
@@ -156,8 +163,8 @@ class Application:
             public_origin=server.public_origin,
             base_path=BasePath(server.prefix),
             allowed_hosts=frozenset(host.lower().encode("ascii") for host in server.allowed_hosts),
-            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header),
-            cors=Cors(server.cors_origins),
+            client_address=ClientAddress(server.trusted_proxies, server.forwarded_header, hops=server.trusted_hops),
+            cors=Cors(server.cors_origins, headers=server.cors_headers, expose=server.cors_expose),
             telemetry=self._telemetry,
             limits=self.connections.limits,
             headers=self.connections.headers,
@@ -171,6 +178,7 @@ class Application:
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
+            jobs=components.config.jobs.enabled,
         )
         return create_pages(
             prefix=components.config.server.prefix,
@@ -195,7 +203,7 @@ class Application:
         )
         self._sessions.register_metrics(telemetry)
         if (store := self._components.store) is not None:
-            telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
+            store_metrics(telemetry, store)
         return telemetry
 
     def _build_gateway(self) -> Gateway:
@@ -227,18 +235,17 @@ class Application:
         if components.store is not None:
             windows = RedisWindowStore(components.store)
         self._limiter = RateLimiter(components.rules, windows, time.monotonic)
-        return Accounting(
+        return build_accounting(
+            components,
             self._limiter,
             self._ledger,
-            local=build_local_ledger(components, self._ledger),
-            budgets=components.budgets,
-            in_flight=components.in_flight,
-            prices=components.prices,
-            terms=components.settlement_policy,
-            clock=time.time,
-            away=self._settlement_lost,
-            call_seconds=call_seconds(components.config.fal),
+            self._telemetry,
+            self._alerts,
+            settlement_lost=self._settlement_lost,
         )
+
+    def _report_ledger(self, message: str) -> None:
+        self._journal.write({"event": "ledger", "message": message})
 
     def _settlement_lost(self) -> None:
         self._lost_settlements += 1
@@ -264,11 +271,11 @@ class Application:
         if not self._is_new:
             components = build_components(self._components.config)
             is_open = self._started_ledger is self._ledger and components.store is None
-            self._build(components, self._ledger if is_open else build_ledger(components))
+            kept = self._ledger if is_open else build_ledger(components, report=self._report_ledger)
+            self._build(components, kept)
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
-        if self._reconciler is not None:
-            self._background.append(asyncio.create_task(self._reconciler.run()))
+        self._background.append(asyncio.create_task(self._reconciler.run()))
         self._sessions.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
@@ -292,10 +299,10 @@ class Application:
             task.cancel()
         if self._socket is not None:
             await self._socket.aclose()
-        if self._reconciler is not None:
-            await self._reconciler.aclose()
+        await self._reconciler.aclose()
         await self._sessions.aclose()
         await self._upstream.aclose()
+        await self._alerts.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
 
@@ -325,8 +332,12 @@ class Application:
             self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
+        clock = ClockWatch(time.time, time.monotonic)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            step = clock.step()
+            if step is not None:
+                self._journal.write({"event": "clock_step", "seconds": round(step, 1)})
             with suppress(StoreAway):
                 await self._accounting.sweep()
 

@@ -12,7 +12,9 @@ from proxy.upstream.job_end import JobEnd
 
 @dataclass(frozen=True, slots=True)
 class SettlementPolicy:
-    """How reservations end. *reservation*: seconds after which an outcome that nothing reported counts as spent.
+    """Rules by which reservations end.
+
+    *reservation*: seconds after which an outcome that nothing reported counts as spent.
 
     *settle_by* "billable" takes fal's x-fal-billable-units times *unit_price* for the amount, where fal gives them.
     """

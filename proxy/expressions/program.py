@@ -1,8 +1,8 @@
 """CEL expressions of the operator, compiled at start and evaluated within a bounded cost.
 
 Evaluation is cel-cpp's (package `cel-expr-python`, an extra). All numbers are decimals, so `input.num_images * 2` is
-valid. An evaluation is rejected beforehand where it could take more than a millisecond: its cost is the number of
-tokens, times the number of values for each list macro, plus the characters that are handed over.
+valid. An evaluation is rejected beforehand where it could take more than a millisecond. Its cost is the number of
+tokens, times the number of values for each list macro, plus the characters of the values.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Environment:
         )
 
     def compile(self, expression: str, fields: Iterable[str] = ()) -> Program:
-        """Returns the program of *expression*. *fields* are the members that the variable can have, for messages.
+        """Returns the program of *expression*. *fields*: the variable's possible members, for messages.
 
         Raises ExpressionError with the expression and what was expected.
         """
@@ -96,7 +96,7 @@ class Program:
         self._literals = sum(token.text == "," for token in rewritten.tokens)
 
     def evaluate(self, value: Mapping[str, Json]) -> Json:
-        """Returns the result for *value*, the members of the variable. Raises ExpressionError, never anything else."""
+        """Returns the result for *value*, the members of the variable. Raises ExpressionError alone."""
         # Only members in use are converted: a data URI of ten megabytes need not be copied to count images.
         used = value if self.names is None else {name: value[name] for name in self.names if name in value}
         size = _Size()

@@ -1,7 +1,7 @@
 """Tokens of a CEL expression, and the rewriting that lets integers and decimals mix.
 
-CEL has no arithmetic between integers and decimals. JSON has one kind of number, so every integer literal becomes a
-decimal, and functions whose result CEL defines as an integer become functions of ours that return a decimal.
+CEL has no arithmetic between integers and decimals, and JSON has one kind of number. So every integer literal becomes a
+decimal. A function of CEL with an integer result becomes one of ours with a decimal result.
 Source: https://github.com/cel-expr/cel-spec/blob/master/doc/langdef.md (section Syntax).
 """
 

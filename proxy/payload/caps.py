@@ -1,4 +1,4 @@
-"""A cap on one field: its schema, with the most a caller may ask for written into each of its alternatives."""
+"""Cap on one field: an upper limit written into each alternative of the field's schema."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from jsonschema_rs.canonical import Satisfiability
 
 from proxy.strict_json import Json
 
-# What a cap bounds of a value of each type.
+# The measure that a cap bounds, by type of value.
 _MEASURES = {"number": "maximum", "integer": "maximum", "string": "maxLength", "array": "maxItems"}
 _NUMERAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class CapError(Exception):
-    """Why *limit* cannot hold for a field."""
+    """A limit that cannot hold for a field."""
 
 
 def with_cap(schema: dict[str, Json], limit: float) -> dict[str, Json]:
-    """*schema* made tighter, never looser: no number above *limit*, no string or list longer than it.
+    """Returns *schema* with the *limit*: no larger number, no longer string or list.
 
-    Of choices that are numbers, or strings that spell one, those above *limit* are gone; null stays. Raises Uncappable
-    where *limit* would bound only some of the values, or different things of them, or leave none.
+    Choices that are numbers, or strings that spell one, are removed above *limit*. Null stays. Raises CapError where
+    *limit* would bound only some of the values, or different measures of them, or leave none.
     """
     measures: set[str] = set()
     tighter = _with_limit(schema, limit, measures)
@@ -34,7 +34,7 @@ def with_cap(schema: dict[str, Json], limit: float) -> dict[str, Json]:
 
 
 def _with_limit(schema: Json, limit: float, measures: set[str]) -> dict[str, Json]:
-    """*measures* takes down which keywords the limit went into."""
+    """Returns *schema* with the *limit*, and adds the keywords that it was written into to *measures*."""
     if not isinstance(schema, dict):
         raise CapError("the schema takes anything there")
     choices = schema.get("enum", [schema["const"]] if "const" in schema else None)

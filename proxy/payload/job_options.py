@@ -1,6 +1,6 @@
 """Platform options of a job: storage, lifetime of the output, fallback models and tags.
 
-The operator's options are sent whatever the caller asks. A stricter wish of the caller is sent too; what cannot be
+The operator's options are always sent. A stricter wish of the caller is sent too; what cannot be
 honoured is rejected, never dropped in silence. Source: fal docs, common parameters.
 """
 

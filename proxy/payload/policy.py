@@ -1,4 +1,4 @@
-"""Payload policy of the listed endpoints: the operator's rules, file rules and the model's schema, in one decision."""
+"""Payload policy of the listed endpoints: the operator's rules, file rules and the model's schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORBIDDEN = ("extra_forbidden", "This field is not accepted here")
 
 
 class EndpointPolicy:
-    """Payload policy of one endpoint. *effective* is the input schema with the operator's rules, as callers meet it."""
+    """Payload policy of one endpoint. *effective*: the input schema with the operator's rules."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Policy:
         return self._endpoints[grant.target.endpoint].admit(body)
 
     def job_options(self, grant: Grant, options: Fields) -> Fields:
-        """Returns *options*, the caller's checked header fields, with those of the endpoint. Raises BadRequest."""
+        """Returns *options*, the caller's header fields, merged with those of the endpoint. Raises BadRequest."""
         return self._endpoints[grant.target.endpoint].job_options.merge(options)
 
     def effective(self, endpoint: str) -> Json:

@@ -1,4 +1,4 @@
-"""Corrections of a request's top-level fields before validation: null, unknown fields, text for numbers, a wrapper.
+"""Corrections of top-level fields before validation: null, unknown fields, numbers in text, a wrapper.
 
 fal's documents lag behind its models, and generic clients send more than one model takes. The operator decides what
 happens to a field that the document does not have; see docs/models.md.
@@ -95,5 +95,5 @@ class Shape:
 
 
 def _lacks_null(field: Json) -> bool:
-    """Returns whether *field* rejects null without saying so: documents before 2025 had no word for "or null"."""
+    """Returns whether *field* rejects null only for want of a word: documents before 2025 had none."""
     return isinstance(field, dict) and field.get("nullable") is not False and not Validator(field).admits(None)

@@ -1,4 +1,4 @@
-"""Uploads to fal's CDN: the announcements that callers may make, and the URLs that fal may answer with.
+"""Uploads to fal's CDN: the announcements of callers, and the URLs in the answers of fal.
 
 Only the announcement goes through the gateway. The client PUTs the file to the presigned URL in fal's answer.
 """
@@ -36,7 +36,7 @@ class Uploads:
         self._validator = Validator(_schema(self._content_types))
 
     def admit(self, grant: Grant, body: bytes) -> Payload:
-        """Returns `{"content_type", "file_name"}` with a harmless name. Raises BadRequest and ValidationFailed."""
+        """Returns the announcement with a harmless file name. Raises BadRequest and ValidationFailed."""
         value = self._registered(parse_payload(body))
         errors = self._validator.violations(value)
         if errors or not isinstance(value, dict):
@@ -65,7 +65,7 @@ class Uploads:
         return self._lifecycle.forwarded_headers(fields)
 
     def checked_response(self, body: bytes) -> bytes:
-        """Returns fal's answer *body* with its two URLs alone. Raises UpstreamFailed where one leads elsewhere."""
+        """Returns fal's answer *body* with its URLs alone. Raises UpstreamFailed where one leads elsewhere."""
         response = orjson.loads(body)
         urls: dict[str, Json] = {}
         for name in ("upload_url", "file_url"):

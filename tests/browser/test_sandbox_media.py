@@ -65,7 +65,10 @@ def test_video_and_audio_load_seek_and_play(
     seconds: float,
     size: tuple[int, int],
 ) -> None:
-    """Chromium decodes the file of an answer, seeks in it and plays it to its end; length and size are the input's."""
+    """Chromium decodes the file of an answer, seeks in it and plays it to its end.
+
+    Length and size are the input's.
+    """
     sandbox = rig.sandbox(QUICK)
     answer = httpx2.post(
         f"{sandbox.run}/{endpoint}",

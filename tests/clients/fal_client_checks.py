@@ -1,5 +1,6 @@
-"""fal's own Python client, unmodified, in path mode. `live/test_clients.py` runs this in a process of its own: the
-client reads its hosts when it is imported.
+"""fal's own Python client, unmodified, in path mode.
+
+`live/test_clients.py` runs this in a process of its own: the client reads its hosts when it is imported.
 
 FAL_QUEUE_RUN_HOST, FAL_RUN_HOST and SSL_CERT_FILE lead to the gateway. ALICE, BOB: session tokens. GATEWAY: the
 gateway's public URL.

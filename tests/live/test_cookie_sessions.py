@@ -292,7 +292,10 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_cookie_cases(gates: Gates, name: str) -> None:
-    """A page of ours gets through with its cookie; whatever else comes with one is told why not, and does nothing."""
+    """A page of ours gets through with its cookie.
+
+    Whatever else comes with one is told why not, and does nothing.
+    """
     case = CASES[name]
     gates.recording.requests.clear()
     reply = gates.answer(case)
@@ -347,7 +350,10 @@ PREFLIGHTS: dict[str, Case] = {
 
 @pytest.mark.parametrize("name", PREFLIGHTS)
 def test_preflights(gates: Gates, name: str) -> None:
-    """An exact origin of the list, without a session, for ten minutes; never with cookies or for private networks."""
+    """An exact origin of the list, without a session, for ten minutes.
+
+    Never with cookies or for private networks.
+    """
     case = PREFLIGHTS[name]
     reply = gates.answer(case)
     leave = {field.decode(): value for field, value in reply.headers.items() if field.startswith(b"access-control")}
@@ -393,7 +399,10 @@ def test_preflights(gates: Gates, name: str) -> None:
     ],
 )
 def test_other_origins_bring_tokens(gates: Gates, case: Case, told: bool) -> None:
-    """A token works from anywhere, and its answer is for listed origins to read; a cookie works for no other origin."""
+    """A token works from anywhere, and its answer is for listed origins to read.
+
+    A cookie works for no other origin.
+    """
     reply = gates.answer(case)
 
     assert reply.status == case.status

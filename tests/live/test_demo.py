@@ -95,7 +95,10 @@ def test_javascript_as_pasted() -> None:
 
 
 def test_a_user_signs_in_with_a_cookie() -> None:
-    """The page's way: pick a user, get a cookie, call with it from the same origin; nobody else's page can."""
+    """The page's way: pick a user, get a cookie, call with it from the same origin.
+
+    Nobody else's page can.
+    """
     with demo("--json") as process:
         assert process.stdout is not None
         url = json.loads(process.stdout.readline())["url"]
@@ -121,7 +124,10 @@ def test_a_user_signs_in_with_a_cookie() -> None:
 
 
 def test_interrupted() -> None:
-    """Ctrl-C ends it with status 0 and leaves no process behind; a key in the environment is in no argument list."""
+    """Ctrl-C ends it with status 0 and leaves no process behind.
+
+    A key in the environment is in no argument list.
+    """
     with demo("--json") as process:
         assert process.stdout is not None
         process.stdout.readline()

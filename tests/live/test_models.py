@@ -126,7 +126,7 @@ def test_every_oddity_runs_from_its_document_to_its_answer(tmp_path: Path, folde
 
     assert bare.status_code == 200
     assert unknown.status_code == 422
-    assert 'did you mean "strength"?' in unknown.text
+    assert 'did you mean "strength"?' in unknown.json()["message"]
 
 
 def test_unknown_fields_are_a_metric(tmp_path: Path, folder: Path) -> None:

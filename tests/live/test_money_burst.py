@@ -22,8 +22,10 @@ def rooms(count: int, *, jobs: int) -> list[Table]:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """*accepted* at once, and *late*, when what calls to a slow store had taken was given back; *spent* were refused
-    with 402. *jobs* as the sandbox counts them, *kept* as the operator's report does, in units."""
+    """*accepted* at once, and *late*, when what calls to a slow store had taken was given back.
+
+    *spent* were refused with 402. *jobs* as the sandbox counts them, *kept* as the operator's report does, in units.
+    """
 
     accepted: int
     late: int
@@ -63,7 +65,10 @@ async def burst(rig: Rig, number: int, *, callers: int) -> Burst:
 
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 async def test_200_callers_at_once_get_the_37_jobs_there_is_room_for(tmp_path: Path, store: StoreKind) -> None:
-    """The rest is told so; the sandbox, the operator's report and the caller's usage agree to the last millionth."""
+    """The rest is told so.
+
+    The sandbox, the operator's report and the caller's usage agree to the last millionth.
+    """
     async with money(tmp_path, store, endpoints=2, budgets=rooms(2, jobs=ROOM)) as rig:
         rounds = [await burst(rig, number, callers=CALLERS) for number in range(2)]
         served = await rig.gateway.metric("fal_proxy_requests_total")

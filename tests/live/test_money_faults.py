@@ -201,7 +201,10 @@ def _weather() -> list[Fault]:
 
 
 async def _strikes(rig: Rig, dice: random.Random, over: asyncio.Event) -> Counter[str]:
-    """Until *over*, in turns: the store stands still, a process dies, fal is not there. How often each was."""
+    """Until *over*, in turns: the store stands still, a process dies, fal is not there.
+
+    How often each was.
+    """
     struck: Counter[str] = Counter()
     for strike in itertools.cycle(["pause", "kill", "refuse", "kill"]):
         await moment(over, dice.uniform(0.05, 0.6))
@@ -227,7 +230,10 @@ async def _strikes(rig: Rig, dice: random.Random, over: asyncio.Event) -> Counte
 
 
 async def test_every_trouble_is_told_and_paid_for_as_it_was(tmp_path: Path) -> None:
-    """Jobs that run are those accepted and those unknown that ran; a definite refusal gives the money back."""
+    """Jobs that run are those accepted and those unknown that ran.
+
+    A definite refusal gives the money back.
+    """
     count = 3 * len(TROUBLES)
     async with money(tmp_path, "redis", endpoints=count, submit_seconds=1) as rig:
         cases = await matrix(rig, count)

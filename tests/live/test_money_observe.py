@@ -13,7 +13,10 @@ JOBS = {"name": "jobs", "per": "user", "limit": 1, "mode": "observe"}
 
 
 async def test_an_observed_allowance_only_tells(tmp_path: Path) -> None:
-    """The answer's header and the journal name all that would have refused; counted and charged it is all the same."""
+    """The answer's header and the journal name all that would have refused.
+
+    Counted and charged it is all the same.
+    """
     async with money(tmp_path, "redis", limits=[*LIMITS, HOURLY], budgets=[SOFT, HARD], in_flight=[JOBS]) as rig:
         async with rig.caller() as caller:
             sent = [await caller.submit(endpoint(0)) for _ in range(3)]

@@ -20,7 +20,10 @@ BEFORE, DURING, AFTER = 50, 300, 100  # submits
 
 
 class Load:
-    """Until *over*, four loops each of submits and of polls of *jobs*; a new connection each time, for any worker."""
+    """Until *over*, four loops each of submits and of polls of *jobs*.
+
+    A new connection each time, for any worker.
+    """
 
     def __init__(self, rig: Rig, jobs: Sequence[str | None]) -> None:
         self.over = asyncio.Event()

@@ -51,7 +51,10 @@ def standings(told: dict[str, Any]) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 async def test_each_is_told_what_happened(tmp_path: Path, store: StoreKind) -> None:
-    """A caller hears of their own allowances and of nobody else's; the operator of all, by user, endpoint and day."""
+    """A caller hears of their own allowances and of nobody else's.
+
+    The operator of all, by user, endpoint and day.
+    """
     alice_spent = {"submits": 4, "used": 0.1, "reserved": 0.3, "refunded": 0.6, "unsettled": 0.0, "overrun": 0.0}
     bob_spent = {"submits": 1, "used": 0.0, "reserved": 0.5, "refunded": 0.0, "unsettled": 0.0, "overrun": 0.0}
     days = {datetime.now(UTC).date().isoformat()}

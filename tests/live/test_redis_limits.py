@@ -29,7 +29,10 @@ def limit(name: str, per: str, action: str, amount: int, on_store_error: str = "
 
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
-    """A server of the test's own, to be killed. The port is free for sure only if nobody else looks for one there."""
+    """A server of the test's own, to be killed.
+
+    The port is free for sure only if nobody else looks for one there.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     server = ValkeyServer(port=port)
@@ -61,7 +64,10 @@ async def burst(gateways: list[Gateway], subjects: list[str]) -> list[httpx2.Res
 
 
 async def test_limits_hold_across_gateways(rig: Rig, valkey: ValkeyServer) -> None:
-    """Of forty submits at once as many pass as the limit says and not one more; the refused have consumed nothing."""
+    """Of forty submits at once as many pass as the limit says and not one more.
+
+    The refused have consumed nothing.
+    """
     sandbox = rig.sandbox()
     limits = limit("submit-user", "user", "submit", SUBMITS), limit("submit-address", "address", "submit", SUBMITS + 2)
     gateways = pair(rig, valkey, sandbox.queue, *limits)
@@ -141,7 +147,7 @@ def test_the_store_is_away(
     assert {(answer.status_code, answer.json()["error_type"]) for answer, _ in refused} == {(503, "store_unavailable")}
     assert all(int(answer.headers["retry-after"]) >= 1 for answer, _ in refused)
     assert statistics.median(seconds for _, seconds in refused) < 0.15
-    assert max(seconds for _, seconds in refused) < 1
+    assert max(seconds for _, seconds in refused) < 2  # the store's time-out is one second
     assert [status in (200, 202) for status in polls] == ([True] * POLLS + [False] * 5) * 2
     assert set(polls) <= {200, 202, 429}
     assert (foreign.status_code, foreign.json()["error_type"]) == (404, "job_not_found")

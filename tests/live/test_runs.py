@@ -62,7 +62,10 @@ def test_callers_leave_a_run_stream(rig: Rig) -> None:
 
 
 def test_a_caller_leaves_before_a_run_stream_begins(rig: Rig) -> None:
-    """Whether it runs is not known before fal's head, so that is waited for; then it is closed, and paid for."""
+    """Whether it runs is not known before fal's head, so that is waited for.
+
+    Then it is closed, and paid for.
+    """
     feed = Feed(first=b"")
     gateway = rig.gateway(rig.upstream(feed).url, **MONEY)
     with Caller(gateway.address, run_request("/stream")):

@@ -144,7 +144,10 @@ def settled(growing: list[int], seconds: float = 0.7) -> int:
 
 
 def test_silence_is_filled(rig: Rig) -> None:
-    """A comment each heartbeat while fal says nothing, or nothing that is whole; it does not disturb what comes."""
+    """A comment each heartbeat while fal says nothing, or nothing that is whole.
+
+    It does not disturb what comes.
+    """
     feed = Feed()
     gateway = rig.gateway(rig.upstream(feed).url, streams={"heartbeat_seconds": 0.2})
     event = status_event("COMPLETED")
@@ -260,7 +263,10 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.parametrize(("said", "status", "kind"), REFUSALS.values(), ids=REFUSALS)
 def test_fals_refusals_are_those_of_a_status(rig: Rig, said: bytes, status: int, kind: str) -> None:
-    """Before there are events, fal's answer means what it means to a status read; the caller's place is free again."""
+    """Before there are events, fal's answer means what it means to a status read.
+
+    The caller's place is free again.
+    """
     feed = Feed(first=said)
     gateway = rig.gateway(rig.upstream(feed).url, streams={"per_user": 1})
     for _ in range(2):

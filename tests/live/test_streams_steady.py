@@ -39,7 +39,10 @@ class Sample:
 
 @dataclass
 class Held:
-    """*before* and *after*: without any stream. *heard* is how many events each caller was told, *late* in seconds."""
+    """*before* and *after*: without any stream.
+
+    *heard* is how many events each caller was told, *late* in seconds.
+    """
 
     before: Sample
     after: Sample

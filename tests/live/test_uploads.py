@@ -30,7 +30,10 @@ def opened(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
 
 
 def test_javascript_uploads(rig: Rig) -> None:
-    """`@fal-ai/client`: upload, auto-upload, parts, lifecycle and refusals; every test of `uploads.test.mjs` passes."""
+    """`@fal-ai/client`: upload, auto-upload, parts, lifecycle and refusals.
+
+    Every test of `uploads.test.mjs` passes.
+    """
     sandbox = rig.sandbox()
     gateway = opened(rig, sandbox)
 
@@ -71,7 +74,10 @@ def test_the_demo_takes_uploads(rig: Rig) -> None:
 
 
 def test_a_token_reaches_its_caller_and_no_log(rig: Rig) -> None:
-    """Both mints answer in their own shapes; the journal holds neither token, nor any presigned URL, nor the key."""
+    """Both mints answer in their own shapes.
+
+    The journal holds neither token, nor any presigned URL, nor the key.
+    """
     sandbox = rig.sandbox()
     gateway = opened(rig, sandbox)
     with gateway.client() as alice:

@@ -78,7 +78,10 @@ def test_a_stop_in_the_middle_of_a_delivery(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_what_the_app_is_told(rig: Rig, tmp_path: Path) -> None:
-    """Our handle, fal's id, the caller, and fal's word as it was; nothing of fal's own headers or attempts."""
+    """Our handle, fal's id, the caller, and fal's word as it was.
+
+    Nothing of fal's own headers or attempts.
+    """
     hooks = hooked(rig, tmp_path)
     job = hooks.submit()
     headers, body = hooks.fal.said(job, error="x", payload_error="y", secret_of_fal=1)

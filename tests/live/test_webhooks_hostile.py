@@ -135,8 +135,10 @@ CASES: dict[str, tuple[Case, int]] = {
 def test_what_is_not_fals_word_on_this_job_changes_nothing(
     hooks: Hooked, case: Case, status: int, request: pytest.FixtureRequest
 ) -> None:
-    """Refused, always in the same words; the ledger is the same to the last row and the app hears nothing. Afterwards
-    the real callback still passes."""
+    """Refused, always in the same words; the ledger is the same to the last row and the app hears nothing.
+
+    Afterwards the real callback still passes.
+    """
     source = f"198.51.100.{list(CASES).index(request.node.callspec.id)}"
     job = hooks.submit()
     called, fields, text = case(hooks, job, hooks.fal.callbacks[job])
@@ -177,8 +179,10 @@ def test_only_posts_are_taken(hooks: Hooked, method: str) -> None:
 
 
 def test_a_replay_changes_nothing(hooks: Hooked) -> None:
-    """The same bytes again, once acknowledged, are refused; fal's own repetition, signed anew, is acknowledged again.
-    Neither reaches the app or the ledger."""
+    """The same bytes again, once acknowledged, are refused.
+
+    Fal's own repetition, signed anew, is acknowledged again. Neither reaches the app or the ledger.
+    """
     job = hooks.submit()
     now = time.time()
     call = (hooks.fal.callbacks[job], *hooks.fal.said(job, at=now))
@@ -300,7 +304,10 @@ def test_fal_is_answered_what_the_app_answers(
 
 
 def test_bad_signatures_do_not_drive_us_to_fal(rig: Rig, tmp_path: Path) -> None:
-    """The key set is fetched once, with the key that was added to it; for bad signatures not again so soon."""
+    """The key set is fetched once, with the key that was added to it.
+
+    For bad signatures not again so soon.
+    """
     hooks = hooked(rig, tmp_path)
     job = hooks.submit()
     hooks.fal.key = Ed25519PrivateKey.generate()

@@ -49,8 +49,10 @@ def at(gateway: Gateway, url: str) -> str:
 
 
 def test_two_replicas_deliver_once(two: tuple[Hooked, Gateway, Valkey]) -> None:
-    """Each job's end is told to both, several times over and at once; a third of the deliveries fail. The app
-    acknowledges each job once, and its reservation is settled once."""
+    """Each job's end is told to both, several times over and at once; a third of the deliveries fail.
+
+    The app acknowledges each job once, and its reservation is settled once.
+    """
     hooks, second, _ = two
     jobs = [hooks.submit() for _ in range(JOBS)]
     handles = {hooks.handle(job) for job in jobs}

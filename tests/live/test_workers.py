@@ -44,7 +44,10 @@ def is_free(port: int) -> bool:
 
 
 async def submit_until(rig: Rig, over: asyncio.Event) -> list[int]:
-    """Submits over fresh and over kept connections until *over*; returns the statuses, 0 for a broken connection."""
+    """Submits over fresh and over kept connections until *over*.
+
+    Returns the statuses, 0 for a broken connection.
+    """
     statuses: list[int] = []
 
     async def work(*, fresh: bool) -> None:
@@ -81,7 +84,10 @@ async def test_a_rolling_restart_loses_no_submit(tmp_path: Path) -> None:
 
 
 async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None:
-    """A reload of a broken file is reported by key; a worker that dies later starts from the old configuration."""
+    """A reload of a broken file is reported by key.
+
+    A worker that dies later starts from the old configuration.
+    """
     async with money(tmp_path, "redis") as rig:
         good, before = rig.config.read_text(), rig.gateway.workers()
         rig.config.write_text(good.replace("public_origin", "public_orign"))

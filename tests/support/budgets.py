@@ -1,7 +1,7 @@
-"""What the end-to-end money tests share: gateways in processes of their own, a real store, and the sandbox's own count.
+"""Support of the end-to-end money tests: gateways as processes, a real store, and the sandbox's count.
 
-Every job of `endpoint(n)` costs PRICE, and the sandbox counts jobs by endpoint: a submit that is to be held to account
-gets an endpoint of its own. Each wait below is for a condition, with a bound far above what it takes.
+Every job of `endpoint(n)` costs PRICE, and the sandbox counts jobs by endpoint. A submit whose price is checked gets an
+endpoint of its own. Each wait below is for a condition, with a bound far above its usual time.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Process:
         is_up: Callable[[str], bool],
         pass_fds: Sequence[int] = (),
     ) -> None:
-        """*is_up* is called with what was printed; *pass_fds* are descriptors that the process inherits."""
+        """Starts a process. *is_up* gets its output; *pass_fds* are descriptors that it inherits."""
         self._pass_fds = pass_fds
         self._command = [str(part) for part in command]
         self._log = log
@@ -170,7 +170,7 @@ class Process:
 
 
 class Valkey(Process):
-    """Keeps its data over a kill: appendonly, as operators are told to have it."""
+    """A Valkey that keeps its data over a kill: appendonly, as the documentation demands."""
 
     def __init__(self, home: Path) -> None:
         self.port = adjacent_ports(1)
@@ -194,7 +194,7 @@ class Valkey(Process):
 
 
 class Gateway(Process):
-    """`fal-proxy serve` on *port*, the log its journal."""
+    """The process of `fal-proxy serve` on *port*, and its log."""
 
     def __init__(self, config: Path, environ: Mapping[str, str], *, workers: int, port: int, admin: int) -> None:
         super().__init__(
@@ -208,7 +208,7 @@ class Gateway(Process):
 
     def journal(self, event: str | None = None) -> list[dict[str, Json]]:
         events = [json.loads(line) for line in self.printed().splitlines() if line.startswith("{")]
-        return [told for told in events if event in (None, told["event"])]
+        return [line for line in events if event in (None, line["event"])]
 
     def kill_worker(self, dice: random.Random) -> None:
         """One of several; none where none is up just now."""
@@ -224,7 +224,7 @@ class Gateway(Process):
 
     def workers(self) -> list[int]:
         """The process ids of the workers that have started, since the last start of all, and run."""
-        pids = [told["pid"] for told in self.journal("started")]
+        pids = [line["pid"] for line in self.journal("started")]
         return [pid for pid in pids if is_running(pid)]
 
 
@@ -269,7 +269,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of one request; *status* is 0 where the connection broke before there was an answer.
+    """Result of one request. *status* is 0 where the connection broke before an answer.
 
     *begun* and *seconds* are as the client sees them, on the monotonic clock.
     """
@@ -302,8 +302,8 @@ class Sent:
 class Caller:
     """One user's client. *fresh*: a connection for each request, so that any worker may get it.
 
-    *patient*: asks again where the store took longer than the gateway waits for it (0.1 s), which on a busy machine
-    happens; certainly no job was made then.
+    With *patient* a request is repeated where the store took longer than the gateway's timeout (0.1 s). That happens on
+    a busy machine, and no job was started then.
     """
 
     def __init__(self, url: str, subject: str, *, fresh: bool = False, patient: bool = True) -> None:
@@ -316,7 +316,7 @@ class Caller:
         self._patient = patient
 
     async def submit(self, name: str, *, key: str | None = None, session: str | None = None, **fields: object) -> Sent:
-        """*session* is the token of somebody else who sends over this client."""
+        """Submits with the token *session* of another user, where it is given."""
         headers = {} if key is None else {"idempotency-key": key}
         if session is not None:
             headers["authorization"] = f"Bearer {session}"
@@ -373,7 +373,7 @@ class Rig:
         return Caller(self.gateway.url, subject, fresh=fresh, patient=patient)
 
     async def command(self, *arguments: str) -> str:
-        """What `fal-proxy usage` of this configuration prints."""
+        """Returns the output of `fal-proxy usage` for this configuration."""
 
         async def ask() -> tuple[int | None, bytes]:
             process = await asyncio.create_subprocess_exec(
@@ -382,7 +382,7 @@ class Rig:
             printed, _ = await process.communicate()
             return process.returncode, printed
 
-        _, printed = await eventually(ask, lambda told: told[0] == 0)  # it too may find the store slow
+        _, printed = await eventually(ask, lambda line: line[0] == 0)  # it too may find the store slow
         return printed.decode()
 
     async def usage(self, by: Literal["user", "endpoint", "day"] = "endpoint") -> dict[str, dict[str, Json]]:
@@ -472,13 +472,15 @@ def token(subject: str) -> str:
 
 
 def key_of(subject: str) -> str:
-    """How the operator's report names a user."""
+    """Returns the name of a user in the operator's report."""
     return caller_key(ISSUER, subject)
 
 
 def adjacent_ports(count: int) -> int:
-    """The first of *count* ports in a row that nobody has, from below those the kernel gives to clients: what closes
-    and opens again must find its port free."""
+    """Returns the first of *count* free ports in a row, below those that the kernel gives to clients.
+
+    A server that is closed and opened again must find its port free.
+    """
     while True:
         first = random.randrange(15_000, 32_000)
         with ExitStack() as stack:

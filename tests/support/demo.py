@@ -1,4 +1,4 @@
-"""`fal-proxy demo` as a process of its own, for the tests that meet it as its users do."""
+"""Process of `fal-proxy demo`, for tests that use it as a user does."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def interrupt(process: subprocess.Popen[str]) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """What a demo says to scripts: where it and its sandbox are, and a token for each user."""
+    """JSON line of a demo: its address, that of its sandbox, and a token for each user."""
 
     url: str
     upstream: str

@@ -1,7 +1,7 @@
-"""Whole gateways on real sockets, for the tests under `live/`: what production runs, on the loop production runs on.
+"""Whole gateways on real sockets for the tests in `live/`, on the event loop of production.
 
-The servers live on a thread of their own, so that a test is plain blocking code, may wait for a subprocess, and never
-shares its event loop with what it measures.
+The servers run on a thread of their own. A test is plain blocking code, may wait for a subprocess, and shares no event
+loop with the servers that it measures.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ QUICK = SandboxSettings(keys=frozenset({ENVIRON["FAL_KEY"]}), queue_seconds=0.05
 
 @dataclass(frozen=True)
 class Gateway:
-    """One running gateway. *url* is where callers are told to reach it, *address* where it really listens."""
+    """A running gateway. *url* is its public address, *address* that of its listener."""
 
     parts: Components
     service: GatewayServer
@@ -97,7 +97,7 @@ class Gateway:
 
 
 class Rig:
-    """`with Rig(folder) as rig:` starts servers on free loopback ports, and stops them at its end, the last one first.
+    """Servers on free loopback ports, started in `with Rig(folder) as rig:` and stopped at its end.
 
     Gateways have the small configuration of `gatekit`, without request limits unless *sections* bring some.
     """
@@ -135,13 +135,16 @@ class Rig:
         return self.enter(sandbox(settings, ports=(port, 0, 0, 0)))
 
     def upstream(self, script: Script) -> ScriptedServer:
-        """*script* must leave its peer only when it may be closed."""
+        """Runs *script*, which must return only when its peer may be closed."""
         return self.enter(serve(script))
 
     def gateway(
         self, upstream: str, *, origin: str | None = None, environ: Mapping[str, str] = ENVIRON, **sections: object
     ) -> Gateway:
-        """In front of *upstream*; *origin* is what callers are told, where it is not the listening address itself."""
+        """In front of *upstream*.
+
+        *origin* is the public origin, where it is not the listening address.
+        """
         listening = self._held.enter_context(socket.create_server(("127.0.0.1", 0)))
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = {"limits": [], "admin": {"port": 0}, **sections}
@@ -186,7 +189,10 @@ def bearer(subject: str = "alice") -> bytes:
 
 
 def message(method: str, target: bytes, *fields: bytes, body: bytes | None = None) -> bytes:
-    """A request on a connection of its own, byte for byte; *target* and *fields* as they shall stand on the wire."""
+    """A request on a connection of its own, byte for byte.
+
+    *target* and *fields* as they shall stand on the wire.
+    """
     head = [method.encode() + b" " + target + b" HTTP/1.1", b"Host: gate.test", b"Connection: close", *fields]
     if body is not None:
         head.append(b"Content-Length: %d" % len(body))
@@ -194,7 +200,10 @@ def message(method: str, target: bytes, *fields: bytes, body: bytes | None = Non
 
 
 def ask(address: tuple[str, int], raw: bytes, *, source: str = "127.0.0.1") -> bytes:
-    """All that comes back until the other side closes, however it does that. *source* is any address in 127/8."""
+    """All that comes back until the other side closes, however it does that.
+
+    *source* is any address in 127/8.
+    """
     received = bytearray()
     with socket.create_connection(address, timeout=PATIENCE, source_address=(source, 0)) as connection:
         try:
@@ -207,7 +216,7 @@ def ask(address: tuple[str, int], raw: bytes, *, source: str = "127.0.0.1") -> b
 
 
 def program(name: str) -> str:
-    """Where a program that the tests cannot do without is installed."""
+    """Returns the path of a program that the tests need."""
     found = shutil.which(name)
     assert found is not None, f"{name} is needed: run `make test`, which installs it, or install it by hand"
     return found
@@ -233,12 +242,15 @@ async def tls_front(sock: socket.socket, context: ssl.SSLContext, behind: tuple[
 
 
 def client_environ(**more: str) -> dict[str, str]:
-    """What the clients' own tests are told: two sessions and a picture."""
+    """Returns the environment of the clients' own tests: two sessions and a picture."""
     return {**os.environ, "ALICE": token("alice"), "BOB": token("bob"), "PICTURE": data_uri(png()), **more}
 
 
 def javascript(script: str, **environ: str) -> str:
-    """Runs the tests in *script* with node; what they said. Fails, and shows it, unless some passed and all did."""
+    """Runs the tests in *script* with node; what they said.
+
+    Fails, and shows it, unless some passed and all did.
+    """
     assert (CLIENTS / "node_modules/@fal-ai/client").exists(), "run `make test`, which installs the npm packages"
     command = [program("node"), "--test", "--test-reporter=tap", script]
     done = subprocess.run(

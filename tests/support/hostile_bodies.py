@@ -1,7 +1,7 @@
 """Submit bodies that must be refused before any upstream connection: (id, body, status).
 
-Made for this project after the grammar of RFC 8259 and the shipped schema of hyper-sdxl's image-to-image; the rows hold
-for an endpoint with that schema and no rules.
+Made for this project after the grammar of RFC 8259 and the shipped schema of hyper-sdxl's image-to-image. The rows
+are for an endpoint with that schema and no rules.
 """
 
 from __future__ import annotations

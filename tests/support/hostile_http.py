@@ -1,4 +1,4 @@
-"""Raw requests that must not get through: what to send, the answer's status, and how many requests may be heard.
+"""Raw requests that must be refused: bytes, expected status, and the number of requests that may pass.
 
 Made for this project after RFC 9112 and the classes of request smuggling; none is copied from a list. Every row ends
 with the connection closed by the server. `/smuggled` must never be heard; neither may more than `heard` of `/hostile`.
@@ -17,8 +17,9 @@ _CLOSE = b"Connection: close"
 
 @dataclass(frozen=True)
 class Hostile:
-    """*endless* is sent after *segments*, again and again, until the server closes. *threats* are names of the table
-    of attacks; *slow* rows end by a deadline.
+    """A raw request. *endless* is sent after *segments*, again and again, until the server closes.
+
+    *threats* are names of the table of attacks; *slow* rows end by a deadline.
     """
 
     id: str

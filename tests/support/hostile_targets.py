@@ -1,4 +1,4 @@
-"""Targets that must be refused before any upstream connection: (id, method, raw x-fal-target-url, status).
+"""Targets that must be refused without an upstream call: (id, method, x-fal-target-url, status).
 
 Made for this project after the classes in WHATWG/RFC 3986 parser differences; none is copied from a list.
 """

@@ -1,4 +1,4 @@
-"""Session tokens that must open nothing, as rows for a table: each genuine but for one fault, where it can be signed.
+"""Rows of session tokens that must be refused, each with one fault.
 
 `rows(material)` are Authorization values for a gateway that trusts exactly *material*; `material.token()` is the
 control, which it must accept. Rows whose `travels` is false do not pass HTTP unchanged, so they only suit unit tests.
@@ -41,7 +41,7 @@ _FIELD_VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]*[!-~\x80-\xff
 
 
 class Row(NamedTuple):
-    """*values*: of every Authorization field of one request; *status*: the answer it must get."""
+    """A hostile request: the *values* of its Authorization fields, and the *status* it must get."""
 
     id: str
     values: tuple[bytes, ...]
@@ -54,7 +54,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Material:
-    """What a gateway trusts, with the means to sign. *key*: the secret or the private PEM; *public*: PEM, if any."""
+    """Keys that a gateway trusts, with the private parts.
+
+    *key*: the secret or the private PEM; *public*: PEM, if any.
+    """
 
     algorithm: str
     key: bytes
@@ -66,8 +69,8 @@ class Material:
 
     @property
     def header(self) -> dict[str, Json]:
-        named: dict[str, Json] = {} if self.kid is None else {"kid": self.kid}
-        return {"alg": self.algorithm, "typ": "JWT"} | named
+        key_id: dict[str, Json] = {} if self.kid is None else {"kid": self.kid}
+        return {"alg": self.algorithm, "typ": "JWT"} | key_id
 
     @property
     def claims(self) -> dict[str, Json]:
@@ -122,7 +125,7 @@ def strange_key_pair(algorithm: str) -> tuple[bytes, bytes]:
 
 
 def stranger_to(m: Material, algorithm: str) -> Material:
-    """Who says the same as *m*, with a key that nobody trusts."""
+    """Returns an issuer with the claims of *m* and an untrusted key."""
     key, public = strange_key_pair(algorithm)
     return replace(m, algorithm=algorithm, key=key, public=public)
 
@@ -178,13 +181,13 @@ def algorithms(m: Material) -> Tokens:
 
 
 def confusions(m: Material) -> Tokens:
-    """J2: what is public, or guessable, as an HMAC secret; and keys that nobody here trusts."""
+    """Yields J2: public and guessable values as an HMAC secret, and untrusted keys."""
     for name, secret in guessable_secrets(m).items():
         for alg, size in (("HS256", "sha256"), ("HS384", "sha384"), ("HS512", "sha512")):
             if name.startswith("hmac") and alg != m.algorithm:
                 continue
             header = dumps(m.header | {"alg": alg})
-            yield f"confusion-{alg}-{name}", compact(header, dumps(m.claims), hmac_of(secret, size))
+            yield f"confusion-{alg}-{name}", compact(header, dumps(m.claims), hmac_signer(secret, size))
     for alg in ("HS256", "RS256", "ES256", "EdDSA"):
         yield f"confusion-foreign-{alg}", stranger_to(m, alg).token()
 
@@ -218,7 +221,7 @@ def public_forms(pem: bytes, algorithm: str) -> dict[str, bytes]:
     return forms
 
 
-def hmac_of(secret: bytes, digest: str) -> Callable[[bytes], bytes]:
+def hmac_signer(secret: bytes, digest: str) -> Callable[[bytes], bytes]:
     return lambda signing_input: hmac.digest(secret, signing_input, digest)
 
 

@@ -1,4 +1,4 @@
-"""Values of `fal_webhook` that must be refused where `app.example.com` is allowed: (id, raw value as in the query).
+"""Values of `fal_webhook` to refuse where `app.example.com` is allowed: (id, raw value of the query).
 
 Made for this project after the classes of WHATWG/RFC 3986 parser differences; none is copied from a list.
 """

@@ -1,4 +1,4 @@
-"""What tests of the listening edge share: a listener with short deadlines, on the loop that production runs on."""
+"""Support of the server's tests: a listener with short deadlines, on the loop of production."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def listening(
 
 
 class Wire:
-    """A transport that takes down what it is told, with a buffer of a size to be set."""
+    """A transport that records its calls, with a buffer of a given size."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -92,9 +92,9 @@ class Recorder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            named = check_request(scope)
+            fields = check_request(scope)
             with BodyBudget().hold() as hold:
-                content = await read_body(receive, named, limit=2_000_000, hold=hold)
+                content = await read_body(receive, fields, limit=2_000_000, hold=hold)
         except ClientGone:
             self.cut += 1
         except Refusal as refusal:

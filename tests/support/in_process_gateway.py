@@ -1,4 +1,4 @@
-"""A whole application over a scripted upstream, in process: what the unit tests of the line and of its front share."""
+"""A whole application in process, over a scripted upstream."""
 
 from __future__ import annotations
 
@@ -104,7 +104,10 @@ Step = UpstreamResponse | Exception | Callable[[], Awaitable[UpstreamResponse]]
 
 @dataclass
 class ScriptedUpstream:
-    """Answers each request with the next of *script*, or raises it; the last one stays. Remembers what was asked."""
+    """Answers each request with the next of *script*, or raises it; the last one stays.
+
+    It records the requests.
+    """
 
     script: list[Step]
     asked: list[UpstreamRequest] = field(default_factory=list)
@@ -133,7 +136,7 @@ class ScriptedUpstream:
 
 @dataclass
 class Gate:
-    """An application in process, what it asked upstream and what it told its journal."""
+    """An application in process, its upstream requests and its log."""
 
     application: Application
     upstream: ScriptedUpstream
@@ -160,7 +163,10 @@ class Gate:
 
 @contextmanager
 def gate(tmp_path: Path, *script: Step, **sections: object) -> Iterator[Gate]:
-    """*script* is what the upstream answers; *sections* replace those of the small test configuration."""
+    """Runs an application.
+
+    *script* are the upstream's answers; *sections* replace those of the small configuration.
+    """
     log = tmp_path / "journal"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     upstream = ScriptedUpstream(list(script) or [said(QUEUED)])

@@ -1,4 +1,4 @@
-"""Conformance suite of lost calls, jobs, credits, thresholds, blocks, clocks and dumps, for every ledger.
+"""Conformance suite of lost calls, jobs, credits, thresholds, blocks, clocks and dumps.
 
 A store's tests subclass the classes here and give them a fixture `ledger`, one that is empty.
 """
@@ -222,7 +222,10 @@ class JobSuite:
         assert await ledger.job("app/other") is None
 
     async def test_the_state_of_an_end(self, ledger: JobLedger) -> None:
-        """Failed, cancelled and unknown jobs are told apart; what a sweep ends is unknown, a refusal leaves none."""
+        """Failed, cancelled and unknown jobs are distinguished.
+
+        A job that a sweep ends is unknown; a refusal leaves none.
+        """
         for state in ("failed", "cancelled", "unknown"):
             await submitted(ledger, state, entry(1, charge()))
             await ledger.settle(f"app/{state}", amount=0, state=state, now=NOW)
@@ -287,13 +290,13 @@ class JobSuite:
         for n in range(2):
             await submitted(ledger, f"full{n}", entry(1, charge(), seat(2, name="full")), now=NOW + 10 + n)
         refused = await ledger.reserve("third", entry(1, charge(), seat(2, name="full")), now=NOW + 15)
-        taken = await ledger.take_due(now=NOW + 100, limit=2)
+        due = await ledger.take_due(now=NOW + 100, limit=2)
 
         assert isinstance(refused, LimitExceeded)
-        assert {job.id for job in taken} == {"full0", "full1"}
+        assert {job.id for job in due} == {"full0", "full1"}
 
     async def test_a_limited_number_is_due_at_once(self, ledger: JobLedger) -> None:
-        """What was not taken is still due."""
+        """Jobs beyond the limit are still due."""
         for n in range(5):
             await submitted(ledger, f"job{n}", entry(1, charge()))
         first = await ledger.take_due(now=NOW + 60, limit=3)
@@ -319,9 +322,9 @@ class JobSuite:
 
     async def test_a_slot_ends_early_without_acceptance(self, ledger: JobLedger) -> None:
         """An unknown outcome frees the slot after call_seconds; an accepted job keeps it for its lease."""
-        wanted = replace(entry(1, charge(), seat(9, lease=600.0)), call_seconds=30.0)
-        await ledger.reserve("unknown", wanted, now=NOW)
-        await submitted(ledger, "job", wanted)
+        request = replace(entry(1, charge(), seat(9, lease=600.0)), call_seconds=30.0)
+        await ledger.reserve("unknown", request, now=NOW)
+        await submitted(ledger, "job", request)
 
         assert await in_flight(ledger, seat(), now=NOW + 29.9) == [2]
         assert await in_flight(ledger, seat(), now=NOW + 30) == [1]
@@ -364,7 +367,7 @@ class CreditSuite:
         assert await ledger.credits(charge().account, now=NOW) == ()
 
     async def test_a_settlement_takes_from_the_budget_first(self, ledger: JobLedger) -> None:
-        """What was reserved and is not spent goes back to the credit first."""
+        """The unspent part of a reservation goes back to the credit first."""
         await ledger.grant_credit(credit(30), now=NOW)
         await submitted(ledger, "one", entry(110, charge(100)))
         await ledger.settle("app/one", amount=104, now=NOW)
@@ -419,7 +422,7 @@ class OperatorSuite:
         assert await ledger.reserve("two", entry(1, charge()), now=NOW) == Granted()
 
     async def test_a_reset(self, ledger: JobLedger) -> None:
-        """What was used is forgotten in the accounts of the call; reservations and other accounts stay."""
+        """Use is reset in the accounts of the call; reservations and other accounts stay."""
         both = charge(), charge(name="all")
         await submitted(ledger, "one", entry(10, *both))
         await submitted(ledger, "two", entry(5, *both))
@@ -431,7 +434,7 @@ class OperatorSuite:
 
 class ThresholdSuite:
     async def test_thresholds_are_crossed_once(self, ledger: JobLedger) -> None:
-        """Each is reported by the reservation that reaches it, and never again in its bucket, also after a refund."""
+        """The reservation that reaches a threshold reports it, once in its bucket, also after a refund."""
         drawn = replace(charge(100), thresholds=(50, 80, 100))
         crossed = []
         for n, amount in enumerate((49, 1, 40, 9)):

@@ -1,8 +1,8 @@
-"""What every ledger does, whichever store keeps it.
+"""Conformance suite for every implementation of the ledger.
 
-A body's tests subclass `LedgerSuite` and give it a fixture `ledger`, one that is empty; a body that several processes
-may share also subclasses `SharedLedgerSuite` and gives it a fixture `ledgers`, two that keep their books together.
-Timeouts are to be patient: here a busy machine must not decide anything.
+The tests of an implementation subclass `LedgerSuite` with a fixture `ledger`, an empty one. Tests of one that several
+processes may share also subclass `SharedLedgerSuite`, with a fixture `ledgers`: two over one store. Timeouts are long:
+a busy machine changes no result.
 """
 
 from __future__ import annotations
@@ -65,16 +65,16 @@ def lacking(short: Charge, left: int) -> LimitExceeded:
 
 async def sums(ledger: Ledger, *drawn: Charge, now: float = NOW) -> list[tuple[int, int]]:
     """Used and reserved of each."""
-    return [(standing.used, standing.reserved) for standing in await ledger.statuses(drawn, (), now=now)]
+    return [(status.used, status.reserved) for status in await ledger.statuses(drawn, (), now=now)]
 
 
-async def in_flight(ledger: Ledger, *taken: InFlightSlot, now: float = NOW) -> list[int]:
-    return [standing.used for standing in await ledger.statuses((), taken, now=now)]
+async def in_flight(ledger: Ledger, *occupied: InFlightSlot, now: float = NOW) -> list[int]:
+    return [status.used for status in await ledger.statuses((), occupied, now=now)]
 
 
-async def accepted(ledger: Ledger, job: str, wanted: ReservationRequest, *, now: float = NOW) -> None:
-    """A job that fal took, under a ticket of its own."""
-    assert await ledger.reserve(f"ticket-of-{job}", wanted, now=now) == Granted()
+async def accepted(ledger: Ledger, job: str, request: ReservationRequest, *, now: float = NOW) -> None:
+    """Reserves and accepts a job of fal, under an id of its own."""
+    assert await ledger.reserve(f"ticket-of-{job}", request, now=now) == Granted()
     await ledger.accept(f"ticket-of-{job}", job, now=now)
 
 
@@ -84,7 +84,7 @@ async def claimed(ledger: Ledger, key: str = "key", body: str = "body", *, owner
 
 class ReserveSuite:
     async def test_room_is_taken(self, ledger: Ledger) -> None:
-        """What was reserved is there for all to see, and its like fits in until the limit, not beyond."""
+        """A reservation is visible, and further ones fit until the limit and not beyond."""
         drawn = charge(100)
         for n in range(10):
             assert await ledger.reserve(f"t{n}", entry(10, drawn), now=NOW) == Granted()
@@ -135,15 +135,18 @@ class ReserveSuite:
         )
 
     async def test_observe_mode_only_tells(self, ledger: Ledger) -> None:
-        """What would have been refused is let through, counted, and named; a real limit beside it still refuses."""
-        looked, counted, real = charge(10, name="look", enforce=False), seat(1, enforce=False), charge(30)
-        told = []
-        for n in range(3):
-            said = await ledger.reserve(f"t{n}", entry(8, looked, real, counted), now=NOW)
-            assert isinstance(said, Granted)
-            told.append([(short.name, short.left) for short in said.observed])
+        """An observed limit lets a request through, counts and reports it.
 
-        assert told == [[], [("look", 2), ("jobs", 0)], [("look", 0), ("jobs", 0)]]
+        An enforced limit beside it still refuses.
+        """
+        looked, counted, real = charge(10, name="look", enforce=False), seat(1, enforce=False), charge(30)
+        reported = []
+        for n in range(3):
+            result = await ledger.reserve(f"t{n}", entry(8, looked, real, counted), now=NOW)
+            assert isinstance(result, Granted)
+            reported.append([(short.name, short.left) for short in result.observed])
+
+        assert reported == [[], [("look", 2), ("jobs", 0)], [("look", 0), ("jobs", 0)]]
         assert await sums(ledger, looked) == [(0, 24)]
         assert await in_flight(ledger, counted) == [3]
         assert await ledger.reserve("t", entry(8, looked, real, counted), now=NOW) == lacking(real, 6)
@@ -151,15 +154,15 @@ class ReserveSuite:
 
     async def test_a_ticket_counts_once(self, ledger: Ledger) -> None:
         """Reserved again it gets the same answer, is not charged again, and takes no second seat."""
-        wanted = entry(10, charge(15), charge(5, name="look", enforce=False), seat(1))
-        answers = await asyncio.gather(*(ledger.reserve("t", wanted, now=NOW) for _ in range(20)))
+        request = entry(10, charge(15), charge(5, name="look", enforce=False), seat(1))
+        answers = await asyncio.gather(*(ledger.reserve("t", request, now=NOW) for _ in range(20)))
 
         assert set(answers) == {Granted((replace(lacking(charge(5, name="look"), 5), renews_at=None),))}
         assert await sums(ledger, charge(15)) == [(0, 10)]
         assert [line.submits for line in await ledger.report(since=TODAY, until=TODAY)] == [1]
 
     async def test_a_negative_price_is_a_defect(self, ledger: Ledger) -> None:
-        """Nobody earns money by asking."""
+        """A negative amount is an error."""
         with pytest.raises(ValueError, match=r"\S"):
             await ledger.reserve("t", entry(-1, charge()), now=NOW)
 
@@ -175,7 +178,7 @@ class ReserveSuite:
         assert await ledger.reserve("t", entry(2, drawn), now=NOW) == Granted()
 
     async def test_a_barrier_of_callers(self, ledger: Ledger) -> None:
-        """Two hundred let loose at once on room for 37: exactly 37 get in, twenty times over, to the millionth."""
+        """Of two hundred reservations at once on room for 37 exactly 37 succeed, twenty times in a row."""
         for n in range(20):
             drawn = charge(37 * 7 + 6, name=f"round{n}")
             barrier = asyncio.Barrier(200)
@@ -192,7 +195,7 @@ class ReserveSuite:
         assert await in_flight(ledger, seat(10**6)) == [20 * 37]
 
     async def test_callers_who_leave(self, ledger: Ledger) -> None:
-        """Cancelled at any moment, a reservation is made whole or not at all: two budgets and a seat always agree."""
+        """A reservation that is cancelled at any moment is made whole or not at all."""
         chance = random.Random(7)
         both = charge(10**6), charge(10**6, name="all")
         tasks = []
@@ -202,12 +205,12 @@ class ReserveSuite:
                 asyncio.get_running_loop().call_later(chance.random() * 0.002, tasks[-1].cancel)
             await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        kept = answers.count(Granted())
+        granted = answers.count(Granted())
         (one, other), seated = await sums(ledger, *both), await in_flight(ledger, seat(10**6))
 
-        assert kept + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
+        assert granted + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
         assert one == other == (0, seated[0])
-        assert kept <= seated[0] <= 300
+        assert granted <= seated[0] <= 300
 
 
 class EndingSuite:
@@ -229,7 +232,7 @@ class EndingSuite:
         )
 
     async def test_an_absurd_amount(self, ledger: Ledger) -> None:
-        """Whatever fal tells, no more than was reserved is spent."""
+        """A job never spends more than was reserved, with any number of units."""
         await accepted(ledger, "job", entry(10, charge()))
 
         assert await ledger.settle("job", amount=10**30, now=NOW) is True
@@ -254,10 +257,10 @@ class EndingSuite:
         await ledger.settle("settled", amount=None, now=NOW)
         await ledger.reserve("refunded", entry(10, charge()), now=NOW)
         await ledger.refund("refunded", now=NOW)
-        for ticket in ("ticket-of-settled", "refunded", "unknown"):
-            await ledger.accept(ticket, f"late-{ticket}", now=NOW)
-            await ledger.refund(ticket, now=NOW)
-            assert await ledger.settle(f"late-{ticket}", amount=0, now=NOW) is False
+        for call_id in ("ticket-of-settled", "refunded", "unknown"):
+            await ledger.accept(call_id, f"late-{call_id}", now=NOW)
+            await ledger.refund(call_id, now=NOW)
+            assert await ledger.settle(f"late-{call_id}", amount=0, now=NOW) is False
         for job in ("settled", "unknown"):
             await ledger.release(job, now=NOW)
             assert await ledger.settle(job, amount=0, now=NOW) is False
@@ -327,7 +330,10 @@ class SeatSuite:
 
 class SweepSuite:
     async def test_nobody_told_the_outcome(self, ledger: Ledger) -> None:
-        """Past its time a reservation is spent and reported as unsettled, accepted or not; what came later stays."""
+        """Past its time a reservation is spent and reported as unsettled, accepted or not.
+
+        What came later stays.
+        """
         await ledger.reserve("unknown", entry(10, charge(), ttl=100.0), now=NOW)
         await accepted(ledger, "job", entry(20, charge(), ttl=100.0))
         await ledger.reserve("later", entry(30, charge(), ttl=101.0), now=NOW)
@@ -341,7 +347,7 @@ class SweepSuite:
         )
 
     async def test_a_late_word_changes_nothing(self, ledger: Ledger) -> None:
-        """What was swept is spent, whatever is said about it afterwards."""
+        """A swept reservation is spent, with any later settlement."""
         await accepted(ledger, "job", entry(20, charge(), ttl=100.0))
         await ledger.sweep(now=NOW + 100)
         await ledger.refund("ticket-of-job", now=NOW + 101)
@@ -358,7 +364,7 @@ class SweepSuite:
         assert await in_flight(ledger, seat(), now=NOW + 200) == [0]
 
     async def test_so_many_at_a_time(self, ledger: Ledger) -> None:
-        """A sweep takes no more than it is told to, and each reservation once, also where several sweep."""
+        """A sweep ends at most its limit, and each reservation once, also with several sweeps at once."""
         for n in range(25):
             await ledger.reserve(f"t{n}", entry(1, charge(), ttl=100.0), now=NOW)
 
@@ -427,9 +433,9 @@ class WindowSuite:
         day = CalendarWindow("day", ZoneInfo("UTC"))
         budget = Budget("daily", "user", day, None, tiers=Tiers("plan", {"free": 10, "pro": 100}))
 
-        async def ask(ticket: str, amount: int, plan: str) -> object:
+        async def ask(call_id: str, amount: int, plan: str) -> object:
             (drawn,) = charges([budget], caller("alice", plan=plan), ENDPOINT, NOW)
-            return await ledger.reserve(ticket, entry(amount, drawn), now=NOW)
+            return await ledger.reserve(call_id, entry(amount, drawn), now=NOW)
 
         assert await ask("a", 10, "free") == Granted()
         assert isinstance(await ask("b", 1, "free"), LimitExceeded)
@@ -445,11 +451,11 @@ class WindowSuite:
         budgets = [Budget("mine", "user", day, 10), Budget("ours", "global", day, 15)]
         rules = [InFlightLimit("jobs", "user", 2, 600.0), InFlightLimit("all", "global", 3, 600.0)]
 
-        async def ask(ticket: str, who: Caller) -> str:
+        async def ask(call_id: str, who: Caller) -> str:
             drawn = charges(budgets, who, ENDPOINT, NOW)
-            wanted = ReservationRequest(who.key, ENDPOINT, 5, drawn, slots(rules, who, ENDPOINT), DAY)
-            said = await ledger.reserve(ticket, wanted, now=NOW)
-            return said.name if isinstance(said, LimitExceeded) else "reserved"
+            request = ReservationRequest(who.key, ENDPOINT, 5, drawn, slots(rules, who, ENDPOINT), DAY)
+            result = await ledger.reserve(call_id, request, now=NOW)
+            return result.name if isinstance(result, LimitExceeded) else "reserved"
 
         alice, bob = caller("alice"), caller("bob")
         assert [await ask(f"a{n}", alice) for n in range(3)] == ["reserved", "reserved", "mine"]
@@ -527,7 +533,7 @@ class ClaimSuite:
         assert await claimed(ledger, body="other", owner="p") is KeyState.FRESH
 
     async def test_an_answer_stays(self, ledger: Ledger) -> None:
-        """No second answer, no freeing, and no stranger changes what was told once."""
+        """No second answer, no freeing and no other owner changes the stored answer."""
         await claimed(ledger, owner="o")
         await ledger.store_answer("key", b"stranger", owner="p", now=NOW, ttl=DAY)
         assert await claimed(ledger, owner="q") is KeyState.BUSY
@@ -560,7 +566,7 @@ class ClaimSuite:
         assert await claimed(ledger, "answered", owner="p", now=NOW + DAY + 1) is KeyState.FRESH
 
     async def test_nothing_to_store_or_free(self, ledger: Ledger) -> None:
-        """A key nobody claimed takes no answer."""
+        """A key without a claim stores no answer."""
         await ledger.store_answer("key", b"x", owner="o", now=NOW, ttl=DAY)
         await ledger.free_key("key", owner="o")
 
@@ -573,7 +579,7 @@ class LedgerSuite(ReserveSuite, EndingSuite, SeatSuite, SweepSuite, WindowSuite,
 
 class SharedLedgerSuite:
     async def test_two_see_one_book(self, ledgers: tuple[Ledger, Ledger]) -> None:
-        """What one reserves the other settles, releases, sweeps, reports and finds claimed."""
+        """A reservation of one ledger is settled, released, swept, reported and claimed by the other."""
         here, there = ledgers
         await accepted(here, "job", entry(10, charge(), seat()))
         await there.release("job", now=NOW)

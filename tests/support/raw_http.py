@@ -1,4 +1,4 @@
-"""A client that sends the bytes it is told to, and says what came back: for requests no client library would send."""
+"""A client that sends raw bytes and returns the answer, for requests that no library sends."""
 
 from __future__ import annotations
 

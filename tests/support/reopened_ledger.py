@@ -24,7 +24,7 @@ async def opened(
 
 
 class ReopenedLedger:
-    """Takes each step in a ledger of its own, under one worker name: claims of one step are alive in the next."""
+    """A ledger that is opened again for each step, under one worker name, so that claims stay alive."""
 
     def __init__(self, path: Path, *, now: float) -> None:
         self._path = path
@@ -32,9 +32,9 @@ class ReopenedLedger:
         self._lock = asyncio.Lock()
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
-        async def step(*args: object, **named: object) -> object:
+        async def step(*args: object, **options: object) -> object:
             async with self._lock, opened(self._path, now=self._now, worker="reopened") as ledger:
-                result: object = await getattr(ledger, name)(*args, **named)
+                result: object = await getattr(ledger, name)(*args, **options)
                 return result
 
         return step

@@ -1,4 +1,4 @@
-"""Support for tests of the sandbox: a clock, an in-process client, and the sandbox on real loopback ports."""
+"""Support for tests of the sandbox: a clock, a client in process, the sandbox on loopback ports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An upstream that does exactly what a test scripts, byte by byte, over real sockets; and tests run on both loops."""
+"""An upstream that does exactly what a test scripts, byte by byte, over real sockets.
+
+And tests run on both loops.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @dataclass
 class ScriptedServer:
-    """What a test may look at; `unmet` holds what a script raised other than the client leaving."""
+    """State for a test to check. `unmet` holds errors of a script other than the client's disconnect."""
 
     port: int
     scheme: str
@@ -121,7 +124,7 @@ async def serve(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIt
 
 @dataclass(frozen=True)
 class Certificates:
-    """A throw-away authority, and a server context it vouches for as localhost."""
+    """A temporary certificate authority, and a server context with its certificate for localhost."""
 
     ca_file: str
     server: ssl.SSLContext

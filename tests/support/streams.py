@@ -1,4 +1,4 @@
-"""What tests of streams share: an upstream that sends what it is told to, and a caller who reads as far as told."""
+"""Support of stream tests: an upstream that sends on command, and a caller that reads on command."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def status_event(status: str = "IN_PROGRESS", **more: object) -> bytes:
 
 @dataclass
 class Feed:
-    """Answers each request with *first* at once; `give` then sends to all that are open. *left*: when each went."""
+    """Answers each request with *first* at once; `give` then sends to all that are open.
+
+    *left*: when each went.
+    """
 
     first: bytes = field(default_factory=head)
     asked: list[bytes] = field(default_factory=list)
@@ -82,7 +85,7 @@ class Feed:
 
 
 class Caller:
-    """`with Caller(address, raw) as caller:` sends *raw* on a connection of its own."""
+    """A caller that sends *raw* on a connection of its own, in `with Caller(address, raw) as caller:`."""
 
     def __init__(self, address: tuple[str, int], raw: bytes, *, window: int | None = None) -> None:
         self._socket = socket.socket()

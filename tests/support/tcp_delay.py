@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 
 class TcpDelay:
-    """Relay to a port of this host. *seconds* is the delay of each direction, and may be changed at any time."""
+    """Relay to a port of this host.
+
+    *seconds* is the delay of each direction, and may be changed at any time.
+    """
 
     def __init__(self, port: int, seconds: float = 0.0) -> None:
         self.seconds = seconds

@@ -1,5 +1,6 @@
-"""What the webhook tests share: a fal that signs what it is told to, an app that takes deliveries, and both checks of
-signatures written again from their texts."""
+"""Support of webhook tests: a fal that signs messages, an app, and checks of both signatures.
+
+The checks are written again from the texts of the standards."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ PRICED = {"id": ENDPOINT, "price": "1.0"}
 
 @asynccontextmanager
 async def listening(app: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
-    """*app* is given its own origin; so is who enters."""
+    """Runs an application that gets its own origin, and yields that origin."""
     (sock,) = bound()
     here = origin(sock)
     listener = HttpServer(app(here), shared=SharedState(ConnectionLimits(per_address=10_000)))
@@ -57,7 +58,9 @@ async def listening(app: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
 
 @dataclass
 class Fal:
-    """Takes every submit as a job of the next of *ids*, and remembers the callback URL it came with. Never calls it.
+    """Takes every submit as a job of the next of *ids*, and remembers the callback URL it came with.
+
+    Never calls it.
 
     *jwks_status* is what the key set is answered with; *published* are the keys in it.
     """
@@ -138,8 +141,8 @@ class Delivery:
 
     @property
     def message(self) -> dict[str, object]:
-        told: dict[str, object] = json.loads(self.body)
-        return told
+        content: dict[str, object] = json.loads(self.body)
+        return content
 
     def is_signed(self, secret: str = SECRET) -> bool:
         """The Standard Webhooks check, written again from its text."""
@@ -152,8 +155,10 @@ class Delivery:
 
 @dataclass
 class App:
-    """The operator's app: answers the n-th delivery with *plan(n)*, once it is *ready*; 0 hangs until who delivers
-    gives up."""
+    """The operator's app: answers the n-th delivery with *plan(n)*, once it is *ready*.
+
+    0 hangs until who delivers gives up.
+    """
 
     plan: Callable[[int], int] = lambda _: 204
     url: str = ""
@@ -185,7 +190,7 @@ class App:
             self.under_way -= 1
 
     def acknowledged(self) -> list[str]:
-        """Which jobs, each as often as it was acknowledged."""
+        """Returns the acknowledged jobs, each as often as it was acknowledged."""
         return [str(one.message["request_id"]) for one in self.deliveries if 200 <= one.status < 300]
 
 
@@ -228,13 +233,15 @@ class Hooked:
 
     def usage(self, subject: str = "alice") -> dict[str, list[dict[str, float]]]:
         with self.gateway.client(subject) as client:
-            told: dict[str, list[dict[str, float]]] = patiently(lambda: client.get("usage")).json()
-        return told
+            content: dict[str, list[dict[str, float]]] = patiently(lambda: client.get("usage")).json()
+        return content
 
 
 def patiently(ask: Callable[[], httpx2.Response]) -> httpx2.Response:
-    """Asks again where the store took longer than the gateway waits for it (0.1 s), as on a busy machine it may; that
-    changes nothing that asking again would not."""
+    """Repeats a request where the store took longer than the gateway's timeout, as on a busy machine.
+
+    Such a request changed nothing.
+    """
     give_up = time.monotonic() + PATIENCE
     while b"store_unavailable" in (answer := ask()).content and time.monotonic() < give_up:
         pass
@@ -242,7 +249,7 @@ def patiently(ask: Callable[[], httpx2.Response]) -> httpx2.Response:
 
 
 def hooked(rig: Rig, home: Path, *, app: App | None = None, fal: Fal | None = None, **webhooks: object) -> Hooked:
-    """*webhooks* go into the section."""
+    """Starts a gateway with a fal and an app. *webhooks* are keys of the section."""
     fal, app = fal or Fal(), app or App()
     rig.enter(listening(fal.app))
     rig.enter(listening(app.app))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.billing.budgets import Budget, InFlightLimit
 from proxy.billing.pricing import Price
-from proxy.billing.reservations import SettlementPolicy
+from proxy.billing.settlement_policy import SettlementPolicy
 from proxy.billing.store_keys import StoreKeys
 from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint
@@ -41,6 +40,7 @@ from proxy.strict_json import Json
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
+STORE_TIMEOUT = 1.0  # seconds
 
 # Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
 _FAL_KEY = re.compile(r"[!-~]{8,512}")
@@ -174,7 +174,11 @@ class ComponentBuilder:
             return None
         return self._try_build(
             "store.url_env",
-            lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
+            lambda: RedisStore(
+                secret(self._config, store.url_env),
+                timeout=self._config.ledger.timeout_seconds or STORE_TIMEOUT,
+                prefix=store.prefix,
+            ),
         )
 
     def budgets(self, rest_actions: RestActions) -> Iterable[Budget]:

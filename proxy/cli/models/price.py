@@ -60,10 +60,7 @@ def price(ctx: click.Context, endpoint: str, input_file: IO[bytes] | None, confi
 
 
 def _read_input(policy: EndpointPolicy, raw: bytes) -> tuple[dict[str, Json], list[FieldError]]:
-    """Returns the input that would be sent, and its faults apart from missing fields.
-
-    Raises ClickException.
-    """
+    """Returns the input that would be sent, and its faults but missing fields. Raises ClickException."""
     try:
         return policy.admit(raw).value, []
     except BadRequest as error:

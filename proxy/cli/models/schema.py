@@ -133,10 +133,7 @@ class _Writer:
         self._failed = False
 
     def add(self, source: str, raw: bytes, endpoint: str, *, is_id: bool = False) -> None:
-        """Imports *raw*.
-
-        *endpoint* is the id where the document has none; with *is_id* it is the id in any case.
-        """
+        """Imports *raw*. *endpoint*: the id where the document has none; with *is_id*, in any case."""
         try:
             imported, problems = import_schemas(raw)
         except SchemaError as error:

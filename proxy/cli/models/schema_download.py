@@ -18,10 +18,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 
 
 def download(endpoints: Iterable[str], base_url: str) -> Iterator[tuple[str, bytes]]:
-    """Yields each of *endpoints* with its document.
-
-    Raises ClickException for the first that cannot be fetched.
-    """
+    """Yields each of *endpoints* with its document. Raises ClickException for the first failure."""
     url = httpx2.URL(base_url)
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host)):
         raise click.UsageError("--base-url must be https, or http on a loopback host")

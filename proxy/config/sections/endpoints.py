@@ -130,7 +130,7 @@ class Endpoint(Section):
     forbid: tuple[str, ...] = Field(default=(), description="Fields that a request must not have.")
     files: Files = Field(default=Files(), description="Rules for input files.")
     store_io: bool = Field(
-        default=True, description="Whether fal may store inputs and outputs. `false` is sent whatever the caller asks."
+        default=True, description="Whether fal may store inputs and outputs. `false` is always sent."
     )
     output_lifetime_seconds: int | None = Field(
         default=None,
@@ -144,6 +144,11 @@ class Endpoint(Section):
     tags: Annotated[dict[str, str], AfterValidator(_tags)] = Field(
         default_factory=dict,
         description="Tags of each job in fal's usage reports, at most 10. They win over those of callers.",
+    )
+    run_via: Literal["run", "queue"] = Field(
+        default="run",
+        description='"queue" carries each run over fal\'s queue: it then has a job that can be joined, listed and read '
+        "later. Streams of runs stay as they are.",
     )
     price: float | str | None = Field(
         default=None,

@@ -15,10 +15,10 @@ _NO_TEXT = frozenset({"number", "integer", "boolean", "null"})
 
 
 class FileFields:
-    """The names of an input schema that stand for files, with the media types and the words that each takes.
+    """Names in an input schema that stand for files, with the media types and words that each accepts.
 
-    A field names a file where its name ends in `url`, `urls`, `uri` or `uris` in any case, where its schema says
-    `"format": "uri"` or carries `x-fal-file-input`, or where the operator lists it.
+    The name of such a field ends in `url`, `urls`, `uri` or `uris` in any case. Or its schema has `"format": "uri"` or
+    `x-fal-file-input`, or the operator lists it.
     """
 
     def __init__(self, schema: Json, listed: frozenset[str] = frozenset()) -> None:
@@ -52,7 +52,7 @@ class FileFields:
 
 
 def textless_fields(schema: Json) -> frozenset[str]:
-    """Returns the top-level fields that never hold free text: the validator rejects every other value there."""
+    """Returns the top-level fields without free text: the validator rejects every other value there."""
     properties = schema.get("properties") if isinstance(schema, dict) else None
     fields: Mapping[str, Json] = properties if isinstance(properties, dict) else {}
     return frozenset(name for name, field in fields.items() if _is_textless(field))
@@ -75,7 +75,7 @@ def _is_textless(field: Json) -> bool:
 
 
 def _is_marked(field: Json) -> bool:
-    """Looks through alternatives and lists, not into the members of objects, which have names of their own."""
+    """Returns whether *field* has a mark. Members of objects are fields of their own."""
     if not isinstance(field, dict):
         return False
     if field.get("format") in _URL_FORMATS or field.get("x-fal-file-input") is True:
@@ -84,7 +84,7 @@ def _is_marked(field: Json) -> bool:
 
 
 def _words(field: Json) -> Iterator[str]:
-    """Yields the words among the choices, examples and default of *field*: texts that cannot be read as a URL."""
+    """Yields the choices, examples and defaults of *field* that cannot be read as a URL."""
     if not isinstance(field, dict):
         return
     for keyword in ("enum", "examples"):

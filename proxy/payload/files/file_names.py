@@ -1,4 +1,4 @@
-"""Names of uploaded files: the caller's name, made harmless, with an extension of the file's type. Pure."""
+"""Names of uploaded files: the caller's name, made harmless, with an extension of the type. Pure."""
 
 from __future__ import annotations
 

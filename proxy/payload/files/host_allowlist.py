@@ -38,7 +38,7 @@ NOT_LISTED = "The host of this URL is not one that is accepted here"
 
 @dataclass(frozen=True, slots=True)
 class HostAllowlist:
-    """Accepted hosts: *names*, every name below *domains* (`.fal.media`), and with *any_public* each public one.
+    """Accepted hosts: *names*, names below *domains* (`.fal.media`), with *any_public* all public ones.
 
     *loopback_origin* is one plain-http origin that is accepted as it stands (`http://127.0.0.1:9002`): the sandbox's.
     """
@@ -78,7 +78,7 @@ class HostAllowlist:
 
 @lru_cache(maxsize=1024)
 def is_public(host: str) -> bool:
-    """Returns whether *host*, in lower case and with a dot, is a name of the public DNS that leads to one place."""
+    """Returns whether *host*, in lower case and with a dot, is a public name that leads to one place."""
     above, _, last = host.rpartition(".")
     if last in _PRIVATE or len(host) > MAX_NAME:
         return False

@@ -1,8 +1,8 @@
-"""Input files of a payload: every string that could be read as a URL is checked, whatever its field is called. Pure.
+"""Input files of a payload: every string that could be read as a URL is checked, in any field. Pure.
 
-A string is checked where its field names files (`file_fields`), or where it begins like a URL once blanks and control
-characters are cut off: `scheme://`, `//`, `\\\\`, `file:`, `data:`, `blob:`. A text with white space inside is exempt
-in fields for prose, and nowhere else: no fetcher takes such a URL.
+A string is checked where its field is for files (`file_fields`). In other fields it is checked where it begins like a
+URL, after blanks and control characters: `scheme://`, `//`, `\\\\`, `file:`, `data:`, `blob:`.
+In fields for prose, and nowhere else, a text with white space inside is exempt: no fetcher reads such a URL.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FileRules:
 
 
 class Inputs:
-    """Check of the files in the payloads of one endpoint. *schema* is its input schema, free of references."""
+    """Check of the files in the payloads of one endpoint. *schema*: its input schema without references."""
 
     def __init__(self, rules: FileRules, schema: Json) -> None:
         self._rules = rules
@@ -84,7 +84,7 @@ class Inputs:
         return errors
 
     def _problem(self, name: str, value: str, *, in_messages: bool) -> tuple[str, str] | None:
-        """Returns fal's error type and message for the string *value* of the field *name*, None where it is fine."""
+        """Returns the error type and message for the string *value* of the field *name*, None for a good one."""
         is_file = self._fields.is_file(name)
         if not is_file and not (self._fields.is_path(name) and _could_be_url(value)):
             if not _is_url_like(value) or (self._is_prose(name, in_messages) and _has_inner_blank(value)):

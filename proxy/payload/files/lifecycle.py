@@ -1,4 +1,4 @@
-"""Lifetime of files at fal: a header field rebuilt from what the caller asks and the operator allows. Pure."""
+"""Lifetime of files at fal: a header field from the caller's wish and the operator's rule. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SECONDS = "expiration_duration_seconds"  # fal docs, media expiration
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """Lifetime in *seconds*, None for no rule. With "cap" a caller may ask for less, with "force" it is always sent.
+    """Lifetime in *seconds*, None for no rule. With "cap" a caller may ask for less, with "force" not.
 
     *field_name*: the header field; uploads and outputs have one each.
     """
@@ -28,7 +28,7 @@ class Lifecycle:
     def forwarded_headers(self, fields: Fields) -> Fields:
         """Returns the field for fal, if any, from the caller's *fields*.
 
-        Raises BadRequest for a value that is not `{"expiration_duration_seconds": n}`: an `initial_acl` is not
+        Raises BadRequest for a value that is not `{"expiration_duration_seconds": n}`. An `initial_acl` is not
         offered, and without it a file that was to be private would be public.
         """
         values = [value for name, value in fields if name == self.field_name]

@@ -1,4 +1,4 @@
-"""Media types of input files: aliases that browsers and systems write, kinds of file, and the kind of a field.
+"""Media types of input files: aliases, kinds of file, and the kind that a field is for.
 
 Registered types: https://www.iana.org/assignments/media-types. Aliases are what Chromium, Firefox, Safari, Windows and
 older tools send for the same format.
@@ -78,7 +78,7 @@ _WORD = re.compile(r"[a-z]+")
 
 
 def media_type(text: str) -> str | None:
-    """Returns the registered media type of *text*: without parameters, in lower case. None where it has not the form.
+    """Returns the registered media type of *text* without parameters, None where it has another form.
 
     An empty text is application/octet-stream, which means "unknown" (RFC 9110 section 8.3).
     """
@@ -89,7 +89,7 @@ def media_type(text: str) -> str | None:
 
 
 def field_media_types(name: str, schema: Json = None) -> frozenset[str]:
-    """Returns the media types that the field *name* takes by fal's marks in *schema*, else by the words of its name."""
+    """Returns the media types of the field *name*, by fal's marks in *schema*, else by words of the name."""
     kinds = {_WORDS[word] for word in _marks(schema) if word in _WORDS} or set(_kinds_by_name(name))
     if kinds - {"document"}:
         return frozenset[str]().union(*(KINDS[kind] for kind in kinds))

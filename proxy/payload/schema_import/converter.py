@@ -1,7 +1,7 @@
 """Conversion of one document's schemas to plain JSON Schema 2020-12 with `$defs`.
 
-OpenAPI 3.0 and fal's own documents differ from the draft. Each difference has one known meaning and is rewritten;
-what has none is dropped or replaced by "any value" with a warning, so that one fault does not cost the whole document.
+OpenAPI 3.0 and fal's own documents differ from the draft. A difference with one known meaning is rewritten.
+Another one is dropped or replaced by "any value" with a warning, so that one fault does not cost the whole document.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Converter:
 
 
 def _nullable(schema: dict[str, Json]) -> dict[str, Json]:
-    """Returns *schema* with null as an alternative; annotations stay outside, as fal's newer documents have them."""
+    """Returns *schema* with null as an alternative. Annotations stay outside, as in fal's newer documents."""
     branches = schema.get("anyOf")
     if isinstance(branches, list) and "type" not in schema:
         if any(isinstance(branch, dict) and branch.get("type") == "null" for branch in branches):

@@ -1,4 +1,4 @@
-"""Defaults that do not fit their own schema: coerced where the meaning is clear, else dropped, with a warning."""
+"""Defaults that do not fit their own schema: coerced where the meaning is clear, else dropped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy.strict_json import Json
 
 
 def repair_defaults(document: dict[str, Json]) -> list[str]:
-    """Corrects the defaults anywhere in *document*, a JSON Schema with `$defs`. Returns a warning for each."""
+    """Corrects the defaults in *document*, a JSON Schema with `$defs`. Returns a warning for each."""
     definitions = document.get("$defs")
     defs = definitions if isinstance(definitions, dict) else {}
     warnings: list[str] = []

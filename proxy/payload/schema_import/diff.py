@@ -20,7 +20,7 @@ _MAX_SHOWN = 60
 
 
 def schema_differences(old: Schema, new: Schema, priced: Iterable[str] = ()) -> list[str]:
-    """Returns one line for each difference between *old* and *new*. *priced*: the fields of the endpoint's price."""
+    """Returns a line for each difference between *old* and *new*. *priced*: the fields of a price."""
     lines = list(_field_differences("input", old.fields(), new.fields()))
     lines += _required_differences(old, new)
     first = [line for line in lines if _is_priced(line, frozenset(priced))]

@@ -1,8 +1,8 @@
 """Documents that describe fal endpoints, recognized by their structure.
 
 Four forms: an OpenAPI document, the same in `{"metadata", "openapi"}`, a page of fal's models API (`{"models": […]}`),
-and a plain JSON Schema of the input, whose `$defs` may hold the `Output`. `{"endpoint", "input", "output"}` and one
-document a line (JSON Lines) are read too. An OpenAPI document names its POST path as it likes: it is found by its body.
+and a JSON Schema of the input. The `$defs` of the last may hold the `Output`. `{"endpoint", "input", "output"}` and one
+document a line (JSON Lines) are read too. The POST of an OpenAPI document may have any path: it is found by its body.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ModelDocument:
 
 
 def read_documents(raw: bytes) -> list[ModelDocument]:
-    """Returns the documents in the file *raw*. Raises SchemaError where it is not JSON or of none of the forms."""
+    """Returns the documents in the file *raw*. Raises SchemaError where it has none of the forms."""
     if len(raw) > MAX_BYTES:
         raise SchemaError(f"is larger than {MAX_BYTES >> 20} MiB")
     try:
@@ -98,12 +98,12 @@ def _openapi(document: Mapping[str, Json], endpoint: str | None) -> Iterator[Mod
     path, schema = _preferred(bodies, document)
     info = document.get("info")
     metadata = info.get("x-fal-metadata") if isinstance(info, dict) else None
-    named = _metadata_id(metadata) or endpoint or _as_id(path)
-    yield ModelDocument(named, schema, _output(document, path, definitions), document)
+    name = _metadata_id(metadata) or endpoint or _as_id(path)
+    yield ModelDocument(name, schema, _output(document, path, definitions), document)
 
 
 def _preferred(bodies: list[tuple[str, Json]], document: Mapping[str, Json]) -> tuple[str, Json]:
-    """Returns the operation that starts a job: one whose path has jobs below it, else the first without parameters."""
+    """Returns the operation that starts a job: one with jobs below its path, else one without parameters."""
     paths = document.get("paths")
     names = list(paths) if isinstance(paths, dict) else []
     for path, schema in bodies:
@@ -120,7 +120,7 @@ def _request_bodies(document: Mapping[str, Json], definitions: Definitions) -> I
 
 
 def _output(document: Mapping[str, Json], start: str, definitions: Definitions) -> Json:
-    """Returns the schema of the result: the GET on a job, else the answer of the POST itself (fal.run documents)."""
+    """Returns the schema of the result: of the GET on a job, else of the POST itself (fal.run documents)."""
     for path, operation in _operations(document, "get", definitions):
         if _JOB_PATH in path and path.rstrip("/").endswith("}"):
             return _success(operation, definitions)
@@ -161,7 +161,7 @@ def _json_content(carrier: Json) -> Json:
 
 
 def _pair(value: dict[str, Json]) -> ModelDocument:
-    """Input and output by themselves. Each brings its own `$defs`, so the references of each are told apart."""
+    """Returns a document of input and output by themselves. Each half has its own `$defs`."""
     root: dict[str, Json] = {"input": value["input"], "output": value.get("output")}
     endpoint = _as_id(str(value["endpoint"]))
     return ModelDocument(endpoint, value["input"], value.get("output") or None, root)

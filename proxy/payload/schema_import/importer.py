@@ -1,4 +1,4 @@
-"""Import of model schemas: documents as fal publishes them to the files that `schema_file` and `[schemas] dir` read."""
+"""Import of model schemas: from documents as fal publishes them to schema files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ImportedSchema:
 
 
 def import_schemas(raw: bytes) -> tuple[list[ImportedSchema], list[str]]:
-    """Returns the schemas of the endpoints that the file *raw* describes, and problems of those that are unusable.
+    """Returns the schemas in the file *raw*, and the problems of those that cannot be imported.
 
     Raises SchemaError where the file is of no form that can be imported.
     """
@@ -44,10 +44,10 @@ def import_schemas(raw: bytes) -> tuple[list[ImportedSchema], list[str]]:
 
 
 def import_document(document: ModelDocument) -> ImportedSchema:
-    """Returns *document* as a schema file. Raises SchemaError where it lists no input fields or is too large."""
+    """Returns *document* as a schema file. Raises SchemaError for no input fields, or too many."""
     converter = Converter(_scope(document, "input"))
-    taken = _flatten(converter.convert(document.input, "#"), converter.definitions)
-    if not isinstance(taken.get("properties"), dict) or not taken["properties"]:
+    flat_input = _flatten(converter.convert(document.input, "#"), converter.definitions)
+    if not isinstance(flat_input.get("properties"), dict) or not flat_input["properties"]:
         raise SchemaError('the document lists no input fields; list the endpoint with schema = "any" instead')
     warnings = converter.warnings
     definitions = dict(converter.definitions)
@@ -56,8 +56,8 @@ def import_document(document: ModelDocument) -> ImportedSchema:
         given = output.convert(document.output, "#/$defs/Output")
         definitions = _with_output(definitions, given, output.definitions)
         warnings = [*warnings, *output.warnings]
-    result: dict[str, Json] = {"$schema": DRAFT, **taken, "type": "object"}
-    if definitions := _reachable(taken, definitions):
+    result: dict[str, Json] = {"$schema": DRAFT, **flat_input, "type": "object"}
+    if definitions := _reachable(flat_input, definitions):
         result["$defs"] = definitions
     warnings = [*warnings, *repair_defaults(result)]
     try:
@@ -101,7 +101,7 @@ def _merged(below: dict[str, Json], above: dict[str, Json]) -> dict[str, Json]:
 
 
 def _with_output(definitions: dict[str, Json], output: Json, output_definitions: Mapping[str, Json]) -> dict[str, Json]:
-    """Returns *definitions* with `Output` and what it refers to; other definitions of one name get a new one."""
+    """Returns *definitions* with `Output` and its own definitions, renamed where the name is in use."""
     names: dict[str, str] = {}
     for name, schema in output_definitions.items():
         unique, number = name, 2

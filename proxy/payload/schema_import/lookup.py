@@ -1,4 +1,4 @@
-"""Lookup of an endpoint's schema: the named file, the folder of `[schemas] dir`, the files of the package."""
+"""Lookup of an endpoint's schema: its own file, the folder of `[schemas]`, the files of the package."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def find_schema_file(endpoint: str, folder: Path | None) -> Path | None:
 
 
 def known_endpoints(folder: Path | None) -> dict[str, Path]:
-    """Returns the endpoints with a schema file and that file; a file in *folder* comes before the package's."""
+    """Returns the endpoints with a schema file, and the file. *folder* comes before the package."""
     known: dict[str, Path] = {}
     for root in (SHIPPED, folder):
         for path in sorted(root.rglob("*.json")) if root is not None and root.is_dir() else ():
@@ -81,8 +81,8 @@ def _import(endpoint: str, path: Path, raw: bytes) -> ImportedSchema:
         return matching[-1]
     if len(imported) == 1 and not problems:
         return imported[0]
-    named = ", ".join(schema.endpoint or "?" for schema in imported[:5]) or "none"
-    raise ConfigError([Problem(str(path), "; ".join([*problems, f"describes {named}, not {endpoint}"]))])
+    others = ", ".join(schema.endpoint or "?" for schema in imported[:5]) or "none"
+    raise ConfigError([Problem(str(path), "; ".join([*problems, f"describes {others}, not {endpoint}"]))])
 
 
 def _unknown(endpoint: str) -> str:

@@ -19,7 +19,7 @@ class Definitions:
         self._root = root
 
     def find(self, reference: Json) -> Json:
-        """Returns the value that *reference* names (`#/components/schemas/A~1B`, `#/$defs/A%2FB`), None for none."""
+        """Returns the value at *reference* (`#/components/schemas/A~1B`, `#/$defs/A%2FB`), None for none."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         # By RFC 6901 `%2F` separates; generators write it for a slash inside of a name.
@@ -46,7 +46,7 @@ class Definitions:
 
 
 def definition_name(reference: str, used: Mapping[str, str]) -> str:
-    """Returns a name for what *reference* names: letters, digits, `_`, `.` and `-`, in *used* for nothing else.
+    """Returns a name for *reference* of letters, digits, `_`, `.` and `-` that is not yet in *used*.
 
     `Output` is reserved for the output of the endpoint.
     """

@@ -47,7 +47,7 @@ class Coercion:
 
 
 def coerced_values(value: Json) -> Iterator[Json]:
-    """Yields what *value* could mean in other types, the nearest first: text as a number, a number as text."""
+    """Yields *value* in other types, the nearest first: text as a number, a number as text."""
     if isinstance(value, str):
         yield from _from_text(value)
     elif isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

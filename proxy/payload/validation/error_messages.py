@@ -1,4 +1,4 @@
-"""What is wrong with a value, in fal's words."""
+"""Errors of a value in fal's form: place, message and type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_OPTIONS = 12
 _LISTS = Kind.Enum | Kind.Constant
 _NUMERIC = re.compile(r"\+?[0-9]+")
 
-# JSON Schema type -> fal's (Pydantic's) error type, and what the message calls it.
+# JSON Schema type -> fal's (Pydantic's) error type, and the words of the message.
 _TYPES: Mapping[str, tuple[str, str]] = {
     "integer": ("int_type", "a valid integer"),
     "number": ("float_type", "a valid number"),
@@ -51,18 +51,18 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
 
 
 def field_error(path: Sequence[str | int], error_type: str, message: str) -> FieldError:
-    """One entry of fal's `detail` list for what stands at *path* in the body; long names are cut."""
+    """Returns one entry of fal's `detail` list, for the value at *path* in the body. Long names are cut."""
     return FieldError(loc=["body", *map(_name, path)], msg=message, type=error_type)
 
 
 def explain(errors: Iterable[ValidationError], value: Json) -> Iterator[FieldError]:
-    """The entries for *errors*, which jsonschema-rs found in *value*. None repeats more than 64 characters of it."""
+    """Yields the entries for *errors* of *value*. None repeats more than 64 characters of it."""
     for error in _distinct(errors):
         yield from _explain_one(error, value)
 
 
 def _distinct(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
-    """*errors* without those of a type where the list of accepted values, which says it too, is also among them."""
+    """Yields *errors* without a type error beside the list of accepted values, which includes it."""
     errors = list(errors)
     listed = {tuple(error.instance_path) for error in errors if isinstance(error.kind, _LISTS)}
     for error in errors:
@@ -71,7 +71,7 @@ def _distinct(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
 
 
 def _explain_one(error: ValidationError, value: Json) -> Iterable[FieldError]:
-    path, found = _walk(error.instance_path, value)
+    path, value_there = _walk(error.instance_path, value)
     match error.kind:
         case Kind.Required(name):
             return [field_error([*path, name], "missing", "Field required")]
@@ -81,9 +81,11 @@ def _explain_one(error: ValidationError, value: Json) -> Iterable[FieldError]:
             return [_expected([error], path)]
         case Kind.AnyOf(branches) | Kind.OneOfNotValid(branches):
             here = error.instance_path
-            meant = [errors for errors in branches if not any(_wrong_kind(each, here, found) for each in errors)]
-            if meant:
-                closest: list[ValidationError] = min(meant, key=_distance)
+            candidates = [
+                errors for errors in branches if not any(_wrong_kind(each, here, value_there) for each in errors)
+            ]
+            if candidates:
+                closest: list[ValidationError] = min(candidates, key=_distance)
                 return explain(closest, value)
             alternatives = chain.from_iterable(map(_distinct, branches))
             return [_expected([each for each in alternatives if each.instance_path == here], path)]
@@ -93,11 +95,11 @@ def _explain_one(error: ValidationError, value: Json) -> Iterable[FieldError]:
 
 
 def _walk(path: Iterable[str | int], value: Json) -> tuple[list[str | int], Json]:
-    """*path* as it is in *value*, and what is there; jsonschema-rs makes the name `01` or `+1` the number 1."""
+    """Returns *path* as it is in *value*, and its value. jsonschema-rs makes the name `01` the number 1."""
     steps: list[str | int] = []
     for step in path:
         if isinstance(value, dict):
-            name = step if isinstance(step, str) else _name_of(step, value)
+            name = step if isinstance(step, str) else _member_name(step, value)
             steps.append(name)
             value = value.get(name)
         else:
@@ -106,51 +108,51 @@ def _walk(path: Iterable[str | int], value: Json) -> tuple[list[str | int], Json
     return steps, value
 
 
-def _name_of(number: int, members: Mapping[str, Json]) -> str:
+def _member_name(number: int, members: Mapping[str, Json]) -> str:
     digits = str(number)
     alike = (name for name in members if _NUMERIC.fullmatch(name) and (name.lstrip("+0") or "0") == digits)
     return digits if digits in members else next(alike, digits)
 
 
 def _distance(errors: list[ValidationError]) -> tuple[bool, int]:
-    # A constant that differs is how a tagged union says "not this branch".
+    # In a tagged union a constant that differs marks the branches that were not meant.
     return any(isinstance(error.kind, _LISTS) for error in errors), len(errors)
 
 
-def _wrong_kind(error: ValidationError, path: list[str | int], found: Json) -> bool:
+def _wrong_kind(error: ValidationError, path: list[str | int], value: Json) -> bool:
     if error.instance_path != path:
         return False
     match error.kind:
         case Kind.Type():
             return True
         case Kind.Enum(options):
-            return _kind(found) not in map(_kind, options)
+            return _kind(value) not in map(_kind, options)
         case Kind.Constant(expected):
-            return _kind(found) != _kind(expected)
+            return _kind(value) != _kind(expected)
     return False
 
 
 def _expected(errors: Iterable[ValidationError], path: Sequence[str | int]) -> FieldError:
-    """One entry naming everything that *errors*, all at *path*, would have taken instead."""
+    """Returns one entry with everything that *errors*, all at *path*, would accept instead."""
     types: set[str] = set()
-    wanted: list[str] = []
+    accepted: list[str] = []
     for error in errors:
         match error.kind:
             case Kind.Type(names):
                 types.update(_TYPES[name][0] for name in names)
-                wanted.extend(_TYPES[name][1] for name in sorted(names, key="null".__eq__))
-            case Kind.Enum(options):
+                accepted.extend(_TYPES[name][1] for name in sorted(names, key="null".__eq__))
+            case Kind.Enum(choices):
                 types.add("one_of")
-                wanted.extend(map(_shown, options))
-            case Kind.Constant(option):
+                accepted.extend(map(_shown, choices))
+            case Kind.Constant(choice):
                 types.add("one_of")
-                wanted.append(_shown(option))
+                accepted.append(_shown(choice))
     types = types - {"none_required"} or types
-    return field_error(path, types.pop() if len(types) == 1 else "value_error", f"Input should be {_either(wanted)}")
+    return field_error(path, types.pop() if len(types) == 1 else "value_error", f"Input should be {_either(accepted)}")
 
 
-def _either(wanted: Iterable[str]) -> str:
-    options = list(dict.fromkeys(wanted)) or ["left out"]
+def _either(accepted: Iterable[str]) -> str:
+    options = list(dict.fromkeys(accepted)) or ["left out"]
     if len(options) > _MAX_OPTIONS:
         return f"one of {', '.join(options[:_MAX_OPTIONS])} and {len(options) - _MAX_OPTIONS} more"
     return " or ".join(filter(None, [", ".join(options[:-1]), options[-1]]))

@@ -64,7 +64,7 @@ class Schema:
         return {name: _as_object(schema) for name, schema in fields}
 
     def required(self) -> list[str]:
-        """Returns the properties a request must have. fal also lists some with a default; those can be left out."""
+        """Returns the required properties. fal also lists some with a default; those can be left out."""
         listed, fields = self.input.get("required"), self.fields()
         names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
         return [name for name in names if "default" not in fields.get(name, {})]
@@ -83,7 +83,7 @@ def load_schema(path: Path) -> Schema:
 
 
 def check_schema(source: str, raw: bytes) -> Schema:
-    """Returns the schema in *raw*. Raises ConfigError with a problem a fault: `<source>: <JSON pointer>: <message>`."""
+    """Returns the schema in *raw*. Raises ConfigError: `<source>: <JSON pointer>: <message>` a fault."""
     try:
         return _checked(source, raw)
     except MalformedJson as exc:
@@ -109,13 +109,17 @@ def _checked(source: str, raw: bytes) -> Schema:
     # Only a base for references from elsewhere, of which there are none.
     document.pop("$id", None)
     inliner = _Inliner(document.get("$defs"))
-    taken = inliner.inline(document, "#")
-    if not isinstance(taken, dict) or taken.get("type") != "object" or not isinstance(taken.get("properties"), dict):
+    input_schema = inliner.inline(document, "#")
+    if not isinstance(input_schema, dict) or not _is_typed_object(input_schema):
         raise _Fault(_FORM)
-    given = inliner.inline({"$ref": _OUTPUT}, "#") if inliner.defines("Output") else None
-    _check_patterns(taken, "#")
-    _check_patterns(given, _OUTPUT)
-    return Schema(source, taken, given)
+    output = inliner.inline({"$ref": _OUTPUT}, "#") if inliner.defines("Output") else None
+    _check_patterns(input_schema, "#")
+    _check_patterns(output, _OUTPUT)
+    return Schema(source, input_schema, output)
+
+
+def _is_typed_object(schema: dict[str, Json]) -> bool:
+    return schema.get("type") == "object" and isinstance(schema.get("properties"), dict)
 
 
 def _check_patterns(schema: Json, pointer: str) -> None:
@@ -184,7 +188,7 @@ def _each(keyword: str, value: Json, below: Callable[..., Json]) -> Json:
 
 
 def _beside(target: Json, siblings: dict[str, Json]) -> dict[str, Json]:
-    """Returns *target* with the siblings of the reference to it. Titles, defaults and the like of the reference win."""
+    """Returns *target* with the *siblings* of the reference to it; their titles and defaults win."""
     if isinstance(target, dict) and all(name in _ANNOTATIONS or name.startswith("x-") for name in siblings):
         return {**target, **siblings}
     others = siblings.get("allOf")

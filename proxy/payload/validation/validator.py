@@ -14,7 +14,7 @@ from proxy.strict_json import Json
 MAX_VIOLATIONS = 50
 
 # Validation of the largest body takes milliseconds. Its errors take about 15 us for each value and alternative
-# (anyOf, oneOf) that fails, all of it before the first one is returned, so they are limited to this many.
+# (anyOf, oneOf) that fails, all before the first one is returned. So this many are looked at.
 MAX_ERROR_WORK = 4096
 _FEW_ALTERNATIVES = 16
 _STRING_UNIT = 16 * 1024
@@ -26,7 +26,7 @@ class Validator:
     """One compiled JSON Schema (draft 2020-12). Patterns run in linear time and nothing is ever fetched."""
 
     def __init__(self, schema: Mapping[str, Json] | bool, *, effort: int = MAX_ERROR_WORK) -> None:
-        """Compiles *schema*. *effort*: number of values, times the alternatives in *schema*, that errors may look at.
+        """Compiles *schema*. *effort*: values, times the alternatives in *schema*, that errors may look at.
 
         Raises jsonschema_rs.ValidationError where *schema* is not valid, or has a pattern beyond a linear engine.
         """
@@ -41,7 +41,7 @@ class Validator:
         return self._compiled.is_valid(value)
 
     def violations(self, value: Json) -> list[FieldError]:
-        """Returns the errors of *value*, at most 50. A field too large to explain has one error without a place."""
+        """Returns at most 50 errors of *value*. A field that is too large has one error without a place."""
         if self._compiled.is_valid(value):
             return []
         if _value_count(value, self._effort) > self._effort:
@@ -100,7 +100,7 @@ def _small_part(value: dict[str, Json], limit: int) -> dict[str, Json]:
 
 
 def _value_count(value: Json, limit: int) -> int:
-    """Returns the number of values in *value*, at most just over *limit*. A string counts again for each 16 KiB."""
+    """Returns the number of values in *value*, up to *limit* and one. Each 16 KiB of a string count too."""
     weight, waiting = 0, [value]
     while waiting and weight <= limit:
         node = waiting.pop()

@@ -154,13 +154,13 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("sections", "schemes"),
-    [({}, ["session"]), ({"cookie": {"name": "__Host-session"}}, ["session", "cookie"])],
+    [({}, ["session", "key"]), ({"cookie": {"name": "__Host-session"}}, ["session", "key", "cookie"])],
     ids=["tokens", "cookies-too"],
 )
 async def test_the_description_says_how_to_bring_a_session(
     tmp_path: Path, sections: dict[str, object], schemes: list[str]
 ) -> None:
-    """By token, and by the cookie where one is configured."""
+    """By token in either form, and by the cookie where one is configured."""
     with gate(tmp_path, **sections) as g:
         async with g.client() as alice:
             told = (await alice.get("/api/fal/openapi.json")).json()

@@ -72,7 +72,7 @@ def test_integers_and_decimals_mix(expression: str, result: Json) -> None:
     ],
 )
 def test_a_message_has_the_expression_and_what_was_expected(expression: str, message: str) -> None:
-    """A mistake is reported with the expression as written and the place in it, without words of the engine."""
+    """A mistake is reported with the expression and the place in it, without words of the engine."""
     with pytest.raises(ExpressionError) as raised:
         evaluate(expression)
     assert str(raised.value) == f'"{expression}": {message}'
@@ -118,7 +118,7 @@ def test_a_chain_that_the_parser_cannot_take_is_reported() -> None:
 
 
 def test_only_members_in_use_are_converted() -> None:
-    """`names` are the members an expression reads; an expression that uses the whole variable has None."""
+    """An expression knows the members it reads; one that uses the whole variable has None."""
     assert ENVIRONMENT.compile("input.a + input.b.c").names == frozenset({"a", "b"})
     assert ENVIRONMENT.compile("'a' in input").names is None
     assert ENVIRONMENT.compile("1 + 2").names == frozenset()

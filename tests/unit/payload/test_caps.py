@@ -86,7 +86,7 @@ def test_every_alternative_gets_the_cap(schema: dict[str, Json], limit: float, t
     ids=lambda case: str(case)[:48],
 )
 def test_a_cap_that_could_be_gone_round_is_refused(schema: dict[str, Json], limit: float, why: str) -> None:
-    """Where one alternative would stay open, or none at all, there is no cap."""
+    """A cap that would leave one alternative open, or none at all, is rejected."""
     with pytest.raises(CapError, match=why):
         with_cap(schema, limit)
 

@@ -81,7 +81,7 @@ def test_a_valid_body_is_admitted() -> None:
 
 
 def test_a_payload_does_not_change() -> None:
-    """Nobody between the check and the wire can point it at something else."""
+    """No code between the check and the wire can change it."""
     payload = policy().admit(body())
 
     with pytest.raises(FrozenInstanceError):
@@ -131,7 +131,7 @@ def test_malformed_json_is_a_400_with_a_constant_reason() -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"{}"], ids=["empty", "no-members"])
 def test_an_empty_body_is_an_empty_object(raw: bytes) -> None:
-    """A call without input is told which fields it lacks, or goes through where it lacks none."""
+    """A call without input lists the fields it lacks, or is admitted where it lacks none."""
     assert refused(policy(), raw) == [("text", "missing")]
     assert policy(default={"text": "hi"}).admit(raw).raw == b'{"text":"hi"}'
 
@@ -162,7 +162,7 @@ def test_every_error_comes_at_once() -> None:
 
 
 def test_force_overrides_in_silence() -> None:
-    """Whatever the caller sends there, even something invalid, the operator's value is sent."""
+    """The operator's value is sent, even where the caller's is invalid."""
     admitting = policy(force={"seed": 7, "text": "forced"})
 
     assert admitting.admit(b"{}").value == {"seed": 7, "text": "forced"}
@@ -223,7 +223,7 @@ def test_cap_holds_for_every_spelling(steps: object) -> None:
 
 
 def test_cap_goes_with_a_default() -> None:
-    """Where fal's own default is over the cap, the operator's takes its place."""
+    """An operator's default replaces fal's own where that is over the cap."""
     admitting = policy(cap={"steps": 10}, default={"steps": 8})
 
     assert admitting.admit(body()).value["steps"] == 8
@@ -231,7 +231,7 @@ def test_cap_goes_with_a_default() -> None:
 
 
 def test_forbid_refuses_and_hides() -> None:
-    """A forbidden field is in no form, and sending it is an error at its place, whatever its value."""
+    """A forbidden field is in no form, and sending it is an error at its place, with any value."""
     admitting = policy(forbid=frozenset({"hd"}))
 
     assert refused(admitting, body(hd=None)) == [("hd", "extra_forbidden")]
@@ -345,7 +345,7 @@ def test_the_schema_is_shared_and_stays_as_it_was() -> None:
 
 
 def test_the_effective_schema_is_what_decides() -> None:
-    """What the form and /openapi.json show is the very schema a body is held against."""
+    """The form and /openapi.json show the same schema that a body is validated against."""
     rules = PayloadRules(
         {"enable_safety_checker": True}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"})
     )
@@ -385,7 +385,7 @@ json_values: st.SearchStrategy[Json] = st.recursive(
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*HYPER_SDXL.fields(), "other"]), json_values, max_size=6))
 def test_whatever_is_admitted_keeps_the_rules(sent: dict[str, Json]) -> None:
-    """Any body is refused with a list, or sent with what is forced, below the cap and without what is forbidden."""
+    """Any body is refused with a list, or sent with forced values, below caps, without forbidden fields."""
     rules = PayloadRules(
         {"enable_safety_checker": True}, {"format": "png"}, {"num_images": 2}, frozenset({"sync_mode"})
     )

@@ -90,7 +90,7 @@ def test_a_request_is_made_anew_and_its_life_capped(route: bytes, body: object, 
     ],
 )
 def test_what_is_wrong_is_told_with_its_field(route: bytes, body: object, place: list[str | int]) -> None:
-    """Nothing but listed apps and a number of seconds, in the words of the mint that is asked."""
+    """Nothing but listed apps and a number of seconds, in the words of the route that was called."""
     with pytest.raises(ValidationFailed) as refused:
         REALTIME.admit(grant(route), json.dumps(body).encode())
 
@@ -104,7 +104,7 @@ def test_the_body_is_strict_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "answer"),
+    ("response", "answer"),
     [
         (TOKEN, TOKEN),
         ({"token": TOKEN}, {"token": TOKEN}),
@@ -112,18 +112,18 @@ def test_the_body_is_strict_json() -> None:
         ({"detail": TOKEN}, {"detail": TOKEN}),
     ],
 )
-def test_the_token_goes_on_and_nothing_else(said: object, answer: object) -> None:
+def test_the_token_goes_on_and_nothing_else(response: object, answer: object) -> None:
     """In the shape fal gave it: a string, or an object with it."""
-    assert json.loads(REALTIME.checked_response(json.dumps(said).encode())) == answer
+    assert json.loads(REALTIME.checked_response(json.dumps(response).encode())) == answer
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [None, 7, [], [TOKEN], {}, {"token": 7}, {"token": ""}, "", "short", "a b c d e f", TOKEN + "\n", "x" * 9000],
 )
-def test_an_answer_without_a_token_is_none(said: object) -> None:
-    """What could not be one is not handed out; the reason does not repeat it."""
+def test_an_answer_without_a_token_is_none(response: object) -> None:
+    """An answer that is no token is not handed out, and the reason does not repeat it."""
     with pytest.raises(UpstreamFailed) as refused:
-        REALTIME.checked_response(json.dumps(said).encode())
+        REALTIME.checked_response(json.dumps(response).encode())
 
     assert refused.value.reason == "fal answered a token request without a token"

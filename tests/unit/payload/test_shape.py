@@ -50,7 +50,7 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one() -> None:
 
 
 def test_unknown_fields_are_dropped_or_passed_where_the_operator_wants_it() -> None:
-    """`drop` removes top-level fields alone, `pass` sends them; nested objects follow their own schema."""
+    """The rule drop removes top-level fields alone, pass sends them; nested objects follow their schema."""
     body = {"prompt": "a", "extra": 1, "loras": [{"scale": 1, "more": 2}]}
 
     assert admit(body, "drop") == {"prompt": "a", "loras": [{"scale": 1, "more": 2}]}
@@ -58,7 +58,7 @@ def test_unknown_fields_are_dropped_or_passed_where_the_operator_wants_it() -> N
 
 
 def test_unknown_fields_are_counted_by_endpoint_and_name() -> None:
-    """Each request counts once for each name, whatever becomes of the field."""
+    """Each request counts once for each name, under every rule."""
     policy = EndpointPolicy("toy/app", SCHEMA, unknown_fields="drop")
     for _ in range(3):
         policy.admit(b'{"prompt": "a", "extra": 1}')
@@ -118,7 +118,7 @@ def test_other_spellings_are_not_coerced(text: str) -> None:
 
 
 def test_a_wrapped_input_is_explained() -> None:
-    """A body that is only `{"input": {…}}` gets one message about the wrapper, not one for each missing field."""
+    """A body of a single `input` gets one message about the wrapper, not one for each missing field."""
     assert list(messages({"input": {"prompt": "a"}})) == ["input"]
     assert "wrapped" in messages({"input": {"prompt": "a"}})["input"]
 

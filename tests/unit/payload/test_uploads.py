@@ -80,7 +80,7 @@ def test_what_is_wrong_is_told_with_its_field(body: object, places: list[str]) -
     ],
 )
 def test_media_types_are_announced_as_registered(content_type: str, name: str, sent: str) -> None:
-    """Parameters are cut off, aliases of browsers and Windows are known, and an unknown type follows the extension."""
+    """Parameters are cut off, aliases are known, and an unknown type follows the extension."""
     uploads = Uploads(
         [
             "image/png",
@@ -117,10 +117,10 @@ def test_the_body_is_strict_json(body: bytes) -> None:
 
 
 def test_the_two_urls_go_on_and_nothing_else() -> None:
-    """Unchanged, whatever else fal says beside them."""
-    said = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, "account": "me", "x-fal-cdn-token": "t"}
+    """They are unchanged, and nothing else of fal's answer goes on."""
+    response = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, "account": "me", "x-fal-cdn-token": "t"}
 
-    assert json.loads(UPLOADS.checked_response(json.dumps(said).encode())) == {
+    assert json.loads(UPLOADS.checked_response(json.dumps(response).encode())) == {
         "upload_url": UPLOAD_URL,
         "file_url": FILE_URL,
     }
@@ -146,16 +146,16 @@ def test_the_two_urls_go_on_and_nothing_else() -> None:
 )
 def test_a_url_that_leads_elsewhere_goes_nowhere(name: str, url: object) -> None:
     """Callers PUT their files where fal says, so what it says is checked; the log does not hear the URL."""
-    said = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, name: url}
+    response = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, name: url}
 
     with pytest.raises(UpstreamFailed) as refused:
-        UPLOADS.checked_response(json.dumps(said).encode())
+        UPLOADS.checked_response(json.dumps(response).encode())
 
     assert refused.value.reason == f"fal answered an upload with an {name} outside uploads.hosts"
 
 
-@pytest.mark.parametrize("said", [b"[]", b'"x"', b"{}", b"null"])
-def test_an_answer_without_urls_is_none(said: bytes) -> None:
+@pytest.mark.parametrize("response", [b"[]", b'"x"', b"{}", b"null"])
+def test_an_answer_without_urls_is_none(response: bytes) -> None:
     """It must be an object with both."""
     with pytest.raises(UpstreamFailed):
-        UPLOADS.checked_response(said)
+        UPLOADS.checked_response(response)

@@ -15,7 +15,7 @@ from proxy.billing.budgets import (
     Tiers,
 )
 from proxy.billing.ledger.money import MICRO, Micros
-from proxy.billing.reservations import SettlementPolicy
+from proxy.billing.settlement_policy import SettlementPolicy
 from proxy.config.sections.ledger import LedgerSection
 from proxy.config.sections.limits import BudgetSection, InFlightSection
 from proxy.near_names import did_you_mean

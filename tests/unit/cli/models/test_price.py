@@ -61,7 +61,7 @@ def test_an_input_that_would_be_refused_is_priced_and_reported(config: Path) -> 
 
 
 def test_json_for_scripts(config: Path) -> None:
-    """The output of `--json` has the endpoint, the price and the expression."""
+    """The option --json has the endpoint, the price and the expression."""
     result = price(config, "--json", "fal-ai/bria/background/remove")
 
     assert json.loads(result.stdout) == {"endpoint": "fal-ai/bria/background/remove", "price": 0.5, "expression": 0.5}

@@ -61,7 +61,7 @@ def test_import_goes_to_the_folder_of_the_configuration(tmp_path: Path) -> None:
 
 
 def test_import_without_a_folder_is_explained(tmp_path: Path) -> None:
-    """Without a folder and a configuration, the message has both ways."""
+    """The message has both ways to give the folder."""
     source = write(tmp_path / "doc.json", document(PROMPT))
     result = run("import", "--config", tmp_path / "none.toml", source)
 

@@ -83,7 +83,7 @@ PRIVATE = {
 
 
 def placed(field: str, value: str) -> Json:
-    """*value* where a payload has it for *field*."""
+    """Returns *value* in the place that a payload has for *field*."""
     schema = FILE_FIELDS[field] if field in FILE_FIELDS else PROSE[field]
     items = schema.get("items") if isinstance(schema, dict) else None
     if items == TEXT:
@@ -106,7 +106,7 @@ def errors(payload: dict[str, Json]) -> list[FieldError]:
 @pytest.mark.parametrize("url", PRIVATE.values(), ids=PRIVATE)
 @pytest.mark.parametrize("field", FILE_FIELDS)
 def test_no_field_takes_a_private_address(field: str, url: str) -> None:
-    """A metadata address, a private name and a data URI of no media are refused in every field, with the rule."""
+    """A metadata address, a private name and a data URI of no media are refused in every field."""
     (error,) = errors({field: placed(field, url)})
 
     assert error["loc"][:2] == ["body", field]
@@ -170,7 +170,7 @@ SPELLINGS = {
 @pytest.mark.parametrize("value", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.parametrize("field", ["image", "image_url"])
 def test_no_spelling_gets_through(field: str, value: str) -> None:
-    """Whatever its spelling, a URL that could lead inside is refused, in a file field and in any other."""
+    """A URL that could lead inside is refused in every spelling, in a file field and in any other."""
     assert [error["loc"] for error in errors({field: value})] == [["body", field]]
 
 

@@ -75,13 +75,13 @@ NO_NAMES = {
 
 @pytest.mark.parametrize("name", NO_NAMES.values(), ids=list(NO_NAMES))
 def test_what_is_no_file_name_is_refused(name: str) -> None:
-    """Paths, control characters, bidi marks and whatever cannot be seen."""
+    """Paths, control characters, bidi marks and invisible characters are refused."""
     assert extension_problem(name) is not None
 
 
 @given(st.text(min_size=1, max_size=255), st.sampled_from(sorted(EXTENSIONS)))
 def test_any_name_that_passes_becomes_harmless(name: str, content_type: str) -> None:
-    """Whatever the characters: a stem without dots, then an extension of the type; and again gives the same."""
+    """Every name becomes a stem without dots and an extension of the type; a second pass changes nothing."""
     if extension_problem(name) is not None:
         return
     made = file_name(name, content_type)

@@ -16,7 +16,7 @@ LOCAL = "http://127.0.0.1:9002"
     ids=["anywhere", "listed"],
 )
 def test_hostile_urls_are_never_public(hosts: HostAllowlist, url: str) -> None:
-    """No address, no private name, no other scheme and no spelling that parsers differ on, whatever is listed."""
+    """Addresses, private names, other schemes and ambiguous spellings are refused by every list."""
     assert hosts.problem(url) == NOT_PUBLIC
 
 
@@ -97,7 +97,7 @@ NO_PATTERNS = [
 
 @pytest.mark.parametrize("text", NO_PATTERNS)
 def test_a_pattern_that_could_never_be_safe_is_refused(text: str) -> None:
-    """What is listed must be a public name; a listing is no way round the rules."""
+    """A listed host must be a public name; a listing is no way round the rules."""
     with pytest.raises(ValueError, match="public host name"):
         host_pattern(text)
 

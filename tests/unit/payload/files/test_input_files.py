@@ -80,12 +80,12 @@ FIELDS: list[tuple[dict[str, Json], list[list[str | int]]]] = [
 
 @pytest.mark.parametrize(("payload", "expected"), FIELDS, ids=[str(i) for i in range(len(FIELDS))])
 def test_which_members_are_files(payload: dict[str, Json], expected: list[list[str | int]]) -> None:
-    """Files are found by name, by schema and by value at any depth, item by item in lists; prose is exempt."""
+    """Files are found by name, by schema and by value at any depth and in lists; prose is exempt."""
     assert places(payload) == expected
 
 
 def test_the_operator_names_further_members() -> None:
-    """A member of a name listed in `fields` is a file, whatever it is called."""
+    """A member of a name listed in `fields` is a file under any name."""
     assert places({"weights": "x", "a": {"weights": "x"}}, fields=frozenset({"weights"})) == [
         ["a", "weights"],
         ["weights"],
@@ -141,7 +141,7 @@ def test_data_uris(uri: str, fault: str | None) -> None:
 
 @pytest.mark.parametrize("size", range(1, 14))
 def test_the_limit_is_of_decoded_bytes(size: int) -> None:
-    """Exactly `max_bytes` pass whatever the padding, and one byte more does not."""
+    """Exactly `max_bytes` pass with any padding, and one byte more does not."""
     uri = "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
 
     assert faults({"image_url": uri}, max_bytes=size) == []
@@ -156,7 +156,7 @@ def test_data_uris_can_be_turned_off() -> None:
 
 
 def test_listed_hosts_bind_every_file() -> None:
-    """A host that is not listed is told apart from a URL that could never pass."""
+    """A host that is not listed has another message than a URL that could never pass."""
     hosts = HostAllowlist.from_patterns(["cdn.example.com"])
     payload: dict[str, Json] = {"image_url": "https://cdn.example.com/a", "mask_url": GOOD, "x_url": BAD}
 

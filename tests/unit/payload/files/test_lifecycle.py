@@ -33,7 +33,7 @@ def written(lifecycle: Lifecycle, *values: bytes) -> bytes | None:
     ],
 )
 def test_the_lifetime_is_capped_or_forced(lifecycle: Lifecycle, asked: bytes | None, seconds: int | None) -> None:
-    """Nobody keeps a file longer than the operator says, and the text is ours."""
+    """No file is stored longer than the operator allows, and the text is rebuilt."""
     expected = None if seconds is None else b'{"expiration_duration_seconds":%d}' % seconds
 
     assert written(lifecycle, *([] if asked is None else [asked])) == expected
@@ -72,6 +72,6 @@ def test_what_is_not_understood_is_refused(lifecycle: Lifecycle, value: bytes) -
 
 
 def test_two_fields_are_refused() -> None:
-    """Which of them would count is nobody's to guess."""
+    """Two fields have no one meaning."""
     with pytest.raises(BadRequest):
         written(Lifecycle(60), HOUR, HOUR)

@@ -17,7 +17,7 @@ ENDPOINT = "acme/paint/fast"
 def openapi(
     input_schema: object, components: Mapping[str, object] | None = None, *, path: str = f"/{ENDPOINT}", **more: object
 ) -> dict[str, Any]:
-    """An OpenAPI document in the form of fal's, with the paths of a queue in an order that helps nobody."""
+    """An OpenAPI document in the form of fal's, with its paths in an unhelpful order."""
     status = {"get": {"responses": {"200": content({"$ref": "#/components/schemas/QueueStatus"})}}}
     return {
         "openapi": "3.0.4",
@@ -154,7 +154,7 @@ REFERENCES = {
 
 @pytest.mark.parametrize(("schema", "components"), REFERENCES.values(), ids=REFERENCES)
 def test_references_of_every_spelling(schema: object, components: dict[str, object]) -> None:
-    """`~1`, `~0` and percent-encoding name what they escape; a reference in an allOf of one is the reference."""
+    """Escapes and percent-encoding are decoded; an allOf of one reference is that reference."""
     assert field(schema, **components) == SIZE
 
 
@@ -168,7 +168,7 @@ def test_siblings_of_a_reference_win() -> None:
 
 
 def test_two_definitions_of_one_name_stay_apart() -> None:
-    """`a/Size` and `b/Size` are two definitions, and a definition `Output` of the input is not the output."""
+    """Definitions of one last name are kept apart, and an `Output` of the input is not the output."""
     document = openapi(
         {
             "type": "object",
@@ -263,7 +263,7 @@ FAULTS: dict[str, tuple[object, object, str]] = {
 
 @pytest.mark.parametrize(("given", "expected", "warning"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_costs_its_keyword_and_a_warning(given: object, expected: object, warning: str) -> None:
-    """What has no meaning is dropped or replaced by "any value", and the rest of the document stays."""
+    """A faulty keyword is dropped or replaced by "any value", and the rest of the document stays."""
     schema = imported(openapi({"type": "object", "properties": {"a": given, "b": {"type": "string"}}}))
 
     assert [warning in text for text in schema.warnings] == [True]
@@ -290,7 +290,7 @@ def test_required_names_of_no_property_are_corrected() -> None:
 
 
 def test_an_input_composed_of_several_objects_is_one() -> None:
-    """`allOf` of objects, and a reference with properties beside it, are joined at the top."""
+    """An allOf of objects, and a reference with properties beside it, are joined at the top."""
     parts = [{"$ref": "#/components/schemas/Base"}, {"type": "object", "properties": {"b": {}}, "required": ["b"]}]
     schema = imported(openapi({"allOf": parts}, {"Base": OBJECT}))
 
@@ -299,7 +299,7 @@ def test_an_input_composed_of_several_objects_is_one() -> None:
 
 @pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"type": "object", "properties": {}}, {"type": "string"}])
 def test_an_untyped_input_is_a_problem_with_the_way_out(schema: object) -> None:
-    """A document without input fields is not written; the message has the key that lists the endpoint anyway."""
+    """A document without input fields is a problem; the message has the key that lists it anyway."""
     schemas, problems = import_schemas(json.dumps(openapi(schema)).encode())
 
     assert schemas == []

@@ -163,7 +163,7 @@ def test_names_that_look_like_numbers_stay_names(name: str) -> None:
 
 
 def test_names_the_validator_loses_are_survived() -> None:
-    """Where its path fits two members, or leaves out an empty name, the place may be off, but there is an answer."""
+    """A path that fits two members, or leaves out an empty name, may give another place, but an answer."""
     validator = Validator({"additionalProperties": {"anyOf": [{"items": SIZE, "type": "array"}, {"type": "integer"}]}})
 
     bodies: list[Json] = [
@@ -195,7 +195,7 @@ values: st.SearchStrategy[Json] = st.recursive(
 @settings(deadline=None)
 @given(values)
 def test_any_value_can_be_explained(value: Json) -> None:
-    """Whatever is sent, the answer is a list of entries that fal's clients can read."""
+    """The answer to every body is a list of entries that fal's clients can read."""
     inner: Json = {"anyOf": [CIRCLE, SQUARE, CHOICE, {"type": "array", "items": {"oneOf": [SIZE, {"type": "null"}]}}]}
     validator = Validator({"anyOf": [inner, {"type": "object", "additionalProperties": inner}]})
 
@@ -213,5 +213,5 @@ def test_many_choices_are_cut() -> None:
 
 
 def test_field_error_has_fals_shape() -> None:
-    """`loc` starts at the body, for checks that no schema can express."""
+    """An entry's loc starts at the body, for checks that no schema can express."""
     assert field_error(["a", 0], "value_error", "No") == {"loc": ["body", "a", 0], "msg": "No", "type": "value_error"}

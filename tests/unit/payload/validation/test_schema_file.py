@@ -62,7 +62,7 @@ def test_a_plain_schema_is_taken_as_it_is() -> None:
         ({"items": {"$ref": "#/$defs/Size"}}, {"items": {"type": "integer", "title": "Size"}}),
         ({"anyOf": [{"$ref": "#/$defs/Any"}, False]}, {"anyOf": [{"allOf": [True]}, False]}),
         ({"dependentSchemas": {"b": {"$ref": "#/$defs/Any"}}}, {"dependentSchemas": {"b": {"allOf": [True]}}}),
-        # Values are no schemas, whatever they look like; nor is a field that has the name of a keyword.
+        # Values are no schemas, even where they look like one; nor is a field that has the name of a keyword.
         ({"default": {"$ref": "x"}, "enum": [{"$ref": "y"}]}, {"default": {"$ref": "x"}, "enum": [{"$ref": "y"}]}),
         ({"properties": {"$ref": {"type": "string"}}}, {"properties": {"$ref": {"type": "string"}}}),
         ({"properties": {"$id": True, "$defs": False}}, {"properties": {"$id": True, "$defs": False}}),
@@ -70,7 +70,7 @@ def test_a_plain_schema_is_taken_as_it_is() -> None:
     ids=lambda case: json.dumps(case)[:48],
 )
 def test_references_are_replaced(schema: object, inlined: object) -> None:
-    """What is loaded stands by itself, and means what the file means."""
+    """A loaded schema stands by itself, and means the same as the file."""
     definitions = {
         "Size": {"type": "integer", "title": "Size"},
         "Twice": {"$ref": "#/$defs/Size", "default": 2},

@@ -92,7 +92,7 @@ def test_large_is_a_matter_of_alternatives_too() -> None:
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", r"^(a|b|ab)*c$", r"(.*a){20}"])
 def test_patterns_run_in_linear_time(pattern: str) -> None:
-    """What takes a backtracking engine for ever is answered at once."""
+    """A pattern that takes a backtracking engine for ever is answered at once."""
     validator = Validator({"pattern": pattern})
     start = time.perf_counter()
 
