@@ -13,7 +13,9 @@ from proxy.upstream.job_end import JobEnd
 
 @dataclass(frozen=True, slots=True)
 class SettlementPolicy:
-    """How reservations end. *reservation*: seconds after which an outcome that nothing reported counts as spent.
+    """Rules by which reservations end.
+
+    *reservation*: seconds after which an outcome that nothing reported counts as spent.
 
     *settle_by* "billable" takes fal's x-fal-billable-units for the amount, where fal gives them. They are multiplied by
     the price of the app in *unit_prices*, else by *unit_price*.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from proxy.strict_json import Json
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
+STORE_TIMEOUT = 1.0  # seconds
 
 # Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
 _FAL_KEY = re.compile(r"[!-~]{8,512}")
@@ -175,7 +175,11 @@ class ComponentBuilder:
             return None
         return self._try_build(
             "store.url_env",
-            lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
+            lambda: RedisStore(
+                secret(self._config, store.url_env),
+                timeout=self._config.ledger.timeout_seconds or STORE_TIMEOUT,
+                prefix=store.prefix,
+            ),
         )
 
     def budgets(self, rest_actions: RestActions) -> Iterable[Budget]:
