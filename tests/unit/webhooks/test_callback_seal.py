@@ -42,7 +42,7 @@ def test_a_secret_rotates() -> None:
 
     assert CallbackCipher([SECRET, OTHER]).decrypt(old) == CONTEXT
     assert CallbackCipher([SECRET]).decrypt(CallbackCipher([SECRET, OTHER]).encrypt(CONTEXT).encode()) == CONTEXT
-    with pytest.raises(ValueError, match="no secret of ours"):
+    with pytest.raises(ValueError, match="no secret decrypts"):
         CallbackCipher([SECRET]).decrypt(old)
 
 
@@ -53,14 +53,14 @@ def test_a_changed_seal_does_not_open(place: int, change: int) -> None:
     raw = bytearray(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     raw[place % len(raw)] ^= change
 
-    with pytest.raises(ValueError, match=r"seal|opens|base64"):
+    with pytest.raises(ValueError, match=r"malformed|decrypts|base64"):
         CallbackCipher([SECRET]).decrypt(base64.urlsafe_b64encode(raw).rstrip(b"="))
 
 
 @given(st.binary(max_size=300))
 def test_nothing_else_opens(text: bytes) -> None:
     """Every other text in its place is a ValueError, and no other error."""
-    with pytest.raises(ValueError, match=r"seal|opens|base64"):
+    with pytest.raises(ValueError, match=r"malformed|decrypts|base64"):
         CallbackCipher([SECRET, OTHER]).decrypt(text)
 
 

@@ -83,7 +83,7 @@ async def test_content_that_nobody_is_told_of_does_not_put_off_a_heartbeat() -> 
 
 
 @pytest.mark.parametrize(
-    ("bounds", "expires", "why"),
+    ("limits", "expires", "why"),
     [
         (StreamLimits(age=0.05), math.inf, EndReason.TOO_OLD),
         (StreamLimits(), 0.05, EndReason.EXPIRED),
