@@ -1,4 +1,4 @@
-"""Ledger interface and its value types. Implementations: sqlite_ledger, redis_ledger.
+"""Ledger interface and its value types. Implementations: sqlite_ledger, redis.ledger.
 
 Every method that changes something takes *now*, unix seconds, and is one atomic step. It happens whole or not at all,
 also when its task is cancelled. A store that does not answer in time raises StoreAway; the step may then have happened.
@@ -15,6 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.limit_modes import OnStoreError
 
 
@@ -96,6 +97,11 @@ class ReservationRequest:
     call_seconds: float | None = None
     note: CallNote | None = None
     claim: KeyClaim | None = None
+
+    @property
+    def app(self) -> str:
+        """The app of the endpoint, as jobs are named by it; "uploads" and "realtime" have none."""
+        return app_id(self.endpoint) if "/" in self.endpoint else self.endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,7 @@ def ledger_path(config: Config) -> str:
 def open_ledger(config: Config) -> JobLedger:
     """Returns the ledger of *config*, not started. Raises ValueError where its file is missing."""
     if config.ledger.kind == "redis":
-        ledger = build_ledger(build_components(config))
-        if not isinstance(ledger, SqliteLedger):
-            raise ValueError("the ledger in Redis has no such commands yet")
-        return ledger
+        return build_ledger(build_components(config), is_command=True)
     path = ledger_path(config)
     if not Path(path).exists():
         raise ValueError(f"there is no ledger {path}")
