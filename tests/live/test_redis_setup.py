@@ -1,4 +1,4 @@
-"""What the operator is told of a Redis that may lose what it is told, and that nothing waits for it."""
+"""Tests of warnings about a Redis that may lose data, which delay nothing."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ REDIS: dict[str, Any] = {"store": {"kind": "redis"}, "ledger": {"kind": "redis"}
 def warnings(gateway: Gateway, count: int) -> list[str]:
     """All of them, once there are *count*."""
 
-    def told() -> list[str]:
+    def warnings() -> list[str]:
         events = [json.loads(line) for line in gateway.journal().splitlines(keepends=True) if line.endswith("\n")]
         return [event["message"] for event in events if event["event"] == "warning"]
 
-    until(lambda: len(told()) >= count)
-    return told()
+    until(lambda: len(warnings()) >= count)
+    return warnings()
 
 
-def test_a_careless_server_is_told_of(rig: Rig) -> None:
-    """At start, in the journal: what it may throw away, and what a restart forgets."""
+def test_a_careless_server_is_reported(rig: Rig) -> None:
+    """The log has a warning about eviction and one about persistence at start."""
     with ValkeyServer(port=free_port(), config={"maxmemory-policy": "allkeys-lru"}) as server:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": server.connection_url}
         gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **REDIS)
