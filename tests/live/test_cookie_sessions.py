@@ -376,7 +376,7 @@ def test_preflights(gates: Gates, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "readable"),
     [
         (write(bearer(), CROSS, origin(PAGE)), True),
         (write(bearer(), CROSS, origin(PAGE), BOB), True),

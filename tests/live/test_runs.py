@@ -130,7 +130,7 @@ def test_what_fal_breaks_off_looks_broken_off(rig: Rig, first: bytes) -> None:
     assert (line["status"], line["ended"], line["outcome"]) == (200, "fal-broke-off", "accepted")
 
 
-@pytest.mark.parametrize(("first", "told"), [(head(), True), (BINARY, False)], ids=["events", "bytes"])
+@pytest.mark.parametrize(("first", "readable"), [(head(), True), (BINARY, False)], ids=["events", "bytes"])
 def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, usage: bool) -> None:
     """Events end with last words and a last chunk; bytes, which cannot say so, are cut."""
     feed = Feed(first)

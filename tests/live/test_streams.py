@@ -261,7 +261,7 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
 }
 
 
-@pytest.mark.parametrize(("said", "status", "kind"), REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize(("answer", "status", "kind"), REFUSALS.values(), ids=REFUSALS)
 def test_fals_refusals_are_those_of_a_status(rig: Rig, answer: bytes, status: int, kind: str) -> None:
     """Before there are events, fal's answer means what it means to a status read.
 
