@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable
 
 import orjson
 from starlette.requests import Request
@@ -12,7 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy import __version__
+from proxy.app.page_files import PageFile, page_files
 from proxy.auth.caller import Caller
+from proxy.billing.shortfalls import rfc3339
 from proxy.config.loader import Config
 from proxy.config.sections.playground import Playground
 from proxy.errors import Refusal
@@ -20,57 +20,6 @@ from proxy.http.fields import first
 from proxy.http.request import REQUEST
 from proxy.http.request import Request as GatewayRequest
 from proxy.strict_json import Json
-
-PAGES = Path(__file__).parents[1] / "playground"
-
-_HTML, _STYLE, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
-_FONT, _JPEG, _SVG, _TEXT = "font/woff2", "image/jpeg", "image/svg+xml", "text/plain; charset=utf-8"
-
-# Revalidated each time and answered by 304: a page and its scripts must be of one release.
-_FRESH = "no-cache"
-# The address has the version in it, or a name that is not used again.
-_FOR_GOOD = "public, max-age=31536000, immutable"
-
-# All paths that are served. No folder is searched, so that no path can lead out of one.
-FILES: Mapping[str, tuple[str, str, str]] = {
-    "/": ("index.html", _HTML, _FRESH),
-    "/playground/style.css": ("style.css", _STYLE, _FRESH),
-    "/playground/icon.svg": ("icon.svg", _SVG, _FRESH),
-    **{
-        f"/playground/{name}.js": (f"{name}.js", _SCRIPT, _FRESH)
-        for name in (
-            "before_after",
-            "choice_field",
-            "code_panel",
-            "code_samples",
-            "dom",
-            "error_messages",
-            "fal_job",
-            "field_factory",
-            "field_wrapper",
-            "form",
-            "history",
-            "image_field",
-            "job_controller",
-            "main",
-            "number_field",
-            "quota_panel",
-            "result_view",
-            "schema",
-            "session",
-            "sign_in",
-            "theme",
-        )
-    },
-    **{
-        f"/playground/samples/{name}.jpg": (f"samples/{name}.jpg", _JPEG, _FOR_GOOD)
-        for name in ("coast", "dunes", "ridge")
-    },
-    "/playground/vendor/fal-client-1.10.1.js": ("vendor/fal-client-1.10.1.js", _SCRIPT, _FOR_GOOD),
-    "/playground/vendor/geist-5.3.0.woff2": ("vendor/geist-5.3.0.woff2", _FONT, _FOR_GOOD),
-    "/playground/vendor/geist-mono-5.3.0.woff2": ("vendor/geist-mono-5.3.0.woff2", _FONT, _FOR_GOOD),
-    "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", _TEXT, _FRESH),
-}
 
 # Returns the caller of a request for a page. Raises a Refusal without a good session.
 Authenticate = Callable[[GatewayRequest], Awaitable[Caller]]
@@ -81,8 +30,8 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
     if not config.playground.enabled:
         return
     policy = content_security_policy(config.playground)
-    for path, (name, media_type, caching) in FILES.items():
-        yield Route(path, _file((PAGES / name).read_bytes(), media_type, caching, policy), methods=["GET"])
+    for path, file in page_files().items():
+        yield Route(path, _answer_file(file, policy), methods=["GET"])
 
     async def describe(request: Request) -> Response:
         """Sends the settings of the page, and the user, which is null without a valid session."""
@@ -94,18 +43,37 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
             "picture_hosts": list(config.playground.picture_hosts),
             "upload_hosts": list(config.playground.upload_hosts),
             "sandbox": config.playground.sandbox,
-            "user": await _user(authenticate, request.scope[REQUEST]),
+            "docs_url": config.playground.docs_url,
+            "source_url": config.playground.source_url,
+            **_session(await _caller(authenticate, request.scope[REQUEST])),
         }
         return Response(orjson.dumps(facts), media_type="application/json")
 
     yield Route("/playground/config.json", describe, methods=["GET"])
 
 
-async def _user(authenticate: Authenticate, request: GatewayRequest) -> str | None:
+async def _caller(authenticate: Authenticate, request: GatewayRequest) -> Caller | None:
     try:
-        return (await authenticate(request)).subject
+        return await authenticate(request)
     except Refusal:
         return None
+
+
+def _session(caller: Caller | None) -> dict[str, Json]:
+    """Returns what the page shows of the session: the user, and where it is from. Both are null without one."""
+    if caller is None:
+        return {"user": None, "session": None}
+    audience = caller.claims.get("aud")
+    return {
+        "user": caller.subject,
+        "session": {
+            "issuer": caller.issuer,
+            "audience": audience if isinstance(audience, str) else None,
+            "subject": caller.subject,
+            "scopes": list[Json](sorted(caller.scopes)),
+            "expires_at": rfc3339(caller.expires),
+        },
+    }
 
 
 def content_security_policy(playground: Playground) -> str:
@@ -117,6 +85,7 @@ def content_security_policy(playground: Playground) -> str:
             "style-src 'self'",
             "font-src 'self'",
             " ".join(["img-src 'self' data: blob:", *playground.picture_hosts]),
+            " ".join(["media-src 'self' data: blob:", *playground.picture_hosts]),
             " ".join(["connect-src 'self'", *playground.upload_hosts]),
             "form-action 'none'",
             "base-uri 'none'",
@@ -127,21 +96,34 @@ def content_security_policy(playground: Playground) -> str:
     )
 
 
-def _file(body: bytes, media_type: str, caching: str, policy: str) -> Callable[[Request], Awaitable[Response]]:
-    tag = f'"{sha256(body).hexdigest()[:32]}"'
+def _answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[Response]]:
     fields = {
-        "etag": tag,
-        "cache-control": caching,
+        "cache-control": file.caching,
         "content-security-policy": policy,
         "cross-origin-opener-policy": "same-origin",
         # The origin decides the CORS fields; the rest is the same for all callers.
-        "vary": "Origin",
+        "vary": "Origin" if file.compressed is None else "Accept-Encoding, Origin",
     }
 
     async def answer(request: Request) -> Response:
-        known = first(request.scope["headers"], b"if-none-match")
+        headers = request.scope["headers"]
+        compressed = file.compressed if _accepts_gzip(first(headers, b"accept-encoding")) else None
+        # RFC 9110 section 8.8.3: each encoding has an entity tag of its own.
+        tag = f'"{file.digest}"' if compressed is None else f'"{file.digest}-gzip"'
+        known = first(headers, b"if-none-match")
         if known is not None and tag.encode("ascii") in known:
-            return Response(status_code=304, headers=fields)
-        return Response(body, media_type=media_type, headers=fields)
+            return Response(status_code=304, headers={**fields, "etag": tag})
+        encoding = {} if compressed is None else {"content-encoding": "gzip"}
+        body = file.body if compressed is None else compressed
+        return Response(body, media_type=file.media_type, headers={**fields, **encoding, "etag": tag})
 
     return answer
+
+
+def _accepts_gzip(accepted: bytes | None) -> bool:
+    """Whether an Accept-Encoding field names gzip with a weight above zero (RFC 9110 section 12.5.3)."""
+    for item in (accepted or b"").split(b","):
+        coding, _, weight = item.strip().lower().partition(b";")
+        if coding.strip() == b"gzip":
+            return weight.replace(b" ", b"").rstrip(b"0.") != b"q="
+    return False

@@ -1,19 +1,21 @@
-"""The caller's allowances, before and after the upstream call: spent first, then settled by what became of it."""
+"""Accounting of calls: windows, budgets and slots, reserved before a call and settled by its end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
+from proxy.billing.accounting_events import AccountingEvents, JobLooks
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Call,
     CallNote,
+    Charge,
     Granted,
+    InFlightSlot,
     JobLedger,
     KeyClaim,
     KeyState,
@@ -22,11 +24,13 @@ from proxy.billing.ledger.interface import (
     ReservationRequest,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import Cursor, EndState, JobRecord, JobState
-from proxy.billing.ledger.money import Micros, micros
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
 from proxy.billing.pricing import Price
-from proxy.billing.shortfalls import TOO_MANY_JOBS, limit_exceeded_error
-from proxy.errors import BudgetExceeded, Forbidden, OutcomeUnknown, Refusal, StoreAway
+from proxy.billing.quotes import Quotation, quotation
+from proxy.billing.settlement_policy import SettlementPolicy, end_state
+from proxy.billing.shortfalls import limit_exceeded_error
+from proxy.billing.store_keys import StoreKeys
+from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
@@ -35,31 +39,6 @@ from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
-
-
-@dataclass(frozen=True, slots=True)
-class SettlementPolicy:
-    """How reservations end. *reservation*: seconds after which an outcome nobody reported counts as spent.
-
-    *by* "billable" takes fal's x-fal-billable-units times *unit_price* for the amount, where fal tells it.
-    """
-
-    reservation: float = 86_400.0
-    settle_by: Literal["price", "billable"] = "price"
-    unit_price: float = 1.0
-    refund_failed: bool = True
-
-    def amount_due(self, ending: JobEnd) -> int | None:
-        """In micros; None: what was reserved."""
-        if ending.cancelled or (ending.failed and self.refund_failed):
-            return 0
-        if ending.failed or self.settle_by == "price" or ending.units is None:
-            return None
-        return micros(ending.units * self.unit_price)
-
-    def awaits_units(self, ending: JobEnd) -> bool:
-        """Whether fal has yet to tell the units that the amount hangs on."""
-        return self.settle_by == "billable" and ending.units is None and not ending.cancelled and not ending.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,38 +64,25 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint. Nothing was reserved."""
+    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint.
+
+    Nothing was reserved.
+    """
 
     quota: Quota
     ledger: Ledger
     request: ReservationRequest
     state: Call | KeyState | StoredAnswer
+    caller: Caller
     calls: JobLedger | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetLeft:
-    """Budget of a quote with what is left of it, credits included, in millionths of a unit."""
-
-    name: str
-    left: Micros
-
-
-@dataclass(frozen=True, slots=True)
-class Quotation:
-    """Price of a call in millionths of a unit. *reason* is the error type of its refusal, None where it has room."""
-
-    amount: Micros
-    budgets: tuple[BudgetLeft, ...]
-    reason: str | None
 
 
 class Accounting:
     """Windows, budgets and slots of all calls.
 
     *local* counts in this process where *ledger* does not answer and a limit allows that. *call_seconds*: how long a
-    call of each action may take, after which the slots of one that was not accepted are free. *away* is called each
-    time a settlement could not be written: the sweep will count that reservation as spent.
+    call of each action may take, after which the slots of one that was not accepted are free. *keys* makes the keys of
+    callers in stores. Set *looks* to have unfinished jobs looked at before a limit of jobs in flight refuses.
     """
 
     def __init__(
@@ -128,11 +94,13 @@ class Accounting:
         budgets: tuple[Budget, ...],
         in_flight: tuple[InFlightLimit, ...],
         prices: Mapping[str, Price],
-        terms: SettlementPolicy,
+        policy: SettlementPolicy,
         clock: Callable[[], float],
-        away: Callable[[], None],
+        events: AccountingEvents,
         call_seconds: Mapping[Action, float] | None = None,
+        keys: StoreKeys | None = None,
     ) -> None:
+        self.looks: JobLooks | None = None
         self._limiter = limiter
         self._ledger = ledger
         self._local = local
@@ -140,16 +108,18 @@ class Accounting:
         self._calls = {id(one): one if isinstance(one, JobLedger) else None for one in self._ledgers}
         self._budgets = budgets
         self._in_flight = in_flight
+        self._looked_at = frozenset(rule.name for rule in in_flight if rule.per != "global")
         self._prices = prices
-        self._terms = terms
+        self._policy = policy
         self._clock = clock
-        self._away = away
+        self._events = events
         self._call_seconds = call_seconds or {}
+        self._keys = keys or StoreKeys()
         self._running: set[str] = set()  # jobs that the ledger knows to run
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
         """Counts a request that only draws on the short windows. Raises RateLimited and StoreAway."""
-        return await self._limiter.hit(grant.target.action, user=grant.caller.key, address=address)
+        return await self._limiter.hit(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
 
     async def reserve(self, call_id: str, grant: Grant, payload: Payload, address: str) -> Reservation:
         """Reserves for a call that cannot be repeated. Raises as `reserve_call`."""
@@ -168,17 +138,19 @@ class Accounting:
         note: CallNote | None = None,
         claim: KeyClaim | None = None,
     ) -> Reservation | Earlier:
-        """Counts the request and reserves the price, all of it or nothing; or finds the call that this one repeats.
+        """Counts the request and reserves the price, all of it or nothing.
+
+        Or finds the call that this one repeats.
 
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, Forbidden, StoreAway, and ValidationFailed for a
         payload that has no price.
         """
         request = self._request(grant, payload, address, note, claim)
-        quota = await self._limiter.hit(grant.target.action, user=grant.caller.key, address=address)
+        quota = await self._limiter.hit(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
         try:
-            return await self._reserve(call_id, request, quota)
+            return await self._reserve(call_id, request, quota, grant.caller)
         except Refusal:
-            await self._limiter.undo(grant.target.action, user=grant.caller.key, address=address)
+            await self._limiter.undo(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
             raise
 
     async def look_again(self, call_id: str, earlier: Earlier) -> Reservation | Earlier:
@@ -191,7 +163,7 @@ class Accounting:
             call = await calls.call(state.id, now=self._clock())
             if call is not None:
                 return replace(earlier, state=call)
-        return await self._reserve(call_id, earlier.request, earlier.quota)
+        return await self._reserve(call_id, earlier.request, earlier.quota, earlier.caller)
 
     async def settle_submit(self, reservation: Reservation, outcome: Outcome, job: str | None = None) -> None:
         """Writes the outcome of a submit. An unknown outcome keeps the reservation until it is swept."""
@@ -203,7 +175,7 @@ class Accounting:
             elif job is not None:
                 await reservation.ledger.accept(reservation.id, job, now=self._clock())
         except StoreAway:
-            self._away()
+            self._events.lost()
 
     async def begin_stream(self, reservation: Reservation) -> None:
         """Keeps reservation and slots of a stream, which may last longer than a call, until it is settled."""
@@ -213,23 +185,23 @@ class Accounting:
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
         ledger, now = reservation.ledger, self._clock()
-        amount = self._terms.amount_due(end)
+        amount = self._policy.amount_due(end, "" if reservation.request is None else reservation.request.app)
         try:
             if reservation.calls is not None:
-                await reservation.calls.settle_call(reservation.id, amount=amount, state=_end_state(end), now=now)
+                await reservation.calls.settle_call(reservation.id, amount=amount, state=end_state(end), now=now)
             elif ledger is not None:
                 await ledger.accept(reservation.id, run_job_name(reservation), now=now)
                 await ledger.settle(run_job_name(reservation), amount=amount, now=now)
         except StoreAway:
-            self._away()
+            self._events.lost()
 
-    async def settle_job(self, job: str, ending: JobEnd) -> None:
-        """A job was seen at its end."""
+    async def settle_job(self, job: str, end: JobEnd) -> None:
+        """Settles a job that an answer of fal's showed at its end."""
         for ledger in self._ledgers:
             try:
-                await self._end_in(ledger, job, ending)
+                await self._end_in(ledger, job, end)
             except StoreAway:
-                self._away()
+                self._events.lost()
 
     async def set_running(self, job: str) -> None:
         """Records that a job runs, once for each job in this process."""
@@ -245,125 +217,144 @@ class Accounting:
         except StoreAway:
             self._running.discard(job)
 
-    async def settle_from_webhook(self, ticket: str, job: str, ending: JobEnd) -> None:
-        """As `end`, told by fal itself: perhaps sooner than its answer to the submit, or where that never came.
+    async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd) -> None:
+        """Settles a job by fal's webhook, which may come before the answer to the submit, or without one.
 
-        Raises StoreAway, so that fal tells it again.
+        It returns once the settlement will survive the process. Raises StoreAway: then fal sends the webhook again.
         """
         for ledger in self._ledgers:
-            await ledger.accept(ticket, job, now=self._clock())
-            await self._end_in(ledger, job, ending)
+            await ledger.accept(call_id, job, now=self._clock())
+            await self._end_in(ledger, job, end)
+            await ledger.flush()
 
-    async def allowances(self, caller: Caller, endpoints: tuple[str, ...]) -> tuple[AllowanceStatus, ...]:
-        """Each allowance the caller draws on through *endpoints*, once. Raises StoreAway."""
+    async def allowances(
+        self, caller: Caller, endpoints: tuple[str, ...], address: str = ""
+    ) -> tuple[AllowanceStatus, ...]:
+        """Returns the state of each limit that the caller falls under through *endpoints*, once.
+
+        Raises StoreAway.
+        """
         now = self._clock()
-        drawn = {c.account: c for endpoint in endpoints for c in charges(self._budgets, caller, endpoint, now)}
-        held = {s.account: s for endpoint in endpoints for s in slots(self._in_flight, caller, endpoint)}
-        told = await self._ledger.statuses(tuple(drawn.values()), tuple(held.values()), now=now)
-        named = [replace(s, endpoint=c.endpoint) for s, c in zip(told, drawn.values(), strict=False)]
-        return (*named, *told[len(named) :])
+        by_account = {
+            charge.account: charge for endpoint in endpoints for charge in self._charges(caller, endpoint, address, now)
+        }
+        slots_by_account = {slot.account: slot for one in endpoints for slot in self._slots(caller, one, address)}
+        statuses = await self._ledger.statuses(tuple(by_account.values()), tuple(slots_by_account.values()), now=now)
+        budgets = [
+            replace(status, endpoint=charge.endpoint)
+            for status, charge in zip(statuses, by_account.values(), strict=False)
+        ]
+        return (*budgets, *statuses[len(budgets) :])
 
     async def quote(self, grant: Grant, payload: Payload, address: str) -> Quotation:
-        """Returns what a submit would reserve, and what its budgets have left before it. Raises StoreAway.
+        """Returns what a submit would reserve, and what its budgets have left before it. Reserves nothing.
 
-        Raises ValidationFailed for a payload that has no price.
+        Raises ValidationFailed for a payload that has no price, and StoreAway.
         """
         request = self._request(grant, payload, address, None, None)
         price = self._prices.get(payload.endpoint)
         amount = request.amount if request.charges or price is None else price.evaluate(payload.value)
         statuses = await self._ledger.statuses(request.charges, request.slots, now=self._clock())
-        budgets = tuple(
-            BudgetLeft(status.name, status.limit - status.used - status.reserved + status.credit)
-            for status in statuses[: len(request.charges)]
-        )
-        enforced = zip(request.charges, budgets, strict=True)
-        slots_left = zip(request.slots, statuses[len(request.charges) :], strict=True)
-        reason = None
-        if any(charge.enforce and budget.left < amount for charge, budget in enforced):
-            reason = BudgetExceeded.error_type
-        elif any(slot.enforce and status.used >= status.limit for slot, status in slots_left):
-            reason = TOO_MANY_JOBS
-        return Quotation(amount, budgets, reason)
+        return quotation(request, amount, statuses)
 
     async def jobs(
-        self, caller: Caller, *, states: frozenset[JobState], limit: int, before: Cursor | None
+        self, caller: Caller, *, states: frozenset[JobState], limit: int, before: Cursor | None = None
     ) -> tuple[JobRecord, ...]:
-        """Returns a caller's calls with a state in *states*, newest first, older than *before*. Raises StoreAway."""
+        """Returns the caller's own calls, newest first. Raises StoreAway."""
         calls = self._calls[id(self._ledger)]
-        return () if calls is None else await calls.jobs(caller.key, states=states, limit=limit, before=before)
+        if calls is None:
+            return ()
+        return await calls.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
 
     async def aclose(self) -> None:
         for ledger in self._ledgers:
             await ledger.aclose()
 
     async def sweep(self) -> int:
-        """Counts reservations past their time as spent; how many. Raises StoreAway."""
+        """Counts reservations past their time as spent, and returns how many. Raises StoreAway."""
         return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
+
+    def _charges(self, caller: Caller, endpoint: str, address: str, now: float) -> tuple[Charge, ...]:
+        return charges(self._budgets, caller, endpoint, now, address=address, keys=self._keys)
+
+    def _slots(self, caller: Caller, endpoint: str, address: str) -> tuple[InFlightSlot, ...]:
+        return slots(self._in_flight, caller, endpoint, address=address, keys=self._keys)
 
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
         endpoint = payload.endpoint
-        drawn = charges(self._budgets, grant.caller, endpoint, self._clock(), address=address)
+        charged = self._charges(grant.caller, endpoint, address, self._clock())
         return ReservationRequest(
-            caller=grant.caller.key,
+            caller=self._keys.key(grant.caller.key),
             endpoint=endpoint,
-            amount=self._prices[endpoint].evaluate(payload.value) if drawn else 0,
-            charges=drawn,
-            slots=slots(self._in_flight, grant.caller, endpoint, address=address),
-            ttl=self._terms.reservation,
+            amount=self._prices[endpoint].evaluate(payload.value) if charged else 0,
+            charges=charged,
+            slots=self._slots(grant.caller, endpoint, address),
+            ttl=self._policy.reservation,
             call_seconds=self._call_seconds.get(grant.target.action),
             note=note,
             claim=claim,
         )
 
-    async def _reserve(self, call_id: str, request: ReservationRequest, quota: Quota) -> Reservation | Earlier:
+    async def _reserve(
+        self, call_id: str, request: ReservationRequest, quota: Quota, caller: Caller
+    ) -> Reservation | Earlier:
         if not request.charges and not request.slots and request.note is None and request.claim is None:
             return Reservation(call_id, quota, None, quota.observed)
         try:
-            return await self._reserve_in(self._ledger, call_id, request, quota)
+            return await self._reserve_in(self._ledger, call_id, request, quota, caller)
         except StoreAway:
             if request.claim is not None or "deny" in _behaviours(request):
                 raise
         request = _only_local(request)
         if not request.charges and not request.slots:
             return Reservation(call_id, quota, None, quota.observed)
-        return await self._reserve_in(self._local, call_id, request, quota)
+        return await self._reserve_in(self._local, call_id, request, quota, caller)
 
     async def _reserve_in(
-        self, ledger: Ledger, call_id: str, request: ReservationRequest, quota: Quota
+        self, ledger: Ledger, call_id: str, request: ReservationRequest, quota: Quota, caller: Caller
     ) -> Reservation | Earlier:
-        now, calls = self._clock(), self._calls[id(ledger)]
-        if request.claim is not None and calls is None:
-            claim = request.claim
-            state = await ledger.claim_key(
-                claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold
-            )
-            if state is not KeyState.FRESH:
-                return Earlier(quota, ledger, request, state)
-        result = await ledger.reserve(call_id, request, now=now)
-        if request.claim is not None and calls is None and not isinstance(result, Granted):
-            await ledger.free_key(request.claim.key, owner=call_id)
+        calls = self._calls[id(ledger)]
+        result = await ledger.reserve(call_id, request, now=self._clock())
+        if isinstance(result, LimitExceeded) and result.kind == "in-flight" and await self._look(result, request):
+            result = await ledger.reserve(call_id, request, now=self._clock())
         match result:
             case Granted():
                 observed = quota.observed
                 if result.observed:
-                    observed += tuple(shortfall.name for shortfall in result.observed)
+                    observed += tuple(short.name for short in result.observed)
+                for crossing in result.crossed:
+                    self._events.crossed(crossing, caller)
                 return Reservation(call_id, quota, ledger, observed, request, calls)
             case LimitExceeded():
-                raise limit_exceeded_error(result)
+                raise await self._refusal(result, request, caller)
             case Call() | KeyState() | StoredAnswer():
-                return Earlier(quota, ledger, request, result, calls)
+                return Earlier(quota, ledger, request, result, caller, calls)
             case _:
                 raise Forbidden("The operator has blocked this user", error_type="user_blocked")
 
-    async def _end_in(self, ledger: Ledger, job: str, ending: JobEnd) -> None:
+    async def _look(self, short: LimitExceeded, request: ReservationRequest) -> bool:
+        """Returns True where a slot of the full limit has become free."""
+        if self.looks is None or short.name not in self._looked_at:
+            return False
+        return await self.looks.look_at_oldest(_account(short, request))
+
+    async def _refusal(self, short: LimitExceeded, request: ReservationRequest, caller: Caller) -> Refusal:
+        self._events.refused(short)
+        for crossing in short.crossed:
+            self._events.crossed(crossing, caller)
+        if short.kind == "budget" or self.looks is None:
+            return limit_exceeded_error(short)
+        return limit_exceeded_error(short, retry_after=await self.looks.next_look(_account(short, request)))
+
+    async def _end_in(self, ledger: Ledger, job: str, end: JobEnd) -> None:
         now = self._clock()
-        if self._terms.awaits_units(ending):
-            await ledger.release(job, now=now)  # the result will tell fal's units, or else the sweep settles
+        if self._policy.awaits_units(end):
+            await ledger.release(job, now=now)  # the result has the units; without it the sweep settles
         else:
-            amount = self._terms.amount_due(ending)
-            await ledger.settle(job, amount=amount, state=_end_state(ending), now=now)
+            amount = self._policy.amount_due(end, app=job.rpartition("/")[0])
+            await ledger.settle(job, amount=amount, state=end_state(end), now=now)
 
 
 def run_job_name(reservation: Reservation) -> str:
@@ -371,22 +362,22 @@ def run_job_name(reservation: Reservation) -> str:
     return f"run:{reservation.id}"
 
 
-def _end_state(end: JobEnd) -> EndState:
-    return "cancelled" if end.cancelled else "failed" if end.failed else "completed"
+def _account(short: LimitExceeded, request: ReservationRequest) -> str:
+    return next(slot.account for slot in request.slots if slot.name == short.name)
 
 
-def _behaviours(entry: ReservationRequest) -> set[OnStoreError]:
-    return {charge.on_store_error for charge in entry.charges} | {seat.on_store_error for seat in entry.slots}
+def _behaviours(request: ReservationRequest) -> set[OnStoreError]:
+    return {charge.on_store_error for charge in request.charges} | {slot.on_store_error for slot in request.slots}
 
 
-def _only_local(entry: ReservationRequest) -> ReservationRequest:
+def _only_local(request: ReservationRequest) -> ReservationRequest:
     return replace(
-        entry,
-        charges=tuple(charge for charge in entry.charges if charge.on_store_error == "local"),
-        slots=tuple(seat for seat in entry.slots if seat.on_store_error == "local"),
+        request,
+        charges=tuple(charge for charge in request.charges if charge.on_store_error == "local"),
+        slots=tuple(slot for slot in request.slots if slot.on_store_error == "local"),
     )
 
 
 def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """The field that tells of allowances in observe mode."""
+    """Returns the response field that names limits in observe mode without room."""
     return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()

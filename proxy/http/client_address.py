@@ -9,6 +9,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from starlette.types import Scope
 
+from proxy.errors import CLOSE, BadRequest
+from proxy.http.fields import Fields
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -25,17 +28,38 @@ _MAX_HOPS = 16  # of our own proxies in a row; a longer list is no deployment bu
 
 
 class ClientAddress:
-    """Reads client addresses for one list of *trusted* proxies, which add hops to the field *header* (lower case)."""
+    """Reads client addresses behind front proxies, which append hops to the field *header* (in lower case).
 
-    def __init__(self, trusted: Sequence[Network], header: str) -> None:
+    The proxies are known by address (*trusted*), or by their number (*hops*).
+    """
+
+    def __init__(self, trusted: Sequence[Network], header: str, *, hops: int | None = None) -> None:
         self._trusted = trusted
         self._header = header.encode("ascii")
+        self._hops = hops
 
     def resolve(self, scope: Scope) -> str:
-        """Returns the address that the request of an ASGI *scope* counts for; "" where the server gives no peer."""
+        """Returns the address that the request of an ASGI *scope* counts for; "" where the server gives no peer.
+
+        Raises BadRequest where *header* has fewer hops than there are front proxies, or a malformed one in their place.
+        """
+        if self._hops is not None:
+            return address_at_hop(scope["headers"], header=self._header, hops=self._hops)
         client = scope.get("client")
         peer = client[0] if client else ""
         return client_address(peer, scope["headers"], trusted=self._trusted, header=self._header)
+
+
+def address_at_hop(fields: Fields, *, header: bytes, hops: int) -> str:
+    """Returns the address that the outermost of *hops* front proxies has seen. Raises BadRequest.
+
+    Each proxy appends the address of its own peer, so it is at that place from the right.
+    """
+    entries = b",".join(value for name, value in fields if name == header).rsplit(b",", hops)
+    address = _hop(entries[-hops]) if len(entries) >= hops else None
+    if address is None:
+        raise BadRequest("The address from the front proxy is missing", error_type="malformed_request", headers=[CLOSE])
+    return str(address)
 
 
 def client_address(

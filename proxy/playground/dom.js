@@ -11,7 +11,7 @@ export function el(tag, props = {}, ...children) {
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
   return node;
 }
 
@@ -32,9 +32,18 @@ export function svg(size, ...shapes) {
 }
 
 const PATHS = {
-  picture: "M4 5h16v14H4zM4 16l4.5-4.5 4 4 2.5-2.5 5 5M15.5 9.5h.01",
+  image: "M4 5h16v14H4zM4 16l4.5-4.5 4 4 2.5-2.5 5 5M15.5 9.5h.01",
+  video: "M4 6h16v12H4zM10 9.5v5l4.5-2.5z",
+  audio: "M5 10v4M9 6v12M13 8.5v7M17 4v16M21 10v4",
+  file: "M6 3h8l4 4v14H6zM14 3v4h4",
+  text: "M5 6h14M5 10h14M5 14h14M5 18h8",
+  model: "M12 3l8 4.5v9L12 21l-8-4.5v-9zM12 12l8-4.5M12 12v9M12 12L4 7.5",
   info: "M12 11v5M12 8h.01",
   close: "M6 6l12 12M18 6L6 18",
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  copy: "M9 9h11v11H9zM5 15H4V4h11v1",
+  open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
+  link: "M10 14a4 4 0 0 0 6 .5l3-3a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6-.5l-3 3a4 4 0 0 0 6 6l1-1",
   download: "M12 4v11M7.5 10.5L12 15l4.5-4.5M5 20h14",
   again: "M5 12a7 7 0 1 0 2.2-5.1M5 4v4h4",
   plus: "M12 5v14M5 12h14",
@@ -46,6 +55,10 @@ const PATHS = {
 export const icon = (name, size = 18) =>
   svg(size, ...(name === "info" ? [["circle", { cx: 12, cy: 12, r: 8.5 }]] : []), ["path", { d: PATHS[name] }]);
 
+/** A quiet button with a symbol and a text. */
+export const action = (symbol, text, onclick) =>
+  el("button", { type: "button", class: "quiet with-icon", onclick }, icon(symbol, 16), el("span", { text }));
+
 /** Announces *text* to a screen reader without moving the focus. */
 export function announce(text) {
   byId("announcer").textContent = text;
@@ -55,3 +68,21 @@ let made = 0;
 export const newId = (stem) => `${stem}-${++made}`;
 
 export const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(1)} s`;
+
+export const formatBytes = (bytes) =>
+  bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** Copies *text* and shows so on *button* for a moment. *source* is selected where the browser forbids the clipboard. */
+export async function copyText(text, button, source = null) {
+  const label = button.querySelector("span") ?? button;
+  const before = label.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    label.textContent = "Copied";
+    announce("Copied");
+    setTimeout(() => (label.textContent = before), 1600);
+  } catch {
+    if (source) getSelection().selectAllChildren(source);
+    announce(source ? "The text is selected; copy it from there" : "The browser does not allow copying");
+  }
+}

@@ -1,176 +1,270 @@
 // Composition of the page: sign-in, the form of one endpoint, one job at a time.
-import { announce, byId, el } from "./dom.js";
-import { createSignIn } from "./sign_in.js";
-import { createForm } from "./form.js";
-import { createHistory } from "./history.js";
-import { createCodePanel } from "./code_panel.js";
-import { createResultView } from "./result_view.js";
-import { parseEndpoints, parseUploads } from "./schema.js";
-import { createCaller, fetchConfig } from "./session.js";
-import { drawQuota } from "./quota_panel.js";
-import { createJobController } from "./job_controller.js";
+import { announce, byId, copyText } from "./dom.js";
+import { createCodePanel } from "./code/code_panel.js";
+import { drawQuota } from "./gateway/quota_panel.js";
+import { Inspector } from "./gateway/inspector.js";
+import { PricePreview } from "./gateway/price_preview.js";
+import { createRefusalMenu } from "./gateway/refusal_menu.js";
+import { allowHosts } from "./hosts.js";
+import { JobController } from "./job/job_controller.js";
+import { StoredJobs } from "./job/stored_jobs.js";
+import { listenForFiles } from "./form/drop_target.js";
+import { replaceFiles } from "./form/file_values.js";
+import { JobHistory } from "./result/job_history.js";
+import { ResultView } from "./result/result_view.js";
+import { parseEndpoints, parseUploads } from "./form/schema.js";
+import { Caller, fetchConfig } from "./session/session.js";
+import { createSignIn } from "./session/sign_in.js";
+import { Who } from "./session/who.js";
+import { clearAddress, formLink, readAddress, showEndpointInAddress, showJobInAddress } from "./address.js";
+import { Tabs } from "./tabs.js";
+import { Workshop } from "./workshop.js";
 
-let config = null;
-let caller = null;
-let endpoints = [];
-let endpoint = null;
-let uploads = false;
-let form = null;
-let windowLeft = null; // the tightest request window, as the last submit's response reported it
+/** State of the page. *window*: the tightest request window, as the last submit reported it. */
+const state = { config: null, caller: null, endpoints: [], uploads: false, window: null, stored: null };
 let savedValues = null; // what was set when a session ended
+let listed = true; // whether the gateway lists jobs
 
-const hosted = (url, hosts) => url.startsWith("data:") || hosts.includes(new URL(url, location.href).origin);
-
-const resultView = createResultView({ on: { reuseSeed, useAsInput }, savable: (url) => hosted(url, config.upload_hosts) });
-const historyList = createHistory(byId("past"), byId("history"), { onpick: (entry) => resultView.show(entry) });
+const workshop = new Workshop({ onChoose: chosen });
+const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form });
+const resultView = new ResultView({ on: { reuseSeed, useAsInput }, takes: (kind) => workshop.takes(kind) });
+const jobHistory = new JobHistory(byId("past"), byId("history"), { pick: showEntry, reuse: reuseSettings });
+const inspector = new Inspector(byId("gateway-panel"));
+const outcome = new Tabs(byId("outcome-tabs"), [
+  { id: "result", name: "Result", panel: byId("result-panel") },
+  { id: "gateway", name: "Gateway", panel: byId("gateway-panel") },
+  { id: "code-tab", name: "Code", panel: byId("code-outcome") },
+]);
+const price = new PricePreview(byId("price"), getState);
+const who = new Who();
 const signIn = createSignIn({ onEnter: enter });
-const jobController = createJobController({
-  resultView,
-  getState: () => ({ config, caller, endpoint, form, uploads }),
-  on: {
-    made: (entry) => entry.result.images?.length && historyList.add(entry),
-    window: (left) => (windowLeft = left),
-    settled: refreshQuota,
-    signIn: () => leave({ keep: true }),
+const refusals = createRefusalMenu(byId("refusals"), getState, {
+  begin(name, text) {
+    inspector.begin(name, text);
+    outcome.select("gateway");
+  },
+  call: (call) => inspector.add(call),
+  end() {
+    inspector.focusRefusal();
+    refreshQuota();
+    refreshHistory();
   },
 });
-const codePanel = createCodePanel(
+const drawCode = createCodePanel(
   () =>
-    form && {
+    workshop.form && {
       origin: location.origin,
-      prefix: config.prefix,
-      endpoint: endpoint.id,
-      input: form.read(),
-      uploads,
-      cookie: !caller?.token,
+      prefix: state.config.prefix,
+      endpoint: workshop.endpoint.id,
+      input: workshop.form.read(),
+      uploads: state.uploads,
+      cookie: !state.caller?.token,
     },
 );
+const controller = new JobController({
+  resultView,
+  getState,
+  on: {
+    begin: beginJob,
+    started: startedJob,
+    ended: (entry) => jobHistory.add(entry),
+    call: observeCall,
+    settled: settledJob,
+    signIn: () => leave({ keep: true }),
+    fields: () => workshop.showForm(),
+  },
+});
 
 async function start() {
-  config = await fetchConfig();
-  byId("sandbox-badge").hidden = !config.sandbox;
-  byId("journey-end").textContent = config.sandbox ? "Sandbox" : "fal";
-  byId("foot-version").textContent = `fal-auth-proxy ${config.version}`;
-  if (config.user !== null) await enter(config, null);
-  else await signIn.open(config);
+  state.config = await fetchConfig();
+  byId("sandbox-badge").hidden = !state.config.sandbox;
+  byId("journey-end").textContent = state.config.sandbox ? "Sandbox" : "fal.ai";
+  byId("foot-version").textContent = `fal-auth-proxy ${state.config.version}`;
+  byId("api-link").href = `${state.config.prefix}/openapi.json`;
+  for (const [id, url] of [["docs-link", state.config.docs_url], ["source-link", state.config.source_url]]) {
+    byId(id).hidden = !url;
+    if (url) byId(id).href = url;
+  }
+  if (state.config.user !== null) await enter(state.config, null);
+  else await signIn.open(state.config);
 }
 
-async function enter(newConfig, token) {
-  config = newConfig;
-  caller = createCaller(config, token);
+// ---- session -----------------------------------------------------------------------------------------------------
+
+async function enter(config, token) {
+  const caller = new Caller(config, token);
   const openapi = await caller.get("/openapi.json");
-  endpoints = parseEndpoints(openapi);
-  uploads = parseUploads(openapi);
+  const endpoints = parseEndpoints(openapi);
+  Object.assign(state, { config, caller, endpoints, uploads: parseUploads(openapi), stored: new StoredJobs(caller.user) });
+  allowHosts(config);
   signIn.close();
   byId("workshop").hidden = false;
-  byId("who").hidden = false;
   // A cookie that the demo did not set is ended by the page that set it.
   byId("sign-out").hidden = !token && !config.sandbox;
-  byId("who-name").textContent = caller.user;
-  byId("who-initial").textContent = caller.user[0].toUpperCase();
-  drawEndpoints();
-  choose(endpoints.find((each) => each.id === endpoint?.id) ?? endpoints[0]);
-  if (savedValues) form.write(savedValues);
-  savedValues = null;
+  who.show(caller, config.session);
+  refusals.show(state);
+  price.reset();
+  openForm();
   byId("main").focus({ preventScroll: true });
   announce(`Signed in as ${caller.user}`);
-  await refreshQuota();
+  await Promise.all([refreshQuota(), refreshHistory()]);
+  await resumeJob();
 }
 
-/** *keep* saves the values of the form for the next sign-in. */
+/** Opens the form of the address, of the last session, or of the first endpoint. */
+function openForm() {
+  const { endpoint, input } = readAddress();
+  workshop.open(state.endpoints, endpoint ?? workshop.endpoint?.id);
+  if (savedValues) workshop.form?.write(savedValues);
+  else if (input) workshop.form?.write(input);
+  savedValues = null;
+}
+
+/** Ends the session in the page. *keep* saves the values of the form, and the job that runs, for the next sign-in. */
 async function leave({ keep = false } = {}) {
-  jobController.abandon();
-  savedValues = keep ? form.read() : null;
-  caller = null;
-  windowLeft = null;
+  controller.abandon({ cancel: !keep });
+  savedValues = keep ? (workshop.form?.read() ?? null) : null;
+  Object.assign(state, { caller: null, window: null });
   byId("workshop").hidden = true;
-  byId("who").hidden = true;
-  await signIn.open(config, { focus: true });
+  who.hide();
+  await signIn.open(state.config, { focus: true });
 }
 
 byId("sign-out").addEventListener("click", async () => {
-  jobController.abandon();
-  await caller.signOut();
-  historyList.clear();
-  resultView.forget();
+  const { caller, stored } = state;
   await leave();
+  await caller.signOut();
+  stored.clear();
+  clearAddress();
+  jobHistory.clear();
+  workshop.forget();
+  resultView.idle(null);
+  inspector.begin("Calls to the gateway", "Run a model, or see a refusal.");
   announce("Signed out");
 });
 
 // ---- the form ----------------------------------------------------------------------------------------------------
 
-function drawEndpoints() {
-  const select = el(
-    "select",
-    { id: "endpoint-choice", onchange: () => choose(endpoints.find((each) => each.id === select.value)) },
-    ...endpoints.map(({ id }) => el("option", { value: id, text: id })),
-  );
-  const only = [el("span", { class: "label", text: "Endpoint" }), el("code", { text: endpoints[0]?.id ?? "none" })];
-  const several = [el("label", { class: "label", for: select.id, text: "Endpoint" }), select];
-  byId("endpoint").replaceChildren(...(endpoints.length > 1 ? several : only));
-}
-
-function choose(next) {
-  byId("run").disabled = !next;
-  if (!next) {
-    byId("fields").replaceChildren(el("p", { class: "notice", text: "No endpoint is open for you here." }));
-    return;
-  }
-  endpoint = next;
-  form = createForm(endpoint.schema, byId("fields"));
-  resultView.idle(null);
-  codePanel.draw();
+function chosen(endpoint) {
+  if (controller.running) controller.abandon();
+  resultView.idle(endpoint);
+  drawCode();
+  price.update();
+  if (state.endpoints.length > 1 && !readAddress().job) showEndpointInAddress(endpoint.id);
 }
 
 byId("reset").addEventListener("click", () => {
-  choose(endpoint);
+  workshop.reset();
   announce("Every field is at its default");
 });
-
-byId("form").addEventListener("input", codePanel.draw);
+byId("copy-form-link").addEventListener("click", () => {
+  const link = formLink(workshop.endpoint.id, replaceFiles(workshop.form.read(), undefined));
+  if (link) copyText(link, byId("copy-form-link"));
+  else announce("This form is too long for a link");
+});
+byId("form").addEventListener("input", () => {
+  drawCode();
+  price.update();
+});
 byId("form").addEventListener("change", () => {
-  codePanel.draw();
-  if (form && !jobController.running()) resultView.preview(form.picture()?.preview() ?? null);
+  drawCode();
+  price.update();
+  if (!controller.running) resultView.preview(workshop.form?.fileControl("image/png")?.preview() ?? null);
 });
-
-document.addEventListener("paste", (event) => {
-  const picture = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith("image/"));
-  if (!picture || !caller || !form?.picture()) return;
-  event.preventDefault();
-  form.picture().take(picture);
-});
+listenForFiles(() => (state.caller ? workshop.form : null));
 
 function reuseSeed(seed) {
-  if (form.set("seed", seed)) announce(`Seed ${seed} is set`);
+  if (workshop.form.set("seed", seed)) announce(`Seed ${seed} is set`);
 }
 
 function useAsInput(url) {
-  const picture = form.picture();
-  if (!picture) return;
-  picture.write(url, hosted(url, config.picture_hosts) ? url : null);
+  workshop.form.fileControl("image/png")?.add(url);
   announce("The result is now the input");
+}
+
+function reuseSettings(entry) {
+  workshop.choose(entry.endpoint);
+  workshop.form?.write(entry.input);
+  workshop.showForm();
+  announce("The settings are in the form");
 }
 
 // ---- running -----------------------------------------------------------------------------------------------------
 
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  jobController.run();
+  controller.run();
 });
 byId("form").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
-  jobController.run();
+  controller.run();
 });
-byId("cancel").addEventListener("click", jobController.cancel);
+byId("cancel").addEventListener("click", () => controller.cancel());
+
+function beginJob(entry) {
+  outcome.select("result");
+  workshop.showResult();
+  inspector.begin(`Calls of this job`, entry.endpoint);
+}
+
+function startedJob(entry) {
+  state.stored?.add(entry);
+  showJobInAddress(entry);
+  jobHistory.add(entry);
+  refreshQuota();
+}
+
+function observeCall(call) {
+  inspector.add(call);
+  if (call.kind === "submit" && call.window) state.window = call.window;
+}
+
+async function settledJob(entry) {
+  state.stored?.end(entry.requestId);
+  await Promise.all([refreshQuota(), refreshHistory()]);
+  resultView.setPrice(entry);
+}
+
+/** Follows the job of the address, the one this tab left running, or the newest one that runs elsewhere. */
+async function resumeJob() {
+  const { job, endpoint } = readAddress();
+  const stored = state.stored.list();
+  const known = [...stored, ...jobHistory.entries].find(({ requestId }) => requestId === job);
+  const open = stored.find((each) => each.open) ?? jobHistory.entries.find((each) => ["queued", "running"].includes(each.state));
+  const next = job ? { ...known, requestId: job, endpoint: known?.endpoint ?? endpoint } : open;
+  if (!next?.requestId || !state.caller) return;
+  workshop.choose(next.endpoint);
+  const target = state.endpoints.find(({ id }) => id === next.endpoint) ?? workshop.endpoint;
+  if (target) await controller.resume({ input: {}, since: Date.now(), ...next }, target);
+}
+
+async function showEntry(entry) {
+  outcome.select("result");
+  if (entry.result) return resultView.show(entry);
+  const target = state.endpoints.find(({ id }) => id === entry.endpoint);
+  if (target) await controller.resume(entry, target);
+}
+
+// ---- limits and history ------------------------------------------------------------------------------------------
 
 async function refreshQuota() {
-  if (!caller) return;
+  if (!state.caller) return;
   try {
-    drawQuota(byId("standing"), await caller.get("/usage"), windowLeft);
+    drawQuota(byId("standing"), await state.caller.get("/usage"), state.window);
   } catch (error) {
     if (error.status === 401) await leave({ keep: true });
-    else announce("What is left could not be read");
+    else announce("Your limits could not be read");
+  }
+}
+
+async function refreshHistory() {
+  if (!state.caller || !listed) return;
+  try {
+    const { jobs } = await state.caller.get("/jobs?limit=24");
+    jobHistory.merge(jobs, state.stored.list());
+  } catch (error) {
+    listed = error.status !== 404; // a gateway that lists no jobs
   }
 }
 

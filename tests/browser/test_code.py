@@ -16,7 +16,7 @@ from support.browser import visit
 from support.demo import Told
 from support.gateway_process import CLIENTS, program
 
-from proxy.app.playground import PAGES
+from proxy.app.page_files import PAGES
 
 
 def shown(browser: Browser, demo: Told, language: str) -> str:
@@ -28,7 +28,8 @@ def shown(browser: Browser, demo: Told, language: str) -> str:
         alice.choose("image_size", "Square 512")
         page.get_by_text("Advanced").click()
         page.get_by_role("switch", name="Expand Prompt").check()
-        page.get_by_role("tab", name=language).click()
+        alice.tab("Code")
+        alice.tab(language)
         page.get_by_role("button", name="Copy", exact=True).click()
         expect(page.locator("#copy")).to_have_text("Copied")
         copied = page.evaluate("navigator.clipboard.readText()")
@@ -79,7 +80,8 @@ def test_it_keeps_step(browser: Browser, demo: Told, language: str) -> None:
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.sign_in_with(demo.tokens["alice"])
-        page.get_by_role("tab", name=language).click()
+        alice.tab("Code")
+        alice.tab(language)
         page.get_by_label("Prompt", exact=True).fill("a first one")
         expect(page.locator("#code")).to_contain_text("a first one")
         page.get_by_label("Prompt", exact=True).fill("another")

@@ -48,7 +48,7 @@ def test_a_picture(browser: Browser, demo: Told) -> None:
         picture = alice.result()
         expect(page.locator("#announcer")).to_contain_text("Done in")
         expect(page.locator("#line li.past")).to_have_count(3)
-        expect(page.locator("#history button")).to_have_count(1)
+        expect(page.locator("#history .card-show")).to_have_count(1)
         expect(page.locator("#log-lines")).to_contain_text("Step 1 of 1")
         expect(page.locator("#standing")).to_contain_text(f"{before - 1.048576:.2f}")
         expect(page.locator("#standing")).to_contain_text(re.compile(r"\d+ of 30 left"))
@@ -70,7 +70,7 @@ def test_the_seed_again(browser: Browser, demo: Told) -> None:
         alice.page.get_by_role("button", name="Reuse seed").click()
         expect(alice.page.get_by_label("Seed", exact=True)).to_have_value(seed or "none")
         alice.run()
-        expect(alice.page.locator("#history button")).to_have_count(2, timeout=10_000)
+        expect(alice.page.locator("#history .card-show")).to_have_count(2, timeout=10_000)
         second = picture_at(alice.result().get_attribute("src"))
         alice.check()
 
@@ -86,11 +86,11 @@ def test_an_earlier_picture_again(browser: Browser, demo: Told) -> None:
         for seed, count in (("1", 1), ("2", 2)):
             bob.page.get_by_label("Seed", exact=True).fill(seed)
             bob.run()
-            expect(bob.page.locator("#history button")).to_have_count(count, timeout=10_000)
+            expect(bob.page.locator("#history .card-show")).to_have_count(count, timeout=10_000)
             sources.append(bob.result().get_attribute("src"))
-        bob.page.locator("#history button").nth(1).click()
+        bob.page.locator("#history .card-show").nth(1).click()
         assert bob.result().get_attribute("src") == sources[0]
-        expect(bob.page.locator("#history button").nth(1)).to_have_attribute("aria-pressed", "true")
+        expect(bob.page.locator("#history .card-show").nth(1)).to_have_attribute("aria-pressed", "true")
         expect(bob.page.locator("#seed-shown")).to_have_text("1")
         bob.check()
 
@@ -105,7 +105,7 @@ def test_several_pictures(browser: Browser, demo: Told) -> None:
         bob.choose("image_size", "Square 512")
         bob.run()
         first = bob.result().get_attribute("src")
-        page.get_by_role("button", name="Picture 3").click()
+        page.get_by_role("button", name="Image 3").click()
         assert bob.result().get_attribute("src") != first
         frame = page.locator(".compare").bounding_box()
         assert frame is not None
@@ -247,7 +247,7 @@ def test_another_user(browser: Browser, demo: Told) -> None:
         page.get_by_role("button", name="Sign out").click()
         someone.sign_in_as("bob")
         expect(page.locator("#who-name")).to_have_text("bob")
-        expect(page.locator("#history button")).to_have_count(0)
+        expect(page.locator("#history .card-show")).to_have_count(0)
         expect(page.locator(".compare")).to_have_count(0)
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
         someone.check()
@@ -262,9 +262,9 @@ def test_the_result_as_input(browser: Browser, demo: Told) -> None:
         bob.run()
         first = bob.result().get_attribute("src")
         bob.page.get_by_role("button", name="Use as input").click()
-        expect(bob.page.locator(".drop-title")).to_have_text("By its address")
+        expect(bob.page.locator(".drop-title")).to_have_text("From a URL")
         bob.run()
-        expect(bob.page.locator("#history button")).to_have_count(2, timeout=10_000)
+        expect(bob.page.locator("#history .card-show")).to_have_count(2, timeout=10_000)
         assert bob.page.locator(".compare .before").get_attribute("src") == first
         assert json.loads(bob.submitted()[1].post_data or "")["image_url"] == first
         bob.check()
@@ -304,10 +304,10 @@ def test_pasted_and_dropped(browser: Browser, demo: Told) -> None:
         bob.page.evaluate(give, ["drop", "image/webp", "dropped.webp"])
         expect(title).to_have_text("dropped.webp")
         bob.page.evaluate(give, ["drop", "text/plain", "notes.txt"])
-        expect(bob.field("image_url").locator(".error")).to_have_text("That is not a picture.")
+        expect(bob.field("image_url").locator(".error")).to_have_text("This is not an image.")
         expect(title).to_have_text("dropped.webp")
-        bob.page.get_by_role("button", name="Remove the picture").click()
-        expect(title).to_have_text("Drop a picture here")
+        bob.page.get_by_role("button", name="Remove the image").click()
+        expect(title).to_have_text("Drop an image here")
         bob.check()
 
 
@@ -346,7 +346,7 @@ def test_signing_out_while_a_job_runs(browser: Browser, rig: Rig) -> None:
         someone.fill(prompt="bob's own")
         someone.run()
         assert someone.result().get_attribute("alt") == "Result: bob's own"
-        expect(someone.page.locator("#history button")).to_have_count(1)
+        expect(someone.page.locator("#history .card-show")).to_have_count(1)
 
 
 def test_under_another_name(browser: Browser, demo: Told) -> None:

@@ -119,7 +119,7 @@ def test_the_upload_host_fails(browser: Browser) -> None:
         alice.sign_in_as("alice")
         alice.fill()
         alice.run()
-        expect(alice.trouble()).to_contain_text("The picture could not be uploaded")
+        expect(alice.trouble()).to_contain_text("The file could not be uploaded")
         assert alice.submitted() == []
         alice.check(500)
 

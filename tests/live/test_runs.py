@@ -130,8 +130,8 @@ def test_what_fal_breaks_off_looks_broken_off(rig: Rig, first: bytes) -> None:
     assert (line["status"], line["ended"], line["outcome"]) == (200, "fal-broke-off", "accepted")
 
 
-@pytest.mark.parametrize(("first", "readable"), [(head(), True), (BINARY, False)], ids=["events", "bytes"])
-def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, usage: bool) -> None:
+@pytest.mark.parametrize(("first", "has_reason"), [(head(), True), (BINARY, False)], ids=["events", "bytes"])
+def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, has_reason: bool) -> None:
     """Events end with last words and a last chunk; bytes, which cannot say so, are cut."""
     feed = Feed(first)
     session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
@@ -149,8 +149,8 @@ def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, usage: bool)
         rig.run(feed.give(b"data: 1\n\n"))
         answer = caller.rest()
 
-    assert answer.endswith(b": ended, session-expired\n\n\r\n" + LAST_CHUNK) == usage
-    assert answer.endswith(chunk(b"data: 1\n\n")) != usage
+    assert answer.endswith(b": ended, session-expired\n\n\r\n" + LAST_CHUNK) == has_reason
+    assert answer.endswith(chunk(b"data: 1\n\n")) != has_reason
     until(lambda: feed.left)
 
 

@@ -8,15 +8,24 @@ from proxy.config.value_types import OriginText, Section
 
 FAL_MEDIA = ("https://v3.fal.media", "https://v3b.fal.media", "https://fal.media")
 
+_WEB_URL = r"^https?://[!-~]+$"
+
 
 class Playground(Section):
     """The page at `/`, on which a signed-in user can try the listed endpoints; on in `fal-proxy demo`."""
 
     enabled: bool = Field(default=False, description="Whether the page is served.")
     picture_hosts: tuple[OriginText, ...] = Field(
-        default=FAL_MEDIA, description="Origins whose pictures the page may show (its Content-Security-Policy)."
+        default=FAL_MEDIA,
+        description="Origins whose media the page may show (its Content-Security-Policy).",
     )
     upload_hosts: tuple[OriginText, ...] = Field(
         default=FAL_MEDIA, description="Origins that the page may send uploads to and save results from."
     )
     sandbox: bool = Field(default=False, description="Whether the page shows that no model runs here.")
+    docs_url: str | None = Field(
+        default=None, pattern=_WEB_URL, description="Address of the documentation that the page links to."
+    )
+    source_url: str | None = Field(
+        default=None, pattern=_WEB_URL, description="Address of the source code that the page links to."
+    )

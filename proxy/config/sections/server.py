@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, IPvAnyNetwork, ValidationInfo, field_validator
+from pydantic import Field, IPvAnyNetwork, ValidationInfo, field_validator, model_validator
 
 from proxy.config.value_types import MIB, OriginText, Port, Section
 
 TWO_YEARS = 2 * 365 * 86_400  # seconds; what the preload list of browsers asks for
+
+# The name of a header field (RFC 9110 section 5.1) in lower case.
+FieldName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9a-z-]{1,64}$")]
 
 
 class Server(Section):
@@ -52,6 +55,24 @@ class Server(Section):
         default=(),
         description="Other origins whose pages may call the gateway. A page of `public_origin` needs no entry.",
     )
+    cors_headers: tuple[FieldName, ...] = Field(
+        default=(),
+        description="Request header fields that such a page may send beside those of fal's clients and of tracing.",
+        examples=["x-app-version"],
+    )
+    cors_expose: tuple[FieldName, ...] = Field(
+        default=(),
+        description="Response header fields that such a page may read beside those of the gateway.",
+        examples=["server-timing"],
+    )
+    trusted_hops: int | None = Field(
+        default=None,
+        ge=1,
+        le=16,
+        description="Number of front proxies that append to `forwarded_header`, where their addresses are not known. "
+        "It takes the place of `trusted_proxies`. A request with fewer addresses is refused, and "
+        "`max_connections_per_address` does not apply.",
+    )
     max_body_bytes: int = Field(
         default=10 * MIB, ge=1024, le=64 * MIB, description="Largest request body. A larger one is refused with 413."
     )
@@ -74,6 +95,12 @@ class Server(Section):
         description="`max-age` of the Strict-Transport-Security field (RFC 6797); 0 sends none. "
         "It needs a `public_origin` with https.",
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_trust(self) -> Self:
+        if self.trusted_hops is not None and self.trusted_proxies:
+            raise ValueError("trusted_hops is for front proxies of unknown addresses: remove it or trusted_proxies")
+        return self
 
     @field_validator("hsts_seconds")
     @classmethod

@@ -160,7 +160,7 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
 async def test_the_description_says_how_to_bring_a_session(
     tmp_path: Path, sections: dict[str, object], schemes: list[str]
 ) -> None:
-    """By token, and by the cookie where one is configured."""
+    """By token in either form, and by the cookie where one is configured."""
     with gate(tmp_path, **sections) as g:
         async with g.client() as alice:
             told = (await alice.get("/api/fal/openapi.json")).json()

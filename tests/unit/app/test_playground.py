@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import posixpath
 import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import pytest
 from support.gateway_process import program
-from support.in_process_gateway import gate, token
+from support.in_process_gateway import ISSUER, gate, token
 
-from proxy.app.playground import FILES, PAGES, content_security_policy
+from proxy.app.page_files import FILES, IMMUTABLE, MODULES, PAGES, bundle, page_files
+from proxy.app.playground import content_security_policy
 from proxy.config.sections.playground import FAL_MEDIA, Playground
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +36,9 @@ def test_what_the_files_name_is_served() -> None:
         if not name.startswith("vendor/") and name.endswith((".html", ".css", ".js")):
             text = (PAGES / name).read_text(encoding="utf-8")
             mentioned |= set(re.findall(r'"(/playground/[\w./-]+\.\w+)"', text))
-            mentioned |= {f"/playground/{found}" for found in re.findall(r'from "\./([\w./-]+)"', text)}
+            folder = PurePosixPath("/playground", name).parent
+            imported = re.findall(r'from "(\.{1,2}/[\w./-]+)"', text)
+            mentioned |= {posixpath.normpath(folder / path) for path in imported}
 
     assert len(mentioned) > 15
     assert mentioned - {"/playground/config.json"} <= set(FILES)
@@ -65,18 +69,104 @@ async def test_every_file(tmp_path: Path) -> None:
     """A file has its bytes, its type, the page's policy and a 304; HEAD sends the same head."""
     with gate(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
-            for path, (name, media_type, caching) in FILES.items():
+            for path, file in page_files().items():
                 whole, head = await nobody.get(path), await nobody.head(path)
                 again = await nobody.get(path, headers={"if-none-match": whole.headers["etag"]})
 
                 assert (whole.status_code, head.status_code, again.status_code) == (200, 200, 304), path
-                assert whole.content == (PAGES / name).read_bytes()
-                assert (whole.headers["content-type"], whole.headers["cache-control"]) == (media_type, caching)
+                assert whole.content == file.body
+                assert (whole.headers["content-type"], whole.headers["cache-control"]) == (
+                    file.media_type,
+                    file.caching,
+                )
                 assert whole.headers["content-security-policy"] == content_security_policy(Playground())
                 assert whole.headers["x-content-type-options"] == "nosniff"
                 assert again.content == b""
-                assert head.headers["content-length"] == str(len(whole.content))
+                assert head.headers["content-length"] == whole.headers["content-length"]
                 assert len(whole.headers.get_list("content-security-policy")) == 1
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("br;q=1.0, GZIP;q=0.5", "gzip"),
+        ("identity", None),
+        ("gzip;q=0", None),
+        ("gzip; q=0.0", None),
+        ("*;q=0", None),
+        ("", None),
+    ],
+)
+async def test_text_is_sent_compressed_where_the_client_takes_it(
+    tmp_path: Path, accepted: str, encoding: str | None
+) -> None:
+    """The compressed form has a length and an entity tag of its own, and is the same text."""
+    with gate(tmp_path, playground=ON) as g:
+        async with g.client(None) as nobody:
+            answer = await nobody.get("/playground/style.css", headers={"accept-encoding": accepted})
+            font = await nobody.get("/playground/vendor/geist-5.3.0.woff2", headers={"accept-encoding": accepted})
+
+    assert answer.headers.get("content-encoding") == encoding
+    assert answer.headers["vary"] == "Accept-Encoding, Origin"
+    assert answer.headers["etag"].endswith('-gzip"') is (encoding is not None)
+    assert answer.content == (PAGES / "style.css").read_bytes()
+    assert "content-encoding" not in font.headers
+
+
+async def test_the_page_names_files_by_their_digest(tmp_path: Path) -> None:
+    """The script and the style of the page can be stored for good: their names change with their content."""
+    with gate(tmp_path, playground=ON) as g:
+        async with g.client(None) as nobody:
+            page = (await nobody.get("/")).text
+            script, style, theme = (
+                re.findall(rf'"(/playground/{name}-[0-9a-f]{{16}}\.\w+)"', page)[0]
+                for name in ("main", "style", "theme")
+            )
+            answers = [await nobody.get(path) for path in (script, style, theme)]
+            other = await nobody.get(script.replace(script[-8], "0" if script[-8] != "0" else "1"))
+
+    assert [answer.headers["cache-control"] for answer in answers] == [IMMUTABLE] * 3
+    assert other.status_code == 404
+
+
+def test_the_first_load_is_small() -> None:
+    """The page, its script, style, client and font take less than 120 kB on the wire, images included."""
+    files = page_files()
+    named = {"/", *re.findall(r'(?:src|href)="(/playground/[^"]+)"', files["/"].body.decode())} & files.keys()
+    first = named - {"/playground/main.js", "/playground/vendor/LICENSES.txt"}
+
+    assert sum(len(files[path].compressed or files[path].body) for path in first) < 120_000
+
+
+def test_the_script_is_all_modules() -> None:
+    """The one script has each module once, after those it imports, and no top-level name twice."""
+    sources = {name: (PAGES / name).read_text(encoding="utf-8") for name in MODULES}
+    script = bundle(sources, "main.js")
+    checked = subprocess.run(
+        [program("node"), "--input-type=module", "--check"], input=script, text=True, capture_output=True, check=False
+    )
+    declared = re.compile(r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", re.MULTILINE)
+    names = [name for text in sources.values() for name in declared.findall(text)]
+
+    assert checked.returncode == 0, checked.stderr
+    assert len(names) == len(set(names)) > 100
+    assert set(names) <= set(re.findall(r"\w+", script))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'import { a as b } from "./x.js"\n',
+        'import x from "./x.js";\n',
+        'export * from "./x.js";\n',
+        "export default 1;\n",
+    ],
+)
+def test_another_form_of_import_is_refused(text: str) -> None:
+    """A module that the bundle would get wrong stops the start, and is named."""
+    with pytest.raises(ValueError, match=re.escape("main.js: ")):
+        bundle({"main.js": text, "x.js": ""}, "main.js")
 
 
 @pytest.mark.parametrize(
@@ -135,9 +225,18 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
         "picture_hosts": ["https://a.example"],
         "upload_hosts": ["https://b.example"],
         "sandbox": False,
+        "docs_url": None,
+        "source_url": None,
         "user": "alice",
+        "session": {
+            "issuer": ISSUER,
+            "audience": hers["session"]["audience"],
+            "subject": "alice",
+            "scopes": [],
+            "expires_at": hers["session"]["expires_at"],
+        },
     }
-    assert anybody == {**hers, "user": None}
+    assert anybody == {**hers, "user": None, "session": None}
     assert (bad.status_code, bad.json()) == (200, anybody)
 
 
@@ -154,6 +253,7 @@ def test_the_policy_names_configured_hosts_only() -> None:
         "style-src": "'self'",
         "font-src": "'self'",
         "img-src": "'self' data: blob: https://p.example",
+        "media-src": "'self' data: blob: https://p.example",
         "connect-src": "'self' https://u.example:8443",
         "form-action": "'none'",
         "base-uri": "'none'",

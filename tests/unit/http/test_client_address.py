@@ -4,7 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from proxy.http.client_address import address_key, client_address, is_trusted
+from proxy.errors import BadRequest
+from proxy.http.client_address import ClientAddress, address_key, client_address, is_trusted
 
 TRUSTED = [ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8:f::/48")]
 PROXY = "10.1.2.3"
@@ -138,3 +139,36 @@ def test_a_subscriber_is_counted_once(address: str, key: str) -> None:
 def test_trust_is_by_network(peer: str, trusted: bool) -> None:
     """In any spelling of the address; what is no address is not trusted."""
     assert is_trusted(peer, TRUSTED) is trusted
+
+
+# (number of front proxies, values of the field, the client)
+HOPS = {
+    "one": (1, [b"198.51.100.1"], "198.51.100.1"),
+    "one-of-many": (1, [b"6.6.6.6, 198.51.100.1"], "198.51.100.1"),
+    "two": (2, [b"6.6.6.6, 198.51.100.1, 10.0.0.1"], "198.51.100.1"),
+    "two-fields": (2, [b"6.6.6.6", b"198.51.100.1", b"10.0.0.1"], "198.51.100.1"),
+    "ipv6": (1, [b"[2001:db8::1]:443"], "2001:db8::1"),
+    "mapped": (1, [b"::ffff:198.51.100.1"], "198.51.100.1"),
+}
+TOO_FEW = {"none": (1, []), "empty": (1, [b""]), "one-of-two": (2, [b"198.51.100.1"]), "no-address": (1, [b"unknown"])}
+
+
+def resolve(hops: int, values: list[bytes]) -> str:
+    headers = [(b"x-forwarded-for", value) for value in values]
+    scope = {"client": ("203.0.113.9", 1), "headers": headers}
+    return ClientAddress((), "x-forwarded-for", hops=hops).resolve(scope)
+
+
+@pytest.mark.parametrize("name", HOPS)
+def test_a_number_of_proxies_is_counted_from_the_right(name: str) -> None:
+    """What stands further left came from the client, and is ignored."""
+    hops, values, client = HOPS[name]
+
+    assert resolve(hops, values) == client
+
+
+@pytest.mark.parametrize("name", TOO_FEW)
+def test_a_request_past_the_proxies_is_refused(name: str) -> None:
+    """With fewer hops than there are proxies it did not come through them."""
+    with pytest.raises(BadRequest):
+        resolve(*TOO_FEW[name])

@@ -60,3 +60,31 @@ def test_without_a_list_no_preflight_passes() -> None:
 def test_other_requests_are_no_preflight(method: str, fields: list[tuple[bytes, bytes]]) -> None:
     """Only OPTIONS with a requested method is one."""
     assert Cors([APP]).preflight(method, fields) is None
+
+
+def allowed(cors: Cors, requested: bytes) -> list[str]:
+    """Returns the request fields that a preflight may send."""
+    fields = [(b"origin", APP.encode()), ASK, (b"access-control-request-headers", requested)]
+    answer = cors.preflight("OPTIONS", fields)
+    assert answer is not None
+    return dict(answer.headers)[b"access-control-allow-headers"].decode().split(", ")
+
+
+def test_tracing_and_fields_of_fal_are_allowed() -> None:
+    """Any `x-fal-*` that is asked for, and those of OpenTelemetry and Sentry; no other name is repeated."""
+    names = allowed(Cors([APP]), b"X-Fal-Request-Source, x-other, x-fal-, x-fal-a b, x-fal-\xe9, x-fal-source")
+
+    assert {"traceparent", "tracestate", "baggage", "sentry-trace", "x-fal-request-source", "x-fal-source"} <= set(
+        names
+    )
+    assert not {"x-other", "x-fal-", "x-fal-a b"} & set(names)
+    assert len(names) == len(set(names))
+
+
+def test_the_operator_adds_fields() -> None:
+    """To those that a page may send, and to those that it may read."""
+    cors = Cors([APP], headers=["x-app-version"], expose=["server-timing"])
+    exposed = dict(cors.fields([(b"origin", APP.encode())]))[b"access-control-expose-headers"]
+
+    assert "x-app-version" in allowed(cors, b"")
+    assert exposed.endswith(b", server-timing")

@@ -1,0 +1,223 @@
+// Control of one job at a time: run, resume, progress, result, errors; announced to screen readers.
+import { announce, byId } from "../dom.js";
+import { inlineFiles } from "../form/file_values.js";
+import { wrongNumbers } from "../form/form.js";
+import { FalJob } from "./fal_job.js";
+import { JobTimes } from "./job_times.js";
+import { describeError, describeLost, fieldErrors } from "./error_messages.js";
+
+const BODY_SHARE = 0.9; // share of the gateway's body limit for files; the rest is for other fields
+const TITLE = document.title;
+
+/**
+ * *getState()* returns `{config, caller, endpoint, form, uploads, stored}`. *on*: `started(job)` once fal accepted it,
+ * `ended(entry)` for each end, `call(call)` for each call, `settled()` after the end, `signIn()` after the end of the
+ * session, `begin(entry)` before a run, `fields()` before the focus goes to a field.
+ */
+export class JobController {
+  #resultView;
+  #getState;
+  #on;
+  #job = null;
+  #turn = 0; // jobs of earlier turns were abandoned and are not shown
+  running = false;
+
+  constructor({ resultView, getState, on }) {
+    this.#resultView = resultView;
+    this.#getState = getState;
+    this.#on = on;
+  }
+
+  async run() {
+    const { caller, endpoint, form } = this.#getState();
+    if (this.running || !caller || !endpoint) return;
+    form.clearErrors();
+    const values = form.read();
+    const wrong = wrongNumbers(values);
+    if (wrong.length) return this.#blame(wrong.map((loc) => ({ loc, message: "This is not a number" })));
+    announce("Sent to the gateway");
+    await this.#carryOut({ endpoint, values, preview: previewOf(form, values) });
+  }
+
+  /** Follows a job that runs, or shows one that has ended. *job*: `{requestId, input, since}`. */
+  async resume(job, endpoint) {
+    if (this.running) return;
+    announce("Checking your job");
+    const values = job.input ?? {};
+    await this.#carryOut({ endpoint, values, preview: null, requestId: job.requestId, since: job.since });
+  }
+
+  async #carryOut({ endpoint, values, preview, requestId = null, since = Date.now() }) {
+    const mine = ++this.#turn;
+    const entry = { endpoint: endpoint.id, input: values, preview, requestId, since, state: "running" };
+    this.#setRunning(true);
+    this.#on.begin(entry);
+    this.#resultView.begin(entry);
+    try {
+      await this.#complete(entry, endpoint, mine);
+      if (mine === this.#turn) this.#showResult(entry);
+    } catch (error) {
+      if (mine === this.#turn && !error.stopped) this.#showError(error, entry);
+    } finally {
+      if (mine === this.#turn) this.#setRunning(false);
+    }
+    if (mine === this.#turn && entry.state !== "signed-out") this.#on.settled(entry);
+  }
+
+  async #complete(entry, endpoint, mine) {
+    const { config, caller, uploads } = this.#getState();
+    const times = new JobTimes(entry.requestId ? entry.since : null);
+    const limit = Math.floor(config.max_body_bytes * BODY_SHARE);
+    const input = uploads ? entry.input : await inlineFiles(entry.input, limit);
+    const onEvent = (event) => mine === this.#turn && this.#handle(event, entry, times);
+    const { id, streams } = endpoint;
+    this.#job = new FalJob({ caller, endpoint: id, input, streams, requestId: entry.requestId, onEvent });
+    const { data, requestId } = await this.#job.run();
+    Object.assign(entry, { result: data, requestId, took: times.durations(), state: "completed" });
+  }
+
+  async cancel() {
+    byId("cancel").disabled = true;
+    announce("Cancelling");
+    try {
+      await this.#job?.cancel();
+    } catch (error) {
+      announce(`It could not be cancelled: ${error.message}`);
+      byId("cancel").disabled = false;
+    }
+  }
+
+  checkNow() {
+    this.#job?.checkNow();
+  }
+
+  /** Stops showing the job. With *cancel* it is cancelled at fal too. */
+  abandon({ cancel = false } = {}) {
+    this.#turn += 1;
+    if (this.running && cancel) this.#job?.cancel().catch(() => {});
+    else this.#job?.stop();
+    this.#setRunning(false);
+    document.title = TITLE;
+  }
+
+  #setRunning(yes) {
+    this.running = yes;
+    byId("run").hidden = yes;
+    byId("cancel").hidden = !yes;
+    byId("cancel").disabled = false;
+    byId("form").setAttribute("aria-busy", String(yes));
+    const lost = [document.body, byId("cancel"), null].includes(document.activeElement);
+    if (yes) byId("cancel").focus({ preventScroll: true });
+    else if (lost) byId("run").focus({ preventScroll: true });
+    if (yes) document.title = `● Running · ${TITLE}`;
+  }
+
+  #handle(event, entry, times) {
+    const { progress } = this.#resultView;
+    const steps = {
+      uploading: () => progress.step("gateway", event.part > 1 ? `uploading, part ${event.part}` : "uploading"),
+      sending: () => progress.step("gateway", "checking"),
+      waiting: () => this.#waiting(event),
+      queued: () => this.#queued(event, entry, times),
+      running: () => this.#isRunning(times),
+      logs: () => this.#resultView.logs.add(event.logs),
+      lost: () => this.#lost(event),
+      call: () => this.#called(event.call, entry),
+    };
+    steps[event.phase]?.();
+  }
+
+  #waiting({ status }) {
+    this.#resultView.progress.step("gateway", status === 429 ? "asked to slow down" : "trying again");
+    announce("The gateway sent Retry-After; trying again");
+  }
+
+  #queued(event, entry, times) {
+    if (event.requestId) {
+      entry.requestId = event.requestId;
+      this.#on.started(entry);
+    }
+    times.queued();
+    this.#resultView.progress.passed("gateway", "passed");
+    const ahead = event.position ? `${event.position} ahead` : "next";
+    this.#resultView.progress.step("queue", ahead);
+    if (times.announced !== ahead) announce(`In the queue, ${ahead}`);
+    times.announced = ahead;
+  }
+
+  #isRunning(times) {
+    if (!times.running()) return;
+    announce("Running");
+    this.#resultView.progress.passed("queue", times.queueText());
+    this.#resultView.progress.step("run", "", { timed: true });
+  }
+
+  #lost({ during }) {
+    announce(during === "submit" ? "The gateway cannot be reached; trying again" : "Connection lost; your job goes on");
+    this.#resultView.trouble.show(describeLost(during), { onCheck: () => this.checkNow() });
+  }
+
+  #called(call, entry) {
+    if (call.status < 400) this.#resultView.trouble.clear();
+    if (typeof call.trace?.charged === "number") entry.price = call.trace.charged;
+    this.#on.call(call);
+  }
+
+  #showResult(entry) {
+    document.title = `✓ Done · ${TITLE}`;
+    this.#resultView.show(entry);
+    this.#on.ended(entry);
+    announce(entry.took.total === null ? "The result is here" : `Done in ${(entry.took.total / 1000).toFixed(1)} seconds`);
+  }
+
+  #showError(error, entry) {
+    document.title = TITLE;
+    entry.state = stateAfter(error);
+    error.price = entry.price;
+    this.#resultView.fail();
+    const fields = fieldErrors(error);
+    if (fields.length) this.#blame(fields, { byModel: Boolean(error.requestId) });
+    else this.#explain(error, entry);
+    if (entry.requestId && !["signed-out", "running"].includes(entry.state)) this.#on.ended(entry);
+  }
+
+  #explain(error, entry) {
+    const description = describeError(error);
+    entry.error = description.title;
+    const again = description.wait || description.again ? () => this.run() : null;
+    const check = () => this.resume(entry, this.#getState().endpoint);
+    this.#resultView.trouble.show(description, { again, onSignIn: this.#on.signIn, onCheck: check });
+    byId("trouble").focus();
+  }
+
+  /** Shows each error beside its field, and goes to the first one. */
+  #blame(errors, { byModel = false } = {}) {
+    const { form } = this.#getState();
+    const targets = errors.map(({ loc, message }) => ({ ...form.blame(loc, message), message, loc }));
+    const links = targets.map(({ target, label, message, loc }) => ({
+      text: `${label ?? loc.join(".")}: ${message}`,
+      go: () => target?.focus(),
+    }));
+    const title = errors.length === 1 ? "1 field needs fixing" : `${errors.length} fields need fixing`;
+    const todo = byModel
+      ? "The gateway admitted this; the model itself rejected it."
+      : "Nothing was sent to the model, and nothing was taken.";
+    this.#resultView.fail();
+    this.#resultView.trouble.show({ title, todo }, { links });
+    this.#on.fields();
+    (targets.find(({ target }) => target)?.target ?? byId("trouble")).focus();
+  }
+}
+
+function stateAfter(error) {
+  if (error.status === 401) return "signed-out";
+  if (error.unread) return "running";
+  return error.cancelled || error.status === 499 ? "cancelled" : "failed";
+}
+
+/** Returns a URL of its own for the input image: the form may revoke its URL before the comparison is closed. */
+function previewOf(form, values) {
+  const control = form.controls.find(({ field }) => ["file", "files"].includes(field.kind) && field.media === "image");
+  const value = [values[control?.field.name]].flat()[0];
+  return value instanceof File ? URL.createObjectURL(value) : (control?.preview() ?? null);
+}
