@@ -188,6 +188,8 @@ class Application:
 
     def _build_telemetry(self, journal: JsonLogWriter) -> Telemetry:
         telemetry = Telemetry(journal, CollectorRegistry())
+        playground = self._components.config.playground
+        telemetry.explains = playground.enabled and playground.explain
         telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(self._streams))
         telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
         telemetry.counters(

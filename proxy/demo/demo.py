@@ -156,6 +156,7 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
         "playground": {
             "enabled": True,
             "sandbox": True,
+            "explain": True,
             "picture_hosts": [upstream.rest],
             "upload_hosts": [upstream.rest],
         },
