@@ -371,14 +371,18 @@ class Overloaded(Unavailable):
 
 
 class OutcomeUnknown(Refusal):
-    """A submit that may run and be billed. Its header keeps all stock clients from replaying it."""
+    """A submit that may run and be billed. Its header keeps all stock clients from replaying it.
+
+    *request_id* is the handle of its job where there is one.
+    """
 
     status = 504
     error_type = "outcome_unknown"
     detail = "The request was sent but its outcome is unknown; it may run. Do not send it again unchecked"
 
-    def __init__(self, *, reason: str | None = None) -> None:
-        super().__init__(reason=reason, headers=[(b"x-fal-request-timeout-type", b"user")])
+    def __init__(self, *, reason: str | None = None, request_id: str | None = None) -> None:
+        facts = {} if request_id is None else {"request_id": request_id}
+        super().__init__(reason=reason, headers=[(b"x-fal-request-timeout-type", b"user")], facts=facts)
 
 
 def retry_after_header(seconds: int) -> tuple[bytes, bytes]:

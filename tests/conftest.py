@@ -17,7 +17,7 @@ SERIAL = frozenset(
         "live/test_redis_limits.py",
         "live/test_runs.py",
         "live/test_streams.py",
-        "unit/billing/ledger/test_redis_ledger.py",
+        "unit/billing/ledger/redis/test_ledger.py",
         "unit/http/server/test_connection.py",
         "unit/http/server/test_server.py",
         "unit/storage/test_redis_client.py",

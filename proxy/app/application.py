@@ -19,7 +19,7 @@ from proxy.app.pages import create_metrics, create_pages
 from proxy.app.playground import playground_routes
 from proxy.app.readiness import Readiness
 from proxy.app.setup.billing.accounting import build_accounting, build_alerts
-from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, ledger_metrics
+from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket, ledger_metrics, store_metrics
 from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components, build_components
 from proxy.app.setup.gateway import build_gateway
@@ -27,7 +27,7 @@ from proxy.app.setup.session_runtime import SessionRuntime
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.app.setup.upstream.relay import build_upstream
 from proxy.app.setup.webhooks import WebhookComponents, build_webhooks
-from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway
 from proxy.gateway.gateway import Gateway
@@ -43,6 +43,7 @@ from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
+from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.relay import UpstreamClient
@@ -67,12 +68,12 @@ class Application:
         self._scripted_upstream = upstream
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._started_ledger: Ledger | None = None
-        self._build(components, build_ledger(components))
+        self._started_ledger: JobLedger | None = None
+        self._build(components, build_ledger(components, report=self._report_ledger))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
         self.metrics = create_metrics(self.exposition)
 
-    def _build(self, components: Components, ledger: Ledger) -> None:
+    def _build(self, components: Components, ledger: JobLedger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
         journal = self._journal
         self._is_new = True
@@ -177,6 +178,7 @@ class Application:
             listings=components.listings,
             policy=self._policy,
             accounting=self._accounting,
+            jobs=components.config.jobs.enabled,
         )
         return create_pages(
             prefix=components.config.server.prefix,
@@ -203,7 +205,7 @@ class Application:
         )
         self._sessions.register_metrics(telemetry)
         if (store := self._components.store) is not None:
-            telemetry.counter("store_failures", "Calls the store did not answer in time.", lambda: store.failures)
+            store_metrics(telemetry, store)
         return telemetry
 
     def _build_gateway(self) -> Gateway:
@@ -244,6 +246,9 @@ class Application:
             settlement_lost=self._settlement_lost,
         )
 
+    def _report_ledger(self, message: str) -> None:
+        self._journal.write({"event": "ledger", "message": message})
+
     def _settlement_lost(self) -> None:
         self._lost_settlements += 1
 
@@ -268,11 +273,11 @@ class Application:
         if not self._is_new:
             components = build_components(self._components.config)
             is_open = self._started_ledger is self._ledger and components.store is None
-            self._build(components, self._ledger if is_open else build_ledger(components))
+            kept = self._ledger if is_open else build_ledger(components, report=self._report_ledger)
+            self._build(components, kept)
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
-        if self._reconciler is not None:
-            self._background.append(asyncio.create_task(self._reconciler.run()))
+        self._background.append(asyncio.create_task(self._reconciler.run()))
         self._sessions.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
@@ -296,8 +301,7 @@ class Application:
             task.cancel()
         if self._socket is not None:
             await self._socket.aclose()
-        if self._reconciler is not None:
-            await self._reconciler.aclose()
+        await self._reconciler.aclose()
         await self._sessions.aclose()
         await self._upstream.aclose()
         await self._alerts.aclose()
@@ -330,8 +334,12 @@ class Application:
             self._journal.write({"event": "warning", "message": f"no socket for commands: {error}"})
 
     async def _sweep(self) -> None:
+        clock = ClockWatch(time.time, time.monotonic)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            step = clock.step()
+            if step is not None:
+                self._journal.write({"event": "clock_step", "seconds": round(step, 1)})
             with suppress(StoreAway):
                 await self._accounting.sweep()
 

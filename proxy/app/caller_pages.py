@@ -16,7 +16,10 @@ from proxy.strict_json import Json
 
 
 class CallerPages:
-    """Answers GET requests for pages that need a session. *cookie*: name of the session cookie."""
+    """Answers GET requests for pages that need a session. *cookie*: name of the session cookie.
+
+    *jobs*: whether callers may list their jobs.
+    """
 
     def __init__(
         self,
@@ -26,9 +29,11 @@ class CallerPages:
         listings: Sequence[Listing],
         policy: Policy,
         accounting: Accounting,
+        jobs: bool,
     ) -> None:
         self._authenticator = authenticator
         self._cookie = cookie
+        self._jobs = jobs
         self._listings = listings
         self._policy = policy
         self._accounting = accounting
@@ -41,7 +46,7 @@ class CallerPages:
         """Returns the OpenAPI document, with the URL of the prefix as its server. Raises as `authenticate`."""
         await self.authenticate(request)
         url = request.public_url
-        return openapi_document(self._listings, self._policy, public_url=url, cookie=self._cookie)
+        return openapi_document(self._listings, self._policy, public_url=url, cookie=self._cookie, jobs=self._jobs)
 
     async def usage(self, request: Request) -> Json:
         """Returns what the caller has left, over all listed endpoints. Raises as `authenticate`, and StoreAway."""

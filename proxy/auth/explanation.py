@@ -8,7 +8,7 @@ from typing import NamedTuple
 from proxy.auth.authorization import Listing
 from proxy.auth.caller import Caller
 from proxy.auth.sessions.claims import MISSING, find
-from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.issuer import Issuer, parse_times
 from proxy.auth.token_verifier import ParsedToken, TokenVerifier, check_signature
 from proxy.errors import Unauthenticated, Unavailable
 from proxy.strict_json import Json
@@ -49,13 +49,13 @@ async def _explain_table(issuer: Issuer, token: ParsedToken, now: float) -> tupl
             raise Unauthenticated(reason="typ is not one that is accepted here")
 
     async def check_identity() -> None:
-        callers.append(issuer.caller(claims, token.digest))
+        callers.append(issuer.caller(claims, parse_times(claims), token.digest))
 
     required = [rule.path for rule in issuer.require]
     steps: list[tuple[str, Callable[[], Awaitable[None]], str]] = [
         ("type", check_type, f"typ = {jws.type!r}"),
         ("signature", lambda: check_signature(issuer, jws), f"kid = {_cut(jws.kid)}, alg = {_cut(jws.algorithm)}"),
-        ("time", _deferred(lambda: issuer.check_time(claims, now)), _shown(claims, "exp", "nbf", "iat")),
+        ("time", _deferred(lambda: issuer.check_time(parse_times(claims), now)), _shown(claims, "exp", "nbf", "iat")),
         ("audience", _deferred(lambda: issuer.check_audience(claims)), _shown(claims, "aud")),
         ("require", _deferred(lambda: issuer.check_required(claims)), _shown(claims, *required) or "nothing"),
         ("subject", check_identity, _shown(claims, issuer.subject_claim, issuer.scope_claim)),

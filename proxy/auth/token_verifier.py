@@ -10,7 +10,7 @@ from hashlib import sha256
 from proxy.auth.caller import Caller
 from proxy.auth.keys.algorithms import HMAC
 from proxy.auth.keys.key_source import matching_keys
-from proxy.auth.sessions.issuer import Issuer
+from proxy.auth.sessions.issuer import Issuer, parse_times
 from proxy.auth.sessions.jws import Jws, malformed, parse_jws
 from proxy.errors import Unauthenticated
 
@@ -122,10 +122,11 @@ class TokenVerifier:
         if jws.type not in issuer.types:
             raise Unauthenticated(reason="typ is not one that is accepted here")
         await check_signature(issuer, jws)
-        issuer.check_time(jws.claims, self._clock())
+        times = parse_times(jws.claims)
+        issuer.check_time(times, self._clock())
         issuer.check_audience(jws.claims)
         issuer.check_required(jws.claims)
-        return _Session(issuer.caller(jws.claims, token.digest), issuer.start(jws.claims))
+        return _Session(issuer.caller(jws.claims, times, token.digest), times.starts - issuer.leeway)
 
     def _check_revoked(self, caller: Caller) -> None:
         if self._is_revoked(caller):

@@ -47,7 +47,7 @@ class BudgetWindow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CalendarWindow:
-    """Day, week (from Monday, ISO 8601) or month of a time zone, from midnight to midnight of its wall clocks."""
+    """Day, week or month of a time zone, from midnight to midnight. A week begins on Monday (ISO 8601)."""
 
     period: Literal["day", "week", "month"]
     zone: ZoneInfo
@@ -105,7 +105,7 @@ class Tiers:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limit of spending in a window for each user, address, value of a claim, endpoint, or for all together.
+    """Limit of spending in a window, for each user, address, claim value or endpoint, or for all.
 
     Without *endpoints* every endpoint draws on it, except uploads and realtime tokens, which are none.
     *thresholds*: percentages of the limit that are reported when they are reached.

@@ -11,7 +11,9 @@ from proxy.errors import StoreAway
 
 
 class CallNotes:
-    """Notes of the calls of one process. *ttl*: seconds that an answer is stored for a key, *rejoin* for a lost call.
+    """Notes of the calls of one process.
+
+    *ttl*: seconds that an answer is stored for a key, *rejoin* for a lost call.
 
     *away* is called where something could not be written: the outcome of that call is then unknown to a repeat.
     """
@@ -24,7 +26,10 @@ class CallNotes:
         self._tasks: set[asyncio.Task[None]] = set()  # a task without a reference may vanish before its end
 
     def lose(self, calls: JobLedger | None, call_id: str, note: CallNote | None) -> asyncio.Task[None] | None:
-        """Starts to record that the caller's connection ended before its answer. Returns None where none is joined."""
+        """Starts to record that the caller's connection ended before its answer.
+
+        Returns None where none is joined.
+        """
         if note is None or calls is None:
             return None
         task = asyncio.get_running_loop().create_task(self._lose(calls, call_id, note))

@@ -86,7 +86,10 @@ def _environment() -> Environment:
 
 
 def _flat(price: str | float) -> Micros | None:
-    """Returns *price* in micros where it is a plain number, which takes no CEL engine. Raises ExpressionError."""
+    """Returns *price* in micros where it is a plain number, which takes no CEL engine.
+
+    Raises ExpressionError.
+    """
     try:
         units = float(price)
     except ValueError:

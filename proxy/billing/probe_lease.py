@@ -14,7 +14,7 @@ _HOLD = 30.0  # seconds after which a worker that did not publish counts as gone
 
 
 class LedgerProbeLease:
-    """*clock* returns unix seconds."""
+    """Lease of the probe, in the keys of the ledger. *clock* returns unix seconds."""
 
     def __init__(self, ledger: Ledger, *, clock: Callable[[], float]) -> None:
         self._ledger = ledger

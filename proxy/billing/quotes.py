@@ -21,7 +21,10 @@ class BudgetLeft:
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """Price of a call in millionths of a unit. *reason* is the error type of its refusal, None where it has room."""
+    """Price of a call in millionths of a unit.
+
+    *reason* is the error type of its refusal, None where it has room.
+    """
 
     amount: Micros
     budgets: tuple[BudgetLeft, ...]

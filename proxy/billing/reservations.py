@@ -1,20 +1,19 @@
-"""Accounting of calls: windows, budgets and slots, reserved before the call to fal and settled by its end."""
+"""Accounting of calls: windows, budgets and slots, reserved before a call and settled by its end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
+from proxy.billing.accounting_events import AccountingEvents, JobLooks
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Call,
     CallNote,
     Charge,
-    Crossing,
     Granted,
     InFlightSlot,
     JobLedger,
@@ -65,7 +64,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint. Nothing was reserved."""
+    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint.
+
+    Nothing was reserved.
+    """
 
     quota: Quota
     ledger: Ledger
@@ -73,29 +75,6 @@ class Earlier:
     state: Call | KeyState | StoredAnswer
     caller: Caller
     calls: JobLedger | None = None
-
-
-class JobLooks(Protocol):
-    """Looks at unfinished jobs before an in-flight limit refuses a call."""
-
-    async def look_at_oldest(self, account: str) -> bool:
-        """Returns True where a job that held a slot of *account* has ended. Raises StoreAway."""
-
-    async def next_look(self, account: str) -> float:
-        """Returns the seconds until the next look makes sense. Raises StoreAway."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccountingEvents:
-    """Callbacks for metrics and webhooks.
-
-    *lost*: a settlement could not be written, so the sweep will count that reservation as spent. *refused*: a limit
-    refused a call. *crossed*: a budget reached a threshold by a call of that caller.
-    """
-
-    lost: Callable[[], None] = lambda: None
-    refused: Callable[[LimitExceeded], None] = lambda short: None
-    crossed: Callable[[Crossing, Caller], None] = lambda crossing, caller: None
 
 
 class Accounting:
@@ -159,7 +138,9 @@ class Accounting:
         note: CallNote | None = None,
         claim: KeyClaim | None = None,
     ) -> Reservation | Earlier:
-        """Counts the request and reserves the price, all of it or nothing; or finds the call that this one repeats.
+        """Counts the request and reserves the price, all of it or nothing.
+
+        Or finds the call that this one repeats.
 
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, Forbidden, StoreAway, and ValidationFailed for a
         payload that has no price.
@@ -204,7 +185,7 @@ class Accounting:
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
         ledger, now = reservation.ledger, self._clock()
-        amount = self._policy.amount_due(end)
+        amount = self._policy.amount_due(end, "" if reservation.request is None else reservation.request.app)
         try:
             if reservation.calls is not None:
                 await reservation.calls.settle_call(reservation.id, amount=amount, state=end_state(end), now=now)
@@ -249,7 +230,10 @@ class Accounting:
     async def allowances(
         self, caller: Caller, endpoints: tuple[str, ...], address: str = ""
     ) -> tuple[AllowanceStatus, ...]:
-        """Returns the state of each limit that the caller falls under through *endpoints*, once. Raises StoreAway."""
+        """Returns the state of each limit that the caller falls under through *endpoints*, once.
+
+        Raises StoreAway.
+        """
         now = self._clock()
         by_account = {
             charge.account: charge for endpoint in endpoints for charge in self._charges(caller, endpoint, address, now)
@@ -369,7 +353,8 @@ class Accounting:
         if self._policy.awaits_units(end):
             await ledger.release(job, now=now)  # the result has the units; without it the sweep settles
         else:
-            await ledger.settle(job, amount=self._policy.amount_due(end), state=end_state(end), now=now)
+            amount = self._policy.amount_due(end, app=job.rpartition("/")[0])
+            await ledger.settle(job, amount=amount, state=end_state(end), now=now)
 
 
 def run_job_name(reservation: Reservation) -> str:

@@ -12,7 +12,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class StoreKeys:
-    """Makes store keys from digests. With *secret* nobody without it can tell which user a key belongs to."""
+    """Makes store keys from digests. With *secret*, only its owner can tell which user a key belongs to."""
 
     secret: bytes | None = None
 

@@ -24,7 +24,9 @@ _AMOUNTS = ("used", "reserved", "refunded", "unsettled", "overrun")
 
 
 def format_usage(statuses: Iterable[AllowanceStatus]) -> Json:
-    """Returns `{"budgets": [{name, limit, used, reserved, left, renews_at}], "in_flight": [{name, limit, used, left}]}`
+    """Returns `{"budgets": […], "in_flight": […]}` for a caller.
+
+    A budget has name, limit, used, reserved, left and renews_at; a limit of jobs has name, limit, used and left.
 
     A budget that counts each endpoint separately has one entry for each, with its `endpoint`. One with credits has
     their sum in `credit`, which `left` includes.

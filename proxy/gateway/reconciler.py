@@ -1,4 +1,4 @@
-"""Reconciler: asks fal for the status of jobs that no caller asks about, and settles those that have ended."""
+"""Reconciler: requests the status of jobs that no caller reads, and settles those that have ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ReconcilerCounts:
 
 
 class Reconciler:
-    """Looks at due jobs in the background, and at the oldest jobs of a full in-flight limit before it refuses.
+    """Looks at due jobs in the background, and at the oldest jobs of a full limit before it refuses.
 
     *settle* ends a job in all ledgers. *reads_units*: results are read for the billable units that settle a job.
     """

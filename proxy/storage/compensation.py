@@ -32,11 +32,14 @@ class PendingUndo:
         if len(self._undos) < self._capacity:
             self._undos[name] = undo
 
-    def cancel(self, name: str) -> None:
-        """Drops the undo of *name*, because the same write is made again. Raises StoreAway while that undo runs."""
+    def cancel(self, name: str) -> bool:
+        """Drops the undo of *name*, because the same write is made again; returns whether there was one.
+
+        Raises StoreAway while that undo runs.
+        """
         if name in self._running:
             raise StoreAway(reason="the undo of an earlier attempt is running")
-        self._undos.pop(name, None)
+        return self._undos.pop(name, None) is not None
 
     def flush(self) -> None:
         """Starts a task that runs the undos. The caller has just seen that the store answers."""

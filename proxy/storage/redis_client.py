@@ -14,16 +14,17 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from proxy.circuit_breaker import Breaker, BreakerSettings
 from proxy.errors import Overloaded, StoreAway
 from proxy.storage.redis_connection import Command, PipelinedConnection
 from proxy.storage.redis_topology import topology
 
-BREAKER = BreakerSettings(window=5.0, minimum=3, ratio=0.5, probe_every=1.0)
+MAX_FAILURES = 3  # lost connections and failed attempts to connect, without a reply in between, that open the breaker
+PROBE_INTERVAL = 0.5  # seconds between two probes of an open breaker
 TIMEOUT_TICKS = 10  # a call times out after this many ticks, each a tenth of the time-out
 STALL_TICKS = 20  # a connection is closed when calls wait for a reply and none has arrived for this many ticks
 MAX_WRITE = 200  # commands written at once
@@ -68,8 +69,8 @@ class RedisStore:
     """Runs scripts on the server that *url* names; every key gets *prefix*.
 
     *timeout* is the time in seconds from the sending of a command to the arrival of its reply in this process.
-    Connecting has the same time. After repeated failures calls fail at once, except one probe each second. A reply
-    that arrives late fails its own call only and does not count as a failure of the store.
+    Connecting has the same time. Calls fail at once after repeated failures, and after STALL_TICKS without a reply,
+    until a PING in the background gets its reply. A reply that arrives late fails its own call only.
 
     `failures` counts calls that failed, `shed` refused ones, `replies` and `reply_seconds` measure the latency.
 
@@ -83,14 +84,14 @@ class RedisStore:
         timeout: float = 1.0,
         prefix: str = "fal-proxy:",
         max_pending: int = MAX_PENDING,
-        clock: Callable[[], float],
     ) -> None:
         servers = topology(url, prefix.encode())
         self._tick_seconds = timeout / TIMEOUT_TICKS
         self._prefix = prefix.encode().join(servers.tag)
         self._max_pending = max_pending
         self._connection = PipelinedConnection(servers, on_reply=self._on_reply, on_lost=self._fail_sent)
-        self._breaker = Breaker(BREAKER, clock=clock)
+        self._failures_in_a_row = 0
+        self._probe: asyncio.Task[None] | None = None
         self._queue: list[_Call] = []
         self._in_flight: deque[_Call] = deque()
         self._sender: asyncio.Task[None] | None = None
@@ -111,7 +112,7 @@ class RedisStore:
 
     @property
     def breaker_is_open(self) -> bool:
-        return self._breaker.is_open
+        return self._probe is not None
 
     async def run(
         self,
@@ -134,7 +135,7 @@ class RedisStore:
         rest = [b"%d" % len(keys)]
         rest += [self._prefix + key.encode() for key in keys]
         rest += [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
-        if not self._breaker.allows():
+        if self.breaker_is_open:
             raise self._away("the breaker is open")
         if sheddable and self.pending >= self._max_pending:
             self.shed += 1
@@ -148,6 +149,8 @@ class RedisStore:
     async def aclose(self) -> None:
         """Refuses new calls, waits for those that are pending and closes the connection."""
         self._closed = True
+        if self._probe is not None:
+            self._probe.cancel()
         if waiting := [call.reply for call in (*self._queue, *self._in_flight) if not call.reply.done()]:
             await asyncio.wait(waiting)
         if self._sender is not None:
@@ -223,7 +226,7 @@ class RedisStore:
             return
         call = self._in_flight.popleft()
         self._last_reply_tick = self._ticks
-        self._breaker.record(ok=True)
+        self._close_breaker()
         self.replies += 1
         self.reply_seconds += asyncio.get_running_loop().time() - call.sent_at
         if isinstance(reply, NoScriptError) and call.command is not call.fallback:
@@ -252,10 +255,12 @@ class RedisStore:
         self._queue.clear()
         self._fail(calls, error, may_have_run=False)
 
-    def _fail(self, calls: Iterable[_Call], error: Exception, *, may_have_run: bool) -> None:
+    def _fail(self, calls: list[_Call], error: Exception, *, may_have_run: bool) -> None:
+        self._failures_in_a_row += bool(calls)
+        if self._failures_in_a_row >= MAX_FAILURES:
+            self._open_breaker()
         reason = f"{type(error).__name__}: {error}"[:120]
         for call in calls:
-            self._breaker.record(ok=False)
             call.fail(self._away(reason), may_have_run=may_have_run)
 
     def _start_timer(self) -> None:
@@ -282,9 +287,27 @@ class RedisStore:
                 call.fail(self._away("no reply in time"), may_have_run=True)
         if self._in_flight and self._ticks - max(self._last_reply_tick, self._in_flight[0].sent_tick) > STALL_TICKS:
             self._connection.abandon()
+            self._open_breaker()
             if self._sender is not None:
                 self._sender.cancel()  # It may wait for a write buffer that never empties.
             self._fail_sent(TimeoutError("no reply in time"))
+
+    def _open_breaker(self) -> None:
+        if self._probe is None and not self._closed:
+            self._probe = asyncio.create_task(self._probe_until_reply())
+
+    def _close_breaker(self) -> None:
+        self._failures_in_a_row = 0
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
+
+    async def _probe_until_reply(self) -> None:
+        """Sends PING at intervals; the first reply to any command ends this task."""
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL)
+            with suppress(StoreAway):
+                await self.ping()
 
     def _away(self, reason: str) -> StoreAway:
         self.failures += 1

@@ -1,4 +1,4 @@
-"""Alerts about budgets that reached a threshold: a metric, a log record and a signed webhook to the app."""
+"""Alerts about budgets that reached a threshold: a metric, a log record and a signed webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVENT = "budget.threshold_reached"
 
 
 class BudgetAlerts:
-    """*counter* has the labels budget and percent. Set *sender* to have the app notified.
+    """Alerts of one process. *counter* has the labels budget and percent. Set *sender* to notify the app.
 
     A webhook that the app does not take after all retries is logged and given up.
     """

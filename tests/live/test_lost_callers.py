@@ -162,14 +162,15 @@ Front = Callable[..., AbstractContextManager[tuple[str, int]]]
 
 
 @pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
-def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: Front) -> None:
+@pytest.mark.parametrize("run_via", ["run", "queue"])
+def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: Front, run_via: str) -> None:
     """The front gives up after 2 s, a run takes 5 s: each click is one job and one charge, and gets its answer."""
     port = front_proxies.free_port()
     slow = Fault(kind=Kind.LATENCY, action="submit", delay=3.0)
-    sandbox, gateway = start(
-        rig, slow, run_seconds=5.0, server={"public_origin": f"http://127.0.0.1:{port}"}, limits=[]
-    )
+    endpoints = [{**MONEY["endpoints"][0], "run_via": run_via}]
+    origin = f"http://127.0.0.1:{port}"
+    sandbox, gateway = start(rig, slow, run_seconds=5.0, endpoints=endpoints, server={"public_origin": origin})
     with front(tmp_path, [gateway.address], timeout=2, port=port):
         javascript("impatient.test.mjs", GATEWAY=f"http://127.0.0.1:{port}/api/fal")
 
-    assert (counts(sandbox), spent(gateway)) == ((2, 1), 3.0)
+    assert (counts(sandbox), spent(gateway)) == ((2, 1) if run_via == "run" else (3, 0), 3.0)

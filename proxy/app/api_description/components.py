@@ -73,6 +73,41 @@ SCHEMAS: dict[str, Json] = {
         "description": "`CANCELLATION_REQUESTED`: the job may still finish. `ALREADY_COMPLETED` comes with 400.",
         "properties": {"status": _TEXT},
     },
+    "Jobs": {
+        "type": "object",
+        "description": "A page of the caller's jobs. `request_id` is null for a run without a job.",
+        "required": ["jobs", "next_cursor"],
+        "properties": {
+            "jobs": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["request_id", "endpoint", "state", "created_at", "ended_at", "price"],
+                    "properties": {
+                        "request_id": _NULLABLE_TEXT,
+                        "endpoint": _TEXT,
+                        "state": _TEXT,
+                        "created_at": _TEXT,
+                        "ended_at": _NULLABLE_TEXT,
+                        "price": {"type": ["number", "null"]},
+                    },
+                },
+            },
+            "next_cursor": _NULLABLE_TEXT,
+        },
+    },
+    "Quote": {
+        "type": "object",
+        "description": "The price of a submit, in the operator's units, and what would be left of each budget.",
+        "required": ["endpoint", "price", "budgets", "would_be_admitted", "reason"],
+        "properties": {
+            "endpoint": _TEXT,
+            "price": {"type": "number"},
+            "budgets": {"type": "array", "items": {"type": "object"}},
+            "would_be_admitted": {"type": "boolean"},
+            "reason": _NULLABLE_TEXT,
+        },
+    },
     "Usage": {"type": "object", "description": "Limits of the caller, with what is left of each."},
     "UploadRequest": {
         "type": "object",

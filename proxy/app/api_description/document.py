@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from proxy import __version__
+from proxy.app.api_description.caller_paths import caller_paths
 from proxy.app.api_description.components import (
     COMMON,
     FOLLOW_UP,
@@ -19,6 +19,7 @@ from proxy.app.api_description.components import (
     error_responses,
 )
 from proxy.app.api_description.examples import input_example
+from proxy.app.api_description.operations import component, json_response, operation
 from proxy.auth.authorization import Listing
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import ACTIONS, REST, Action
@@ -52,13 +53,15 @@ _TEXTS: Mapping[Action, tuple[str, str]] = {
 }
 # OpenAPI 3.1 has no word for the events of a stream: its schema would be that of the whole body.
 _EVENTS: Json = {"text/event-stream": {}}
-_UNUSUAL = re.compile(r"[^A-Za-z0-9]+")
 
 
 def openapi_document(
-    listings: Iterable[Listing], policy: Policy, *, public_url: str, cookie: str | None = None
+    listings: Iterable[Listing], policy: Policy, *, public_url: str, cookie: str | None = None, jobs: bool = True
 ) -> Json:
-    """Returns the document of path mode below *public_url*. *cookie*: the name of the session cookie."""
+    """Returns the document of path mode below *public_url*. *cookie*: the name of the session cookie.
+
+    *jobs*: whether callers may list their jobs.
+    """
     schemes = dict(SECURITY_SCHEMES)
     if cookie is not None:
         schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": cookie}
@@ -75,7 +78,12 @@ def openapi_document(
             "parameters": dict(PARAMETERS),
             "responses": error_components(),
         },
-        "paths": {**_start_paths(listed, policy), **_job_paths(listed, policy), **_rest_paths(listed), **_USAGE},
+        "paths": {
+            **_start_paths(listed, policy),
+            **_job_paths(listed, policy),
+            **_rest_paths(listed),
+            **caller_paths(listed, policy, jobs=jobs),
+        },
     }
 
 
@@ -110,15 +118,6 @@ def _rest_paths(listings: Iterable[Listing]) -> dict[str, Json]:
     }
 
 
-def _operation(name: str, tag: str, summary: str, description: str) -> dict[str, Json]:
-    return {
-        "operationId": _UNUSUAL.sub("_", name).strip("_"),
-        "summary": summary,
-        "description": description,
-        "tags": [tag],
-    }
-
-
 def _start(listing: Listing, policy: Policy, action: Action) -> Json:
     summary, description = _TEXTS[action]
     schema = policy.effective(listing.endpoint)
@@ -128,7 +127,7 @@ def _start(listing: Listing, policy: Policy, action: Action) -> Json:
     statuses = (*COMMON, *PAID)
     parameters: list[Json] = [{"$ref": "#/components/parameters/idempotency_key"}] if action is Action.SUBMIT else []
     return {
-        **_operation(f"{action} {listing.endpoint}", _tag(listing), summary.format(listing.endpoint), description),
+        **operation(f"{action} {listing.endpoint}", _tag(listing), summary.format(listing.endpoint), description),
         "parameters": parameters,
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {"200": _started(listing, policy, action), **error_responses(statuses)},
@@ -137,10 +136,10 @@ def _start(listing: Listing, policy: Policy, action: Action) -> Json:
 
 def _started(listing: Listing, policy: Policy, action: Action) -> Json:
     if action is Action.SUBMIT:
-        return _json("The job's handle and its addresses", {"$ref": "#/components/schemas/Job"})
+        return json_response("The job's handle and its addresses", component("Job"))
     if action is Action.RUN_STREAM:
         return {"description": "The model's events", "content": _EVENTS}
-    return _json("The model's answer", policy.output(listing.endpoint) or {})
+    return json_response("The model's answer", policy.output(listing.endpoint) or {})
 
 
 def _follow_up(app: str, listings: Sequence[Listing], policy: Policy, action: Action) -> Json:
@@ -152,22 +151,22 @@ def _follow_up(app: str, listings: Sequence[Listing], policy: Policy, action: Ac
         parameters.append({"$ref": "#/components/parameters/logs"})
     if action is Action.STATUS:
         responses = {
-            "200": _json("The job has ended", {"$ref": "#/components/schemas/Status"}, _status("COMPLETED")),
-            "202": _json("The job waits or runs", {"$ref": "#/components/schemas/Status"}, _status("IN_QUEUE")),
+            "200": json_response("The job has ended", component("Status"), _status("COMPLETED")),
+            "202": json_response("The job waits or runs", component("Status"), _status("IN_QUEUE")),
         }
     elif action is Action.STATUS_STREAM:
         responses = {"200": {"description": "An event for each change", "content": _EVENTS}}
     elif action is Action.CANCEL:
-        answer = _json("The job is cancelled, or will be", {"$ref": "#/components/schemas/Cancellation"})
+        answer = json_response("The job is cancelled, or will be", component("Cancellation"))
         responses = {"200": answer, "202": answer}
     else:
-        responses = {"200": _json("The model's answer", _output(listings, policy))}
+        responses = {"200": json_response("The model's answer", _output(listings, policy))}
         statuses += RESULT
     errors = error_responses(statuses)
     if action is Action.CANCEL:
-        errors["400"] = _json("The job has ended already, or the request is malformed", _CANCEL_REFUSED)
+        errors["400"] = json_response("The job has ended already, or the request is malformed", _CANCEL_REFUSED)
     return {
-        **_operation(f"{action} {app}", app, summary.format(app), description),
+        **operation(f"{action} {app}", app, summary.format(app), description),
         "parameters": parameters,
         "responses": {**responses, **errors},
     }
@@ -185,20 +184,13 @@ def _issue(action: Action, path: str) -> Json:
     summary, description, request, response = _ISSUED[action]
     statuses = (*COMMON, 402, 415, 422, 502)
     return {
-        **_operation(f"post {path}", action.value, summary, description),
+        **operation(f"post {path}", action.value, summary, description),
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{request}"}}},
+            "content": {"application/json": {"schema": component(request)}},
         },
         "responses": {"200": response, **error_responses(statuses)},
     }
-
-
-def _json(description: str, schema: Json, example: Json = None) -> Json:
-    content: dict[str, Json] = {"schema": schema}
-    if example is not None:
-        content["example"] = example
-    return {"description": description, "content": {"application/json": content}}
 
 
 def _status(state: str) -> Json:
@@ -213,32 +205,19 @@ def _method(action: Action) -> str:
     return next(method.lower() for method, known in ACTIONS.values() if known is action)
 
 
-_CANCEL_REFUSED: Json = {
-    "anyOf": [{"$ref": "#/components/schemas/Error"}, {"$ref": "#/components/schemas/Cancellation"}]
-}
+_CANCEL_REFUSED: Json = {"anyOf": [component("Error"), component("Cancellation")]}
 # Action -> summary, description, schema of the request, response.
 _ISSUED: Mapping[Action, tuple[str, str, str, Json]] = {
     Action.UPLOAD: (
         "Announce an upload",
         "Returns a presigned URL that the client PUTs the file to.",
         "UploadRequest",
-        _json("The presigned URL, and that of the file", {"$ref": "#/components/schemas/Upload"}),
+        json_response("The presigned URL, and that of the file", component("Upload")),
     ),
     Action.TOKEN: (
         "Get a realtime token",
         "Returns a token for fal's WebSocket, for listed apps and a bounded time.",
         "TokenRequest",
-        _json("The token, alone or in an object", {"type": ["string", "object"]}),
+        json_response("The token, alone or in an object", {"type": ["string", "object"]}),
     ),
-}
-_USAGE: dict[str, Json] = {
-    "/usage": {
-        "get": {
-            **_operation("usage", "caller", "What the caller has left", "Budgets, windows and jobs of the caller."),
-            "responses": {
-                "200": _json("The caller's limits", {"$ref": "#/components/schemas/Usage"}),
-                **error_responses((400, 401, 403, 405, 429, 503)),
-            },
-        }
-    }
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from proxy.strict_json import Json
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
+STORE_TIMEOUT = 1.0  # seconds
 
 # Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
 _FAL_KEY = re.compile(r"[!-~]{8,512}")
@@ -88,10 +88,11 @@ def build_components(config: Config) -> Components:
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
+    settlement_policy = builder.settlement_policy()
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
-    if problems or fal_key is None or handles is None or store_keys is None:
+    if problems or fal_key is None or handles is None or store_keys is None or settlement_policy is None:
         raise ConfigError(problems)
     return Components(
         config=config,
@@ -108,7 +109,7 @@ def build_components(config: Config) -> Components:
         budgets=tuple(budgets),
         in_flight=tuple(in_flight),
         prices={**prices, **rest_actions.prices},
-        settlement_policy=build_settlement_policy(config.ledger),
+        settlement_policy=settlement_policy,
         store_keys=store_keys,
         idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
@@ -174,7 +175,11 @@ class ComponentBuilder:
             return None
         return self._try_build(
             "store.url_env",
-            lambda: RedisStore(secret(self._config, store.url_env), prefix=store.prefix, clock=time.monotonic),
+            lambda: RedisStore(
+                secret(self._config, store.url_env),
+                timeout=self._config.ledger.timeout_seconds or STORE_TIMEOUT,
+                prefix=store.prefix,
+            ),
         )
 
     def budgets(self, rest_actions: RestActions) -> Iterable[Budget]:
@@ -210,6 +215,10 @@ class ComponentBuilder:
                 if price is not None:
                     prices[endpoint.id] = price
         return prices
+
+    def settlement_policy(self) -> SettlementPolicy | None:
+        config = self._config
+        return self._try_build("endpoints", lambda: build_settlement_policy(config.ledger, config.endpoints))
 
     def check_durations(self) -> None:
         """Checks that reservations outlive the longest call, and that a Redis ledger has a store."""

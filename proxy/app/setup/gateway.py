@@ -19,8 +19,9 @@ from proxy.gateway.jobs import Jobs
 from proxy.gateway.quote import Quote
 from proxy.gateway.read import Read
 from proxy.gateway.repeats.repeats import Repeats
-from proxy.gateway.run import Run
-from proxy.gateway.status_stream import StatusStream
+from proxy.gateway.runs.queued_run import QueuedRun
+from proxy.gateway.runs.run import Run
+from proxy.gateway.streams.status_stream import StatusStream
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.gateway.submit import Submit
 from proxy.http.request_body import BodyBudget
@@ -60,7 +61,10 @@ def build_gateway(
     repeats = Repeats(accounting, notes, authorization, settings)
     expiry = authenticator.session_expiry
     read = Read(admission, accounting, relay)
-    run = Run(admission, accounting, relay, repeats, streams, expiry)
+    seconds = components.config.fal.run_seconds
+    queued_run = QueuedRun(admission, accounting, relay, authorization, repeats, seconds=seconds)
+    queued_runs = {one.id: queued_run for one in components.config.endpoints if one.run_via == "queue"}
+    run = Run(admission, accounting, relay, repeats, streams, expiry, queued_runs)
     issue = Issue(admission, accounting, relay, components.rest_actions.issues)
     return Gateway(
         authenticator,

@@ -62,8 +62,10 @@ def matching_keys(keys: Sequence[VerificationKey], kid: str | None, algorithm: s
     A key without a kid fits any token. A token without one fits every shared secret, but of public keys only a single
     one: each further try would cost a signature verification.
     """
-    fitting = [key for key in keys if key.algorithm == algorithm and (kid is None or key.kid in (kid, None))]
-    if kid is not None and (exact := [key for key in fitting if key.kid == kid]):
-        return exact
+    if kid is not None:
+        exact = [key for key in keys if key.kid == kid and key.algorithm == algorithm]
+        if exact:
+            return exact
+    fitting = [key for key in keys if key.algorithm == algorithm and (kid is None or key.kid is None)]
     secrets = all(isinstance(key.material, bytes) for key in fitting)
     return fitting if secrets or len(fitting) == 1 else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.auth.caller import Caller, caller_key
 from proxy.auth.keys.key_source import KeySource
@@ -20,6 +21,14 @@ PINS = frozenset({"azp", "client_id", "appid", "cid"})  # claims that stand for 
 _MAX_DATE = 2**53
 _TENANT = re.compile(r"\{([a-z_]{1,32})\}")
 _TENANT_VALUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Times(NamedTuple):
+    """Times of a token in seconds since the epoch. *starts* is the later of `nbf` and `iat`, 0 without both."""
+
+    expires: float
+    starts: float
+    issued: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +78,14 @@ class Issuer:
             return False
         return claims.get("iss") == _TENANT.sub(lambda match: str(values[match[1]]), self.issuer)
 
-    def check_time(self, claims: Mapping[str, Json], now: float) -> None:
-        """Checks `exp` (required), `nbf` and `iat` at *now* (seconds since the epoch). Raises Unauthenticated."""
-        expires = parse_date(claims, "exp")
-        if expires + self.leeway <= now:
+    def check_time(self, times: Times, now: float) -> None:
+        """Checks the *times* of a token at *now* (unix seconds). Raises Unauthenticated."""
+        if times.expires + self.leeway <= now:
             raise Unauthenticated(reason="the token has expired")
-        if expires - now > self.max_lifetime:
+        if times.expires - now > self.max_lifetime:
             raise Unauthenticated(reason="exp is further away than max_lifetime")
-        if self.start(claims) > now:
+        if times.starts - self.leeway > now:
             raise Unauthenticated(reason="nbf or iat lies in the future")
-
-    def start(self, claims: Mapping[str, Json]) -> float:
-        """Returns the time from which the token holds, leeway included. Raises Unauthenticated."""
-        return max((parse_date(claims, name) for name in ("nbf", "iat") if name in claims), default=0.0) - self.leeway
 
     def check_audience(self, claims: Mapping[str, Json]) -> None:
         """Checks `aud`, a string or a list of strings. Raises Unauthenticated."""
@@ -98,14 +102,14 @@ class Issuer:
             if not rule.is_met(claims):
                 raise Unauthenticated(reason=f"the claim {rule.path} is not one of the required values")
 
-    def caller(self, claims: Mapping[str, Json], digest: bytes) -> Caller:
+    def caller(self, claims: Mapping[str, Json], times: Times, digest: bytes) -> Caller:
         """Returns the caller that checked *claims* identify.
 
         *digest*, the token's, stands in for a missing `jti`.
 
         Raises Unauthenticated for an unfit subject or scope.
         """
-        issuer, expires = str(claims["iss"]), parse_date(claims, "exp")
+        issuer = str(claims["iss"])
         subject = parse_subject(claims, self.subject_claim)
         token_id = claims.get("jti")
         return Caller(
@@ -113,10 +117,10 @@ class Issuer:
             subject=subject,
             key=caller_key(issuer, subject),
             scopes=self.scopes(claims),
-            expires=expires,
+            expires=times.expires,
             claims=Claims(claims),
-            session_end=expires + self.leeway,
-            issued=parse_date(claims, "iat") if "iat" in claims else None,
+            session_end=times.expires + self.leeway,
+            issued=times.issued,
             token_id=token_id if isinstance(token_id, str) and len(token_id) <= MAX_TEXT else digest.hex(),
         )
 
@@ -134,6 +138,13 @@ class Issuer:
                 raise Unauthenticated(reason="the scope claim is neither a string nor a list of strings")
             case _:  # not in the token
                 return frozenset()
+
+
+def parse_times(claims: Mapping[str, Json]) -> Times:
+    """Returns `exp`, which is required, `nbf` and `iat`. Raises Unauthenticated."""
+    issued = parse_date(claims, "iat") if "iat" in claims else None
+    not_before = parse_date(claims, "nbf") if "nbf" in claims else 0.0
+    return Times(parse_date(claims, "exp"), max(not_before, issued or 0.0), issued)
 
 
 def parse_date(claims: Mapping[str, Json], name: str) -> float:

@@ -18,7 +18,9 @@ Row = tuple[str, Mapping[str, Json]]  # table and columns, as `dump` writes them
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """Line item of one call. *call_id* names the reservation, *job* the job (`<app>/<upstream id>`, None without one).
+    """Line item of one call.
+
+    *call_id* names the reservation, *job* the job (`<app>/<upstream id>`, None without one).
 
     *amount* was reserved. *price* is what was spent, None while open. Times in unix seconds.
     """
@@ -37,7 +39,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Grant beyond the limit of one budget account: *left* of *amount*, until *expires* (None: without end)."""
+    """Grant beyond the limit of one account: *left* of *amount*, until *expires* (None: without end)."""
 
     id: str
     account: str

@@ -1,4 +1,6 @@
-"""Ledger of one process: decisions in memory, SQLite as their journal. With `:memory:` there is no journal.
+"""Ledger of one process: decisions in memory, SQLite as their journal.
+
+With `:memory:` there is no journal.
 
 What was acknowledged is on the disk (synchronous = FULL). Not on a network file system: the lock and SQLite's WAL need
 one host.
@@ -276,7 +278,10 @@ class SqliteLedger:
                 await self._file.aclose()
 
     def _ready(self, *, queues: bool = False) -> LedgerState:
-        """Returns the state. Raises StoreAway while the file cannot be used, or *queues* and too many calls wait."""
+        """Returns the state.
+
+        Raises StoreAway while the file cannot be used, or *queues* and too many calls wait.
+        """
         problem = "closed" if self._closed else None
         if self._file is not None and problem is None:
             problem = self._file.problem(queues=queues)

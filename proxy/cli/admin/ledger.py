@@ -18,6 +18,7 @@ from proxy.app.setup.components import build_components
 from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.ledger.jobs import Row
 from proxy.billing.ledger.memory.rows import COLUMNS
+from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.sqlite.schema import VERSION, back_up, damaged_tables, open_readonly
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.billing.store_keys import StoreKeys
@@ -36,11 +37,12 @@ def ledger() -> None:
 
 @ledger.command()
 @CONFIG
-def check(config: Path) -> None:
+@click.option("--accept-loss", is_flag=True, help='Goes on after lost Redis data, where on_data_loss is "deny".')
+def check(config: Path, accept_loss: bool) -> None:
     """Checks the ledger of CONFIG for damage, and counts its rows. It may be in use."""
     loaded = load_config(config)
     if loaded.ledger.kind == "redis":
-        click.echo(json.dumps(asyncio.run(_check_store(loaded))))
+        click.echo(json.dumps(asyncio.run(_check_store(loaded, accept_loss=accept_loss))))
         return
     path = ledger_path(loaded)
     with closing(open_readonly(path)) as db:
@@ -146,10 +148,12 @@ async def _write_rows(config: Config, file: TextIO) -> int:
     return count
 
 
-async def _check_store(config: Config) -> dict[str, object]:
-    ledger = build_ledger(build_components(config))
-    await ledger.start(now=time.time())
+async def _check_store(config: Config, *, accept_loss: bool) -> dict[str, object]:
+    ledger = build_ledger(build_components(config), is_command=True)
     try:
+        await ledger.start(now=time.time())
+        if accept_loss and isinstance(ledger, RedisLedger):
+            await ledger.epoch.accept()
         await ledger.ping()
         return {"ledger": "redis", "warnings": list(await ledger.warnings()), "notices": list(ledger.notices())}
     finally:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from proxy.app.ledger_socket import send_step
+from proxy.app.operator.ledger_socket import send_step
+from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.billing.ledgers import MEMORY, build_ledger
 from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.components import build_components
 from proxy.auth.caller import caller_key
 from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
-from proxy.billing.operator_steps import OperatorSteps
 from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG
 from proxy.config.loader import Config
 from proxy.strict_json import Json
@@ -45,10 +45,7 @@ def ledger_path(config: Config) -> str:
 def open_ledger(config: Config) -> JobLedger:
     """Returns the ledger of *config*, not started. Raises ValueError where its file is missing."""
     if config.ledger.kind == "redis":
-        ledger = build_ledger(build_components(config))
-        if not isinstance(ledger, SqliteLedger):
-            raise ValueError("the ledger in Redis has no such commands yet")
-        return ledger
+        return build_ledger(build_components(config), is_command=True)
     path = ledger_path(config)
     if not Path(path).exists():
         raise ValueError(f"there is no ledger {path}")

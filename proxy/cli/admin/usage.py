@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def _read_store(components: Components, since: date, until: date) -> tuple[Daily
     lines: list[DailyUsage] = []
 
     async def read() -> None:
-        ledger = build_ledger(components)
+        ledger = build_ledger(components, is_command=True)
+        await ledger.start(now=time.time())
         lines.extend(await ledger.report(since=since, until=until))
         await ledger.aclose()
 

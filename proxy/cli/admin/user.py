@@ -108,7 +108,7 @@ async def _add(config: Config, revocation: Revocation) -> None:
     store = None
     if config.store.kind == "redis":
         url = secret(config, config.store.url_env)
-        store = RedisStore(url, timeout=STORE_TIMEOUT, prefix=config.store.prefix, clock=time.monotonic)
+        store = RedisStore(url, timeout=STORE_TIMEOUT, prefix=config.store.prefix)
     revocations = build_revocation_store(config, store)
     if isinstance(revocations, MemoryRevocations):
         message = "is in memory, which a command cannot reach: give it a file, or use [store]"

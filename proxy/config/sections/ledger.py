@@ -27,6 +27,17 @@ class LedgerSection(Section):
         le=60,
         description="Seconds that a step waits for the ledger: 2 for a file, 1 for Redis where it is left out.",
     )
+    allow_eviction: bool = Field(
+        default=False,
+        description="Whether a Redis that may evict keys is used. Otherwise a `maxmemory-policy` other than "
+        "`noeviction` is refused at the start, because what was spent could be dropped.",
+    )
+    on_data_loss: Literal["continue", "deny"] = Field(
+        default="continue",
+        description='Effect of lost Redis data, as after FLUSHALL or a restart without persistence. "continue" starts '
+        'from nothing, with a line in the log, a metric and a readiness detail. "deny" refuses calls that draw on the '
+        "ledger until `fal-proxy ledger check --accept-loss`, also before the very first call.",
+    )
     lock_seconds: float = Field(
         default=150.0,
         ge=0,

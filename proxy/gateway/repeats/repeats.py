@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
 
@@ -10,16 +11,18 @@ from proxy.auth.authorization import Authorization, Grant
 from proxy.billing.call_notes import CallNotes
 from proxy.billing.ledger.interface import Call, KeyState, StoredAnswer
 from proxy.billing.reservations import Accounting, Earlier, Reservation
-from proxy.errors import BadRequest, ClientGone, FieldError, OutcomeUnknown, Refusal, ValidationFailed
+from proxy.errors import BadRequest, ClientGone, FieldError, OutcomeUnknown, Refusal, RunFailed, ValidationFailed
 from proxy.gateway.admission import Admitted
 from proxy.gateway.job_responses import submit_response
 from proxy.gateway.repeats.call_identity import IdempotencySettings, call_note, key_claim
 from proxy.gateway.repeats.stored_answer import REPLAYED, dump_answer, load_answer
+from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.response import Response, error_response
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.outcomes import Accepted
 
+AnswerJob = Callable[[str, Request, Grant, Fields], Awaitable[Response]]
 POLL_INTERVAL = 0.05  # seconds between two looks for the answer of a call under way
 _REUSED: FieldError = {
     "loc": ["header", "idempotency-key"],
@@ -46,9 +49,17 @@ class Repeats:
         self.watch = partial(WatchedCall, notes, settings.max_answer)
 
     async def reserve(
-        self, request: Request, grant: Grant, admitted: Admitted, record: AccessRecord
+        self,
+        request: Request,
+        grant: Grant,
+        admitted: Admitted,
+        record: AccessRecord,
+        *,
+        answer_job: AnswerJob | None = None,
     ) -> Reservation | Response:
         """Returns the reservation of a new call, or the answer of the call that this one repeats.
+
+        *answer_job* answers for an earlier call that has a job; without it that is the answer of a submit.
 
         Raises the refusals of `Accounting.reserve_call`, BadRequest (malformed key), ValidationFailed (a key used with
         another body), OutcomeUnknown, and ClientGone.
@@ -63,12 +74,12 @@ class Repeats:
             claim=None if key is None else key_claim(key, grant, admitted, self._settings),
         )
         if isinstance(result, Earlier):
-            return await self._join(result, request, grant, record)
+            return await self._join(result, request, grant, record, answer_job or self._submit_answer)
         record.observed = result.observed
         return result
 
     async def _join(
-        self, earlier: Earlier, request: Request, grant: Grant, record: AccessRecord
+        self, earlier: Earlier, request: Request, grant: Grant, record: AccessRecord, answer_job: AnswerJob
     ) -> Reservation | Response:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.wait_for(grant.target.action)
@@ -76,7 +87,9 @@ class Repeats:
         with _Joiner(self._notes, request, earlier) as joiner:
             while isinstance(result, Earlier):
                 joiner.check()
-                answer = self._answer(result, request, grant)
+                answer = _stored_answer(result)
+                if isinstance(result.state, Call) and result.state.job is not None:
+                    answer = await answer_job(result.state.job, request, grant, (REPLAYED,))
                 if answer is not None:
                     joiner.answered()
                     return answer._replace(headers=(*answer.headers, *result.quota.headers))
@@ -87,25 +100,7 @@ class Repeats:
         record.observed = result.observed
         return result
 
-    def _answer(self, earlier: Earlier, request: Request, grant: Grant) -> Response | None:
-        """Returns the answer of an earlier call, None while it is under way."""
-        match earlier.state:
-            case StoredAnswer(answer):
-                return load_answer(answer)
-            case KeyState.MISMATCH:
-                raise ValidationFailed([_REUSED])
-            case KeyState.UNKNOWN:
-                raise OutcomeUnknown(reason="the first call with this key ended without an outcome")
-            case Call(job=str(job)):
-                return self._submit_answer(job, request, grant)
-            case Call(answer=bytes(answer)):
-                return load_answer(answer)
-            case Call(alive=False):
-                raise OutcomeUnknown(reason="the worker of the earlier call has ended")
-            case _:
-                return None
-
-    def _submit_answer(self, job: str, request: Request, grant: Grant) -> Response:
+    async def _submit_answer(self, job: str, request: Request, grant: Grant, fields: Fields) -> Response:
         """The answer to a submit again, built from the job: its place in the queue by then is not known."""
         upstream_id = job.rpartition("/")[2]
         handle = self._authorization.sign_handle(grant, upstream_id)
@@ -114,8 +109,28 @@ class Repeats:
             request.public_url,
             app=grant.target.app,
             handle=handle,
-            headers=(REPLAYED,),
+            headers=fields,
         )
+
+
+def _stored_answer(earlier: Earlier) -> Response | None:
+    """Returns the stored answer of an earlier call, None where it has a job or is under way.
+
+    Raises ValidationFailed and OutcomeUnknown.
+    """
+    match earlier.state:
+        case StoredAnswer(answer):
+            return load_answer(answer)
+        case KeyState.MISMATCH:
+            raise ValidationFailed([_REUSED])
+        case KeyState.UNKNOWN:
+            raise OutcomeUnknown(reason="the first call with this key ended without an outcome")
+        case Call(answer=bytes(answer)):
+            return load_answer(answer)
+        case Call(alive=False, job=None):
+            raise OutcomeUnknown(reason="the worker of the earlier call has ended")
+        case _:
+            return None
 
 
 class WatchedCall:
@@ -149,7 +164,7 @@ class WatchedCall:
     ) -> None:
         if self._exchange is not None:
             self._exchange.on_leave = None
-        if isinstance(error, OutcomeUnknown):
+        if isinstance(error, OutcomeUnknown | RunFailed):
             self.answer = error_response(error)
         elif isinstance(error, Refusal):
             await self._notes.free(self._reservation)

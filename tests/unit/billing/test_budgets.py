@@ -59,7 +59,7 @@ def test_a_calendar_window_follows_its_zone(window: CalendarWindow, now: float, 
 
 @given(st.floats(min_value=1e9, max_value=2e9), st.integers(min_value=1, max_value=720), st.floats(0, 1))
 def test_a_rolling_window_never_forgets_early(now: float, hours: int, part: float) -> None:
-    """Whatever was charged within the last *hours* is still counted, and its bucket is still kept."""
+    """A charge within the last *hours* is still counted, and its bucket is still kept."""
     window = RollingWindow(hours)
     earlier = now - part * hours * 3600 * 0.999999
     charged = window.state(earlier)
@@ -121,13 +121,13 @@ def test_a_budget_may_be_for_some_endpoints() -> None:
     rules = [InFlightLimit("jobs", "user", 2, 600.0, endpoints=only)]
 
     assert [charge.enforce for charge in charges(budgets, caller(), ENDPOINT, 0.0)] == [False]
-    assert [seat.enforce for seat in slots(rules, caller(), ENDPOINT)] == [True]
+    assert [slot.enforce for slot in slots(rules, caller(), ENDPOINT)] == [True]
     assert charges(budgets, caller(), "a/b", 0.0) == ()
     assert slots(rules, caller(), "a/b") == ()
 
 
-def test_seats_are_for_a_user_or_for_all() -> None:
-    """Two users share the global seats only."""
+def test_slots_are_for_a_user_or_for_all() -> None:
+    """Two users share the global slots only."""
     rules = [InFlightLimit("mine", "user", 2, 600.0), InFlightLimit("ours", "global", 9, 600.0)]
     alice, bob = slots(rules, caller("alice"), ENDPOINT), slots(rules, caller("bob"), ENDPOINT)
 
@@ -137,12 +137,15 @@ def test_seats_are_for_a_user_or_for_all() -> None:
 
 @pytest.mark.parametrize("name", ["uploads", "realtime"])
 def test_what_has_no_endpoint_must_be_named(name: str) -> None:
-    """A budget or seats for all endpoints leave uploads and tokens alone; one that names them draws on both."""
-    everything = Budget("all", "user", DAY, 1)
-    named = Budget("named", "user", DAY, 1, endpoints=frozenset({ENDPOINT, name}))
+    """A budget or slots for all endpoints leave uploads and tokens alone.
 
-    assert [charge.budget for charge in charges([everything, named], caller(), name, 0.0)] == ["named"]
-    assert [charge.budget for charge in charges([everything, named], caller(), ENDPOINT, 0.0)] == ["all", "named"]
+    One that names them draws on both.
+    """
+    everything = Budget("all", "user", DAY, 1)
+    listed = Budget("named", "user", DAY, 1, endpoints=frozenset({ENDPOINT, name}))
+
+    assert [charge.budget for charge in charges([everything, listed], caller(), name, 0.0)] == ["named"]
+    assert [charge.budget for charge in charges([everything, listed], caller(), ENDPOINT, 0.0)] == ["all", "named"]
     assert slots([InFlightLimit("jobs", "user", 1, 60)], caller(), name) == ()
 
 
@@ -175,7 +178,10 @@ def test_a_lifetime_never_renews() -> None:
 
 
 def test_an_address_has_an_account_of_its_own() -> None:
-    """Two users behind one address share it; IPv6 addresses of one /64 network are one; no address is stored."""
+    """Two users behind one address share it.
+
+    IPv6 addresses of one /64 network are one; no address is stored.
+    """
     budgets = [Budget("b", "address", DAY, 5)]
     rules = [InFlightLimit("jobs", "address", 2, 600.0)]
 

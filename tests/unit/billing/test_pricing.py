@@ -65,13 +65,13 @@ def test_a_constant_is_a_price() -> None:
     ],
 )
 def test_an_expression_that_does_not_price_the_schema_is_refused(expression: str) -> None:
-    """Syntax, unknown fields, types, and values below zero, without end or huge are found before anybody pays."""
+    """Syntax, unknown fields, types, and values below zero, infinite or huge are found at the start."""
     with pytest.raises(ValueError, match=r"."):
         Price(expression, CAPPED)
 
 
 def test_a_payload_without_a_price_is_refused() -> None:
-    """What the samples did not show is refused when it comes, not let through for nothing."""
+    """A payload unlike the samples is refused when it comes, not let through for nothing."""
     price = Price("number(input.prompt == 'x' ? '1' : input.prompt)", CAPPED)
 
     with pytest.raises(ValidationFailed) as refused:

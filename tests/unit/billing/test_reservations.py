@@ -17,7 +17,7 @@ PRICED = [{"id": ENDPOINT, "price": "input.num_images"}]
 DAILY = {"name": "daily", "per": "user", "window": "day", "limit": 3}
 DONE = said({"status": "COMPLETED", "request_id": JOB})
 FAILED = said({"status": "COMPLETED", "request_id": JOB, "error": "Failed"})
-SEAT = {"name": "jobs", "per": "user", "limit": 1}
+SLOT = {"name": "jobs", "per": "user", "limit": 1}
 BROKEN = ExchangeBroken("reset", sent=True)
 
 
@@ -29,10 +29,10 @@ def paid(tmp_path: Path, *script: Step, **sections: object) -> AbstractContextMa
     return gate(tmp_path, *script, **{"endpoints": PRICED, "budgets": [DAILY], **sections})
 
 
-async def standing(g: Gate, subject: str = "alice") -> dict[str, Any]:
+async def allowance(g: Gate, subject: str = "alice") -> dict[str, Any]:
     async with g.client(subject) as client:
-        told = (await client.get("/api/fal/usage")).json()
-    return {**told["budgets"][0], "jobs": [seat["used"] for seat in told["in_flight"]]}
+        usage = (await client.get("/api/fal/usage")).json()
+    return {**usage["budgets"][0], "jobs": [slot["used"] for slot in usage["in_flight"]]}
 
 
 async def submit(g: Gate, subject: str = "alice", **fields: object) -> dict[str, Any]:
@@ -47,10 +47,10 @@ async def follow(g: Gate, handle: object, tail: str = "/status", method: str = "
 
 
 async def test_a_submit_reserves_its_price(tmp_path: Path) -> None:
-    """From acceptance on the price is reserved, and nobody else's budget is touched."""
+    """From acceptance on the price is reserved, and no other caller's budget is touched."""
     with paid(tmp_path) as g:
         await submit(g, num_images=2)
-        alice, bob = await standing(g), await standing(g, "bob")
+        alice, bob = await allowance(g), await allowance(g, "bob")
 
     assert (alice["used"], alice["reserved"], alice["left"]) == (0.0, 2.0, 1.0)
     assert bob["left"] == 3.0
@@ -58,7 +58,7 @@ async def test_a_submit_reserves_its_price(tmp_path: Path) -> None:
 
 
 async def test_a_spent_budget_is_a_402_that_names_it(tmp_path: Path) -> None:
-    """Which budget, its limit, what is left and when it renews; nothing is asked upstream, nothing consumed."""
+    """The answer has its limit, the rest and the renewal; no request is sent, nothing is consumed."""
     with paid(tmp_path, queued(1), queued(2)) as g:
         await submit(g, num_images=2)
         refused = await submit(g, num_images=2)
@@ -102,7 +102,7 @@ async def test_what_is_not_certain_to_be_free_stays_reserved(tmp_path: Path, ste
     """A definite refusal refunds; an unknown outcome keeps the money until it is swept."""
     with paid(tmp_path, step) as g:
         await submit(g, num_images=2)
-        now = await standing(g)
+        now = await allowance(g)
 
     assert (now["used"], now["reserved"]) == (0.0, reserved)
 
@@ -120,11 +120,11 @@ async def test_what_is_not_certain_to_be_free_stays_reserved(tmp_path: Path, ste
 )
 async def test_an_end_settles(tmp_path: Path, answer: UpstreamResponse, tail: str, method: str, used: float) -> None:
     """A finished job is spent; a failed or cancelled one is refunded; its seat is free either way."""
-    seats = [{"name": "jobs", "per": "user", "limit": 1}]
-    with paid(tmp_path, queued(1), answer, queued(2), in_flight=seats) as g:
+    slots = [{"name": "jobs", "per": "user", "limit": 1}]
+    with paid(tmp_path, queued(1), answer, queued(2), in_flight=slots) as g:
         handle = (await submit(g, num_images=2))["request_id"]
         await follow(g, handle, tail, method)
-        now = await standing(g)
+        now = await allowance(g)
         again = await submit(g, num_images=1)
 
     assert (now["used"], now["reserved"], now["jobs"]) == (used, 0.0, [0])
@@ -137,7 +137,7 @@ async def test_a_job_is_settled_once(tmp_path: Path) -> None:
         handle = (await submit(g, num_images=2))["request_id"]
         for _ in range(3):
             await follow(g, handle)
-        now = await standing(g)
+        now = await allowance(g)
 
     assert (now["used"], now["reserved"]) == (2.0, 0.0)
 
@@ -149,9 +149,9 @@ async def test_fals_units_can_decide(tmp_path: Path) -> None:
     with paid(tmp_path, queued(1), DONE, billed, ledger=ledger) as g:
         handle = (await submit(g, num_images=2))["request_id"]
         await follow(g, handle)
-        waiting = await standing(g)
+        waiting = await allowance(g)
         await follow(g, handle, "")
-        settled = await standing(g)
+        settled = await allowance(g)
 
     assert (waiting["used"], waiting["reserved"]) == (0.0, 2.0)
     assert (settled["used"], settled["reserved"]) == (1.0, 0.0)
@@ -159,8 +159,8 @@ async def test_fals_units_can_decide(tmp_path: Path) -> None:
 
 async def test_too_many_jobs_are_a_429(tmp_path: Path) -> None:
     """Jobs in flight pass with time, so clients may ask again."""
-    seats = [{"name": "jobs", "per": "user", "limit": 1}]
-    with paid(tmp_path, queued(1), queued(2), in_flight=seats) as g:
+    slots = [{"name": "jobs", "per": "user", "limit": 1}]
+    with paid(tmp_path, queued(1), queued(2), in_flight=slots) as g:
         answers = [await submit(g), await submit(g), await submit(g, "bob")]
 
     assert [answer["status_code"] for answer in answers] == [200, 429, 200]
@@ -168,26 +168,29 @@ async def test_too_many_jobs_are_a_429(tmp_path: Path) -> None:
 
 
 async def test_an_observed_budget_only_reports(tmp_path: Path) -> None:
-    """The header, the journal and the metrics say that it would have refused; the answer is as good as any."""
+    """The header, the journal and the metrics say that it would have refused.
+
+    The answer is as good as any.
+    """
     budgets = [{**DAILY, "mode": "observe"}]
     limits = [{"name": "watched", "per": "user", "actions": ["submit"], "rate": "1/minute", "mode": "observe"}]
     with paid(tmp_path, queued(1), queued(2), budgets=budgets, limits=limits) as g:
         first, second = await submit(g, num_images=3), await submit(g, num_images=3)
-        told = await g.metrics()
+        usage = await g.metrics()
         lines = [line for line in g.lines() if line["action"] == "submit"]
 
     assert [first["status_code"], second["status_code"]] == [200, 200]
     assert "would-deny" not in first["headers"]
     assert second["headers"]["would-deny"] == "watched, daily"
     assert [line["would_deny"] for line in lines] == [None, "watched, daily"]
-    assert 'fal_proxy_would_deny_total{allowances="watched, daily"} 1.0' in told
+    assert 'fal_proxy_would_deny_total{allowances="watched, daily"} 1.0' in usage
 
 
 async def test_a_plan_decides_the_budget(tmp_path: Path) -> None:
     """A caller without the claim has the plain limit."""
     budget = {**DAILY, "limit": 1, "tiers": {"pro": 100}, "tier_claim": "plan"}
     with paid(tmp_path, budgets=[budget]) as g:
-        assert (await standing(g))["limit"] == 1.0
+        assert (await allowance(g))["limit"] == 1.0
 
 
 async def test_usage_is_the_callers_own_and_needs_a_session(tmp_path: Path) -> None:
@@ -195,10 +198,10 @@ async def test_usage_is_the_callers_own_and_needs_a_session(tmp_path: Path) -> N
     with gate(tmp_path) as g:
         async with g.client(None) as nobody, g.client() as alice:
             refused = await nobody.get("/api/fal/usage")
-            told = (await alice.get("/api/fal/usage")).json()
+            usage = (await alice.get("/api/fal/usage")).json()
 
     assert refused.status_code == 401
-    assert (told["budgets"], told["in_flight"]) == ([], [])
+    assert (usage["budgets"], usage["in_flight"]) == ([], [])
 
 
 async def test_a_payload_without_a_price_is_a_422(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -215,7 +218,7 @@ async def test_a_payload_without_a_price_is_a_422(tmp_path: Path, caplog: pytest
 
 
 async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
-    """One line an endpoint, told apart by it; what is shared by all of them stands there once, without."""
+    """One line an endpoint, usage apart by it; what is shared by all of them stands there once, without."""
     other = "fal-ai/hyper-sdxl"
     schema = tmp_path / "schema.json"
     schema.write_bytes((SHIPPED / f"{ENDPOINT}.json").read_bytes())
@@ -224,9 +227,9 @@ async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
     with paid(tmp_path, endpoints=endpoints, budgets=[each, DAILY]) as g:
         await submit(g, num_images=2)
         async with g.client() as client:
-            told = (await client.get("/api/fal/usage")).json()["budgets"]
+            usage = (await client.get("/api/fal/usage")).json()["budgets"]
 
-    assert [(one["name"], one.get("endpoint"), one["left"]) for one in told] == [
+    assert [(one["name"], one.get("endpoint"), one["left"]) for one in usage] == [
         ("each", ENDPOINT, 3.0),
         ("daily", None, 1.0),
         ("each", other, 5.0),
@@ -235,25 +238,25 @@ async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
 
 async def test_a_run_is_over_with_its_answer(tmp_path: Path) -> None:
     """At its answer: one after the other they find the seat free, until the budget is spent."""
-    with paid(tmp_path, said({}), endpoints=[{**PRICED[0], "actions": ["run"]}], in_flight=[SEAT]) as g:
+    with paid(tmp_path, said({}), endpoints=[{**PRICED[0], "actions": ["run"]}], in_flight=[SLOT]) as g:
         async with g.client() as alice:
             for _ in range(3):
                 assert (await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)).status_code == 200
             spent = await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)
-        now = await standing(g)
+        now = await allowance(g)
 
     assert spent.status_code == 402
     assert (now["used"], now["reserved"], now["jobs"]) == (3.0, 0.0, [0])
 
 
 async def test_a_look_before_a_refusal_frees_the_slots_of_ended_jobs(tmp_path: Path) -> None:
-    """Jobs that ended without a poll do not keep their slots: the next submit passes at once, and they are settled."""
+    """Jobs that ended without a poll are settled by the next submit, which then passes."""
     slots = [{"name": "jobs", "per": "user", "limit": 2}]
     with paid(tmp_path, queued(1), queued(2), DONE, FAILED, queued(3), in_flight=slots) as g:
         await submit(g)
         await submit(g)
         third = await submit(g)
-        now = await standing(g)
+        now = await allowance(g)
 
     assert third["status_code"] == 200
     assert sum(b"/status" in request.path for request in g.upstream.asked) == 2
@@ -261,8 +264,8 @@ async def test_a_look_before_a_refusal_frees_the_slots_of_ended_jobs(tmp_path: P
 
 
 async def test_a_refusal_says_when_to_come_again(tmp_path: Path) -> None:
-    """Retry-After is the time until unfinished jobs are looked at again; until then none is asked about."""
-    with paid(tmp_path, queued(1), said({"status": "IN_PROGRESS"}, 202), in_flight=[SEAT]) as g:
+    """Retry-After is the time until unfinished jobs are looked at again; until then no request is sent."""
+    with paid(tmp_path, queued(1), said({"status": "IN_PROGRESS"}, 202), in_flight=[SLOT]) as g:
         await submit(g)
         refused = [await submit(g) for _ in range(3)]
 
@@ -273,7 +276,7 @@ async def test_a_refusal_says_when_to_come_again(tmp_path: Path) -> None:
 
 async def test_a_global_limit_refuses_without_a_look(tmp_path: Path) -> None:
     """Jobs of other callers are left to the reconciler."""
-    with paid(tmp_path, queued(1), DONE, in_flight=[{**SEAT, "per": "global"}]) as g:
+    with paid(tmp_path, queued(1), DONE, in_flight=[{**SLOT, "per": "global"}]) as g:
         await submit(g)
         refused = await submit(g, "bob")
 
@@ -302,7 +305,7 @@ async def test_a_lifetime_budget_never_renews(tmp_path: Path) -> None:
     with paid(tmp_path, queued(1), budgets=[{**DAILY, "window": "lifetime"}]) as g:
         await submit(g, num_images=2)
         refused = await submit(g, num_images=2)
-        now = await standing(g)
+        now = await allowance(g)
 
     assert refused["budget"] == {"name": "daily", "limit": 3.0, "left": 1.0, "renews_at": None}
     assert (now["reserved"], now["renews_at"]) == (2.0, None)

@@ -17,11 +17,11 @@ import pytest
 from click.testing import CliRunner, Result
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
 
-from proxy.app.ledger_socket import LedgerSocket
+from proxy.app.operator.ledger_socket import LedgerSocket
+from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.auth.caller import caller_key
 from proxy.billing.ledger.interface import Charge, Granted, InFlightSlot, ReservationRequest
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
-from proxy.billing.operator_steps import OperatorSteps
 from proxy.billing.store_keys import StoreKeys
 from proxy.cli.main import main
 

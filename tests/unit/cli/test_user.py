@@ -115,7 +115,7 @@ def test_the_shared_store(tmp_path: Path) -> None:
 
 
 async def _check_store(url: str) -> None:
-    store = RedisStore(url, timeout=2.0, clock=time.monotonic)
+    store = RedisStore(url, timeout=2.0)
     revocations, cache = RedisRevocations(store), RedisKeyCache(store)
     first = await revocations.load(None)
     assert first is not None

@@ -37,7 +37,7 @@ def valkey() -> Iterator[str]:
 
 @pytest.fixture
 async def store(valkey: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(valkey, prefix=f"{uuid4()}:", timeout=2.0, clock=time.monotonic)
+    store = RedisStore(valkey, prefix=f"{uuid4()}:", timeout=2.0)
     yield store
     await store.aclose()
 
@@ -167,7 +167,7 @@ def test_no_window_ever_holds_more_than_the_amount(gaps: list[int], amount: int)
 async def test_a_thousand_at_the_edge_from_four_workers(valkey: str, clock: Clock) -> None:
     """1,000 requests at once, by four workers and on both sides of a slice's edge, get exactly the amount through."""
     bound, prefix = RateLimit("edge", 50, 60), f"{uuid4()}:"
-    stores = [RedisStore(valkey, prefix=prefix, timeout=10, clock=time.monotonic) for _ in range(4)]
+    stores = [RedisStore(valkey, prefix=prefix, timeout=10) for _ in range(4)]
     workers = [RedisWindowStore(store, clock) for store in stores]
     clock.now = 1_000_001.999
     before = await asyncio.gather(*(workers[i % 4].hit([(bound, "u")]) for i in range(500)))
@@ -226,7 +226,7 @@ async def test_an_amount_that_was_lowered(store: RedisStore, clock: Clock) -> No
 async def test_keys_in_redis(valkey: str, clock: Clock) -> None:
     """Every key has our prefix, one slot's hash tag and a TTL, and no text of a caller is in it."""
     prefix = f"{uuid4()}:"
-    store = RedisStore(valkey, prefix=prefix, timeout=2.0, clock=time.monotonic)
+    store = RedisStore(valkey, prefix=prefix, timeout=2.0)
     windows = RedisWindowStore(store, clock)
     for key in ("plain", "a:b/c*{d}\r\n", "ünï", "x" * 10_000):
         await windows.hit([(MINUTE, key), (HOUR, key)])

@@ -48,7 +48,7 @@ def admin(valkey: str) -> Iterator[Redis]:
 
 @asynccontextmanager
 async def opened(url: str, *, timeout: float = LONG_TIMEOUT, prefix: str = "t:") -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, timeout=timeout, prefix=prefix, clock=time.monotonic)
+    store = RedisStore(url, timeout=timeout, prefix=prefix)
     try:
         yield store
     finally:
@@ -355,7 +355,7 @@ async def test_a_store_slower_than_the_timeout(server: ValkeyServer) -> None:
 async def test_sheddable_calls_are_refused_by_queue_length() -> None:
     """While too many calls wait, a sheddable call is refused at once and other calls are still sent."""
     async with peer(b"") as url:
-        store = RedisStore(url, timeout=0.2, max_pending=5, clock=time.monotonic)
+        store = RedisStore(url, timeout=0.2, max_pending=5)
         waiting = [asyncio.create_task(failed(store)) for _ in range(5)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refused:
@@ -430,7 +430,7 @@ async def test_ping_asks_through_an_open_breaker(server: ValkeyServer) -> None:
 
 async def test_closing(valkey: str) -> None:
     """Pending calls get their replies, and later ones are refused."""
-    store = RedisStore(valkey, timeout=LONG_TIMEOUT, clock=time.monotonic)
+    store = RedisStore(valkey, timeout=LONG_TIMEOUT)
     await store.ping()
     sent = asyncio.create_task(store.run(ECHO, [], ["x"]))
     await asyncio.sleep(0)
@@ -509,6 +509,6 @@ async def tls_relay(authority: trustme.CA, port: int) -> AsyncIterator[int]:
 def test_an_invalid_url(url: str) -> None:
     """An invalid URL is refused at once, with a message that contains nothing that may be a password."""
     with pytest.raises(ValueError, match="URL") as refused:
-        RedisStore(url, clock=time.monotonic)
+        RedisStore(url)
 
     assert "s3cret" not in str(refused.value)

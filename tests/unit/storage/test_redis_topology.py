@@ -90,7 +90,7 @@ def met(condition: Callable[[], object]) -> bool:
 
 @asynccontextmanager
 async def opened(url: str, *, timeout: float = LONG_TIMEOUT) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, timeout=timeout, prefix="t:", clock=time.monotonic)
+    store = RedisStore(url, timeout=timeout, prefix="t:")
     try:
         yield store
     finally:
@@ -372,7 +372,7 @@ async def test_where_moved_leads(said: bytes, asked: str, tmp_path: Path) -> Non
 def test_a_url_that_is_no_good(url: str) -> None:
     """It is refused at once, and the message holds nothing that may be a password."""
     with pytest.raises(ValueError, match="URL") as wrong:
-        RedisStore(url, clock=time.monotonic)
+        RedisStore(url)
 
     assert "s3cret" not in str(wrong.value)
 
@@ -380,4 +380,4 @@ def test_a_url_that_is_no_good(url: str) -> None:
 def test_tls_to_all_of_them() -> None:
     """`rediss+` takes the options of TLS, for Sentinels and servers alike."""
     for url in ("rediss+sentinel://h:1,[::1]:2/main/3", "rediss+cluster://u:p@h:1,[::1]:2"):
-        RedisStore(f"{url}?ssl_ca_certs=/ca.pem", clock=time.monotonic)
+        RedisStore(f"{url}?ssl_ca_certs=/ca.pem")

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from proxy.app.setup.billing.ledgers import build_local_ledger
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import call_seconds
+from proxy.billing.accounting_events import AccountingEvents
 from proxy.billing.ledger.interface import Ledger, LimitExceeded
-from proxy.billing.reservations import Accounting, AccountingEvents
+from proxy.billing.reservations import Accounting
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from proxy.app.ledger_socket import LedgerSocket
+from proxy.app.operator.ledger_socket import LedgerSocket
+from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
-from proxy.billing.ledger.interface import Ledger
-from proxy.billing.ledger.redis_ledger import RedisLedger
+from proxy.billing.ledger.interface import JobLedger, Ledger
+from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
-from proxy.billing.operator_steps import OperatorSteps
+from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
 
 MEMORY = ":memory:"
 FILE_TIMEOUT = 2.0  # seconds
 
 
-def build_ledger(parts: Components) -> Ledger:
-    """Builds the ledger that all workers share, or the SQLite one of a single process."""
-    if parts.config.ledger.kind == "redis" and parts.store is not None:
-        return RedisLedger(parts.store)
+def build_ledger(
+    parts: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
+) -> JobLedger:
+    """Builds the ledger that all workers share, or the SQLite one of a single process.
+
+    *report* writes to the log. For a command, a Redis ledger fails at once while its store is away, and closes it.
+    """
     section = parts.config.ledger
+    if section.kind == "redis" and parts.store is not None:
+        return RedisLedger(
+            parts.store,
+            on_data_loss=section.on_data_loss,
+            allow_eviction=section.allow_eviction,
+            lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
+            report=report,
+            is_command=is_command,
+        )
     return SqliteLedger(
         section.path if section.path == MEMORY else str(parts.config.base / section.path),
         timeout=section.timeout_seconds or FILE_TIMEOUT,
@@ -37,7 +54,19 @@ def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
     telemetry.counter("ledger_commit_seconds", "Seconds spent on commits of the file.", lambda: stats().commit_seconds)
     telemetry.counter("ledger_unsettled", "Reservations that expired unsettled.", lambda: stats().unsettled)
     telemetry.gauge("ledger_queue", "Calls that wait for the ledger.", lambda: stats().queue)
+    if isinstance(ledger, RedisLedger):
+        telemetry.counter("ledger_data_losses", "Times that the data in Redis was lost.", lambda: ledger.epoch.losses)
     telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs)
+
+
+def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
+    """Exports the figures of the store that workers share."""
+    telemetry.counter("store_failures", "Calls that the store did not answer in time.", lambda: store.failures)
+    telemetry.counter("store_shed", "Calls refused because too many waited for the store.", lambda: store.shed)
+    telemetry.counter("store_replies", "Replies of the store.", lambda: store.replies)
+    telemetry.counter("store_reply_seconds", "Seconds from sending to reply, summed.", lambda: store.reply_seconds)
+    telemetry.gauge("store_pending", "Calls that wait for a reply of the store.", lambda: store.pending)
+    telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: int(store.breaker_is_open))
 
 
 def build_ledger_socket(parts: Components, ledger: Ledger) -> LedgerSocket | None:

@@ -6,8 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from proxy.app.setup.upstream.relay import Upstream
-from proxy.billing.ledger.interface import Ledger
-from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.billing.ledger.interface import JobLedger
 from proxy.gateway.reconciler import Reconciler
 from proxy.http.client.messages import UpstreamResponse
 from proxy.telemetry.metrics import Telemetry
@@ -32,16 +31,14 @@ class RelayReads:
 
 
 def build_reconciler(
-    ledger: Ledger,
+    ledger: JobLedger,
     upstream: Upstream,
     settle: Callable[[str, JobEnd], Awaitable[None]],
     telemetry: Telemetry,
     *,
     reads_units: bool,
-) -> Reconciler | None:
-    """Returns None for a ledger that keeps no jobs."""
-    if not isinstance(ledger, SqliteLedger):
-        return None
+) -> Reconciler:
+    """Builds the reconciler of all jobs in *ledger*, with its metrics."""
     reconciler = Reconciler(ledger, RelayReads(upstream), settle, reads_units=reads_units, clock=time.time)
     counts = reconciler.counts
     telemetry.counter(

@@ -1,4 +1,4 @@
-"""What a ledger no longer needs in memory: ended jobs, answered keys and the sums of days."""
+"""Archive of a ledger: ended jobs, answered keys and the sums of days, which its state does not need."""
 
 from __future__ import annotations
 

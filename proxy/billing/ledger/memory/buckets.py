@@ -97,7 +97,10 @@ class Buckets:
         return self._crossed(charge, bucket, before, before + amount) if charge.thresholds else ()
 
     def settle(self, part: ChargePart, spent: Micros) -> None:
-        """Ends the reservation of *part*. *spent* is taken from the bucket first, then from credits in their order."""
+        """Ends the reservation of *part*.
+
+        *spent* is taken from the bucket first, then from credits in their order.
+        """
         account, number, amount, draws = part
         bucket = self._accounts.get(account, _NO_BUCKETS).get(number)
         if bucket is not None:

@@ -94,10 +94,10 @@ class OpenJobs:
         """Ends a reservation and frees its slots. True if its amount was not settled before."""
         was_open = reservation.open
         if was_open:
-            told = reservation.amount if amount is None else max(0, min(amount, MAX_JOB_COST))
-            spent = min(told, reservation.amount)
+            due = reservation.amount if amount is None else max(0, min(amount, MAX_JOB_COST))
+            spent = min(due, reservation.amount)
             self._end(reservation, spent, state, now)
-            self._book(reservation, used=spent, overrun=told - spent)
+            self._book(reservation, used=spent, overrun=due - spent)
         self.release(reservation)
         return was_open
 

@@ -1,4 +1,7 @@
-"""Rows of the ledger's tables: columns, and records as values in their order. Shared by the journal and by `dump`."""
+"""Rows of the ledger's tables: columns, and records as values in their order.
+
+Shared by the journal and by `dump`.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class GroupCommit:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a group is being committed."""
+        """True while a group is being committed."""
         return self._committing is not None
 
     @property
@@ -171,7 +171,10 @@ class GroupCommit:
             self.write_later()
 
     def _failed(self, group: _Group, error: sqlite3.Error) -> None:
-        """Keeps the changes. A locked file is tried again while calls wait; any other error ends their waiting."""
+        """Keeps the changes.
+
+        A locked file is tried again while calls wait; any other error ends their waiting.
+        """
         self._journal.failed(self._pending)
         self._committing = None
         loop = asyncio.get_running_loop()

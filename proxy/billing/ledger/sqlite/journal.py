@@ -67,7 +67,9 @@ class RowNumbers:
 
 
 class SqliteJournal:
-    """Rows of one ledger file. *writer* is for `write` and `commit`, which different threads call one after the other.
+    """Rows of one ledger file.
+
+    *writer* is for `write` and `commit`, which different threads call one after the other.
 
     *keep_jobs*: seconds that ended jobs stay. *damaged* skips reading the file. A group is not applied twice: `write`
     compares its number with the file's.
@@ -99,7 +101,10 @@ class SqliteJournal:
                 state.load(table, row, now)
 
     def write(self, changes: Changes) -> None:
-        """Writes the rows of a group, which `commit` then makes last. Raises sqlite3.Error: then call `failed`."""
+        """Writes the rows of a group, which `commit` then makes last.
+
+        Raises sqlite3.Error: then call `failed`.
+        """
         db = self._writer
         self._in_flight = changes
         self._begun = False
@@ -255,20 +260,26 @@ def read_days(path: str, since: date, until: date) -> tuple[DailyUsage, ...]:
 
 
 def read_jobs(path: str, caller: str, states: Iterable[JobState], limit: int, before: Cursor | None) -> list[EndedJob]:
-    """Returns ended calls of *caller*, newest first, on a connection of its own. Raises sqlite3.Error, ValueError."""
-    wanted = sorted(states)
+    """Returns ended calls of *caller*, newest first, on a connection of its own.
+
+    Raises sqlite3.Error, ValueError.
+    """
+    names = sorted(states)
     created, call_id = before or (float("inf"), "")
     with closing(open_readonly(path)) as db:
         found = db.execute(
             "SELECT * FROM job WHERE caller = ? AND (created, id) < (?, ?) AND state IN "
-            f"({', '.join('?' * len(wanted))}) ORDER BY created DESC, id DESC LIMIT ?",
-            (caller, created, call_id, *wanted, limit),
+            f"({', '.join('?' * len(names))}) ORDER BY created DESC, id DESC LIMIT ?",
+            (caller, created, call_id, *names, limit),
         )
         return [rows.read_ended(row) for row in found]
 
 
 def read_job_by_id(path: str, call_id: str) -> JobRecord | None:
-    """Returns an ended call by its id. There is no index for it: it is for an operator, in a thread of its own."""
+    """Returns an ended call by its id.
+
+    There is no index for it: it is for an operator, in a thread of its own.
+    """
     with closing(open_readonly(path)) as db:
         row = db.execute("SELECT * FROM job WHERE id = ? LIMIT 1", (call_id,)).fetchone()
         return None if row is None else rows.read_ended(row).record

@@ -112,7 +112,7 @@ def open_writer(path: str, *, upgrades: Mapping[int, Sequence[str]] = UPGRADES) 
 
 
 def open_reader(path: str) -> sqlite3.Connection:
-    """Opens a second connection of the process that writes: reads do not wait for a commit (SQLite, "WAL")."""
+    """Opens a second connection, for reads that do not wait for a commit (SQLite, "WAL")."""
     db = sqlite3.connect(path, timeout=READ_TIMEOUT, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA query_only = ON")
     return db

@@ -22,6 +22,8 @@ ALL = {
     f"/queue/{APP}/requests/{{request_id}}/status/stream": "get",
     f"/queue/{APP}/requests/{{request_id}}/cancel": "put",
     "/usage": "get",
+    "/jobs": "get",
+    f"/quote/{ENDPOINT}": "post",
 }
 
 
@@ -47,7 +49,7 @@ async def test_every_action_is_described(tmp_path: Path) -> None:
 
 async def test_what_is_not_listed_is_not_described(tmp_path: Path) -> None:
     """No more than what is offered, and the caller's own usage."""
-    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}", "/usage"]
+    assert list(await described(tmp_path, Action.RUN)) == [f"/run/{ENDPOINT}", "/usage", "/jobs", f"/quote/{ENDPOINT}"]
 
 
 async def test_a_run_takes_what_a_submit_takes(tmp_path: Path) -> None:

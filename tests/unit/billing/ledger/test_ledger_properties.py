@@ -1,4 +1,7 @@
-"""Any interleaving of what happens to money, against a model a page long. `machine_of` takes any ledger."""
+"""Any interleaving of what happens to money, against a model a page long.
+
+`machine_of` takes any ledger.
+"""
 
 from __future__ import annotations
 
@@ -240,7 +243,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def machine_of(body: Open, *, remembers_sweeps: bool = True) -> type[LedgerMachine]:
-    """*body* opens an empty ledger for each example. A process that starts anew does not know when it swept last."""
+    """*body* opens an empty ledger for each example.
+
+    A process that starts anew does not know when it swept last.
+    """
 
     class Machine(LedgerMachine):
         open = staticmethod(body)

@@ -143,7 +143,7 @@ def counts(path: Path) -> dict[str, int | str]:
 
 
 def commits(path: Path) -> int:
-    """Returns how often the log was synced: its frames that end a transaction (SQLite, "WAL-Mode File Format")."""
+    """Returns the number of transactions in the log (SQLite, "WAL-Mode File Format")."""
     log = path.with_name(path.name + "-wal").read_bytes()
     (page,) = struct.unpack_from(">I", log, 8)
     return sum(struct.unpack_from(">I", log, at + 4)[0] > 0 for at in range(32, len(log), 24 + page))
@@ -173,7 +173,7 @@ async def test_a_claim_of_an_ended_process_is_unknown_at_once(path: Path) -> Non
 
 
 async def test_calls_of_an_ended_process_are_lost(path: Path) -> None:
-    """A repeat joins what the process that ended left without an answer: by its job, or with an unknown outcome."""
+    """A repeat joins a call that an ended process left without an answer, by its job where there is one."""
     async with opened(path) as ledger:
         await submitted(ledger, "accepted", noted())
         await submitted(ledger, "settled", noted())
@@ -223,7 +223,7 @@ async def test_a_question_and_a_refusal_cost_no_sync(path: Path) -> None:
 
 
 async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
-    """A reserve, a refusal, the statuses and a sweep take no longer with 20,000 open jobs, by the processor's clock."""
+    """A reserve, a refusal, the statuses and a sweep take no longer with 20,000 open jobs (CPU time)."""
 
     async def cost(ledger: Ledger, name: str) -> float:
         start = time.process_time()
@@ -267,7 +267,10 @@ async def test_a_defect_fails_alone(path: Path) -> None:
 
 
 async def test_a_locked_file_fails_what_must_wait(path: Path) -> None:
-    """A reservation and a claim fail and are taken back; a settlement is kept and written later; the loop goes on."""
+    """A reservation and a claim fail and are taken back.
+
+    A settlement is kept and written later; the loop goes on.
+    """
     async with opened(path) as ledger:
         await accepted(ledger, "job", entry(10, charge()))
     async with opened(path, timeout=0.2) as ledger:
@@ -294,7 +297,7 @@ async def test_a_locked_file_fails_what_must_wait(path: Path) -> None:
 
 
 async def test_a_file_locked_for_a_while_only_delays(path: Path) -> None:
-    """What waits is written as soon as the other program is done."""
+    """A call that waits is written as soon as the other program is done."""
     async with opened(path) as ledger:
         with locked(path):
             reserved = asyncio.create_task(ledger.reserve("t", entry(1, charge()), now=NOW))
@@ -364,7 +367,7 @@ async def test_a_full_disk_keeps_settlements(path: Path) -> None:
 
 
 async def test_old_rows_are_dropped(path: Path) -> None:
-    """Buckets go after some grace, keys with their time, ended jobs after keep_days, days when no report has them."""
+    """Buckets go after some grace, keys with their time, jobs after keep_days, days after the report's."""
 
     async def swept(now: float) -> dict[str, int | str]:
         await ledger.sweep(now=now)
@@ -407,8 +410,8 @@ async def test_a_bucket_stays_as_long_as_a_charge_needs_it(path: Path) -> None:
 async def test_a_sweep_of_many(path: Path) -> None:
     """A thousand overdue reservations end in one step."""
     async with opened(path) as ledger:
-        wanted = entry(1, charge(1000), ttl=100.0)
-        await asyncio.gather(*(ledger.reserve(f"t{n}", wanted, now=NOW) for n in range(1000)))
+        request = entry(1, charge(1000), ttl=100.0)
+        await asyncio.gather(*(ledger.reserve(f"t{n}", request, now=NOW) for n in range(1000)))
 
         assert await ledger.sweep(now=NOW + 100) == 1000
         assert await sums(ledger, charge()) == [(1000, 0)]
@@ -508,7 +511,7 @@ async def test_answers_are_on_the_disk_only(path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_killed_process_loses_nothing_acknowledged(path: Path, seed: int) -> None:
-    """Killed at any moment: the file is whole, the books agree with each other, and hold all that was acknowledged."""
+    """Killed at any moment, the file is whole, its sums agree, and it has all that was acknowledged."""
     lines: list[str] = []
     async with process("victim", path) as victim:
         enough = random.Random(seed).randint(20, 400)
@@ -518,8 +521,8 @@ async def test_a_killed_process_loses_nothing_acknowledged(path: Path, seed: int
         assert victim.stdout is not None
         lines += (await victim.stdout.read()).decode().split("\n")
     words = [one.partition(" ") for one in lines]
-    reserved = {ticket for what, _, ticket in words if what == "reserved"}
-    accepted_ids = {ticket for what, _, ticket in words if what == "accepted"}
+    reserved = {call_id for what, _, call_id in words if what == "reserved"}
+    accepted_ids = {call_id for what, _, call_id in words if what == "accepted"}
 
     async with opened(path) as ledger:
         ((used, still_reserved),) = await sums(ledger, charge(10**6))
@@ -569,13 +572,13 @@ async def victim(path: str) -> None:
 
         async def caller(name: int) -> None:
             for n in range(10_000):
-                ticket = f"{name}.{n}"
-                await ledger.reserve(ticket, entry(1, charge(10**6), charge(10**6, name="all"), seat(10**6)), now=NOW)
-                say(f"reserved {ticket}")
-                await ledger.accept(ticket, f"job {ticket}", now=NOW)
-                say(f"accepted {ticket}")
+                call_id = f"{name}.{n}"
+                await ledger.reserve(call_id, entry(1, charge(10**6), charge(10**6, name="all"), seat(10**6)), now=NOW)
+                say(f"reserved {call_id}")
+                await ledger.accept(call_id, f"job {call_id}", now=NOW)
+                say(f"accepted {call_id}")
                 if n % 3:
-                    await ledger.settle(f"job {ticket}", amount=None, now=NOW)
+                    await ledger.settle(f"job {call_id}", amount=None, now=NOW)
 
         await asyncio.gather(*map(caller, range(10)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from proxy.billing.operator_steps import OperatorSteps
+from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.errors import FalProxyError
 from proxy.strict_json import Json
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 
 from proxy.auth.authorization import Grant
@@ -11,8 +11,9 @@ from proxy.billing.reservations import Accounting, Reservation
 from proxy.fal_api.operations import Action
 from proxy.gateway.admission import Admission, Admitted
 from proxy.gateway.repeats.repeats import Repeats, replay_unavailable
+from proxy.gateway.runs.queued_run import QueuedRun
+from proxy.gateway.runs.run_content import run_stream_response
 from proxy.gateway.settlement import PaidCall, settle_result
-from proxy.gateway.streams.run_content import run_stream_response
 from proxy.gateway.streams.stream_slots import StreamRegistry, StreamSlot
 from proxy.gateway.streams.streaming_response import StreamingResponse
 from proxy.http.request import Request
@@ -24,7 +25,10 @@ from proxy.upstream.relay import Relay
 
 
 class Run:
-    """Operation of a run and of a run that streams. *session_expiry* gives the end of a caller's session."""
+    """Operation of a run and of a run that streams. *session_expiry* gives the end of a caller's session.
+
+    *queued_runs*: the runs of endpoints whose runs are carried over the queue, by endpoint.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Run:
         repeats: Repeats,
         streams: StreamRegistry,
         session_expiry: Callable[[Caller], float],
+        queued_runs: Mapping[str, QueuedRun],
     ) -> None:
         self._admission = admission
         self._accounting = accounting
@@ -41,18 +46,21 @@ class Run:
         self._repeats = repeats
         self._streams = streams
         self._session_expiry = session_expiry
+        self._queued_runs = queued_runs
 
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response | StreamingResponse:
         """Returns the model's answer. A caller who disconnects does not stop a run: its outcome is known.
 
         Raises the refusals of each step.
         """
+        is_run = grant.target.action is Action.RUN
+        if is_run and (queued_run := self._queued_runs.get(grant.target.endpoint)) is not None:
+            return await queued_run.handle(request, grant, record)
         self._relay.check_account(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
             async with AsyncExitStack() as exit_stack:
-                is_run = grant.target.action is Action.RUN
                 slot = None if is_run else exit_stack.enter_context(self._acquire_slot(grant.caller))
                 reservation = await self._repeats.reserve(request, grant, admitted, record)
                 if isinstance(reservation, Response):

@@ -19,7 +19,7 @@ T = TypeVar("T", str, int)
 
 @dataclass(frozen=True, slots=True)
 class OperatorSteps:
-    """*clock* gives unix seconds. Amounts are in millionths."""
+    """Steps in one ledger. *clock* gives unix seconds; amounts are in millionths."""
 
     ledger: JobLedger
     clock: Callable[[], float]

@@ -1,0 +1,113 @@
+"""Liveness of the workers that share a ledger.
+
+Each worker has a heartbeat key in the store, and a locked file in a folder of its host. A repeat of a call decides by
+them whether the worker that made the call still has its caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from proxy.billing.ledger.redis.replies import texts
+from proxy.billing.ledger.redis.scripts import admin as scripts
+from proxy.storage.redis_client import Script
+
+HEARTBEAT_INTERVAL = 0.5  # seconds
+HEARTBEAT_TTL = 2.0  # seconds after its last heartbeat that a worker counts as dead
+_POLL_INTERVAL = 0.1  # seconds between two looks at another worker's heartbeat
+
+Run = Callable[[Script, list[bytes | str | int]], Awaitable[object]]
+
+
+class Workers:
+    """Heartbeat of this worker, and verdicts on others. *folder* holds the lock files; None for none."""
+
+    def __init__(self, run: Run, folder: Path | None) -> None:
+        self.name = uuid4().hex
+        self._run = run
+        self._folder = folder
+        self._lock: BinaryIO | None = None
+        self._beats = count()
+
+    def lock(self) -> None:
+        """Creates and locks this worker's file. Without a folder that only this user can write there is none."""
+        if self._folder is None or not _is_private(self._folder):
+            self._folder = None
+            return
+        self._lock = open(self._path(self.name), "wb")  # noqa: SIM115 - locked for as long as this process lives
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    async def beat(self, ended_notes: Iterable[str]) -> tuple[str, int]:
+        """Renews the heartbeat and ends notes; returns the ledger's epoch and the number of open calls."""
+        ttl = int(HEARTBEAT_TTL * 1000)
+        reply = await self._run(scripts.HEARTBEAT, [self.name, next(self._beats), ttl, *ended_notes])
+        epoch, open_calls = texts(reply)
+        return epoch, int(open_calls)
+
+    async def are_alive(self, names: Iterable[str]) -> dict[str, bool]:
+        """Returns for each worker whether it is alive now. Takes HEARTBEAT_TTL seconds at most."""
+        names = list(names)
+        return dict(zip(names, await asyncio.gather(*map(self._is_alive, names)), strict=True))
+
+    async def has_heartbeat(self, name: str) -> bool:
+        """Returns whether a worker lived within the last HEARTBEAT_TTL seconds."""
+        return name == self.name or await self._run(scripts.LAST_HEARTBEAT, [name]) is not None
+
+    async def stop(self) -> None:
+        """Ends the heartbeat, so that others count this worker as dead at once."""
+        self.unlock()
+        await self._run(scripts.END_WORKER, [self.name])
+
+    def unlock(self) -> None:
+        """Removes this worker's file."""
+        if self._lock is not None:
+            self._path(self.name).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    async def _is_alive(self, name: str) -> bool:
+        if name == self.name:
+            return True
+        locked = self._is_locked(name)
+        if locked is not None:
+            return locked
+        first = last = await self._run(scripts.LAST_HEARTBEAT, [name])
+        while last is not None and last == first:
+            await asyncio.sleep(_POLL_INTERVAL)
+            last = await self._run(scripts.LAST_HEARTBEAT, [name])
+        return last is not None
+
+    def _is_locked(self, name: str) -> bool | None:
+        """Returns whether another worker of this host holds its file; None if there is no such file."""
+        if self._folder is None:
+            return None
+        try:
+            with open(self._path(name), "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            return True
+        self._path(name).unlink(missing_ok=True)
+        return False
+
+    def _path(self, name: str) -> Path:
+        return (self._folder or Path()) / f"{name}.lock"
+
+
+def _is_private(folder: Path) -> bool:
+    """Creates *folder* where it is missing; returns whether it belongs to this user alone."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return False
