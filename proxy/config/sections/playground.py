@@ -34,3 +34,8 @@ class Playground(Section):
     source_url: str | None = Field(
         default=None, pattern=_WEB_URL, description="Address of the source code that the page links to."
     )
+
+    @property
+    def explains(self) -> bool:
+        """Whether requests are traced for their callers."""
+        return self.enabled and self.explain
