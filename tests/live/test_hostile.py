@@ -308,7 +308,11 @@ def test_caller_fields(siege: Siege) -> None:
         "X-Fal-Queue-Priority": (b"high", b"NORMAL", b"", b"low, normal", b"low;q=1"),
         "X-Fal-Request-Timeout": (b"", b"-1", b"NaN", b"1e9", b"0x10", b"10 s", b"9999999", b"+5"),
         "X-Fal-Request-Start-Timeout": (b"inf", b"1,5", b"1.", b".5"),
-        "X-Fal-Runner-Hint": (b"a b", b"a/b", b"a" * 129, b"\xff"),
+        "X-Fal-Runner-Hint": (b"", b"a" * 257, b"a\tb", b"\xff"),
+        "X-Fal-Store-IO": (b"", b"2", b"no"),
+        "X-Fal-Object-Lifecycle-Preference": (b"60", b'{"initial_acl":{"default":"allow"}}', b"{", b"[]"),
+        "X-App-Fal-Disable-Fallback": (b"", b"2", b"maybe"),
+        "X-Fal-Tags": (b"", b"a", b"fal.a=b", b"a=b;c=d=e", b"\xff=a"),
         "X-Fal-No-Retry": (b"0", b"no", b"True"),
         "Idempotency-Key": (b"", b"a b", b"a" * 129, b"\xe9"),
     }

@@ -46,6 +46,7 @@ class ProcessState:
     def adopt(self, components: Components) -> None:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
         server = components.config.server
+        self.telemetry.explains = components.config.playground.explains
         if isinstance(self.windows, MemoryWindowStore):  # Redis is given the limits with each call
             self.windows.adopt(components.rules)
         self.connections.limits = connection_limits(components)
@@ -59,6 +60,7 @@ def build_process_state(
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
+    telemetry.explains = components.config.playground.explains
     windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
