@@ -40,7 +40,7 @@ def start(rig: Rig, *faults: Fault, run_seconds: float = SLOW, **sections: Any) 
 
 
 def counts(sandbox: SandboxAddresses) -> tuple[int, int]:
-    """How many submits and runs the sandbox took."""
+    """Returns the numbers of submits and runs that the sandbox accepted."""
     counts = httpx2.get(f"{sandbox.control}/counts", timeout=PATIENCE, trust_env=False).json()
     return counts["submits"]["total"], counts["runs"]["total"]
 
