@@ -51,7 +51,8 @@ class QueuedRun:
         """
         self._relay.check_account(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record, answer_job=self._result)
             if isinstance(reservation, Response):
                 return reservation

@@ -60,7 +60,7 @@ def build_in_flight_limit(section: InFlightSection, listed: frozenset[str]) -> I
 
 
 def build_settlement_policy(section: LedgerSection, endpoints: Iterable[Endpoint] = ()) -> SettlementPolicy:
-    """Returns how reservations end. Raises ValueError where two endpoints of one app have other unit prices.
+    """Returns the settlement policy. Raises ValueError where endpoints of an app differ in unit price.
 
     A job's end names its app alone, so a price of billable units is one for the app.
     """
