@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.upstream.clients import build_stream_limits
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
@@ -32,7 +32,7 @@ class ProcessState:
 
     journal: JsonLogWriter
     telemetry: Telemetry
-    ledger: JobLedger
+    ledger: Ledger
     store: RedisStore | None
     windows: WindowStore
     streams: StreamRegistry
@@ -56,7 +56,7 @@ class ProcessState:
 
 
 def build_process_state(
-    components: Components, journal: JsonLogWriter, ledger: JobLedger, *, on_shutdown: Callable[[], None]
+    components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
