@@ -231,7 +231,7 @@ class Application:
 
     def _build_accounting(self) -> Accounting:
         components = self._components
-        windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
+        windows: WindowStore = MemoryWindowStore(time.monotonic)
         if components.store is not None:
             windows = RedisWindowStore(components.store)
         self._limiter = RateLimiter(components.rules, windows, time.monotonic)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
+from proxy.auth.sessions.claims import claim_text
 from proxy.billing.accounting_events import AccountingEvents, JobLooks
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import (
@@ -34,10 +35,11 @@ from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
-from proxy.ratelimit.rate_limiter import Quota, RateLimiter
+from proxy.ratelimit.rate_limiter import LimitedRequest, Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
+REFUSED_PAYLOAD = frozenset({400, 413, 415, 422})  # status codes of refused payloads
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
@@ -118,8 +120,23 @@ class Accounting:
         self._running: set[str] = set()  # jobs that the ledger knows to run
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
-        """Counts a request that only draws on the short windows. Raises RateLimited and StoreAway."""
-        return await self._limiter.hit(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
+        """Counts a request in the short windows. Raises RateLimited and StoreAway."""
+        return await self._limiter.hit(grant.target.action, self._limited(grant, address))
+
+    async def count_payload(self, grant: Grant, address: str) -> Quota:
+        """Counts a request before its body is parsed. Raises RateLimited, also for too many refused payloads."""
+        self._limiter.check_refused(self._limited(grant, address))
+        return await self.count_request(grant, address)
+
+    async def count_refused(self, grant: Grant, address: str, refusal: Refusal) -> None:
+        """Moves a counted request whose payload was refused into the windows of refused payloads.
+
+        Raises RateLimited where these have no room.
+        """
+        limited = self._limited(grant, address)
+        await self._limiter.undo(grant.target.action, limited)
+        if refusal.status in REFUSED_PAYLOAD:
+            await self._limiter.count_refused(limited)
 
     async def reserve(self, call_id: str, grant: Grant, payload: Payload, address: str) -> Reservation:
         """Reserves for a call that cannot be repeated. Raises as `reserve_call`."""
@@ -137,20 +154,23 @@ class Accounting:
         *,
         note: CallNote | None = None,
         claim: KeyClaim | None = None,
+        quota: Quota | None = None,
     ) -> Reservation | Earlier:
         """Counts the request and reserves the price, all of it or nothing.
 
-        Or finds the call that this one repeats.
+        Or finds the call that this one repeats. A request with a *quota* was counted before, and is taken back here
+        where the reservation is refused.
 
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, Forbidden, StoreAway, and ValidationFailed for a
         payload that has no price.
         """
-        request = self._request(grant, payload, address, note, claim)
-        quota = await self._limiter.hit(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
+        if quota is None:
+            quota = await self.count_request(grant, address)
         try:
+            request = self._request(grant, payload, address, note, claim)
             return await self._reserve(call_id, request, quota, grant.caller)
-        except Refusal:
-            await self._limiter.undo(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
+        except Refusal as refusal:
+            await self.count_refused(grant, address, refusal)
             raise
 
     async def look_again(self, call_id: str, earlier: Earlier) -> Reservation | Earlier:
@@ -279,6 +299,16 @@ class Accounting:
 
     def _slots(self, caller: Caller, endpoint: str, address: str) -> tuple[InFlightSlot, ...]:
         return slots(self._in_flight, caller, endpoint, address=address, keys=self._keys)
+
+    def _limited(self, grant: Grant, address: str) -> LimitedRequest:
+        caller = grant.caller
+        return LimitedRequest(
+            self._keys.key(caller.key),
+            address,
+            grant.target.endpoint,
+            caller.issuer,
+            lambda path: claim_text(caller.claims.get(path)) or "",
+        )
 
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None

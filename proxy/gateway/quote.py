@@ -25,7 +25,7 @@ class Quote:
         """Returns price and budgets for the payload of a submit. Raises ValidationFailed as a submit does."""
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold)
-            quota = await self._accounting.count_request(grant, request.address)
+            quota = admitted.quota
             record.observed = quota.observed
             quote = await self._accounting.quote(grant, admitted.payload, request.address)
         budgets: list[Json] = [
