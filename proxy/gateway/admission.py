@@ -1,4 +1,4 @@
-"""Admission of request bodies: options, content type and payload, within the body budget of the worker."""
+"""Admission of request bodies: options, content type and payload, within the worker's body budget."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from proxy.fal_api import headers
 from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
-from proxy.payload.body import Payload
+from proxy.payload.body import Payload, parse_payload
 from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import Quota
+from proxy.telemetry.access_record import AccessRecord
 
 _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
 
 class Admitted(NamedTuple):
-    """Payload of a request that may be sent to fal, the caller's *options* for fal, and the body as it came.
+    """Payload that may be sent to fal, the caller's *options* for fal, and the body as it came.
 
     *quota* is what the short windows leave, in which the request was counted before its body was read.
     """
@@ -32,7 +33,7 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """*max_body* in bytes, for one request."""
+    """Reader of request bodies. *max_body* in bytes, for one request."""
 
     def __init__(self, policy: Policy, body_budget: BodyBudget, accounting: Accounting, *, max_body: int) -> None:
         self._policy = policy
@@ -41,30 +42,40 @@ class Admission:
         # Returns the block that holds a request's body in the budget; it encloses all use of the body.
         self.hold = partial(Hold, body_budget)
 
-    async def admit(self, request: Request, grant: Grant, hold: Hold) -> Admitted:
+    async def admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord) -> Admitted:
         """Counts the request, then reads and checks the body of a submit or run.
 
         A payload that is refused counts in the windows of refused payloads instead. Raises RateLimited, StoreAway and
         the refusals of `request_body` and `policy`.
         """
+        record.enter("admit")
         quota = await self._accounting.count_payload(grant, request.address)
         try:
-            options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
-            json_content_type(request.named)
-            body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
-            return Admitted(self._policy.admit(grant, body), options, body, quota)
+            return await self._admit(request, grant, hold, record, quota)
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
 
+    async def _admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord, quota: Quota) -> Admitted:
+        options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
+        json_content_type(request.named)
+        body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
+        payload = self._policy.admit(grant, body)
+        if record.trace is not None and isinstance(received := parse_payload(body), dict):
+            record.trace.record_payload(received, payload.value)
+        return Admitted(payload, options, body, quota)
+
     async def read_small(self, request: Request, *, limit: int) -> bytes:
-        """Returns a JSON body of at most *limit* bytes, which is small enough to be held outside of the budget."""
+        """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""
         json_content_type(request.named)
         with self.hold() as hold:
             return await read_body(request.receive, request.named, limit=limit, hold=hold)
 
     async def discard(self, request: Request) -> None:
-        """Reads a body that is not used: only its end shows that the request is whole. Half a one cancels no job."""
+        """Reads a body that is not used.
+
+        Only its end shows that the request is whole: half a request must not cancel a job.
+        """
         if not announces_body(request.named):
             return
         with self.hold() as hold:

@@ -1,4 +1,4 @@
-"""Quote: the price of a submit, and whether the caller's budgets have room for it. Nothing is reserved."""
+"""Quote: the price of a submit, and the room in the caller's budgets. Nothing is reserved."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Quote:
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
         """Returns price and budgets for the payload of a submit. Raises ValidationFailed as a submit does."""
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve", "nothing is reserved")
             quota = admitted.quota
             record.observed = quota.observed
             quote = await self._accounting.quote(grant, admitted.payload, request.address)

@@ -37,13 +37,14 @@ class Submit:
         self._callback_urls = callback_urls
 
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
-        """Returns the job's handle and URLs. A caller who disconnects does not stop a submit: its outcome is known.
+        """Returns the job's handle and URLs.
 
-        Raises the refusals of each step.
+        A caller who disconnects does not stop a submit, so that its outcome is known. Raises the refusals of each step.
         """
         self._relay.check_account(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record)
             if isinstance(reservation, Response):
                 return reservation

@@ -1,4 +1,4 @@
-"""Queued run: a run that is carried over fal's queue, so that it has a job, can be joined, listed and read later."""
+"""Queued run: carried over fal's queue, so that it has a job to join, to list and to read later."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class QueuedRun:
         """
         self._relay.check_account(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record, answer_job=self._result)
             if isinstance(reservation, Response):
                 return reservation

@@ -1,4 +1,4 @@
-"""Run: a model called and answered in one request, whole or as it goes. There is no job to come back to."""
+"""Run: a model called and answered in one request, whole or as a stream. It has no job."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Run:
             return await queued_run.handle(request, grant, record)
         self._relay.check_account(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             async with AsyncExitStack() as exit_stack:
                 slot = None if is_run else exit_stack.enter_context(self._acquire_slot(grant.caller))
                 reservation = await self._repeats.reserve(request, grant, admitted, record)
@@ -86,7 +87,7 @@ class Run:
         exit_stack: AsyncExitStack,
         record: AccessRecord,
     ) -> Response | StreamingResponse:
-        """The response takes *exit_stack* over once content is to come. From a 2xx head on the run is paid for."""
+        """Returns the stream, which takes *exit_stack* over. From a 2xx head on the run is paid for."""
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.run_stream(grant, admitted.payload, admitted.options, exit_stack)
         if isinstance(result, UpstreamResult):
@@ -104,5 +105,6 @@ class Run:
 
     async def _respond(self, result: UpstreamResult, reservation: Reservation, record: AccessRecord) -> Response:
         record.outcome = result.outcome
+        record.enter("settle")
         await settle_result(self._accounting, reservation, result)
         return Response(result.status, result.body, (*result.headers, *reservation.fields))

@@ -38,7 +38,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Limits of streams: numbers, and in seconds age, silence towards the caller (*heartbeat*) and of fal (*idle*)."""
+    """Limits of streams. In seconds: age, silence towards the caller (*heartbeat*) and of fal (*idle*)."""
 
     per_user: int = 10
     per_worker: int = 500
@@ -49,7 +49,10 @@ class StreamLimits:
 
 
 class StreamSlot:
-    """One open stream: `read` returns content until None, and `ended` then holds the reason. Times are the loop's."""
+    """One open stream: `read` returns content, and None at its end; `ended` has the reason then.
+
+    Times are those of the event loop.
+    """
 
     def __init__(self, limits: StreamLimits, *, expires: float, paid: bool) -> None:
         now = asyncio.get_running_loop().time()
@@ -180,14 +183,14 @@ class StreamRegistry:
                 del self._by_caller[caller]
 
     def end_sessions(self, is_ended: Callable[[Caller], bool]) -> None:
-        """Ends the streams of sessions for which *is_ended* returns True: revoked ones, or those of blocked callers."""
+        """Ends the streams of all sessions for which *is_ended* returns True: revoked or blocked ones."""
         now = asyncio.get_running_loop().time()
         for slot, session in self._sessions.items():
             if is_ended(session):
                 slot.set_deadline(now, EndReason.REVOKED)
 
     def drain(self, grace: float) -> None:
-        """Admits no more streams, and ends those that are open: at once, or after *grace* seconds where paid for."""
+        """Admits no more streams. Open ones end at once, those that were paid for after *grace* seconds."""
         self._draining = True
         now = asyncio.get_running_loop().time()
         for slot in self._slots:

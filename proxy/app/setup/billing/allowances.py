@@ -16,8 +16,10 @@ from proxy.billing.budgets import (
 )
 from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.settlement_policy import SettlementPolicy
+from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.ledger import LedgerSection
 from proxy.config.sections.limits import BudgetSection, InFlightSection, Limit
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.near_names import did_you_mean
 from proxy.ratelimit.rate_limiter import RateRule, parse_rate
 from proxy.ratelimit.sliding_window import RateLimit
@@ -79,8 +81,24 @@ def build_rate_rule(limit: Limit, listed: frozenset[str]) -> RateRule:
     )
 
 
-def build_settlement_policy(section: LedgerSection) -> SettlementPolicy:
-    return SettlementPolicy(section.reservation_seconds, section.settle_by, section.unit_price, section.refund_failed)
+def build_settlement_policy(section: LedgerSection, endpoints: Iterable[Endpoint] = ()) -> SettlementPolicy:
+    """Returns the settlement policy. Raises ValueError where endpoints of an app differ in unit price.
+
+    A job's end names its app alone, so a price of billable units is one for the app.
+    """
+    prices: dict[str, set[float]] = {}
+    for endpoint in endpoints:
+        price = section.unit_price if endpoint.unit_price is None else endpoint.unit_price
+        prices.setdefault(app_id(endpoint.id), set()).add(price)
+    if differing := [app for app, of_app in prices.items() if len(of_app) > 1]:
+        raise ValueError(f"the endpoints of {differing[0]} must have one unit_price: fal reports units by app")
+    return SettlementPolicy(
+        section.reservation_seconds,
+        section.settle_by,
+        section.unit_price,
+        section.refund_failed,
+        {app: of_app.pop() for app, of_app in prices.items()},
+    )
 
 
 def _check_claims(section: BudgetSection | InFlightSection) -> None:
