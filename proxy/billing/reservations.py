@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
-from proxy.auth.sessions.claims import claim_text
 from proxy.billing.accounting_events import AccountingEvents, JobLooks
 from proxy.billing.budgets import Budget, InFlightLimit, charges, slots
 from proxy.billing.ledger.interface import (
@@ -30,16 +29,15 @@ from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
-from proxy.billing.store_keys import StoreKeys
+from proxy.billing.store_keys import StoreKeys, limited_request
 from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
 from proxy.payload.body import Payload
-from proxy.ratelimit.rate_limiter import LimitedRequest, Quota, RateLimiter
+from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
-REFUSED_PAYLOAD = frozenset({400, 413, 415, 422})  # status codes of refused payloads
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
@@ -121,22 +119,16 @@ class Accounting:
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
         """Counts a request in the short windows. Raises RateLimited and StoreAway."""
-        return await self._limiter.hit(grant.target.action, self._limited(grant, address))
+        return await self._limiter.hit(grant.target.action, limited_request(self._keys, grant, address))
 
     async def count_payload(self, grant: Grant, address: str) -> Quota:
         """Counts a request before its body is parsed. Raises RateLimited, also for too many refused payloads."""
-        self._limiter.check_refused(self._limited(grant, address))
-        return await self.count_request(grant, address)
+        return await self._limiter.hit_payload(grant.target.action, limited_request(self._keys, grant, address))
 
     async def count_refused(self, grant: Grant, address: str, refusal: Refusal) -> None:
-        """Moves a counted request whose payload was refused into the windows of refused payloads.
-
-        Raises RateLimited where these have no room.
-        """
-        limited = self._limited(grant, address)
-        await self._limiter.undo(grant.target.action, limited)
-        if refusal.status in REFUSED_PAYLOAD:
-            await self._limiter.count_refused(limited)
+        """Takes a counted request back, as `RateLimiter.refuse`. Raises RateLimited."""
+        limited = limited_request(self._keys, grant, address)
+        await self._limiter.refuse(grant.target.action, limited, refusal.status)
 
     async def reserve(self, call_id: str, grant: Grant, payload: Payload, address: str) -> Reservation:
         """Reserves for a call that cannot be repeated. Raises as `reserve_call`."""
@@ -299,16 +291,6 @@ class Accounting:
 
     def _slots(self, caller: Caller, endpoint: str, address: str) -> tuple[InFlightSlot, ...]:
         return slots(self._in_flight, caller, endpoint, address=address, keys=self._keys)
-
-    def _limited(self, grant: Grant, address: str) -> LimitedRequest:
-        caller = grant.caller
-        return LimitedRequest(
-            self._keys.key(caller.key),
-            address,
-            grant.target.endpoint,
-            caller.issuer,
-            lambda path: claim_text(caller.claims.get(path)) or "",
-        )
 
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None

@@ -19,6 +19,7 @@ from proxy.limit_modes import Mode, OnStoreError
 from proxy.ratelimit.sliding_window import CAPACITY, MemoryWindowStore, RateLimit, Remaining, WindowHit, WindowStore
 
 REFUSED = "refused"  # the action of payloads that were refused, in a rule's *actions*
+REFUSED_PAYLOAD = frozenset({400, 413, 415, 422})  # status codes of refused payloads
 
 
 class LimitedRequest(NamedTuple):
@@ -132,6 +133,20 @@ class RateLimiter:
         if rules:
             with suppress(StoreAway):
                 await self._store.undo([rule.hit(request) for rule in rules])
+
+    async def hit_payload(self, action: str, request: LimitedRequest) -> Quota:
+        """Counts a request whose body is not read yet. Raises as `hit` and `check_refused`."""
+        self.check_refused(request)
+        return await self.hit(action, request)
+
+    async def refuse(self, action: str, request: LimitedRequest, status: int) -> None:
+        """Takes back a `hit` of a request that is refused with *status*.
+
+        A refused payload counts in windows of its own. Raises RateLimited where these have no room.
+        """
+        await self.undo(action, request)
+        if status in REFUSED_PAYLOAD:
+            await self.count_refused(request)
 
     def check_refused(self, request: LimitedRequest) -> None:
         """Raises RateLimited where this process knows that a window of refused payloads is full."""
