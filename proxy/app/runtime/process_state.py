@@ -47,8 +47,6 @@ class ProcessState:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
         server = components.config.server
         self.telemetry.explains = components.config.playground.explains
-        if isinstance(self.windows, MemoryWindowStore):  # Redis is given the limits with each call
-            self.windows.adopt(components.rules)
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
@@ -61,7 +59,7 @@ def build_process_state(
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
     telemetry.explains = components.config.playground.explains
-    windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
+    windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
     state = ProcessState(
