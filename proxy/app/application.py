@@ -31,6 +31,7 @@ from proxy.billing.ledger.interface import JobLedger
 from proxy.billing.reservations import Accounting
 from proxy.errors import StoreAway
 from proxy.gateway.gateway import Gateway
+from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.base_path import BasePath
 from proxy.http.client_address import ClientAddress
@@ -276,6 +277,7 @@ class Application:
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
         self._background.append(asyncio.create_task(self._reconciler.run()))
+        self._background.append(asyncio.create_task(end_blocked_streams(self._streams, self._ledger)))
         self._sessions.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)

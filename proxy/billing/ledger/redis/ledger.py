@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -246,6 +246,10 @@ class RedisLedger:
 
     async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
         await self._run(admin.SET_BLOCKED, ["SADD" if blocked else "SREM", caller])
+
+    async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
+        reply = expect(list, await self._run(admin.BLOCKED, list(callers)))
+        return frozenset(caller.decode() for caller in reply)
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         return int(expect(bytes, await self._run(admin.RESET, list(accounts))))
