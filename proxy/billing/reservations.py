@@ -185,7 +185,7 @@ class Accounting:
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
         ledger, now = reservation.ledger, self._clock()
-        amount = self._policy.amount_due(end)
+        amount = self._policy.amount_due(end, "" if reservation.request is None else reservation.request.app)
         try:
             if reservation.calls is not None:
                 await reservation.calls.settle_call(reservation.id, amount=amount, state=end_state(end), now=now)
@@ -353,7 +353,8 @@ class Accounting:
         if self._policy.awaits_units(end):
             await ledger.release(job, now=now)  # the result has the units; without it the sweep settles
         else:
-            await ledger.settle(job, amount=self._policy.amount_due(end), state=end_state(end), now=now)
+            amount = self._policy.amount_due(end, app=job.rpartition("/")[0])
+            await ledger.settle(job, amount=amount, state=end_state(end), now=now)
 
 
 def run_job_name(reservation: Reservation) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from proxy.billing.ledger.jobs import EndState
@@ -16,21 +17,23 @@ class SettlementPolicy:
 
     *reservation*: seconds after which an outcome that nothing reported counts as spent.
 
-    *settle_by* "billable" takes fal's x-fal-billable-units times *unit_price* for the amount, where fal gives them.
+    *settle_by* "billable" takes fal's x-fal-billable-units for the amount, where fal gives them. They are multiplied by
+    the price of the app in *unit_prices*, else by *unit_price*.
     """
 
     reservation: float = 86_400.0
     settle_by: Literal["price", "billable"] = "price"
     unit_price: float = 1.0
     refund_failed: bool = True
+    unit_prices: Mapping[str, float] = field(default_factory=dict)
 
-    def amount_due(self, end: JobEnd) -> Micros | None:
-        """Returns the amount to settle; None is the one that was reserved."""
+    def amount_due(self, end: JobEnd, app: str) -> Micros | None:
+        """Returns the amount to settle for a job of *app* (owner/alias); None is the one that was reserved."""
         if end.cancelled or (end.failed and self.refund_failed):
             return 0
         if end.failed or self.settle_by == "price" or end.units is None:
             return None
-        return micros(end.units * self.unit_price)
+        return micros(end.units * self.unit_prices.get(app, self.unit_price))
 
     def awaits_units(self, end: JobEnd) -> bool:
         """Returns True where the amount depends on units that only the job's result has."""

@@ -88,10 +88,11 @@ def build_components(config: Config) -> Components:
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
+    settlement_policy = builder.settlement_policy()
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
-    if problems or fal_key is None or handles is None or store_keys is None:
+    if problems or fal_key is None or handles is None or store_keys is None or settlement_policy is None:
         raise ConfigError(problems)
     return Components(
         config=config,
@@ -108,7 +109,7 @@ def build_components(config: Config) -> Components:
         budgets=tuple(budgets),
         in_flight=tuple(in_flight),
         prices={**prices, **rest_actions.prices},
-        settlement_policy=build_settlement_policy(config.ledger),
+        settlement_policy=settlement_policy,
         store_keys=store_keys,
         idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
@@ -214,6 +215,10 @@ class ComponentBuilder:
                 if price is not None:
                     prices[endpoint.id] = price
         return prices
+
+    def settlement_policy(self) -> SettlementPolicy | None:
+        config = self._config
+        return self._try_build("endpoints", lambda: build_settlement_policy(config.ledger, config.endpoints))
 
     def check_durations(self) -> None:
         """Checks that reservations outlive the longest call, and that a Redis ledger has a store."""

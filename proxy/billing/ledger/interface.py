@@ -15,6 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.limit_modes import OnStoreError
 
 
@@ -96,6 +97,11 @@ class ReservationRequest:
     call_seconds: float | None = None
     note: CallNote | None = None
     claim: KeyClaim | None = None
+
+    @property
+    def app(self) -> str:
+        """The app of the endpoint, as jobs are named by it; "uploads" and "realtime" have none."""
+        return app_id(self.endpoint) if "/" in self.endpoint else self.endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,13 @@ class Endpoint(Section):
         description='"queue" carries each run over fal\'s queue: it then has a job that can be joined, listed and read '
         "later. Streams of runs stay as they are.",
     )
+    unit_price: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e6,
+        description='Price of one billable unit of fal, where `ledger.settle_by` is "billable". Endpoints of one app '
+        "share it. Left out, `ledger.unit_price` is used.",
+    )
     price: float | str | None = Field(
         default=None,
         description="Price of a job in your units: a number, or a CEL expression over `input` (docs/pricing.md). "

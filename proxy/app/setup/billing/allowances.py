@@ -16,8 +16,10 @@ from proxy.billing.budgets import (
 )
 from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.settlement_policy import SettlementPolicy
+from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.ledger import LedgerSection
 from proxy.config.sections.limits import BudgetSection, InFlightSection
+from proxy.fal_api.endpoint_ids import app_id
 from proxy.near_names import did_you_mean
 
 
@@ -57,8 +59,24 @@ def build_in_flight_limit(section: InFlightSection, listed: frozenset[str]) -> I
     )
 
 
-def build_settlement_policy(section: LedgerSection) -> SettlementPolicy:
-    return SettlementPolicy(section.reservation_seconds, section.settle_by, section.unit_price, section.refund_failed)
+def build_settlement_policy(section: LedgerSection, endpoints: Iterable[Endpoint] = ()) -> SettlementPolicy:
+    """Returns how reservations end. Raises ValueError where two endpoints of one app have other unit prices.
+
+    A job's end names its app alone, so a price of billable units is one for the app.
+    """
+    prices: dict[str, set[float]] = {}
+    for endpoint in endpoints:
+        price = section.unit_price if endpoint.unit_price is None else endpoint.unit_price
+        prices.setdefault(app_id(endpoint.id), set()).add(price)
+    if differing := [app for app, of_app in prices.items() if len(of_app) > 1]:
+        raise ValueError(f"the endpoints of {differing[0]} must have one unit_price: fal reports units by app")
+    return SettlementPolicy(
+        section.reservation_seconds,
+        section.settle_by,
+        section.unit_price,
+        section.refund_failed,
+        {app: of_app.pop() for app, of_app in prices.items()},
+    )
 
 
 def _check_claims(section: BudgetSection | InFlightSection) -> None:
