@@ -33,7 +33,7 @@ class Breaker:
         return self._next_probe is not None
 
     def allows(self) -> bool:
-        """Whether a call may be made now; while open this hands out one probe each interval."""
+        """Returns True where a call may be made now. While it is open, one probe passes each interval."""
         if self._next_probe is None:
             return True
         now = self._clock()

@@ -61,8 +61,11 @@ class ActiveGateway:
 class GatewayProvider(Protocol):
     """The application, as far as its middleware reads it."""
 
-    active: ActiveGateway
     loop: asyncio.AbstractEventLoop | None
+
+    @property
+    def active(self) -> ActiveGateway:
+        """Serves the requests that arrive now."""
 
     async def start(self) -> None:
         """Starts on the running event loop, where no lifespan has done so."""

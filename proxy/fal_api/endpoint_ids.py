@@ -15,9 +15,9 @@ ENDPOINT = rb"/(?P<endpoint>%b(?:/%b){1,7}?)" % (_SEGMENT, _SEGMENT)
 
 
 def app_id(endpoint: str) -> str:
-    """`owner/alias`, or `namespace/owner/alias`: what status, result and cancel are addressed to (fal clients agree).
+    """Returns the app of *endpoint*: `owner/alias`, or `namespace/owner/alias`.
 
-    Raises BadRequest where a namespace is named but no app in it.
+    Status, result and cancel are addressed to it (fal clients agree). Raises BadRequest for a namespace without an app.
     """
     segments = endpoint.split("/")
     size = 3 if segments[0] in NAMESPACES else 2
@@ -27,7 +27,7 @@ def app_id(endpoint: str) -> str:
 
 
 def endpoint_id(text: str) -> str:
-    """*text* itself, where it is an endpoint id as fal writes them. Raises ValueError."""
+    """Returns *text* itself, an endpoint id as fal writes them. Raises ValueError for another text."""
     if re.fullmatch(ENDPOINT, f"/{text}".encode()) is None or len(text) > MAX_ENDPOINT:
         raise ValueError("not an endpoint id (owner/alias[/path], or namespace/owner/alias[/path])")
     if text.split("/")[0] in NAMESPACES and text.count("/") < 2:

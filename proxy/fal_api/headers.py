@@ -1,4 +1,4 @@
-"""Header fields that go to fal and back. Both directions are allow-lists, built from scratch for each message."""
+"""Header fields that go to fal and back: allow-lists, built from scratch for each message."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ def options(action: Action, caller_fields: Iterable[tuple[bytes, bytes]]) -> tup
 
 
 def to_fal(action: Action, authorization: bytes, options: Fields) -> tuple[tuple[bytes, bytes], ...]:
-    """Returns every field of the upstream request but Host and Content-Length, which belong to the connection."""
+    """Returns all fields of the upstream request but Host and Content-Length, which the connection adds."""
     accept = _ACCEPT_EVENTS if action in _STREAMS else _ACCEPT_JSON
     content = (_JSON,) if action in _SENDERS else ()
     return (b"authorization", authorization), _AGENT, accept, _IDENTITY, *content, *options
 
 
-def from_fal(named: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
-    """Returns the fields of fal's answer that go on to the caller. *named*: its fields by name."""
-    if RESPONSE.keys().isdisjoint(named):
+def from_fal(fields: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns the fields of fal's answer that go on to the caller. *fields*: all of them, by name."""
+    if RESPONSE.keys().isdisjoint(fields):
         return ()
     return tuple(
-        (name, named[name]) for name, form in RESPONSE.items() if name in named and form.fullmatch(named[name])
+        (name, fields[name]) for name, form in RESPONSE.items() if name in fields and form.fullmatch(fields[name])
     )

@@ -1,4 +1,4 @@
-"""Which of fal's operations a request names: decided once, on raw bytes, by one anchored grammar for both modes."""
+"""Operations of fal, and the target of a request: one anchored grammar on raw bytes for both modes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.fal_api.endpoint_ids import ENDPOINT, MAX_ENDPOINT, app_id
 
 
 class Action(StrEnum):
-    """What a caller may ask of an endpoint; the names are those of the configuration's `actions`."""
+    """Operation that a request asks for, under its name in the configuration's `actions`."""
 
     SUBMIT = "submit"
     STATUS = "status"
@@ -43,10 +43,11 @@ class Surface(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """*endpoint* is the id as called, *app* its `[namespace/]owner/alias`, *handle* the job id as sent, unchecked.
+    """Target of a request.
 
-    *query* is rebuilt from the allow-list, never the caller's string. What belongs to no endpoint has UPLOADS or
-    REALTIME in both places, and in *path* the one of `REST` it names.
+    *endpoint* is the id as called, *app* its `[namespace/]owner/alias`, *handle* the job id as sent, unchecked.
+    *query* is rebuilt from the allow-list, never the caller's string; the list of jobs parses its own. A target
+    without an endpoint has a name of `WITHOUT_ENDPOINT` in both places, and one of fal's REST host has its *path*.
     """
 
     action: Action
@@ -58,7 +59,7 @@ class Target:
     path: str = ""
 
 
-# Stand where an endpoint id would: in budgets, in usage and in the log. No endpoint is named so, each has a slash.
+# Names in place of an endpoint id, in budgets, usage and the log. Every endpoint id has a slash, so none is like them.
 UPLOADS, REALTIME, JOBS = "uploads", "realtime", "jobs"
 WITHOUT_ENDPOINT: Mapping[Action, str] = {Action.UPLOAD: UPLOADS, Action.TOKEN: REALTIME, Action.JOBS: JOBS}
 
@@ -102,7 +103,7 @@ QUERIES: Mapping[Action, Mapping[bytes, Mapping[bytes, str]]] = {
 }
 
 _PATHS: Mapping[Surface, re.Pattern[bytes]] = {
-    # The job id is opaque here: whatever stands in its place must end as the same 404, so it is not judged yet.
+    # The job id is opaque here: every text in its place must end as the same 404, so it is not parsed yet.
     Surface.QUEUE: re.compile(
         ENDPOINT + rb"(?:/requests/(?P<job>[^/]*)(?P<rest>/response|/status|/status/stream|/cancel)?)?/?"
     ),
@@ -124,13 +125,13 @@ MAX_CACHED_KEY_BYTES = 512  # bytes; what a request is resolved from, where the 
 def resolve(
     method: str, route: bytes, query: bytes, target_url: bytes | None, *, webhook_hosts: frozenset[str] = NO_HOSTS
 ) -> Target:
-    """The target of either mode. *route* is the raw path after the configured prefix; *webhook_hosts* are those that
-    `fal_webhook` may name.
+    """Returns the target of a request in either mode.
 
-    Raises NotFound outside both modes' routes, BadRequest where both modes are mixed or the header is missing, else
-    what `resolve_url` and `resolve_path` raise.
+    *route* is the raw path after the configured prefix. `fal_webhook` may name a host of *webhook_hosts*. Raises
+    NotFound outside both modes' routes, BadRequest where both modes are mixed or the header is missing, else what
+    `resolve_url` and `resolve_path` raise.
     """
-    # A client asks for the same job again and again. What is refused raises each time and takes no room.
+    # A client asks for the same job again and again. A refused request raises each time and takes no room.
     short = len(route) + len(query) + len(target_url or b"") <= MAX_CACHED_KEY_BYTES
     return (_remembered if short else _resolve)(method, route, query, target_url, webhook_hosts)
 
@@ -161,7 +162,7 @@ _remembered = lru_cache(maxsize=4096)(_resolve)
 
 
 def resolve_url(method: str, url: bytes, *, webhook_hosts: frozenset[str] = NO_HOSTS) -> Target:
-    """The target of header mode: *url* is the raw value of `x-fal-target-url`.
+    """Returns the target of header mode. *url* is the raw value of `x-fal-target-url`.
 
     Raises TargetNotFal where it is not literally one of fal's https URLs, Forbidden for fal's WebRTC host, else what
     `resolve_path` raises.
@@ -177,7 +178,7 @@ def resolve_url(method: str, url: bytes, *, webhook_hosts: frozenset[str] = NO_H
 def resolve_path(
     method: str, surface: Surface, path: bytes, query: bytes, *, webhook_hosts: frozenset[str] = NO_HOSTS
 ) -> Target:
-    """The target of *path* (raw, starting with a slash) on one of fal's hosts.
+    """Returns the target of *path* (raw, starting with a slash) on one of fal's hosts.
 
     Raises BadRequest on anything outside the grammar, MethodNotAllowed, and Forbidden for what is not offered of REST.
     """

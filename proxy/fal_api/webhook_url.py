@@ -1,6 +1,6 @@
-"""Where webhooks may lead. One anchored grammar each for what callers ask and for what the operator writes. Pure.
+"""URLs of webhooks: one anchored grammar for callers, and one for the operator's configuration. Pure.
 
-No URL parser looks at a caller's text: two of them may find two hosts in it (WPT urltestdata is full of examples).
+No URL parser reads a caller's text: two parsers may see two hosts in it (WPT urltestdata has many examples).
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _VALUE = re.compile(rb"(?:[A-Za-z0-9._~:/?=@!$'()*,;-]|%[0-9A-Fa-f]{2})+")
 
 
 def rebuild_webhook_url(value: bytes, hosts: Collection[str]) -> str:
-    """The value of `fal_webhook` for fal, percent-encoded, from a caller's raw *value*; *hosts* are those allowed.
+    """Returns the value of `fal_webhook` for fal, percent-encoded, from a caller's raw *value*.
 
-    Decoded exactly once. Raises ValueError for anything else than a plain https URL on one of *hosts*.
+    The value is decoded exactly once, and its host must be one of *hosts*. Raises ValueError for anything else than a
+    plain https URL on one of *hosts*.
     """
     if len(value) > 3 * MAX_URL or _VALUE.fullmatch(value) is None:
         raise ValueError("not the percent-encoded form of a URL")
@@ -39,14 +40,14 @@ def rebuild_webhook_url(value: bytes, hosts: Collection[str]) -> str:
 
 
 def parse_webhook_host(text: str) -> str:
-    """*text* itself, where it is a DNS name in lower case, without a port. Raises ValueError."""
+    """Returns *text* itself, a DNS name in lower case without a port. Raises ValueError for another text."""
     if len(text) > MAX_NAME or re.fullmatch(DNS_NAME, text) is None:
         raise ValueError("must be a host name in lower case, without scheme, port or path, and no IP address")
     return text
 
 
 def parse_receiver_url(text: str) -> tuple[str, str]:
-    """Origin of *text* and *text* itself: where the operator's app takes deliveries. Raises ValueError."""
+    """Returns the origin of *text* and *text* itself, the URL of the operator's app. Raises ValueError."""
     parts = _RECEIVER.fullmatch(text)
     if parts is None or len(text) > MAX_URL:
         raise ValueError("must be a plain https URL: host in lower case, path, no userinfo and no fragment")

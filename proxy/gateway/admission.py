@@ -1,4 +1,4 @@
-"""Admission of request bodies: options, content type and payload, within the body budget of the worker."""
+"""Admission of request bodies: options, content type and payload, within the worker's body budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a ca
 
 
 class Admitted(NamedTuple):
-    """Payload of a request that may be sent to fal, the caller's *options* for fal, and the body as it came."""
+    """Payload that may be sent to fal, the caller's *options* for fal, and the body as it came."""
 
     payload: Payload
     options: Fields
@@ -25,7 +25,7 @@ class Admitted(NamedTuple):
 
 
 class Admission:
-    """*max_body* in bytes, for one request."""
+    """Reader of request bodies. *max_body* in bytes, for one request."""
 
     def __init__(self, policy: Policy, body_budget: BodyBudget, *, max_body: int) -> None:
         self._policy = policy
@@ -41,13 +41,16 @@ class Admission:
         return Admitted(self._policy.admit(grant, body), options, body)
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:
-        """Returns a JSON body of at most *limit* bytes, which is small enough to be held outside of the budget."""
+        """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""
         json_content_type(request.named)
         with self.hold() as hold:
             return await read_body(request.receive, request.named, limit=limit, hold=hold)
 
     async def discard(self, request: Request) -> None:
-        """Reads a body that is not used: only its end shows that the request is whole. Half a one cancels no job."""
+        """Reads a body that is not used.
+
+        Only its end shows that the request is whole: half a request must not cancel a job.
+        """
         if not announces_body(request.named):
             return
         with self.hold() as hold:

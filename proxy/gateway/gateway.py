@@ -1,4 +1,4 @@
-"""Gateway: authenticates a request, resolves its target, authorizes it and calls the operation's class."""
+"""Gateway: authenticates a request, resolves its target, authorizes it and calls its operation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Operation(Protocol):
 
 
 class Gateway:
-    """*operations* by action. Callers may name a webhook on *webhook_hosts*."""
+    """Straight line of a request. *operations* by action; callers may name a webhook on *webhook_hosts*."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Quote: the price of a submit, and whether the caller's budgets have room for it. Nothing is reserved."""
+"""Quote: the price of a submit, and the room in the caller's budgets. Nothing is reserved."""
 
 from __future__ import annotations
 

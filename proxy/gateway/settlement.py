@@ -12,7 +12,7 @@ from proxy.upstream.outcomes import Outcome, UpstreamResult, refusal_outcome
 
 
 class PaidCall:
-    """`async with PaidCall(...):` around the call to fal that a reservation pays for, and the reading of its answer.
+    """Block around the call to fal that a reservation pays for, and around the reading of its answer.
 
     It writes the time into *record*, and settles the reservation where the block ends with a Refusal. Any other
     exception leaves the reservation to the sweep, which counts it as spent.

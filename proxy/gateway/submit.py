@@ -37,9 +37,9 @@ class Submit:
         self._callback_urls = callback_urls
 
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
-        """Returns the job's handle and URLs. A caller who disconnects does not stop a submit: its outcome is known.
+        """Returns the job's handle and URLs.
 
-        Raises the refusals of each step.
+        A caller who disconnects does not stop a submit, so that its outcome is known. Raises the refusals of each step.
         """
         self._relay.check_account(grant.target)
         with self._admission.hold() as hold:

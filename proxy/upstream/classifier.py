@@ -42,11 +42,11 @@ _REFUSED_AS = {408: 400, 409: 400}
 # Statuses of a model that a client would take for the gateway's own: a bad session, a replay, an unknown job.
 _MODEL_FAILED_AS = {401: 400, 403: 400, 404: 400, 408: 400, 409: 400, 429: 400}
 
-Named = Mapping[bytes, bytes]
+FieldMap = Mapping[bytes, bytes]  # the first field of each name
 
 
 class UnmarkedFailure(UpstreamFailed):
-    """A 5xx result in JSON that does not show whether the model failed or fal. The status of its job shows it."""
+    """A 5xx result in JSON that does not show the failing side. The status of its job shows it."""
 
     def __init__(self, result: UpstreamResult) -> None:
         super().__init__(reason=f"fal answered a result with {result.status} and no error type")
@@ -54,7 +54,10 @@ class UnmarkedFailure(UpstreamFailed):
 
 
 class ResponseClassifier:
-    """*secrets*: byte strings that no answer may hold (FAL_KEY and its secret half). *clock*: unix seconds."""
+    """Classifier of answers, none of which may hold one of *secrets* (FAL_KEY, its secret half).
+
+    *clock* in unix seconds.
+    """
 
     def __init__(self, secrets: frozenset[bytes], *, clock: Callable[[], float]) -> None:
         self._secrets = secrets
@@ -66,41 +69,41 @@ class ResponseClassifier:
         Raises OutcomeUnknown where the job may run although no usable answer came, Unavailable, RateLimited,
         ServicePaused, BadRequest.
         """
-        named = by_name(response.headers)
+        fields = by_name(response.headers)
         if 200 <= response.status < 300:
-            return self._accepted(response, named)
-        return self._not_accepted(response, named, account_refusal)
+            return self._accepted(response, fields)
+        return self._not_accepted(response, fields, account_refusal)
 
     def classify_run(self, response: UpstreamResponse) -> UpstreamResult:
         """As a submit, but a 4xx is the model's own failure, and so is a 5xx with fal's own error type.
 
         Raises RunFailed for that 5xx, and OutcomeUnknown for any other: a run is sent once.
         """
-        named = by_name(response.headers)
+        fields = by_name(response.headers)
         status, body = response.status, response.body
         if 200 <= status < 300:
-            if not self._is_presentable(named, body, MAX_BODY) or not _is_json(body):
+            if not self._is_presentable(fields, body, MAX_BODY) or not _is_json(body):
                 raise OutcomeUnknown(reason="fal answered a run with an answer that cannot be read")
-            return _result(Outcome.ACCEPTED, status, named, body)
-        forwarded = headers.from_fal(named)
+            return _result(Outcome.ACCEPTED, status, fields, body)
+        forwarded = headers.from_fal(fields)
         typed = any(name == b"x-fal-error-type" for name, _ in forwarded)
-        if status >= 500 and status != 503 and typed and self._is_presentable(named, body, MAX_ERROR_BODY):
+        if status >= 500 and status != 503 and typed and self._is_presentable(fields, body, MAX_ERROR_BODY):
             raise RunFailed(reason=f"fal answered {status} to a run")
-        result = self._not_accepted(response, named, key_refusal)
+        result = self._not_accepted(response, fields, key_refusal)
         # 404: there is no such model, so nothing ran.
         return result if status == 404 else result._replace(outcome=Outcome.FAILED)
 
     def classify_read(self, response: UpstreamResponse) -> UpstreamResult:
         """Status and cancel. Raises UpstreamFailed where the caller may repeat the request, JobNotFound."""
-        named = by_name(response.headers)
+        fields = by_name(response.headers)
         status = response.status
         if status == 404:
             raise JobNotFound(reason="fal does not know the job, or no more")
         if 400 <= status < 500:
-            return self._refused(response, named, status, account_refusal)
-        if not 200 <= status < 300 or not self._is_presentable(named, response.body, MAX_BODY):
+            return self._refused(response, fields, status, account_refusal)
+        if not 200 <= status < 300 or not self._is_presentable(fields, response.body, MAX_BODY):
             raise UpstreamFailed(reason=f"fal answered a read with {status}, or not with plain JSON")
-        return _result(Outcome.ACCEPTED, status, named, response.body)
+        return _result(Outcome.ACCEPTED, status, fields, response.body)
 
     def classify_result(self, response: UpstreamResponse) -> UpstreamResult:
         """The result of a job, which for a failed job is the model's own error (fal docs, queue).
@@ -108,25 +111,25 @@ class ResponseClassifier:
         Raises UpstreamFailed for anything that the model cannot have written, UnmarkedFailure, JobNotFound,
         RateLimited, ServicePaused.
         """
-        named = by_name(response.headers)
+        fields = by_name(response.headers)
         status, body = response.status, response.body
-        if not self._is_presentable(named, body, MAX_BODY) or not _is_json(body):
+        if not self._is_presentable(fields, body, MAX_BODY) or not _is_json(body):
             raise UpstreamFailed(reason=f"fal answered a result with {status}, or not with plain JSON")
         if 200 <= status < 300:
-            return _result(Outcome.ACCEPTED, status, named, body)
+            return _result(Outcome.ACCEPTED, status, fields, body)
         if status < 400:
             raise UpstreamFailed(reason=f"fal answered a result with {status}")
-        return self._failed_result(response, named)
+        return self._failed_result(response, fields)
 
     def classify_issue(self, response: UpstreamResponse) -> UpstreamResult:
         """An upload slot or a token. Nothing is billed for it, so every failure may be repeated."""
-        named = by_name(response.headers)
+        fields = by_name(response.headers)
         status = response.status
         if 400 <= status < 500 and status != 404:
-            return self._refused(response, named, _REFUSED_AS.get(status, status), account_refusal)
-        if not 200 <= status < 300 or not self._is_presentable(named, response.body, MAX_ERROR_BODY):
+            return self._refused(response, fields, _REFUSED_AS.get(status, status), account_refusal)
+        if not 200 <= status < 300 or not self._is_presentable(fields, response.body, MAX_ERROR_BODY):
             raise UpstreamFailed(reason=f"fal answered a REST request with {status}, or not with plain JSON")
-        return _result(Outcome.ACCEPTED, status, named, response.body)
+        return _result(Outcome.ACCEPTED, status, fields, response.body)
 
     def contains_secret(self, content: bytes) -> bool:
         """Returns True where *content* holds a secret."""
@@ -139,9 +142,9 @@ class ResponseClassifier:
         """Returns a filter for content that is passed on chunk by chunk."""
         return SecretFilter(self._secrets)
 
-    def _accepted(self, response: UpstreamResponse, named: Named) -> Accepted:
+    def _accepted(self, response: UpstreamResponse, fields: FieldMap) -> Accepted:
         """Raises OutcomeUnknown where the answer does not show a job: fal accepted the submit all the same."""
-        if not self._is_presentable(named, response.body, MAX_BODY):
+        if not self._is_presentable(fields, response.body, MAX_BODY):
             raise OutcomeUnknown(reason="fal accepted the submit with an answer that cannot be read")
         try:
             body = orjson.loads(response.body)
@@ -155,54 +158,54 @@ class ResponseClassifier:
             job_id,
             state if isinstance(state, str) else "IN_QUEUE",
             position if isinstance(position, int) else None,
-            headers.from_fal(named),
+            headers.from_fal(fields),
         )
 
     def _not_accepted(
-        self, response: UpstreamResponse, named: Named, refusal_in: Callable[[int, bytes], AccountRefusal | None]
+        self, response: UpstreamResponse, fields: FieldMap, refusal_in: Callable[[int, bytes], AccountRefusal | None]
     ) -> UpstreamResult:
         status = response.status
         if 400 <= status < 500:
-            return self._refused(response, named, _REFUSED_AS.get(status, status), refusal_in)
-        if status == 503 and self._is_presentable(named, response.body, MAX_ERROR_BODY):
-            raise Unavailable(retry_after=self._retry_after(named), reason="fal refused the call with 503")
+            return self._refused(response, fields, _REFUSED_AS.get(status, status), refusal_in)
+        if status == 503 and self._is_presentable(fields, response.body, MAX_ERROR_BODY):
+            raise Unavailable(retry_after=self._retry_after(fields), reason="fal refused the call with 503")
         # A gateway in between may have lost the real answer of a job that runs.
         raise OutcomeUnknown(reason=f"fal answered {status} to a submit or run")
 
     def _refused(
         self,
         response: UpstreamResponse,
-        named: Named,
+        fields: FieldMap,
         status: int,
         refusal_in: Callable[[int, bytes], AccountRefusal | None],
     ) -> UpstreamResult:
         """A 4xx is the model's or fal's own message to the caller, passed on where it is fit to be shown."""
         if status == 429:
-            raise self._rate_limited(named)
+            raise self._rate_limited(fields)
         self._check_account(refusal_in(status, response.body), response)
         if status in (401, 403):
             if refusal_in is not key_refusal:
                 # fal refused us with a body that is not its own infrastructure's; the caller can do nothing about it.
                 raise UpstreamFailed(reason=f"fal answered {status}")
             status = 400
-        if not self._is_presentable(named, response.body, MAX_ERROR_BODY):
+        if not self._is_presentable(fields, response.body, MAX_ERROR_BODY):
             raise BadRequest("fal refused the request", error_type="upstream_refused", reason=f"fal answered {status}")
-        return _result(Outcome.REFUSED, status, named, response.body)
+        return _result(Outcome.REFUSED, status, fields, response.body)
 
-    def _failed_result(self, response: UpstreamResponse, named: Named) -> UpstreamResult:
+    def _failed_result(self, response: UpstreamResponse, fields: FieldMap) -> UpstreamResult:
         status = response.status
         self._check_account(key_refusal(status, response.body), response)
         body = orjson.loads(response.body)
         detail = body.get("detail") if isinstance(body, dict) else None
-        marked = detail is not None or b"x-fal-error-type" in named
+        marked = detail is not None or b"x-fal-error-type" in fields
         if status == 404 and isinstance(body, dict) and body.get("status") == "NOT_FOUND":
             raise JobNotFound(reason="fal does not know the job, or no more")
         if status == 429 and not marked:
-            raise self._rate_limited(named)
-        failed = _result(Outcome.FAILED, _MODEL_FAILED_AS.get(status, min(status, 500)), named, response.body)
+            raise self._rate_limited(fields)
+        failed = _result(Outcome.FAILED, _MODEL_FAILED_AS.get(status, min(status, 500)), fields, response.body)
         if status >= 500 and not marked:
             raise UnmarkedFailure(failed)
-        if status == 400 and not isinstance(detail, list) and b"x-fal-error-type" not in named:
+        if status == 400 and not isinstance(detail, list) and b"x-fal-error-type" not in fields:
             # "Request is still in progress" is a 400 too, and no document promises its words.
             return failed._replace(outcome=Outcome.REFUSED)
         return failed
@@ -213,31 +216,31 @@ class ResponseClassifier:
             reason = f"fal refuses our account ({refusal}, {response.status})"
             raise ServicePaused(retry_after=int(PAUSE), cause=refusal, reason=reason, evidence=evidence)
 
-    def _rate_limited(self, named: Named) -> RateLimited:
+    def _rate_limited(self, fields: FieldMap) -> RateLimited:
         return RateLimited(
             "The model is busy",
-            retry_after=self._retry_after(named),
+            retry_after=self._retry_after(fields),
             error_type="upstream_rate_limited",
             reason="fal answered 429",
         )
 
-    def _retry_after(self, named: Named) -> int:
-        return parse_retry_after(named.get(b"retry-after"), self._clock())
+    def _retry_after(self, fields: FieldMap) -> int:
+        return parse_retry_after(fields.get(b"retry-after"), self._clock())
 
-    def _is_presentable(self, named: Named, body: bytes, cap: int) -> bool:
-        return _is_plain(named, _JSON_TYPE) and len(body) <= cap and not self.contains_secret(body)
+    def _is_presentable(self, fields: FieldMap, body: bytes, cap: int) -> bool:
+        return _is_plain(fields, _JSON_TYPE) and len(body) <= cap and not self.contains_secret(body)
 
 
 def may_stream(action: Action, status: int, fields: Fields) -> bool:
-    """Returns True for an answer that is passed on chunk by chunk; any other one is read whole and classified."""
+    """Returns True for an answer that is passed on by chunks; any other one is read whole and classified."""
     kinds = _RUN_STREAM_TYPE if action is Action.RUN_STREAM else EVENT_STREAM_TYPE
     return 200 <= status < 300 and _is_plain(by_name(fields), kinds)
 
 
-def _is_plain(named: Named, kinds: re.Pattern[bytes]) -> bool:
-    if named.get(b"content-encoding", b"identity").lower() != b"identity":
+def _is_plain(fields: FieldMap, kinds: re.Pattern[bytes]) -> bool:
+    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
         return False
-    return kinds.fullmatch(named.get(b"content-type", b"")) is not None
+    return kinds.fullmatch(fields.get(b"content-type", b"")) is not None
 
 
 def _is_json(body: bytes) -> bool:
@@ -248,8 +251,8 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _result(outcome: Outcome, status: int, named: Named, body: bytes) -> UpstreamResult:
-    return UpstreamResult(outcome, status, headers.from_fal(named), body, _units(named.get(_UNITS)))
+def _result(outcome: Outcome, status: int, fields: FieldMap, body: bytes) -> UpstreamResult:
+    return UpstreamResult(outcome, status, headers.from_fal(fields), body, _units(fields.get(_UNITS)))
 
 
 _UNITS = b"x-fal-billable-units"

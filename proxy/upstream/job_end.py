@@ -12,7 +12,7 @@ from proxy.upstream.outcomes import Outcome, UpstreamResult
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """*cancelled*: the job never ran; *failed*: it gave no result. *units*: fal's billable units."""
+    """End of a job. *cancelled*: it never ran; *failed*: it gave no result. *units*: fal's billable units."""
 
     cancelled: bool = False
     failed: bool = False
@@ -22,8 +22,8 @@ class JobEnd:
 def job_end_from_status(action: Action, result: UpstreamResult) -> JobEnd | None:
     """Returns the end that *result* shows, or None where the job may still run.
 
-    fal answers a status with 200 only at the end, the result of a failed job with the model's own error, and a cancel
-    with 200 where the job was still in the queue (fal docs, queue).
+    fal answers a status with 200 only at the end, and the result of a failed job with the model's own error. It
+    answers a cancel with 200 where the job was still in the queue (fal docs, queue).
     """
     match action:
         case Action.STATUS | Action.STATUS_STREAM if result.status == 200:  # an event comes as a status of 200

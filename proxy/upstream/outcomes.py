@@ -18,7 +18,7 @@ from proxy.errors import (
 
 
 class Outcome(StrEnum):
-    """State of a submit or run for the ledger. FAILED: the model itself failed; a read has the first three only."""
+    """Outcome of a call for the ledger. FAILED: the model itself failed. A read has the first three only."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"

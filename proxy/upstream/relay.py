@@ -1,4 +1,4 @@
-"""Relay: the one place that knows FAL_KEY. Sends what was granted to fal, at most once where money depends on it."""
+"""Relay: the one place that knows FAL_KEY. Sends granted calls to fal, paid ones at most once."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _NO_IDLE_TIMEOUT = 3600.0  # seconds; the reader of a stream keeps the time of e
 
 
 class Relay:
-    """*clients* are those of fal's origins, *streams* the ones for answers that stay open (None: the same)."""
+    """Sender of calls. *clients*: those of fal's origins; *streams*: those for streams (None: the same)."""
 
     def __init__(
         self,
@@ -116,9 +116,9 @@ class Relay:
         )
 
     async def read(self, grant: Grant) -> UpstreamResult:
-        """Status, result and cancel, all idempotent (RFC 9110 section 9.2.2), so a broken one is repeated once.
+        """Sends a status, result or cancel. A broken one is repeated once.
 
-        Raises the refusals of `classifier` and `outcomes`.
+        All three are idempotent (RFC 9110 section 9.2.2). Raises the refusals of `classifier` and `outcomes`.
         """
         request = self._requests.build(grant)
         is_result = grant.target.action is Action.RESULT
@@ -134,7 +134,10 @@ class Relay:
         return await self._exchange(grant, request, self._deadlines.poll, classify, read_error)
 
     async def follow(self, grant: Grant, exit_stack: AsyncExitStack) -> UpstreamBody | UpstreamResult:
-        """Returns fal's events about a job, open until *exit_stack* is closed, or its refusal. Raises as `read`."""
+        """Returns fal's events about a job, open until *exit_stack* is closed; or its refusal.
+
+        Raises as `read`.
+        """
         request = self._requests.build(grant)
         self._save_retries()
         try:
@@ -152,7 +155,10 @@ class Relay:
     async def run_stream(
         self, grant: Grant, payload: Payload, options: Fields, exit_stack: AsyncExitStack
     ) -> UpstreamBody | UpstreamResult:
-        """Returns a model's answer as it comes, open until *exit_stack* is closed, or its refusal. Raises as `run`."""
+        """Returns a model's answer as it comes, open until *exit_stack* is closed; or its refusal.
+
+        Raises as `run`.
+        """
         request = self._requests.build(grant, payload.raw, options)
         return await self._open(grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack)
 
@@ -212,7 +218,7 @@ class Relay:
         refusal_for: Callable[[TransportError], Refusal],
         exit_stack: AsyncExitStack,
     ) -> UpstreamBody | UpstreamResult:
-        """As `_exchange`, up to the head of an answer that is passed on as it comes; any other one is read whole."""
+        """Exchange up to the head of an answer that is passed on as it comes; another one is read whole."""
         client = self._streams[grant.target.surface]
         with UpstreamCall(grant, self._breakers, self._account, refusal_for):
             stream = client.stream(request, timeout_head=seconds, timeout_idle=_NO_IDLE_TIMEOUT)
@@ -222,7 +228,7 @@ class Relay:
             return classify(await _whole(source, seconds))
 
     async def _failed_result(self, grant: Grant, failure: UnmarkedFailure) -> UpstreamResult:
-        """Returns the result where the status of its job shows that the model failed. Raises *failure* otherwise."""
+        """Returns the result where the status of its job shows that the model failed, else raises *failure*."""
         status = grant._replace(target=replace(grant.target, action=Action.STATUS, query=""))
         end = job_end_from_status(Action.STATUS, await self.read(status))
         if end is None or not end.failed:
@@ -245,7 +251,7 @@ class Relay:
         self._saved_retries = min(self._saved_retries + _RETRY_SHARE, _MAX_SAVED_RETRIES)
 
     def _may_retry(self, refusal: Refusal) -> bool:
-        """Returns True, and spends one retry, where no byte of an answer came and neither time nor pool is short."""
+        """Returns True, and spends a retry, where no byte of an answer came and time and pool allow one."""
         error = refusal.__cause__
         if not isinstance(error, TransportError) or error.received or self._saved_retries < 1:
             return False

@@ -31,7 +31,7 @@ PATHS: Mapping[Action, tuple[bytes, Callable[[Grant], str]]] = {
 
 
 class RequestBuilder:
-    """*authorization* is the value of that field on every request: ours, never a caller's."""
+    """Builder of requests. *authorization* is the value of that field on each: ours, never a caller's."""
 
     def __init__(self, authorization: bytes) -> None:
         def lines(action: Action, options: Fields) -> FieldLines:

@@ -1,7 +1,7 @@
-"""What a callback URL says of its job, sealed so that any replica can open it and nobody else can make or read one.
+"""Encrypted context of a job in the URL that fal calls at its end. Every replica can decrypt it.
 
-A URL that fal calls is all we have of a job when its end is told. Whose it was must not be in fal's logs in plain, and
-a URL that somebody made up must not open, whatever fal signs for them.
+The URL is all that a replica has of the job at that time. The caller's name must not be in fal's logs in plain text.
+A made-up URL must not decrypt, even where fal signs a request to it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from proxy.auth.caller import caller_key
 from proxy.fal_api.endpoint_ids import app_id
 
 _DOMAIN = b"fal-auth-proxy callback 1"
-_SALT = 16  # bytes; a key of its own for each seal, so its one nonce is never used twice
+_SALT = 16  # bytes; each text has a key of its own, so its one nonce is never used twice
 _NONCE = bytes(12)
-_SEAL = re.compile(rb"[A-Za-z0-9_-]{43,4000}")
+_SEALED = re.compile(rb"[A-Za-z0-9_-]{43,4000}")
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackContext:
-    """One submit: whose, of which endpoint, under which *ticket* of the ledger, and when (*issued*, unix seconds)."""
+    """One submit: its caller, endpoint, reservation in the ledger and time (*issued*, unix seconds)."""
 
     issuer: str
     subject: str
     endpoint: str
-    ticket: str
+    reservation_id: str
     issued: int
 
     @property
@@ -47,28 +47,30 @@ class CallbackContext:
 
 
 class CallbackCipher:
-    """*secrets*: the first seals, all open, so a secret rotates by being put in front of the old one."""
+    """Cipher of contexts. The first of *secrets* encrypts, all decrypt: a new one is put in front."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._secrets = tuple(secrets)
 
     def encrypt(self, context: CallbackContext) -> str:
-        """For one path segment of a URL."""
+        """Returns the context as one path segment of a URL."""
         salt = os.urandom(_SALT)
-        plain = orjson.dumps([context.issuer, context.subject, context.endpoint, context.ticket, context.issued])
+        plain = orjson.dumps(
+            [context.issuer, context.subject, context.endpoint, context.reservation_id, context.issued]
+        )
         sealed = _cipher(self._secrets[0], salt).encrypt(_NONCE, plain, None)
         return urlsafe_b64encode(salt + sealed).rstrip(b"=").decode("ascii")
 
     def decrypt(self, text: bytes) -> CallbackContext:
-        """Raises ValueError for whatever `seal` did not make."""
-        if _SEAL.fullmatch(text) is None:
-            raise ValueError("not the form of a seal")
+        """Returns the context. Raises ValueError for a text that `encrypt` did not make."""
+        if _SEALED.fullmatch(text) is None:
+            raise ValueError("malformed")
         raw = decode_base64url(text)
         for secret in self._secrets:
             plain = _decrypted(_cipher(secret, raw[:_SALT]), raw[_SALT:])
             if plain is not None:
                 return CallbackContext(*orjson.loads(plain))
-        raise ValueError("no secret of ours opens it")
+        raise ValueError("no secret decrypts it")
 
 
 def _cipher(secret: bytes, salt: bytes) -> ChaCha20Poly1305:

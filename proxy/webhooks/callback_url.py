@@ -1,4 +1,4 @@
-"""The address fal is to call when a job ends, one for each submit."""
+"""URLs that fal calls at the end of a job, one for each submit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ ROUTE = b"/webhooks/fal/"
 class CallbackUrls:
     """URLs that fal calls with the end of a job."""
 
-    def __init__(self, seals: CallbackCipher, claims: DeliveryState, *, clock: Callable[[], float]) -> None:
-        self._seals = seals
-        self._claims = claims
+    def __init__(self, cipher: CallbackCipher, deliveries: DeliveryState, *, clock: Callable[[], float]) -> None:
+        self._cipher = cipher
+        self._deliveries = deliveries
         self._clock = clock
 
-    def query(self, public_url: str, ticket: str, grant: Grant) -> str:
-        """Returns the parameter of a submit, ready to be sent. *public_url* is the URL of the gateway's prefix."""
+    def query(self, public_url: str, reservation_id: str, grant: Grant) -> str:
+        """Returns the query parameter of a submit. *public_url* is the URL of the gateway's prefix."""
         caller = grant.caller
-        context = CallbackContext(caller.issuer, caller.subject, grant.target.endpoint, ticket, int(self._clock()))
-        url = f"{public_url}{ROUTE.decode('ascii')}{self._seals.encrypt(context)}"
+        issued = int(self._clock())
+        context = CallbackContext(caller.issuer, caller.subject, grant.target.endpoint, reservation_id, issued)
+        url = f"{public_url}{ROUTE.decode('ascii')}{self._cipher.encrypt(context)}"
         return f"fal_webhook={quote(url, safe='')}"
 
-    async def bind(self, ticket: str, upstream_id: str) -> bool:
-        """From now on the URL of *ticket* is good for this job alone. False where it could not be written down."""
+    async def bind(self, reservation_id: str, upstream_id: str) -> bool:
+        """Binds the URL of a submit to its job. Returns False where that could not be written."""
         try:
-            return await self._claims.bind(ticket, upstream_id)
+            return await self._deliveries.bind(reservation_id, upstream_id)
         except StoreAway:
             return False

@@ -1,4 +1,4 @@
-"""What the ledger remembers of callbacks: which job a submit became, and which jobs the app has been told of."""
+"""State of webhooks in the ledger: the job of each submit, and the jobs that the app was notified of."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from proxy.errors import StoreAway
 
 
 class DeliveryLock(Enum):
-    """Whose it is to tell the app of a job it does not know of yet."""
+    """Lock on the notification of the app about one job."""
 
     OURS = "ours"
-    TAKEN = "taken"  # somebody is at it
+    TAKEN = "taken"  # another delivery is under way
 
 
 class DeliveryState:
-    """Seconds: *keep* is how long all this is remembered, *hold* how long one who tells the app may take at most.
+    """State of webhooks. Seconds: *keep* is how long it is stored, *hold* how long one delivery may take.
 
-    *away* is told where something could not be written.
+    *away* is called where something could not be written.
     """
 
     def __init__(
@@ -33,33 +33,33 @@ class DeliveryState:
         self._clock = clock
         self._away = away
 
-    async def bind(self, ticket: str, upstream_id: str) -> bool:
-        """Whether *upstream_id* is what the submit under *ticket* became; what is said of it first holds.
+    async def bind(self, reservation_id: str, upstream_id: str) -> bool:
+        """Binds a submit to its job. Returns False where it is bound to another one.
 
         Raises StoreAway.
         """
-        said = await self._ledger.claim_key(
-            _digest("job of", ticket),
+        claim = await self._ledger.claim_key(
+            _digest("job of", reservation_id),
             _digest("is", upstream_id),
             owner=uuid4().hex,
             now=self._clock(),
             ttl=self._keep,
             hold=0,
         )
-        return said is not KeyState.MISMATCH
+        return claim is not KeyState.MISMATCH
 
     async def acquire(self, job: str, owner: str) -> DeliveryLock | bytes:
-        """OURS for one *owner* at a time; once the app knows, the signature `conclude` was given. Raises StoreAway."""
-        # Forgotten as soon as it is not held: one who was killed at it must not keep all others from it.
-        said = await self._ledger.claim_key(
+        """Returns OURS for one *owner* at a time, or the signature that `complete` stored. Raises StoreAway."""
+        # The claim ends with its hold: a worker that dies during a delivery must not block all others.
+        claim = await self._ledger.claim_key(
             _digest("told of", job), "", owner=owner, now=self._clock(), ttl=self._hold, hold=self._hold
         )
-        if isinstance(said, StoredAnswer):
-            return said.answer
-        return DeliveryLock.OURS if said is KeyState.FRESH else DeliveryLock.TAKEN
+        if isinstance(claim, StoredAnswer):
+            return claim.answer
+        return DeliveryLock.OURS if claim is KeyState.FRESH else DeliveryLock.TAKEN
 
     async def complete(self, job: str, owner: str, signature: bytes) -> None:
-        """The app knows, by a callback with *signature*. Where that cannot be written another would tell it twice."""
+        """Stores that the app was notified, by a webhook of fal with *signature*."""
         key = _digest("told of", job)
         try:
             await self._ledger.store_answer(key, signature, owner=owner, now=self._clock(), ttl=self._keep)
@@ -67,7 +67,7 @@ class DeliveryState:
             self._away()
 
     async def release(self, job: str, owner: str) -> None:
-        """The next one may try."""
+        """Lets the next webhook try."""
         try:
             await self._ledger.free_key(_digest("told of", job), owner=owner)
         except StoreAway:

@@ -1,4 +1,4 @@
-"""What fal signs of a webhook, and whether it did (fal docs, webhooks). Pure.
+"""Signature of fal's webhooks (fal docs, webhooks). Pure.
 
 fal signs for every account it has: a good signature proves that fal says this of some job, not that the job is ours.
 """
@@ -31,7 +31,7 @@ _FORMS: Mapping[bytes, re.Pattern[bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class WebhookHeaders:
-    """What the headers of one callback claim; *timestamp* as sent, since its very digits are signed."""
+    """Headers of one webhook, not yet verified. *timestamp* as sent, because its digits are signed."""
 
     request_id: str
     user_id: str
@@ -42,30 +42,30 @@ class WebhookHeaders:
         return abs(now - int(self.timestamp)) <= TOLERANCE
 
     def verify(self, keys: Iterable[VerificationKey], body: bytes) -> bool:
-        """Whether one of *keys* signed this with *body*."""
+        """Returns True where one of *keys* signed these headers with *body*."""
         digest = hashlib.sha256(body).hexdigest()
         message = "\n".join((self.request_id, self.user_id, self.timestamp, digest)).encode()
         return any(key.verify(message, self.signature) for key in keys)
 
 
 def parse_webhook_headers(fields: Fields) -> WebhookHeaders:
-    """Raises ValueError where one of the four headers is missing, malformed or there twice."""
-    found: dict[bytes, bytes] = {}
+    """Returns the four headers. Raises ValueError where one is missing, malformed or repeated."""
+    values: dict[bytes, bytes] = {}
     for field, value in fields:
         name = field.removeprefix(_PREFIX)
         if name == field or name not in _FORMS:
             continue
-        if name in found or _FORMS[name].fullmatch(value) is None:
+        if name in values or _FORMS[name].fullmatch(value) is None:
             raise ValueError(f"the header {field.decode('ascii')} is malformed")
-        found[name] = value
-    if missing := _FORMS.keys() - found.keys():
+        values[name] = value
+    if missing := _FORMS.keys() - values.keys():
         raise ValueError(f"the header {(_PREFIX + min(missing)).decode('ascii')} is missing")
-    told = {name: value.decode("ascii") for name, value in found.items()}
-    return WebhookHeaders(told[b"request-id"], told[b"user-id"], told[b"timestamp"], bytes.fromhex(told[b"signature"]))
+    text = {name: value.decode("ascii") for name, value in values.items()}
+    return WebhookHeaders(text[b"request-id"], text[b"user-id"], text[b"timestamp"], bytes.fromhex(text[b"signature"]))
 
 
 def parse_jwks(jwks: bytes) -> tuple[VerificationKey, ...]:
-    """The Ed25519 keys of a JWK set (RFC 7517 section 5). Keys of other kinds are passed over, as it asks.
+    """Returns the Ed25519 keys of a JWK set (RFC 7517 section 5), which may have keys of other kinds.
 
     Raises ValueError where it is no set, holds none that is usable, or too many, or a private one.
     """
@@ -76,7 +76,7 @@ def parse_jwks(jwks: bytes) -> tuple[VerificationKey, ...]:
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list) or not 0 < len(listed) <= MAX_KEYS:
         raise ValueError(f"the key set does not list 1 to {MAX_KEYS} keys")
-    keys = tuple(public_key("EdDSA", strict_json.dump(_named(jwk))) for jwk in listed if _is_ed25519(jwk))
+    keys = tuple(public_key("EdDSA", strict_json.dump(_with_alg(jwk))) for jwk in listed if _is_ed25519(jwk))
     if not keys:
         raise ValueError("the key set has no Ed25519 key")
     return keys
@@ -88,6 +88,6 @@ def _is_ed25519(jwk: Json) -> bool:
     return jwk.get("kty") == "OKP" and jwk.get("crv") == "Ed25519" and jwk.get("use", "sig") == "sig"
 
 
-def _named(jwk: Json) -> Json:
-    """With the one algorithm name our keys know: RFC 9864 calls EdDSA over this curve Ed25519."""
+def _with_alg(jwk: Json) -> Json:
+    """Returns the key with the algorithm name EdDSA: RFC 9864 calls it Ed25519 over this curve."""
     return {**jwk, "alg": "EdDSA"} if isinstance(jwk, dict) and jwk.get("alg") == "Ed25519" else jwk

@@ -1,7 +1,7 @@
-"""fal tells us that a job has ended: believed, settled, and told to the app, in a line like the gateway's.
+"""Receiver of fal's webhooks about ended jobs: verifies one, settles the job and notifies the app.
 
-What fal is answered with decides who remembers: 2xx once the app has it, and until then 503, so that fal's own retries
-are the queue and nothing is lost with us.
+fal gets a 2xx once the app has the notification, and a 503 until then. Its own retries are the queue, so that nothing
+is lost with a process of ours.
 """
 
 from __future__ import annotations
@@ -33,79 +33,82 @@ from proxy.webhooks.sender import DeliveryResult, WebhookSender
 ACTION = "webhook"
 MAX_NODES = 300_000  # values of one message; a word-by-word transcript has many
 _ACKNOWLEDGED = Response(200, b'{"status":"ok"}')
-# What of fal's message the app gets as it is; ids are ours to write, and of attempts inside fal nobody need know.
+# Members of fal's message that the app gets as they are. The ids of the job and of attempts inside fal are left out.
 _FORWARDED = ("status", "error", "payload", "payload_error")
 _FAILED = {"OK": False, "ERROR": True}
-# By address, as failed logins. Never what fal itself may bring us on behalf of another account of its own, who would
-# shut out all of fal that way; it is refused before it costs anything.
+# Refusals that count against an address, as failed logins do. A webhook of another account does not: fal sends it from
+# the same addresses, and it is refused before it costs anything.
 _COUNTED = frozenset({"refused-signature", "refused-replay"})
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationSettings:
-    """Whom callbacks are believed from. *user_id*: fal's id of our account, None where it is not known.
+    """Rules by which a webhook of fal is accepted. *user_id*: fal's id of our account, None if not known.
 
-    *keep* seconds after its submit a callback URL is good no more; *canaries* may not be in what the app is told.
+    A callback URL is valid for *keep* seconds after its submit. A webhook must not hold one of *secrets*.
     """
 
     keys: Jwks[VerificationKey]
     user_id: str | None
     keep: float
-    canaries: frozenset[bytes] = field(repr=False)
+    secrets: frozenset[bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class JobCompleted:
-    """The proof that fal said *told* of the job that this *context*'s submit became."""
+    """Evidence that fal reported the end of the job of this *context*. *message* is the body."""
 
     context: CallbackContext
     signed: WebhookHeaders
     failed: bool
-    told: dict[str, Json]
+    message: dict[str, Json]
 
     @property
     def job(self) -> str:
-        """As the ledger knows it."""
+        """Name of the job in the ledger."""
         return f"{self.context.app}/{self.signed.request_id}"
 
 
 class WebhookReceiver:
+    """Receiver of fal's webhooks. *failed* limits bad webhooks by address."""
+
     def __init__(
         self,
         *,
-        seals: CallbackCipher,
-        trust: VerificationSettings,
-        claims: DeliveryState,
-        spending: Accounting,
+        cipher: CallbackCipher,
+        verification: VerificationSettings,
+        state: DeliveryState,
+        accounting: Accounting,
         handles: JobHandles,
-        deliveries: WebhookSender,
+        sender: WebhookSender,
         failed: FailedLogins,
         max_body: int,
         body_budget: BodyBudget,
         clock: Callable[[], float],
     ) -> None:
-        self._seals = seals
-        self._trust = trust
-        self._claims = claims
-        self._spending = spending
+        self._cipher = cipher
+        self._verification = verification
+        self._state = state
+        self._accounting = accounting
         self._handles = handles
-        self._deliveries = deliveries
+        self._sender = sender
         self._failed = failed
         self._max_body = max_body
         self._body_budget = body_budget
         self._clock = clock
 
     async def handle(self, request: Request, record: AccessRecord) -> Response:
-        """Raises Forbidden, always in the same words, for what is not fal's or not of this job."""
+        """Acknowledges one webhook. Raises Forbidden, always in the same words, for one that is not valid."""
         record.action = ACTION
-        record.path = record.path.partition(ROUTE)[0] + ROUTE  # the rest opens something
+        record.path = record.path.partition(ROUTE)[0] + ROUTE  # the rest is a credential
         if request.method != "POST":
             raise MethodNotAllowed(["POST"])
         json_content_type(request.named)
         with self._body_budget.hold() as hold:
             try:
                 event = await self._verify(request, hold, record)
-                await self._spending.settle_from_webhook(event.context.ticket, event.job, JobEnd(failed=event.failed))
+                end = JobEnd(failed=event.failed)
+                await self._accounting.settle_from_webhook(event.context.reservation_id, event.job, end)
                 record.outcome = await self._notify_app(event, record)
             except Forbidden:
                 if record.outcome in _COUNTED:
@@ -118,18 +121,18 @@ class WebhookReceiver:
         record.endpoint, record.caller = context.endpoint, context.owner
         self._failed.check(request.address)
         body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
-        keys = self._trust.keys
+        keys = self._verification.keys
         if not signed.verify(await keys.keys(), body) and not signed.verify(await keys.refresh(), body):
             raise _refusal(record, "signature", "no key of fal's fits the signature")
         event = self._read(context, signed, body, record)
-        if not await self._claims.bind(context.ticket, signed.request_id):
+        if not await self._state.bind(context.reservation_id, signed.request_id):
             raise _refusal(record, "job", "the callback URL is another job's")
-        if self._trust.user_id is None:
+        if self._verification.user_id is None:
             record.reason = f"fal's account is {signed.user_id}"  # for the operator to configure
         return event
 
     def _parse_headers(self, request: Request, record: AccessRecord) -> tuple[CallbackContext, WebhookHeaders]:
-        """All that can be known before the body is read, the cheapest first."""
+        """Checks all that is known before the body is read, the cheapest first. Raises Forbidden."""
         now = self._clock()
         try:
             signed = parse_webhook_headers(request.headers)
@@ -137,13 +140,13 @@ class WebhookReceiver:
             raise _refusal(record, "headers", str(error)) from error
         if not signed.is_fresh(now):
             raise _refusal(record, "stale", "the timestamp is too far off")
-        if self._trust.user_id not in (None, signed.user_id):
+        if self._verification.user_id not in (None, signed.user_id):
             raise _refusal(record, "account", "another account's job")
         try:
-            context = self._seals.decrypt(request.route.removeprefix(ROUTE))
+            context = self._cipher.decrypt(request.route.removeprefix(ROUTE))
         except ValueError as error:
             raise _refusal(record, "seal", str(error)) from error
-        if now - context.issued > self._trust.keep:
+        if now - context.issued > self._verification.keep:
             raise _refusal(record, "seal", "the callback URL is too old")
         return context, signed
 
@@ -151,38 +154,38 @@ class WebhookReceiver:
         self, context: CallbackContext, signed: WebhookHeaders, body: bytes, record: AccessRecord
     ) -> JobCompleted:
         try:
-            told = strict_json.parse(body, max_nodes=MAX_NODES)
+            message = strict_json.parse(body, max_nodes=MAX_NODES)
         except MalformedJson as error:
             raise _refusal(record, "body", str(error)) from error
-        if not isinstance(told, dict) or told.get("request_id") != signed.request_id:
+        if not isinstance(message, dict) or message.get("request_id") != signed.request_id:
             raise _refusal(record, "body", "the body is not of the job in the headers")
-        failed = _FAILED.get(str(told.get("status")))
-        if failed is None or any(canary in body for canary in self._trust.canaries):
+        failed = _FAILED.get(str(message.get("status")))
+        if failed is None or any(secret in body for secret in self._verification.secrets):
             raise _refusal(record, "body", "the body has no status we know, or holds our key")
-        return JobCompleted(context, signed, failed, told)
+        return JobCompleted(context, signed, failed, message)
 
     async def _notify_app(self, event: JobCompleted, record: AccessRecord) -> str:
-        """Tells the app, unless it knows. Raises Unavailable where that is to be tried again."""
+        """Notifies the app once for each job. Raises Unavailable where fal is to retry its webhook."""
         owner = uuid4().hex
-        turn = await self._claims.acquire(event.job, owner)
-        if turn == event.signed.signature:
-            # fal signs each attempt anew; only somebody else repeats one to the byte after it was acknowledged.
-            raise _refusal(record, "replay", "this very callback was acknowledged before")
-        if turn is DeliveryLock.TAKEN:
+        lock = await self._state.acquire(event.job, owner)
+        if lock == event.signed.signature:
+            # fal signs each attempt again, so an acknowledged webhook with the same signature is a replay.
+            raise _refusal(record, "replay", "this webhook was acknowledged before")
+        if lock is DeliveryLock.TAKEN:
             record.outcome = "in-progress"
-            raise Unavailable(error_type="delivery_failed", reason="the app is being told of it just now")
-        if turn is not DeliveryLock.OURS:
+            raise Unavailable(error_type="delivery_failed", reason="the app is being notified of it at the moment")
+        if lock is not DeliveryLock.OURS:
             return "duplicate"
         try:
-            verdict = await self._deliveries.deliver(_message_id(event), self._message(event))
+            result = await self._sender.deliver(_message_id(event), self._message(event))
         except Unavailable:
             record.outcome = "delivery-failed"
-            await self._claims.release(event.job, owner)
+            await self._state.release(event.job, owner)
             raise
-        await self._claims.complete(event.job, owner, event.signed.signature)
-        if verdict is DeliveryResult.GONE:
+        await self._state.complete(event.job, owner, event.signed.signature)
+        if result is DeliveryResult.GONE:
             record.reason = "the app answered 410"
-        return verdict
+        return result
 
     def _message(self, event: JobCompleted) -> bytes:
         context = event.context
@@ -195,12 +198,12 @@ class WebhookReceiver:
             "issuer": context.issuer,
             "subject": context.subject,
         }
-        return strict_json.dump(message | {name: event.told[name] for name in _FORWARDED if name in event.told})
+        return strict_json.dump(message | {name: event.message[name] for name in _FORWARDED if name in event.message})
 
 
 def _message_id(event: JobCompleted) -> str:
-    """The same each time the app is told of this job, by whichever replica: what it recognizes a repetition by."""
-    return f"msg_{hashlib.sha256(f'{event.context.ticket} {event.job}'.encode()).hexdigest()[:32]}"
+    """Returns the id of the notification about this job, the same from every replica and at every retry."""
+    return f"msg_{hashlib.sha256(f'{event.context.reservation_id} {event.job}'.encode()).hexdigest()[:32]}"
 
 
 def _refusal(record: AccessRecord, why: str, reason: str) -> Forbidden:

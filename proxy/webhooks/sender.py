@@ -1,4 +1,4 @@
-"""Posting to the app: a few quick tries, and the app's word for it. Whoever sent us the news repeats it otherwise."""
+"""Sender of webhooks to the app, with a few quick retries. fal retries its own webhook otherwise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxy.webhooks.standard_webhooks import AppSignature
 
 
 class DeliveryResult(StrEnum):
-    """What the app said: it has it, or it wants no more of it (410)."""
+    """Result of a delivery: taken by the app, or refused for good (410)."""
 
     DELIVERED = "delivered"
     GONE = "gone"
@@ -24,7 +24,7 @@ class DeliveryResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """*tries* of *seconds* each; the pause between them doubles from *pause*. *wait* for the first. All in seconds."""
+    """Retries: *tries* of *seconds* each, with pauses that double from *pause*, after *wait* for a slot."""
 
     tries: int = 3
     seconds: float = 3.0
@@ -33,12 +33,12 @@ class RetrySchedule:
 
     @property
     def total_seconds(self) -> float:
-        """The longest that one delivery can take."""
+        """Longest time of one delivery."""
         return self.wait + self.tries * self.seconds + self.pause * (2.0 ** (self.tries - 1) - 1)
 
 
 class WebhookSender:
-    """To *url*, at most *concurrency* at once. *clock*: unix seconds, for the signatures."""
+    """Sender to *url*, at most *concurrency* at once. *clock*: unix seconds, for the signatures."""
 
     def __init__(
         self,
@@ -65,31 +65,31 @@ class WebhookSender:
         )
 
     async def deliver(self, message_id: str, body: bytes) -> DeliveryResult:
-        """Raises Overloaded, and Unavailable where the app did not take it."""
+        """Delivers one message. Raises Overloaded, and Unavailable where the app did not take it."""
         try:
             async with asyncio.timeout(self._schedule.wait):
                 await self._slots.acquire()
         except TimeoutError as error:
-            raise Overloaded(reason="as many deliveries are under way as there may be") from error
+            raise Overloaded(reason="too many deliveries are under way") from error
         try:
             return await self._deliver(message_id, body)
         finally:
             self._slots.release()
 
     async def _deliver(self, message_id: str, body: bytes) -> DeliveryResult:
-        said = ""
+        problem = ""
         for attempt in range(self._schedule.tries):
             if attempt:
                 await asyncio.sleep(self._schedule.pause * 2.0 ** (attempt - 1))
-            status, said = await self._post(message_id, body)
+            status, problem = await self._post(message_id, body)
             if 200 <= status < 300:
                 return DeliveryResult.DELIVERED
             if status == 410:
                 return DeliveryResult.GONE
-        raise Unavailable(error_type="delivery_failed", reason=f"the app did not take it: {said}")
+        raise Unavailable(error_type="delivery_failed", reason=f"the app did not take it: {problem}")
 
     async def _post(self, message_id: str, body: bytes) -> tuple[int, str]:
-        """Its status, 0 for none, and a word on it. A redirect is an answer like any other; no body is read."""
+        """Returns the status, 0 for none, and a description. Redirects are not followed; no body is read."""
         fields = [(b"content-type", b"application/json"), *self._signature.headers(message_id, body, now=self._clock())]
         try:
             async with (

@@ -1,4 +1,4 @@
-"""How deliveries to the app are signed: the Standard Webhooks scheme, so that the app verifies with a stock library."""
+"""Signature of webhooks to the app: Standard Webhooks, which stock libraries verify."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PREFIX = "whsec_"
 
 
 class AppSignature:
-    """*secrets* are `whsec_` and the base64 of 24 to 64 bytes, as the scheme has them. Each of them signs.
+    """Signer with *secrets*: `whsec_` and the base64 of 24 to 64 bytes, as in the scheme. Each one signs.
 
     To rotate: add the new one here, then give it to the app, then drop the old one here. Raises ValueError, without
     quoting a secret.
@@ -22,13 +22,13 @@ class AppSignature:
         self._keys = tuple(map(_key, secrets))
 
     def headers(self, message_id: str, body: bytes, *, now: float) -> list[tuple[bytes, bytes]]:
-        """One signature for each secret, over `id.timestamp.body`, all in one field with spaces between."""
+        """Returns the fields, with one signature of `id.timestamp.body` for each secret."""
         timestamp = str(int(now)).encode("ascii")
-        named = message_id.encode("ascii")
-        signed = b".".join((named, timestamp, body))
+        encoded_id = message_id.encode("ascii")
+        signed = b".".join((encoded_id, timestamp, body))
         signatures = [b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256")) for key in self._keys]
         return [
-            (b"webhook-id", named),
+            (b"webhook-id", encoded_id),
             (b"webhook-timestamp", timestamp),
             (b"webhook-signature", b" ".join(signatures)),
         ]

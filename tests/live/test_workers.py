@@ -146,6 +146,48 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert (await submitting).status == 0
 
 
+def edit(config: Path, old: str, new: str) -> None:
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+async def test_a_single_process_reloads_in_place(tmp_path: Path) -> None:
+    """Requests go on meanwhile, budgets keep what was used, and jobs of a removed endpoint can still be read."""
+    async with money(tmp_path, "sqlite", endpoints=2) as rig, rig.caller() as alice:
+        pid, over = rig.gateway.pid, asyncio.Event()
+        job = (await alice.submit("fal-ai/money/1")).job
+        submitting = asyncio.create_task(submit_until(rig, over))
+        edit(rig.config, "limit = 1000000", "limit = 500000")
+        edit(rig.config, 'id = "fal-ai/money/1"', 'id = "fal-ai/other/1"')
+        await reload(rig)
+        usage, removed, poll = await alice.usage(), await alice.submit("fal-ai/money/1"), await alice.poll(job)
+        over.set()
+        statuses = await submitting
+        submits = await rig.gateway.metric('fal_proxy_requests_total{action="submit",status="200"')
+
+        assert set(statuses) == {200}
+        assert (usage["budgets"][0]["limit"], removed.status, poll.status) == (500_000, 403, 202)
+        assert usage["budgets"][0]["left"] < 500_000
+        assert (rig.gateway.pid, submits) == (pid, len(statuses) + 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [('kind = "sqlite"', 'kind = "redis"', "ledger.kind"), ("port = ", "port = 1", "server.port")],
+    ids=["bad", "needs-a-restart"],
+)
+async def test_a_reload_that_cannot_be_applied_changes_nothing(tmp_path: Path, old: str, new: str, key: str) -> None:
+    """The journal names the key, and the gateway goes on with what it has."""
+    async with money(tmp_path, "sqlite") as rig, rig.caller() as alice:
+        edit(rig.config, old, new)
+        os.kill(rig.gateway.pid, signal.SIGHUP)
+        await until(lambda: rig.gateway.journal("reload_failed"))
+
+        assert key in rig.gateway.journal("reload_failed")[0]["reason"]
+        assert (await alice.submit("fal-ai/money/0")).status == 200
+
+
 # systemd passes the first socket as descriptor 3, and sets LISTEN_PID to the process that it starts.
 PASS_ON = """
 import os, sys

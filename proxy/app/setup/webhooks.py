@@ -68,12 +68,12 @@ def build_webhooks(
     )
     secrets = frozenset(part.encode() for part in (parts.fal_key, parts.fal_key.rpartition(":")[2]))
     callbacks = WebhookReceiver(
-        seals=settings.seals,
-        trust=VerificationSettings(keys, section.fal_user_id, section.keep_seconds, secrets),
-        claims=claims,
-        spending=accounting,
+        cipher=settings.seals,
+        verification=VerificationSettings(keys, section.fal_user_id, section.keep_seconds, secrets),
+        state=claims,
+        accounting=accounting,
         handles=parts.handles,
-        deliveries=deliveries,
+        sender=deliveries,
         failed=FailedLogins(FAILED, FAILED_WINDOW, time.monotonic),
         max_body=section.max_body_bytes,
         body_budget=body_budget,

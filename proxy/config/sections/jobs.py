@@ -8,6 +8,6 @@ from proxy.config.value_types import Section
 
 
 class JobsSection(Section):
-    """`GET <prefix>/jobs`, where callers list their own jobs."""
+    """List of a caller's own jobs at `GET <prefix>/jobs`."""
 
     enabled: bool = Field(default=True, description="Whether callers may list their jobs.")

@@ -1,4 +1,4 @@
-"""Identity of a call, by which a repeat is known: its Idempotency-Key, or a fingerprint without one. Pure."""
+"""Identity of a call, by which a repeat is known: its Idempotency-Key, or a fingerprint. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _RUNS = frozenset({Action.RUN, Action.RUN_STREAM})
 
 @dataclass(frozen=True, slots=True)
 class IdempotencySettings:
-    """Times in seconds: *ttl* of a stored answer, *hold* and *run_hold* after which an unanswered call is unknown.
+    """Settings of repeats. Times in seconds.
 
-    *wait* and *run_wait*: how long a repeat waits for the answer of a call under way. *rejoin*: how long a call whose
-    caller was lost can be joined. *max_answer*: bytes of the largest answer of a run that is stored.
+    *ttl*: how long an answer is stored. *hold* and *run_hold*: after this an unanswered call is unknown. *wait* and
+    *run_wait*: how long a repeat waits for the answer of a call under way. *rejoin*: how long a call whose caller was
+    lost can be joined. *max_answer*: bytes of the largest answer of a run that is stored.
     """
 
     ttl: float = 86_400.0

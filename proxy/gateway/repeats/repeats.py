@@ -1,4 +1,4 @@
-"""Repeats of a call: answered by the earlier call with the same key, or with the same fingerprint and a lost caller."""
+"""Repeats of a call: answered by the earlier call with the same key, or by one with a lost caller."""
 
 from __future__ import annotations
 
@@ -134,10 +134,11 @@ def _stored_answer(earlier: Earlier) -> Response | None:
 
 
 class WatchedCall:
-    """`async with repeats.watch(...) as call:` around a new call. Set *answer* where it has no job to rebuild it from.
+    """Block around a new call: `async with repeats.watch(...) as call:`.
 
-    The end of the caller's connection is written to the ledger at once, so that a repeat joins the call while it is
-    still under way. Leaving the block stores the answer, where a repeat may need it, or ends the note.
+    Set *answer* where the call has no job that rebuilds it. The end of the caller's connection is written to the
+    ledger at once: a repeat joins the call while it is still under way. Leaving the block stores the answer, where a
+    repeat may need it, or ends the note.
     """
 
     __slots__ = ("_exchange", "_losing", "_max_answer", "_notes", "_reservation", "answer")
@@ -192,7 +193,7 @@ class WatchedCall:
 
 
 class _Joiner:
-    """`with _Joiner(...) as joiner:` around the wait of a repeat for the answer of an earlier call.
+    """Block around the wait of a repeat for the answer of an earlier call.
 
     A repeat that is lost too gives the call back at once, so that the next repeat joins it.
     """
@@ -238,7 +239,7 @@ class _Joiner:
 
 
 def replay_unavailable(handle: str | None = None) -> BadRequest:
-    """Returns the refusal of a repeat whose answer is not stored. *handle* names the job where there is one."""
+    """Returns the refusal of a repeat whose answer is not stored. *handle*: its job's, where it has one."""
     return BadRequest(
         "The call with this key was made, but its answer is not stored. Use another key to call again",
         error_type="replay_unavailable",

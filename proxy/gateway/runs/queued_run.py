@@ -1,4 +1,4 @@
-"""Queued run: a run that is carried over fal's queue, so that it has a job, can be joined, listed and read later."""
+"""Queued run: carried over fal's queue, so that it has a job to join, to list and to read later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run: a model called and answered in one request, whole or as it goes. There is no job to come back to."""
+"""Run: a model called and answered in one request, whole or as a stream. It has no job."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Run:
         exit_stack: AsyncExitStack,
         record: AccessRecord,
     ) -> Response | StreamingResponse:
-        """The response takes *exit_stack* over once content is to come. From a 2xx head on the run is paid for."""
+        """Returns the stream, which takes *exit_stack* over. From a 2xx head on the run is paid for."""
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.run_stream(grant, admitted.payload, admitted.options, exit_stack)
         if isinstance(result, UpstreamResult):

@@ -29,10 +29,10 @@ def run_stream_response(
     headers: Fields,
 ) -> StreamingResponse:
     """Returns the response that passes *source* on, and closes *exit_stack* at its end."""
-    named = by_name(source.headers)
-    content_type = named.get(b"content-type", b"")
+    fields_by_name = by_name(source.headers)
+    content_type = fields_by_name.get(b"content-type", b"")
     events = EVENT_STREAM_TYPE.fullmatch(content_type) is not None
-    fields = ((b"content-type", content_type), *from_fal(named), *headers)
+    fields = ((b"content-type", content_type), *from_fal(fields_by_name), *headers)
     content = _content(slot, source, secret_filter, events=events)
     complete = _COMPLETE | _IN_A_COMMENT if events else _COMPLETE
     return StreamingResponse(source.status, fields, content, slot, exit_stack, complete)

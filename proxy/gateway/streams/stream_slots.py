@@ -39,7 +39,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Limits of streams: numbers, and in seconds age, silence towards the caller (*heartbeat*) and of fal (*idle*)."""
+    """Limits of streams. In seconds: age, silence towards the caller (*heartbeat*) and of fal (*idle*)."""
 
     per_user: int = 10
     per_worker: int = 500
@@ -50,7 +50,10 @@ class StreamLimits:
 
 
 class StreamSlot:
-    """One open stream: `read` returns content until None, and `ended` then holds the reason. Times are the loop's."""
+    """One open stream: `read` returns content, and None at its end; `ended` has the reason then.
+
+    Times are those of the event loop.
+    """
 
     def __init__(self, limits: StreamLimits, *, expires: float, paid: bool) -> None:
         now = asyncio.get_running_loop().time()
@@ -193,7 +196,7 @@ class StreamRegistry:
                 slot.set_deadline(now, reason)
 
     def drain(self, grace: float) -> None:
-        """Admits no more streams, and ends those that are open: at once, or after *grace* seconds where paid for."""
+        """Admits no more streams. Open ones end at once, those that were paid for after *grace* seconds."""
         self._draining = True
         now = asyncio.get_running_loop().time()
         for slot in self._slots:

@@ -26,7 +26,7 @@ COMPLETED = frozenset(EndReason) - {EndReason.LEFT, EndReason.STUCK}
 
 @dataclass(frozen=True, slots=True)
 class StreamingResponse:
-    """*content* ends by itself, and *slot* has the reason. *exit_stack* is closed at the end, however it comes.
+    """Response whose *content* ends by itself. *slot* has the reason, *exit_stack* is closed at the end.
 
     The response is complete only after an end in *complete_reasons*; else the connection is cut, so that its reader
     can tell.

@@ -1,4 +1,4 @@
-"""Probe of our account at fal: the status of a made-up job, which costs nothing, until fal accepts us again."""
+"""Probe of our account: reads the status of a made-up job until fal accepts us again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProbeLease(Protocol):
     """Lease by which one of several workers probes, and the others learn what it found."""
 
     async def take(self, name: str) -> Finding | None:
-        """Returns the finding under *name*, or None for the one worker that shall probe. Raises StoreAway."""
+        """Returns the finding, None for the one worker that is to probe. Raises StoreAway."""
         ...
 
     async def publish(self, name: str, finding: Finding) -> None:
@@ -37,7 +37,7 @@ class ProbeLease(Protocol):
 
 
 class AccountProbe:
-    """Probes each pause of *account* every *interval* seconds, from its beginning until fal accepts the call.
+    """Probes each pause of *account* every *interval* seconds, until fal accepts the call.
 
     *read_status* reads the status of a made-up job of an app. *app* is one that is listed, for a pause without one.
     *clock* in unix seconds, alike in all workers.

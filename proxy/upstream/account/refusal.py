@@ -1,4 +1,4 @@
-"""Refusals of our account by fal, told apart by their body (fal docs, errors; public logs of clients). Pure."""
+"""Refusals of our account by fal, known by their body (fal docs, errors; public logs). Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_BODY = 4096  # bytes; fal's own refusals are one sentence
 
 
 def account_refusal(status: int, body: bytes) -> AccountRefusal | None:
-    """Returns the refusal in an answer of fal's own infrastructure, or None where the answer is something else.
+    """Returns the refusal in an answer of fal's own infrastructure, None for any other answer.
 
     An infrastructure body is `{"detail": "text"}`, perhaps with `error_type`, or plain text that fal sends for a key.
     """

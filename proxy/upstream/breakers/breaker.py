@@ -1,7 +1,7 @@
 """Circuit breaker for one kind of call to one of fal's origins. Pure: the clock is passed in.
 
-No caller and no job opens it alone: a failure counts for the caller that met it, and the breaker opens by the share of
-callers. Only a refused connection counts whoever called, since no caller can cause it.
+No caller and no job opens it alone: a failure counts for the caller that met it. The breaker opens by the share of
+callers. Only a refused connection counts for every caller, since no caller can cause one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ class CallEnd(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamBreakerSettings:
-    """Opens where at least *callers* callers, and *ratio* of all, met more failures than answers in *window* seconds.
+    """Conditions under which a breaker opens and closes. Times in seconds.
 
-    It needs *failures* failures in the window. *connects* refused connections in a row open it at once, and so do
-    calls of *callers* callers that wait while fal has answered none for *hang* seconds (None: calls may take long).
-    While it is open, one call each *probe_every* seconds is let through and decides.
+    It opens after *failures* failures in *window*, where *callers* callers and *ratio* of all met more failures than
+    answers. *connects* refused connections in a row open it at once. So does a hang: calls of *callers* callers wait
+    and fal has answered none for *hang* (None: calls may take long). While it is open, one call each *probe_every*
+    passes and decides.
     """
 
     window: float = 10.0
@@ -54,7 +55,7 @@ class Call:
 
 
 class UpstreamBreaker:
-    """*on_change* is called with the new state and its reason each time the breaker opens or closes."""
+    """Breaker of one kind of call, *name*. *on_change* is called with the reason at each change."""
 
     def __init__(
         self,

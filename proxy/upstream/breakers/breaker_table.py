@@ -24,7 +24,7 @@ _NO_HANG = frozenset({"runs"})
 
 
 class Breakers:
-    """Breaker by action. *report* is called with kind, state ("open" or "closed") and reason at each change."""
+    """Breakers by action. *report* is called with kind, "open" or "closed", and reason at each change."""
 
     def __init__(self, *, clock: Callable[[], float], report: Callable[[str, str, str], None]) -> None:
         def on_change(breaker: UpstreamBreaker, reason: str) -> None:

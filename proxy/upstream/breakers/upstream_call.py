@@ -27,7 +27,7 @@ _RUNS = frozenset({Action.RUN, Action.RUN_STREAM})
 
 
 class UpstreamCall(Call):
-    """`with UpstreamCall(...):` around the exchange with fal and the classification of its answer.
+    """Block around the exchange with fal and the classification of its answer.
 
     Entering raises NotSent while the breaker is open. A TransportError leaves the block as *refusal_for* it.
     """
@@ -60,7 +60,7 @@ class UpstreamCall(Call):
             raise self._refusal_for(error) from error
 
     def _end(self, error: BaseException) -> CallEnd:
-        """Returns how *error* counts. What a model may cause is not counted: a slow or failed run, a failed job."""
+        """Returns how *error* counts. A slow or failed run and a failed job are the model's, and do not count."""
         is_run = self._grant.target.action in _RUNS
         match error:
             case ConnectFailed():

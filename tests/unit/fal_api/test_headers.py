@@ -57,7 +57,7 @@ def test_a_submit_carries_fals_own_options() -> None:
 
 @pytest.mark.parametrize("name", STOPPED, ids=lambda name: name.decode())
 def test_every_other_field_stops_here(name: bytes) -> None:
-    """What is not on the list is dropped, whatever it is called."""
+    """A field that is not on the list is dropped, under any name."""
     assert headers.options(Action.SUBMIT, [(name, b"anything")]) == ()
 
 
@@ -117,7 +117,7 @@ def test_the_upstream_fields_are_exactly_these() -> None:
 
 def test_an_answer_keeps_two_fields_of_fals() -> None:
     """Cookies, CORS, servers, locations and ids of fal's answers stay behind, and odd values with them."""
-    said = [
+    sent = [
         (b"set-cookie", b"a=b"),
         (b"access-control-allow-origin", b"*"),
         (b"server", b"fal"),
@@ -130,7 +130,7 @@ def test_an_answer_keeps_two_fields_of_fals() -> None:
         (b"x-fal-error-type", b"odd\x00value"),
     ]
 
-    assert headers.from_fal(by_name(said)) == (
+    assert headers.from_fal(by_name(sent)) == (
         (b"x-fal-request-timeout-type", b"user"),
         (b"x-fal-error-type", b"startup_timeout"),
     )

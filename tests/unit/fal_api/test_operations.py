@@ -233,7 +233,7 @@ def test_other_routes_are_not_found(route: bytes) -> None:
     "text", ["", "a", "a/", "/a/b", "a//b", "a/b/requests", "a/%62", "workflows/a", "a/b\n", "é/b"]
 )
 def test_an_endpoint_id_in_the_configuration_follows_the_grammar(text: str) -> None:
-    """What could never match a request is refused when it is listed."""
+    """An id that could never match a request is refused when it is listed."""
     with pytest.raises(ValueError, match="endpoint"):
         endpoint_id(text)
 

@@ -26,16 +26,16 @@ GOOD = [
 @pytest.mark.parametrize(("text", "expected"), GOOD)
 def test_a_plain_url_on_a_listed_host_is_rebuilt(text: str, expected: str) -> None:
     """Encoded by any client (wholly, partly, in lower case), fal gets the one spelling."""
-    wanted = quote(expected, safe="")
+    rebuilt = quote(expected, safe="")
     lower = quote(text, safe="").replace("%3A", "%3a").replace("%2F", "%2f")
 
     for value in (quote(text, safe=""), lower, quote(text), text.replace("&", "%26").replace("?", "%3F")):
-        assert rebuild_webhook_url(value.encode(), HOSTS) == wanted
+        assert rebuild_webhook_url(value.encode(), HOSTS) == rebuilt
 
 
 @pytest.mark.parametrize("value", [row[1] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_every_trick_is_refused(value: bytes) -> None:
-    """No other host, scheme, port, user, IP address, nor any spelling that two readers could read in two ways."""
+    """No other host, scheme, port, user or IP address passes, nor a spelling with two readings."""
     with pytest.raises(ValueError, match="URL"):
         rebuild_webhook_url(value, HOSTS)
 
@@ -53,7 +53,7 @@ PIECES = st.sampled_from(
 
 @given(st.one_of(st.binary(max_size=80), st.lists(PIECES, max_size=9).map(lambda some: "".join(some).encode())))
 def test_what_passes_has_one_meaning(value: bytes) -> None:
-    """Whatever is not refused names a listed host by https for two unlike parsers, and is already in its own form."""
+    """An accepted URL names a listed host by https for two unlike parsers, in its normal form."""
     try:
         text = rebuild_webhook_url(value, HOSTS)
     except ValueError:
@@ -74,7 +74,7 @@ def test_what_passes_has_one_meaning(value: bytes) -> None:
              "https://a.com", "*.a.com", "a..com", "-a.com", "a.com/", "é.com", "a.com\n", f"{'a' * 64}.com"]
 )  # fmt: skip
 def test_a_listed_host_is_a_plain_name(text: str) -> None:
-    """What could match more than one host, an address, or nothing at all is no entry of the list."""
+    """An entry that could match several hosts, an address, or nothing at all is refused."""
     with pytest.raises(ValueError, match="host name"):
         parse_webhook_host(text)
 

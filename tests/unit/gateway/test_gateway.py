@@ -101,7 +101,7 @@ async def test_strangers_and_made_up_ids_get_the_same_bytes(tmp_path: Path) -> N
     ids=["none", "evil", "int", "list"],
 )
 async def test_an_accepted_submit_without_a_usable_job_is_unknown(tmp_path: Path, body: object) -> None:
-    """fal took it, so nobody may be told that it can be sent again."""
+    """fal accepted it, so no client may be made to send it again."""
     with gate(tmp_path, said(body)) as g:
         async with g.client() as alice:
             answer = await alice.post(SUBMIT, json=INPUT)

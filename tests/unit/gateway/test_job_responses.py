@@ -11,7 +11,7 @@ JOB_URL = f"{URL}/queue/{APP}/requests/job-1.mac"
 
 
 def test_an_answer_about_a_job_carries_its_handle_only() -> None:
-    """`result.requestId` of the JavaScript client comes from this header alone, so it must be the handle."""
+    """The header holds the handle, because `requestId` of the JavaScript client comes from it alone."""
     fields = result_response(200, b"[]", handle="job-1.mac", headers=()).wire_headers(b"request-1")
 
     assert [value for name, value in fields if name == b"x-fal-request-id"] == [b"job-1.mac"]
@@ -35,7 +35,7 @@ def test_a_submit_is_answered_with_our_own_urls() -> None:
 
 def test_a_status_keeps_all_but_ids_and_urls() -> None:
     """Logs, metrics and unknown fields stay; the job's id and URLs become ours; a null URL too."""
-    said: dict[str, object] = {
+    content: dict[str, object] = {
         "status": "IN_PROGRESS",
         "request_id": "other",
         "gateway_request_id": "raw",
@@ -44,7 +44,7 @@ def test_a_status_keeps_all_but_ids_and_urls() -> None:
         "metrics": {},
         "later_field": 1,
     }
-    answer = status_response(202, json.dumps(said).encode(), URL, app=APP, handle="job-1.mac", headers=())
+    answer = status_response(202, json.dumps(content).encode(), URL, app=APP, handle="job-1.mac", headers=())
 
     assert answer.status == 202
     assert json.loads(answer.body) == {
@@ -59,6 +59,6 @@ def test_a_status_keeps_all_but_ids_and_urls() -> None:
 
 def test_a_result_is_passed_byte_for_byte() -> None:
     """Big integers and spacing of the model's answer survive."""
-    said = b'{ "seed": 18446744073709551629123, "x": 0.10 }'
+    content = b'{ "seed": 18446744073709551629123, "x": 0.10 }'
 
-    assert result_response(200, said, handle="job-1.mac", headers=()).body == said
+    assert result_response(200, content, handle="job-1.mac", headers=()).body == content

@@ -38,15 +38,15 @@ class Jobs:
     asked: list[str] = field(default_factory=list)
     active: int = 0
     most_active: int = 0
-    gate: asyncio.Event | None = None
+    blocker: asyncio.Event | None = None
 
     async def status(self, app: str, upstream_id: str) -> UpstreamResponse:
         self.asked.append(upstream_id)
         self.active += 1
         self.most_active = max(self.most_active, self.active)
         try:
-            if self.gate is not None:
-                await self.gate.wait()
+            if self.blocker is not None:
+                await self.blocker.wait()
         finally:
             self.active -= 1
         result = self.answers.get(upstream_id, RUNNING)
@@ -90,7 +90,7 @@ class Setup:
 
 
 async def test_finished_jobs_that_no_caller_reads_are_settled() -> None:
-    """After a minute each is asked about once: completed ones are spent, failed ones refunded, all slots are free."""
+    """After a minute each status is read once: completed jobs are spent, failed ones refunded."""
     setup = Setup()
     await setup.submit("done", "failed", "running")
     setup.jobs.answers = {"done": COMPLETED, "failed": answer(200, status="COMPLETED", error="boom")}
@@ -108,7 +108,7 @@ async def test_finished_jobs_that_no_caller_reads_are_settled() -> None:
 
 
 async def test_billable_units_are_read_from_the_result() -> None:
-    """Where they settle a job, a completed one is ended by them."""
+    """A completed job is ended by its units where they settle it."""
     setup = Setup(reads_units=True)
     await setup.submit("done")
     setup.jobs.answers, setup.jobs.units_by_job = {"done": COMPLETED}, {"done": 2.5}
@@ -119,7 +119,7 @@ async def test_billable_units_are_read_from_the_result() -> None:
 
 
 async def test_a_job_that_fal_forgot_has_ended() -> None:
-    """A 404 after a good look, or from a job older than fal keeps results, is an unknown outcome: spent, slot freed."""
+    """A 404 after a good look, or for a job past retention, is an unknown outcome and frees the slot."""
     setup = Setup()
     await setup.submit("seen", "old")
     setup.now += 61
@@ -161,14 +161,14 @@ async def test_no_more_than_so_many_calls_at_once() -> None:
     """While fal is slow, due jobs wait for their turn."""
     setup = Setup()
     await setup.submit(*(f"job{n}" for n in range(20)))
-    setup.jobs.gate = asyncio.Event()
+    setup.jobs.blocker = asyncio.Event()
     setup.now += 61
     await setup.run_until(lambda: setup.jobs.active == AT_ONCE)
     task = asyncio.create_task(setup.reconciler.run())
     await asyncio.sleep(3 * INTERVAL)
     task.cancel()
     assert setup.jobs.most_active == AT_ONCE
-    setup.jobs.gate.set()
+    setup.jobs.blocker.set()
     await setup.run_until(lambda: len(setup.jobs.asked) == 20)
 
 
@@ -187,7 +187,7 @@ async def test_nothing_is_asked_while_fal_is_away() -> None:
 
 
 async def test_a_look_before_a_refusal() -> None:
-    """The three oldest jobs are asked about at once; one that has ended makes room."""
+    """The status of the three oldest jobs is read at once; one that has ended makes room."""
     setup = Setup()
     await setup.submit("a", "b", "c", "d", limit=4)
     setup.jobs.answers = {"b": COMPLETED}
@@ -198,7 +198,7 @@ async def test_a_look_before_a_refusal() -> None:
 
 
 async def test_looks_before_refusals_are_apart() -> None:
-    """A job is asked about at most every five seconds, and Retry-After is the time until then."""
+    """A status is read at most every five seconds, and Retry-After is the time until then."""
     setup = Setup()
     await setup.submit("a", "b")
     assert [await setup.reconciler.look_at_oldest(ACCOUNT) for _ in range(3)] == [False] * 3
@@ -216,9 +216,9 @@ async def test_a_slow_answer_does_not_hold_a_refusal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("proxy.gateway.reconciler.LOOK_SECONDS", 0.05)
     setup = Setup()
     await setup.submit("slow")
-    setup.jobs.gate, setup.jobs.answers = asyncio.Event(), {"slow": COMPLETED}
+    setup.jobs.blocker, setup.jobs.answers = asyncio.Event(), {"slow": COMPLETED}
     assert await setup.reconciler.look_at_oldest(ACCOUNT) is False
-    setup.jobs.gate.set()
+    setup.jobs.blocker.set()
     await until(lambda: bool(setup.ends))
     assert await in_flight(setup.ledger, seat(), now=setup.now) == [0]
 
@@ -231,11 +231,11 @@ async def test_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         request = replace(entry(1, seat(1)), slots=(replace(seat(1), account=f"jobs:{n}"),))
         await setup.ledger.reserve(f"job{n}", request, now=setup.now)
         await setup.ledger.accept(f"job{n}", f"fal-ai/app/job{n}", now=setup.now)
-    setup.jobs.gate = asyncio.Event()
+    setup.jobs.blocker = asyncio.Event()
     looks = [asyncio.create_task(setup.reconciler.look_at_oldest(f"jobs:{n}")) for n in range(MAX_LOOKS + 4)]
     await until(lambda: len(setup.jobs.asked) >= MAX_LOOKS)
     assert sum(look.done() for look in looks) == 4
-    setup.jobs.gate.set()
+    setup.jobs.blocker.set()
     await asyncio.gather(*looks)
     assert len(setup.jobs.asked) == MAX_LOOKS
 
@@ -244,7 +244,7 @@ async def test_closing_cancels_looks() -> None:
     """No request of the reconciler outlives the gateway."""
     setup = Setup()
     await setup.submit("slow")
-    setup.jobs.gate = asyncio.Event()
+    setup.jobs.blocker = asyncio.Event()
     setup.now += 61
     await setup.run_until(lambda: setup.jobs.active == 1)
     await setup.reconciler.aclose()

@@ -27,7 +27,7 @@ EVENTS = (b"content-type", b"text/event-stream")
 JSON = (b"content-type", b"application/json")
 
 
-def said(
+def answer(
     status: int, body: bytes = b'{"detail":"x","request_id":"job-1"}', *fields: tuple[bytes, bytes]
 ) -> UpstreamResponse:
     return UpstreamResponse(status, fields or (JSON,), body)
@@ -36,33 +36,33 @@ def said(
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_a_submit_with_any_2xx_is_accepted(status: int) -> None:
     """fal's documents disagree on 200 or 202; any success is one."""
-    assert CLASSIFIER.classify_submit(said(status, b'{"request_id":"job-1"}')) == Accepted("job-1", "IN_QUEUE", None)
+    assert CLASSIFIER.classify_submit(answer(status, b'{"request_id":"job-1"}')) == Accepted("job-1", "IN_QUEUE", None)
 
 
 @pytest.mark.parametrize(("status", "shown"), [(400, 400), (404, 404), (408, 400), (409, 400), (413, 413), (422, 422)])
 def test_fals_definite_refusal_is_shown_and_never_replayed(status: int, shown: int) -> None:
     """A 4xx keeps its body; the two codes that the Python client replays become a 400."""
-    result = CLASSIFIER.classify_submit(said(status, b'{"detail":"x"}'))
+    result = CLASSIFIER.classify_submit(answer(status, b'{"detail":"x"}'))
 
     assert result == UpstreamResult(Outcome.REFUSED, shown, (), b'{"detail":"x"}')
 
 
 UNKNOWN_SUBMITS = {
-    "500": said(500),
-    "502": said(502),
-    "504": said(504),
-    "503-html": said(503, b"<html>", (b"content-type", b"text/html")),
-    "302": said(302, b"", (b"location", b"https://evil.test")),
-    "200-html": said(200, b"<html>", (b"content-type", b"text/html")),
-    "200-no-type": said(200, b"{}", (b"server", b"x")),
-    "200-gzip": said(200, b"\x1f\x8b", JSON, (b"content-encoding", b"gzip")),
-    "200-with-our-key": said(200, b'{"request_id":"' + KEY + b'"}'),
+    "500": answer(500),
+    "502": answer(502),
+    "504": answer(504),
+    "503-html": answer(503, b"<html>", (b"content-type", b"text/html")),
+    "302": answer(302, b"", (b"location", b"https://evil.test")),
+    "200-html": answer(200, b"<html>", (b"content-type", b"text/html")),
+    "200-no-type": answer(200, b"{}", (b"server", b"x")),
+    "200-gzip": answer(200, b"\x1f\x8b", JSON, (b"content-encoding", b"gzip")),
+    "200-with-our-key": answer(200, b'{"request_id":"' + KEY + b'"}'),
 }
 
 
 @pytest.mark.parametrize("response", UNKNOWN_SUBMITS.values(), ids=UNKNOWN_SUBMITS)
 def test_a_submit_that_may_run_is_unknown(response: UpstreamResponse) -> None:
-    """Where a job may exist although no usable answer came, nobody may be told to try again."""
+    """A job may exist although no usable answer came, so no client may be made to try again."""
     with pytest.raises(OutcomeUnknown) as refused:
         CLASSIFIER.classify_submit(response)
 
@@ -72,7 +72,7 @@ def test_a_submit_that_may_run_is_unknown(response: UpstreamResponse) -> None:
 def test_fals_own_503_is_a_refusal_that_may_be_replayed() -> None:
     """503 with fal's JSON means not taken; its Retry-After is passed on."""
     with pytest.raises(Unavailable) as refused:
-        CLASSIFIER.classify_submit(said(503, b'{"detail":"busy"}', JSON, (b"retry-after", b"7")))
+        CLASSIFIER.classify_submit(answer(503, b'{"detail":"busy"}', JSON, (b"retry-after", b"7")))
 
     assert (b"retry-after", b"7") in refused.value.headers
     assert refusal_outcome(refused.value) is Outcome.REFUSED
@@ -89,7 +89,7 @@ def test_a_refusal_of_our_account_is_a_pause(
 ) -> None:
     """The caller learns neither that the key is bad nor that the balance is spent; the log does."""
     with pytest.raises(ServicePaused) as refused:
-        classify(said(status, body))
+        classify(answer(status, body))
 
     assert (refused.value.cause, "balance" in str(refused.value.detail)) == (cause, False)
     assert (refused.value.evidence, cause in str(refused.value.reason)) == (body.decode(), True)
@@ -101,7 +101,7 @@ def test_a_refusal_of_our_account_is_a_pause(
 def test_a_page_in_place_of_a_refusal_is_masked(classify: Callable[[UpstreamResponse], object], status: int) -> None:
     """A page of a proxy in between pauses nothing, and is not shown."""
     with pytest.raises(UpstreamFailed) as refused:
-        classify(said(status, b"<html>balance</html>", (b"content-type", b"text/html")))
+        classify(answer(status, b"<html>balance</html>", (b"content-type", b"text/html")))
 
     assert "balance" not in str(refused.value.detail)
 
@@ -109,7 +109,7 @@ def test_a_page_in_place_of_a_refusal_is_masked(classify: Callable[[UpstreamResp
 def test_a_busy_model_passes_a_bounded_retry_after() -> None:
     """429 is passed on, with fal's wait."""
     with pytest.raises(RateLimited) as refused:
-        CLASSIFIER.classify_submit(said(429, b"{}", JSON, (b"retry-after", b"30")))
+        CLASSIFIER.classify_submit(answer(429, b"{}", JSON, (b"retry-after", b"30")))
 
     assert (b"retry-after", b"30") in refused.value.headers
 
@@ -117,9 +117,9 @@ def test_a_busy_model_passes_a_bounded_retry_after() -> None:
 @pytest.mark.parametrize(
     "response",
     [
-        said(400, b"<html>", (b"content-type", b"text/html")),
-        said(422, b'{"key":"key-secret-canary"}'),
-        said(422, b'"' + b"a" * MAX_ERROR_BODY + b'"'),
+        answer(400, b"<html>", (b"content-type", b"text/html")),
+        answer(422, b'{"key":"key-secret-canary"}'),
+        answer(422, b'"' + b"a" * MAX_ERROR_BODY + b'"'),
     ],
     ids=["html", "canary", "huge"],
 )
@@ -134,35 +134,35 @@ def test_an_error_body_unfit_to_show_is_replaced(response: UpstreamResponse) -> 
 @pytest.mark.parametrize("status", [200, 202])
 def test_a_read_keeps_its_status(status: int) -> None:
     """202 while running, 200 when done: fal's own clients decide by it."""
-    assert CLASSIFIER.classify_read(said(status)).status == status
+    assert CLASSIFIER.classify_read(answer(status)).status == status
 
 
 @pytest.mark.parametrize("status", [400, 405, 422])
 def test_a_read_keeps_the_models_error(status: int) -> None:
     """A failed job's own error comes back on its result."""
-    assert CLASSIFIER.classify_read(said(status)).status == status
+    assert CLASSIFIER.classify_read(answer(status)).status == status
 
 
 @pytest.mark.parametrize("status", [301, 304, 500, 502, 503, 504])
 def test_a_read_that_failed_upstream_may_be_repeated(status: int) -> None:
     """Every broken read is the same constant 502."""
     with pytest.raises(UpstreamFailed):
-        CLASSIFIER.classify_read(said(status))
+        CLASSIFIER.classify_read(answer(status))
 
 
 @pytest.mark.parametrize("status", [200, 202])
 def test_a_read_of_a_page_is_a_failure(status: int) -> None:
     """HTML never passes."""
     with pytest.raises(UpstreamFailed):
-        CLASSIFIER.classify_read(said(status, b"<html>", (b"content-type", b"text/html")))
+        CLASSIFIER.classify_read(answer(status, b"<html>", (b"content-type", b"text/html")))
 
 
 def test_a_job_fal_forgot_is_as_unknown_as_a_foreign_one() -> None:
     """fal's 404 becomes the one 404."""
     with pytest.raises(JobNotFound):
-        CLASSIFIER.classify_read(said(404, b'{"status":"NOT_FOUND"}'))
+        CLASSIFIER.classify_read(answer(404, b'{"status":"NOT_FOUND"}'))
     with pytest.raises(JobNotFound):
-        CLASSIFIER.classify_result(said(404, b'{"status":"NOT_FOUND"}'))
+        CLASSIFIER.classify_result(answer(404, b'{"status":"NOT_FOUND"}'))
 
 
 TYPED = (b"x-fal-error-type", b"runner_server_error")
@@ -177,14 +177,14 @@ DETAIL = b'{"detail":[{"loc":["body"],"msg":"no","type":"x"}]}'
     ],
 )
 def test_a_failed_jobs_result_is_the_models(status: int, shown: int) -> None:
-    """Its body and type are passed on, under a status that no client replays or takes for the gateway's own."""
-    result = CLASSIFIER.classify_result(said(status, DETAIL, JSON, TYPED))
+    """Its body and type are passed on, under a status that no client replays or takes for ours."""
+    result = CLASSIFIER.classify_result(answer(status, DETAIL, JSON, TYPED))
 
     assert result == UpstreamResult(Outcome.FAILED, shown, (TYPED,), DETAIL)
 
 
 @pytest.mark.parametrize(
-    "response", [said(500, DETAIL), said(500, b'{"detail":"boom"}'), said(500, b"{}", JSON, TYPED)]
+    "response", [answer(500, DETAIL), answer(500, b'{"detail":"boom"}'), answer(500, b"{}", JSON, TYPED)]
 )
 def test_either_mark_makes_a_failure_the_models(response: UpstreamResponse) -> None:
     """fal's error type and a body with `detail` are written for the model's failures alone."""
@@ -194,14 +194,14 @@ def test_either_mark_makes_a_failure_the_models(response: UpstreamResponse) -> N
 def test_a_failure_without_a_mark_is_left_open() -> None:
     """Only the status of its job can show whether the model failed or fal."""
     with pytest.raises(UnmarkedFailure) as failure:
-        CLASSIFIER.classify_result(said(503, b'{"error":"boom"}'))
+        CLASSIFIER.classify_result(answer(503, b'{"error":"boom"}'))
 
     assert failure.value.result == UpstreamResult(Outcome.FAILED, 500, (), b'{"error":"boom"}')
 
 
 def test_a_result_that_is_not_ready_ends_nothing() -> None:
     """fal answers 400 while the job runs."""
-    result = CLASSIFIER.classify_result(said(400, b'{"detail":"Request is still in progress"}'))
+    result = CLASSIFIER.classify_result(answer(400, b'{"detail":"Request is still in progress"}'))
 
     assert (result.outcome, result.status) == (Outcome.REFUSED, 400)
 
@@ -212,9 +212,9 @@ HTML = (b"content-type", b"text/html")
 @pytest.mark.parametrize(
     "response",
     [
-        *[said(status, b"<html>", HTML, TYPED) for status in (200, 400, 404, 500, 502)],
-        *[said(status, body) for status in (200, 422, 500) for body in (b"", b"{", b"\xff", b"<html></html>", KEY)],
-        said(302, b"{}"),
+        *[answer(status, b"<html>", HTML, TYPED) for status in (200, 400, 404, 500, 502)],
+        *[answer(status, body) for status in (200, 422, 500) for body in (b"", b"{", b"\xff", b"<html></html>", KEY)],
+        answer(302, b"{}"),
     ],
 )
 def test_a_result_that_no_model_writes_is_fal_failing(response: UpstreamResponse) -> None:
@@ -228,40 +228,40 @@ def test_a_result_that_no_model_writes_is_fal_failing(response: UpstreamResponse
 def test_a_models_own_403_pauses_nothing() -> None:
     """Only fal's own words about the key do, in a run and in a result."""
     for classify in (CLASSIFIER.classify_result, CLASSIFIER.classify_run):
-        assert classify(said(403, NO_ACCESS)).status == 400
+        assert classify(answer(403, NO_ACCESS)).status == 400
         with pytest.raises(ServicePaused):
-            classify(said(403, LOCKED))
+            classify(answer(403, LOCKED))
 
 
 def test_fals_own_429_on_a_result_is_passed_on() -> None:
     """Without a model's body it is fal that is busy."""
     with pytest.raises(RateLimited):
-        CLASSIFIER.classify_result(said(429, b"{}"))
+        CLASSIFIER.classify_result(answer(429, b"{}"))
 
 
 def test_what_was_issued_is_accepted() -> None:
     """Any success with plain JSON is one."""
-    assert CLASSIFIER.classify_issue(said(201)).outcome is Outcome.ACCEPTED
+    assert CLASSIFIER.classify_issue(answer(201)).outcome is Outcome.ACCEPTED
 
 
 @pytest.mark.parametrize("status", [100, 301, 404, 500, 502, 503, 504])
 def test_nothing_issued_may_be_asked_for_again(status: int) -> None:
-    """Nobody has what did not come, so the answer is one that clients repeat; a 404 is no word about a job."""
+    """Nothing was issued, so the answer is one that clients repeat; a 404 is not about a job."""
     with pytest.raises(UpstreamFailed):
-        CLASSIFIER.classify_issue(said(status))
+        CLASSIFIER.classify_issue(answer(status))
 
 
 @pytest.mark.parametrize("body", [KEY, b"x" * (MAX_ERROR_BODY + 1)], ids=["key", "huge"])
 def test_an_issue_that_cannot_be_shown_is_none(body: bytes) -> None:
     """The key is never passed on, nor more than two addresses or a token can take."""
     with pytest.raises(UpstreamFailed):
-        CLASSIFIER.classify_issue(said(200, body))
+        CLASSIFIER.classify_issue(answer(200, body))
 
 
 @pytest.mark.parametrize(("status", "shown"), [(400, 400), (408, 400), (409, 400), (422, 422)])
 def test_fals_refusal_to_issue_is_shown(status: int, shown: int) -> None:
     """As for submits, without the statuses that the Python client repeats ten times."""
-    result = CLASSIFIER.classify_issue(said(status))
+    result = CLASSIFIER.classify_issue(answer(status))
 
     assert (result.outcome, result.status) == (Outcome.REFUSED, shown)
 
@@ -269,12 +269,12 @@ def test_fals_refusal_to_issue_is_shown(status: int, shown: int) -> None:
 @pytest.mark.parametrize(
     ("response", "outcome"),
     [
-        (said(200), Outcome.ACCEPTED),
-        (said(422), Outcome.FAILED),
-        (said(400), Outcome.FAILED),
-        (said(401), Outcome.FAILED),
-        (said(403), Outcome.FAILED),
-        (said(404), Outcome.REFUSED),
+        (answer(200), Outcome.ACCEPTED),
+        (answer(422), Outcome.FAILED),
+        (answer(400), Outcome.FAILED),
+        (answer(401), Outcome.FAILED),
+        (answer(403), Outcome.FAILED),
+        (answer(404), Outcome.REFUSED),
     ],
 )
 def test_a_run_that_answers(response: UpstreamResponse, outcome: Outcome) -> None:
@@ -285,21 +285,21 @@ def test_a_run_that_answers(response: UpstreamResponse, outcome: Outcome) -> Non
 @pytest.mark.parametrize(
     ("response", "refusal", "outcome"),
     [
-        (said(500, b"{}", JSON, TYPED), RunFailed, Outcome.FAILED),
-        (said(504, b"{}", JSON, TYPED), RunFailed, Outcome.FAILED),
-        (said(503, b"{}", JSON, TYPED), Unavailable, Outcome.REFUSED),
-        (said(429), RateLimited, Outcome.REFUSED),
-        (said(403, LOCKED), ServicePaused, Outcome.REFUSED),
-        (said(500), OutcomeUnknown, Outcome.UNKNOWN),
-        (said(500, b"<html>", (b"content-type", b"text/html"), TYPED), OutcomeUnknown, Outcome.UNKNOWN),
-        (said(500, KEY, JSON, TYPED), OutcomeUnknown, Outcome.UNKNOWN),
-        (said(500, b"{}", JSON, (b"x-fal-error-type", b"<b>")), OutcomeUnknown, Outcome.UNKNOWN),
-        (said(302, b"{}", JSON, TYPED), OutcomeUnknown, Outcome.UNKNOWN),
-        (said(200, b"<html>", (b"content-type", b"text/html")), OutcomeUnknown, Outcome.UNKNOWN),
+        (answer(500, b"{}", JSON, TYPED), RunFailed, Outcome.FAILED),
+        (answer(504, b"{}", JSON, TYPED), RunFailed, Outcome.FAILED),
+        (answer(503, b"{}", JSON, TYPED), Unavailable, Outcome.REFUSED),
+        (answer(429), RateLimited, Outcome.REFUSED),
+        (answer(403, LOCKED), ServicePaused, Outcome.REFUSED),
+        (answer(500), OutcomeUnknown, Outcome.UNKNOWN),
+        (answer(500, b"<html>", (b"content-type", b"text/html"), TYPED), OutcomeUnknown, Outcome.UNKNOWN),
+        (answer(500, KEY, JSON, TYPED), OutcomeUnknown, Outcome.UNKNOWN),
+        (answer(500, b"{}", JSON, (b"x-fal-error-type", b"<b>")), OutcomeUnknown, Outcome.UNKNOWN),
+        (answer(302, b"{}", JSON, TYPED), OutcomeUnknown, Outcome.UNKNOWN),
+        (answer(200, b"<html>", (b"content-type", b"text/html")), OutcomeUnknown, Outcome.UNKNOWN),
     ],
 )
 def test_a_run_that_does_not(response: UpstreamResponse, refusal: type[Refusal], outcome: Outcome) -> None:
-    """Only fal's own word makes a 5xx a failure for certain: a proxy between may have lost the answer of a good run."""
+    """A 5xx is a certain failure only with fal's error type: a proxy may have lost a good answer."""
     with pytest.raises(refusal) as caught:
         CLASSIFIER.classify_run(response)
 

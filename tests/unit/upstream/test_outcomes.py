@@ -23,7 +23,7 @@ TRANSPORT = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if 
 
 @pytest.mark.parametrize("kind", TRANSPORT, ids=lambda kind: kind.__name__)
 def test_every_transport_error_has_an_outcome(kind: type[TransportError]) -> None:
-    """Whether anything was sent decides, and nothing else: for submits safe 503 or final 504, for reads 503 or 502."""
+    """A sent byte decides alone: 503 or final 504 for submits, 503 or 502 for reads."""
     error = kind.__new__(kind)
     for sent, submit, read in [(False, None, None), (True, OutcomeUnknown, UpstreamFailed)]:
         TransportError.__init__(error, "broke", sent=sent)

@@ -48,7 +48,7 @@ def relay_over(*script: Step) -> tuple[Relay, ScriptedUpstream]:
     return relay, upstream
 
 
-def grant_of(action: Action, query: str = "", caller: Caller = ALICE) -> Grant:
+def make_grant(action: Action, query: str = "", caller: Caller = ALICE) -> Grant:
     handle = None if action in STARTS else HANDLES.sign(JOB, owner=caller.key, app=APP)
     endpoint = ENDPOINT if action in STARTS else APP
     target = Target(action, endpoint, APP, handle, query)
@@ -58,7 +58,7 @@ def grant_of(action: Action, query: str = "", caller: Caller = ALICE) -> Grant:
 async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
     """Method, rebuilt path, our Authorization and exactly the validated bytes."""
     relay, upstream = relay_over(said(QUEUED))
-    await relay.submit(grant_of(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, ((b"x-fal-no-retry", b"1"),))
+    await relay.submit(make_grant(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, ((b"x-fal-no-retry", b"1"),))
     [asked] = upstream.asked
 
     assert (asked.method, asked.path) == (b"POST", f"/{ENDPOINT}?fal_max_queue_length=3".encode())
@@ -78,7 +78,7 @@ async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
 async def test_a_follow_up_is_addressed_by_fals_own_id(action: Action, method: bytes, path: str) -> None:
     """Upstream hears the id inside the handle, never the handle, and no body."""
     relay, upstream = relay_over(said({}))
-    await relay.read(grant_of(action, "logs=1"))
+    await relay.read(make_grant(action, "logs=1"))
     [asked] = upstream.asked
 
     assert (asked.method, asked.path, asked.body) == (method, path.encode(), b"")
@@ -100,14 +100,14 @@ async def test_a_broken_submit_is_never_repeated(error: Exception, refusal: type
     relay, upstream = relay_over(error, said(QUEUED))
 
     with pytest.raises(refusal):
-        await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+        await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
     assert len(upstream.asked) == 1
 
 
 async def test_a_broken_read_is_repeated_once() -> None:
     """No byte of an answer came, so asking again is safe and enough."""
     relay, upstream = relay_over(BROKEN, said({"status": "IN_QUEUE"}, 202))
-    relayed = await relay.read(grant_of(Action.STATUS))
+    relayed = await relay.read(make_grant(Action.STATUS))
 
     assert relayed.status == 202
     assert len(upstream.asked) == 2
@@ -128,16 +128,16 @@ async def test_a_read_is_repeated_no_further(error: Exception, attempts: int) ->
     relay, upstream = relay_over(error)
 
     with pytest.raises((UpstreamFailed, NotSent, PoolFull)):
-        await relay.read(grant_of(Action.RESULT))
+        await relay.read(make_grant(Action.RESULT))
     assert len(upstream.asked) == attempts
 
 
 async def test_a_stream_is_opened_as_a_status_is_read() -> None:
-    """By fal's own id, asking for events; a broken opening is repeated once, and what fal refuses is told."""
+    """It uses fal's own id, repeats a broken opening once, and passes on a refusal."""
     relay, upstream = relay_over(BROKEN, UpstreamResponse(200, (EVENTS,), b"data: 1\n\n"), said({"detail": "no"}, 422))
-    async with AsyncExitStack() as held:
-        source = await relay.follow(grant_of(Action.STATUS_STREAM, "logs=1"), held)
-        refused = await relay.follow(grant_of(Action.STATUS_STREAM), held)
+    async with AsyncExitStack() as exit_stack:
+        source = await relay.follow(make_grant(Action.STATUS_STREAM, "logs=1"), exit_stack)
+        refused = await relay.follow(make_grant(Action.STATUS_STREAM), exit_stack)
 
     assert not isinstance(source, UpstreamResult)
     assert [chunk async for chunk in source] == [b"data: 1\n\n"]
@@ -152,18 +152,18 @@ async def test_a_run_is_sent_once_and_says_nothing_of_fal(action: Action) -> Non
     """Not repeated, whatever became of it; and neither slow nor failing models keep others from the queue."""
     relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, said(QUEUED))
     for _ in range(5):
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as exit_stack:
             with pytest.raises(OutcomeUnknown):
-                await _run(relay, action, held)
-    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+                await _run(relay, action, exit_stack)
+    await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     assert len(upstream.asked) == 6
 
 
-async def _run(relay: Relay, action: Action, held: AsyncExitStack) -> object:
+async def _run(relay: Relay, action: Action, exit_stack: AsyncExitStack) -> object:
     if action is Action.RUN:
-        return await relay.run(grant_of(action), PAYLOAD, ())
-    return await relay.run_stream(grant_of(action), PAYLOAD, (), held)
+        return await relay.run(make_grant(action), PAYLOAD, ())
+    return await relay.run_stream(make_grant(action), PAYLOAD, (), exit_stack)
 
 
 async def test_repeats_are_a_tenth_of_reads_at_most() -> None:
@@ -171,7 +171,7 @@ async def test_repeats_are_a_tenth_of_reads_at_most() -> None:
     relay, upstream = relay_over(BROKEN)
     for _ in range(100):
         with pytest.raises(UpstreamFailed):
-            await relay.read(grant_of(Action.STATUS))
+            await relay.read(make_grant(Action.STATUS))
 
     assert 100 < len(upstream.asked) <= 111
 
@@ -181,7 +181,7 @@ async def test_a_dead_upstream_is_left_alone() -> None:
     relay, upstream = relay_over(ConnectFailed("refused"))
     for _ in range(8):
         with pytest.raises(NotSent):
-            await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+            await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     assert len(upstream.asked) == 5
 
@@ -191,7 +191,7 @@ async def test_our_own_full_pool_does_not_count_against_fal() -> None:
     relay, upstream = relay_over(PoolExhausted("full"))
     for _ in range(5):
         with pytest.raises(PoolFull):
-            await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+            await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     assert len(upstream.asked) == 5
 
@@ -201,10 +201,10 @@ async def test_fals_5xx_counts_against_it() -> None:
     relay, upstream = relay_over(*[said({}, 500, JSON)] * 10, said(QUEUED))
     for caller in (ALICE, BOB) * 5:
         with pytest.raises(UpstreamFailed):
-            await relay.read(grant_of(Action.STATUS, caller=caller))
+            await relay.read(make_grant(Action.STATUS, caller=caller))
     with pytest.raises(NotSent):
-        await relay.read(grant_of(Action.STATUS))
-    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+        await relay.read(make_grant(Action.STATUS))
+    await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     assert len(upstream.asked) == 11
 
@@ -214,7 +214,7 @@ async def test_failed_jobs_are_no_failures_of_fals() -> None:
     failed = {"detail": [{"loc": ["body"], "msg": "boom", "type": "internal_server_error"}]}
     relay, upstream = relay_over(said(failed, 500))
     for caller in (ALICE, BOB) * 50:
-        result = await relay.read(grant_of(Action.RESULT, caller=caller))
+        result = await relay.read(make_grant(Action.RESULT, caller=caller))
         assert (result.status, result.outcome) == (500, Outcome.FAILED)
 
     assert len(upstream.asked) == 100
@@ -232,10 +232,10 @@ async def test_the_status_of_a_job_decides_where_its_result_does_not(status: obj
     """A 5xx in JSON without a mark is the model's only where the job ended with an error."""
     relay, upstream = relay_over(said({"message": "boom"}, 500), said(status))
     if is_the_models:
-        assert (await relay.read(grant_of(Action.RESULT))).body == b'{"message": "boom"}'
+        assert (await relay.read(make_grant(Action.RESULT))).body == b'{"message": "boom"}'
     else:
         with pytest.raises(UpstreamFailed):
-            await relay.read(grant_of(Action.RESULT))
+            await relay.read(make_grant(Action.RESULT))
 
     assert [asked.path.decode() for asked in upstream.asked] == [
         f"/{APP}/requests/{JOB}",
@@ -247,16 +247,16 @@ async def test_a_locked_account_pauses_all_submits() -> None:
     """After fal's first refusal no further submit of any endpoint is sent."""
     locked = {"detail": "User is locked. Reason: Exhausted balance."}
     relay, _ = relay_over(said(locked, 403))
-    relay.check_account(grant_of(Action.SUBMIT).target)
+    relay.check_account(make_grant(Action.SUBMIT).target)
     with pytest.raises(ServicePaused):
-        await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+        await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     with pytest.raises(ServicePaused):
-        relay.check_account(grant_of(Action.RUN).target)
+        relay.check_account(make_grant(Action.RUN).target)
 
 
 async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
-    """Uploads that fail keep nobody from the queue; a repeated one is the client's to ask for."""
+    """Uploads that fail keep no caller from the queue, and only the client repeats one."""
     relay, upstream = relay_over(BROKEN)
     owned = Authorization([Listing("uploads", frozenset({Action.UPLOAD}))], HANDLES)
     path = "/storage/upload/initiate"
@@ -266,5 +266,5 @@ async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
             await relay.issue(grant, PAYLOAD, ())
     upstream.script[:] = [said(QUEUED)]
 
-    await relay.submit(grant_of(Action.SUBMIT), PAYLOAD, ())
+    await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
     assert [asked.path.decode() for asked in upstream.asked] == [path] * 5 + [f"/{ENDPOINT}"]

@@ -14,7 +14,7 @@ ALICE = Caller("https://app.example.com", "alice", "a" * 64, frozenset(), 0.0, {
 CROSSING = Crossing("daily", f"daily:{'a' * 64}", 80, 5_000_000)
 
 
-class Journal:
+class LogLines:
     def __init__(self) -> None:
         self.lines: list[dict[str, object]] = []
 
@@ -36,8 +36,8 @@ class Sender:
         return DeliveryResult.DELIVERED
 
 
-def alerts(sender: Sender | None) -> tuple[BudgetAlerts, Journal, Counter]:
-    journal, counter = Journal(), Counter("thresholds", "Thresholds.", ("budget", "percent"))
+def alerts(sender: Sender | None) -> tuple[BudgetAlerts, LogLines, Counter]:
+    journal, counter = LogLines(), Counter("thresholds", "Thresholds.", ("budget", "percent"))
     made = BudgetAlerts(counter, journal, clock=lambda: 1_795_000_000.0)  # type: ignore[arg-type]
     made.sender = sender  # type: ignore[assignment]
     return made, journal, counter

@@ -39,15 +39,15 @@ def grant() -> Grant:
 
 def test_the_parameter_of_a_submit() -> None:
     """One parameter, encoded, whose URL leads here and opens to the submit it was made for."""
-    told = parse_qs(urls(SqliteLedger(":memory:")).query(PUBLIC, "ticket-1", grant()), strict_parsing=True)
-    (url,) = told.pop("fal_webhook")
+    parameters = parse_qs(urls(SqliteLedger(":memory:")).query(PUBLIC, "ticket-1", grant()), strict_parsing=True)
+    (url,) = parameters.pop("fal_webhook")
     base, _, seal = url.rpartition("/")
 
-    assert (base, told) == (f"{PUBLIC}/webhooks/fal", {})
+    assert (base, parameters) == (f"{PUBLIC}/webhooks/fal", {})
     assert SEALS.decrypt(seal.encode()) == CallbackContext(ISSUER, "alice", ENDPOINT, "ticket-1", 1_800_000_000)
 
 
 async def test_a_job_that_cannot_be_written_down() -> None:
-    """A ledger that is away must not fail a submit that fal has taken: the seal alone is then what its callback has."""
+    """A ledger that is away fails no accepted submit; its webhook then has the encrypted URL alone."""
     assert await urls(SqliteLedger(":memory:")).bind("ticket-1", JOB) is True
     assert await urls(Away(":memory:")).bind("ticket-1", JOB) is False

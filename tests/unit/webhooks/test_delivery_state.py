@@ -31,17 +31,17 @@ def claims(
 
 
 async def test_a_ticket_is_of_the_job_it_was_said_to_be_of_first() -> None:
-    """Whoever says it, and however often; another job is told apart. Tickets do not touch each other."""
+    """The first job stays bound, another one is refused, and reservations are independent."""
     it = claims()
 
-    said = [await it.bind("t1", "a"), await it.bind("t1", "a"), await it.bind("t1", "b"), await it.bind("t1", "a")]
+    bound = [await it.bind("t1", "a"), await it.bind("t1", "a"), await it.bind("t1", "b"), await it.bind("t1", "a")]
 
-    assert said == [True, True, False, True]
+    assert bound == [True, True, False, True]
     assert await it.bind("t2", "b") is True
 
 
 async def test_one_at_a_time_tells_the_app() -> None:
-    """The second waits; who gives up lets the next one try; once the app knows, all hear by which callback."""
+    """The second waits, a release lets the next one try, and a completed one returns its signature."""
     it = claims()
 
     assert await it.acquire("job", "one") is DeliveryLock.OURS
@@ -71,7 +71,7 @@ async def test_one_who_was_killed_holds_it_for_a_while_only() -> None:
 
 
 async def test_what_the_app_knows_is_remembered() -> None:
-    """For *keep* seconds from when it was told."""
+    """The state is stored for *keep* seconds after the notification."""
     clock = Clock()
     it = claims(clock=clock)
     await it.acquire("job", "one")

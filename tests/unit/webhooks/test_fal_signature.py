@@ -147,6 +147,6 @@ def test_the_ed25519_keys_of_a_set_are_taken(document: bytes, count: int) -> Non
     ],
 )
 def test_a_set_that_is_not_one_is_refused(document: bytes) -> None:
-    """Whole: half a set would be a set that somebody else chose."""
+    """A set is refused as a whole: half a set would be a set that an attacker chose."""
     with pytest.raises(ValueError, match=r"key|JWK"):
         parse_jwks(document)

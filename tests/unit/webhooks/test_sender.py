@@ -45,7 +45,7 @@ async def deliveries(
     ],
 )
 async def test_it_is_tried_a_few_times(plan: list[int], verdict: DeliveryResult | None, heard: int) -> None:
-    """Until 2xx or 410, with one id and body, each attempt signed for its own moment; no redirect is followed."""
+    """Attempts go on until 2xx or 410, with one id and body and a signature each."""
     app = App(lambda number: plan[number])
     async with listening(app.app), deliveries(app.url) as sender:
         if verdict is None:
@@ -84,7 +84,7 @@ async def test_nobody_there() -> None:
 
 
 async def test_only_so_many_at_once() -> None:
-    """One more waits a little and is turned away; afterwards, also after cancelled ones, there is room again."""
+    """One more waits a little and is refused; afterwards there is room again."""
     app = App(lambda number: 0 if number < 3 else 204)
     patient = RetrySchedule(tries=1, seconds=30.0, wait=0.05)
     async with listening(app.app), deliveries(app.url, concurrency=3, schedule=patient) as sender:
@@ -112,7 +112,7 @@ async def test_a_burst_waits_for_its_turn() -> None:
 
 
 async def test_the_app_behind_tls() -> None:
-    """Delivered to whom the given authority vouches for, and to nobody else: not a byte of the message leaves."""
+    """A server without a certificate of the given authority gets no byte of the message."""
     authority, stranger = trustme.CA(), trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(server)

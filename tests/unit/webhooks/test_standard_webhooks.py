@@ -24,7 +24,7 @@ def test_the_published_example() -> None:
 
 
 def test_every_secret_signs() -> None:
-    """While a secret is being replaced both signatures are there, separated by a space, in the order of the secrets."""
+    """While a secret is replaced both signatures are there, in the order of the secrets."""
     other = "whsec_" + base64.b64encode(bytes(range(32))).decode()
     fields = dict(AppSignature([other, SECRET]).headers("msg_p5jXN8AQM9LWM0D4loKWxJek", BODY, now=1614265330))
     first, second = fields[b"webhook-signature"].split(b" ")

@@ -248,7 +248,7 @@ class RedisLedger:
         await self._run(admin.SET_BLOCKED, ["SADD" if blocked else "SREM", caller])
 
     async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
-        return frozenset(map(bytes.decode, expect(list, await self._run(admin.BLOCKED, callers))))
+        return frozenset(map(bytes.decode, expect(list, await self._run(admin.BLOCKED, [*callers]))))
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         return int(expect(bytes, await self._run(admin.RESET, list(accounts))))

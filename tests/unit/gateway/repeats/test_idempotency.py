@@ -83,10 +83,10 @@ async def test_another_body_under_a_key_is_refused(tmp_path: Path) -> None:
     """A 422 that names the header."""
     with gate(tmp_path) as g:
         await send(g, "k")
-        status, told, _ = await send(g, "k", prompt="another")
+        status, body, _ = await send(g, "k", prompt="another")
 
     assert status == 422
-    assert told["detail"][0]["loc"] == ["header", "idempotency-key"]
+    assert body["detail"][0]["loc"] == ["header", "idempotency-key"]
     assert len(g.upstream.asked) == 1
 
 
@@ -107,7 +107,7 @@ async def test_a_malformed_key_is_refused(tmp_path: Path, key: str) -> None:
     ids=["not-sent", "refused", "busy"],
 )
 async def test_a_refusal_frees_the_key(tmp_path: Path, first: UpstreamResponse | Exception, status: int) -> None:
-    """What certainly made no job can be tried again under the same key."""
+    """A call that certainly made no job can be tried again under the same key."""
     with gate(tmp_path, first, queued(1)) as g:
         answers = [await send(g, "k"), await send(g, "k")]
 
@@ -115,7 +115,7 @@ async def test_a_refusal_frees_the_key(tmp_path: Path, first: UpstreamResponse |
 
 
 async def test_unknown_stays_unknown(tmp_path: Path) -> None:
-    """A submit whose outcome nobody knows is never sent again under its key."""
+    """A submit with an unknown outcome is never sent again under its key."""
     with gate(tmp_path, ExchangeBroken("reset", sent=True), queued(1)) as g:
         answers = [await send(g, "k") for _ in range(3)]
 
@@ -124,7 +124,7 @@ async def test_unknown_stays_unknown(tmp_path: Path) -> None:
 
 
 async def test_a_concurrent_twin_waits_for_the_first_answer(tmp_path: Path) -> None:
-    """Ten at once make one job, and all ten are told of it."""
+    """Ten at once make one job, and all ten get its id."""
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> UpstreamResponse:
@@ -194,7 +194,7 @@ async def test_a_key_of_a_run_is_not_one_of_a_submit(tmp_path: Path) -> None:
 
 
 async def test_a_runs_unknown_outcome_is_stored(tmp_path: Path) -> None:
-    """A repeat is told the same, and fal is not called again."""
+    """A repeat gets the same answer, and fal is not called again."""
     with gate(tmp_path, ExchangeBroken("reset", sent=True), said({}), endpoints=RUNS) as g:
         answers = [await run(g, "k"), await run(g, "k")]
 
@@ -214,7 +214,7 @@ async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
 
 
 async def test_a_stream_is_not_replayed(tmp_path: Path) -> None:
-    """Its content is nowhere stored, so a repeat under the key is refused, and not with a 409 that clients replay."""
+    """Its content is not stored, so a repeat is refused, and not with a 409 that clients replay."""
     with gate(tmp_path, said({"seed": 1}), endpoints=RUNS) as g:
         answers = [await run(g, "k", "/stream"), await run(g, "k", "/stream")]
 

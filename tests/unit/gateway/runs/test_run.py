@@ -23,11 +23,11 @@ def page(status: int = 200) -> UpstreamResponse:
     return UpstreamResponse(status, ((b"content-type", b"text/html"),), b"<html>")
 
 
-async def standing(g: Gate) -> tuple[float, float, int]:
-    """What alice has used and reserved, and her jobs in flight."""
+async def allowances(g: Gate) -> tuple[float, float, int]:
+    """Returns alice's used and reserved units, and her jobs in flight."""
     async with g.client() as alice:
-        told = (await alice.get("/api/fal/usage")).json()
-    return told["budgets"][0]["used"], told["budgets"][0]["reserved"], told["in_flight"][0]["used"]
+        usage = (await alice.get("/api/fal/usage")).json()
+    return usage["budgets"][0]["used"], usage["budgets"][0]["reserved"], usage["in_flight"][0]["used"]
 
 
 SPENT, FREE, KEPT = (2.0, 0.0, 0), (0.0, 0.0, 0), (0.0, 2.0, 1)
@@ -59,11 +59,11 @@ OUTCOMES: dict[str, tuple[Step, int, tuple[float, float, int], str]] = {
 async def test_what_comes_settles_the_money(
     tmp_path: Path, rest: str, step: Step, status: int, money: tuple[float, float, int], outcome: str
 ) -> None:
-    """A 2xx is spent; what fal says for certain has failed is not; an unknown outcome is kept, and told apart."""
+    """A 2xx is spent, a certain failure is not, and an unknown outcome stays reserved."""
     with gate(tmp_path, step, **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN + rest, json={**INPUT, "num_images": 2})
-        assert await standing(g) == money
+        assert await allowances(g) == money
         line = g.lines()[0]
 
     assert (answer.status_code, line["outcome"]) == (status, outcome)
@@ -78,11 +78,11 @@ async def test_what_comes_settles_the_money(
     ids=["cut", "key", "secret-half"],
 )
 async def test_an_answer_that_cannot_be_shown_is_unknown(tmp_path: Path, step: Step) -> None:
-    """It was paid for, so nobody may be told to run it again."""
+    """It was paid for, so no client may be made to run it again."""
     with gate(tmp_path, step, **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN, json=INPUT)
-        money = await standing(g)
+        money = await allowances(g)
 
     assert (answer.status_code, answer.headers["x-fal-request-timeout-type"]) == (504, "user")
     assert FAL_KEY.partition(":")[2] not in answer.text
@@ -108,12 +108,12 @@ async def test_a_run_is_the_models_own_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("units", "used"), [(b"0.5", 0.5), (b"", 2.0)], ids=["told", "not-told"])
 async def test_billable_units(tmp_path: Path, units: bytes, used: float) -> None:
-    """What fal bills, where that is configured and fal tells it; else the price, at once: nobody will tell it later."""
+    """fal's billable units are spent where they are configured and sent, else the price, at once."""
     step = said({}, 200, (b"x-fal-billable-units", units))
     with gate(tmp_path, step, **MONEY, ledger={"settle_by": "billable"}) as g:
         async with g.client() as alice:
             await alice.post(RUN, json={**INPUT, "num_images": 2})
-        assert await standing(g) == (used, 0.0, 0)
+        assert await allowances(g) == (used, 0.0, 0)
 
 
 async def test_failed_runs_may_be_charged(tmp_path: Path) -> None:
@@ -123,12 +123,12 @@ async def test_failed_runs_may_be_charged(tmp_path: Path) -> None:
         async with g.client() as alice:
             for _ in steps:
                 await alice.post(RUN, json=INPUT)
-        assert await standing(g) == (2.0, 0.0, 0)
+        assert await allowances(g) == (2.0, 0.0, 0)
 
 
 @pytest.mark.parametrize("rest", ["", "/stream"], ids=["run", "stream"])
 async def test_a_run_is_admitted_as_a_submit_is(tmp_path: Path, rest: str) -> None:
-    """Listed, in JSON, within the schema, the windows, the slots and the budget; a malformed key is refused."""
+    """A run must be listed, in JSON, and within schema, windows, slots and budget."""
     limits = [{"name": "runs", "per": "user", "actions": ["run", "run-stream"], "rate": "3/minute"}]
     budgets = [{"name": "day", "per": "user", "window": "24h", "limit": 1}]
     with gate(tmp_path, said({}), limits=limits, endpoints=[OPEN], budgets=budgets) as g:

@@ -17,7 +17,7 @@ def events(*each: bytes) -> UpstreamResponse:
 
 
 async def test_events_are_told_in_our_terms(tmp_path: Path) -> None:
-    """Ids and URLs ours, the rest as fal said it, in both modes; fal's other ids, and names of events, are dropped."""
+    """Ids and URLs are ours and the rest is fal's, in both modes; other ids and event names are dropped."""
     feed = events(
         b"id: " + JOB.encode() + b"\nevent: x\n" + status_event(gateway_request_id=JOB, queue_position=3), b": ping\n\n"
     )
@@ -35,8 +35,8 @@ async def test_events_are_told_in_our_terms(tmp_path: Path) -> None:
         assert (answer.headers["x-accel-buffering"], answer.headers["x-fal-request-id"]) == ("no", handle)
         assert "no-store" in answer.headers["cache-control"]
         assert answer.text.count("\n") == 2
-        told = json.loads(answer.text.removeprefix("data: "))
-        assert (told["request_id"], told["queue_position"], told["status"]) == (handle, 3, "IN_PROGRESS")
+        body = json.loads(answer.text.removeprefix("data: "))
+        assert (body["request_id"], body["queue_position"], body["status"]) == (handle, 3, "IN_PROGRESS")
         assert f"{JOB}." in answer.text
         assert JOB not in answer.text.replace(handle, "")
 
@@ -51,7 +51,7 @@ async def test_events_are_told_in_our_terms(tmp_path: Path) -> None:
     ids=["just-so", "completed", "unfit"],
 )
 async def test_the_end_is_in_the_journal(tmp_path: Path, more: bytes, ended: str) -> None:
-    """One line, at the end, with how it ended and how much was told; nothing is told after it."""
+    """One log line is written at the end, with its reason and the bytes sent; nothing is sent after it."""
     with gate(tmp_path, said(QUEUED), events(status_event(note="before"), more)) as g:
         async with g.client() as alice:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]

@@ -22,68 +22,68 @@ class Silent(Chunks):
         raise StopAsyncIteration
 
 
-def place_of(bounds: StreamLimits = QUICK, *, expires: float = math.inf) -> StreamSlot:
-    return StreamSlot(bounds, expires=asyncio.get_running_loop().time() + expires, paid=False)
+def new_slot(limits: StreamLimits = QUICK, *, expires: float = math.inf) -> StreamSlot:
+    return StreamSlot(limits, expires=asyncio.get_running_loop().time() + expires, paid=False)
 
 
-async def read_all(place: StreamSlot, source: Chunks) -> list[bytes]:
+async def read_all(slot: StreamSlot, source: Chunks) -> list[bytes]:
     read = []
-    while (chunk := await place.read(source)) is not None:
+    while (chunk := await slot.read(source)) is not None:
         read.append(chunk)
-        place.reset_heartbeat()
+        slot.reset_heartbeat()
     return read
 
 
 @on_both_loops
 async def test_a_place_reads_to_the_end() -> None:
     """All content in order, then None, and why."""
-    place = place_of()
+    slot = new_slot()
 
-    assert await read_all(place, Chunks([b"a", b"b"])) == [b"a", b"b"]
-    assert place.ended is EndReason.FAL_ENDED
+    assert await read_all(slot, Chunks([b"a", b"b"])) == [b"a", b"b"]
+    assert slot.ended is EndReason.FAL_ENDED
 
 
 @on_both_loops
 async def test_a_place_reads_to_the_break() -> None:
-    """What came before it is read, and the reason kept for the journal."""
-    place = place_of()
+    """Content before the break is read, and the reason is there for the log."""
+    slot = new_slot()
 
-    assert await read_all(place, Chunks([b"a", ExchangeBroken("reset", sent=True, received=True)])) == [b"a"]
-    assert (place.ended, place.reason) == (EndReason.FAL_BROKE, "reset")
+    assert await read_all(slot, Chunks([b"a", ExchangeBroken("reset", sent=True, received=True)])) == [b"a"]
+    assert (slot.ended, slot.reason) == (EndReason.FAL_BROKE, "reset")
 
 
 @on_both_loops
 async def test_silence_is_told_and_ends() -> None:
-    """A heartbeat is due each so often, until fal has been silent for too long; what comes starts that anew."""
-    place = place_of()
-    beats = await read_all(place, Silent([]))
+    """Heartbeats are due until fal was silent for too long; content starts both times again."""
+    slot = new_slot()
+    beats = await read_all(slot, Silent([]))
 
     assert set(beats) == {b""}
     assert 2 <= len(beats) <= 4
-    assert place.ended is EndReason.FAL_SILENT
+    assert slot.ended is EndReason.FAL_SILENT
 
-    place = place_of()
+    slot = new_slot()
     for _ in range(4):
-        assert await place.read(Silent([])) == b""
-        place.reset_heartbeat()
-        assert await place.read(Chunks([b"a"])) == b"a"
-        place.reset_heartbeat()
-    assert place.ended is None
+        assert await slot.read(Silent([])) == b""
+        slot.reset_heartbeat()
+        assert await slot.read(Chunks([b"a"])) == b"a"
+        slot.reset_heartbeat()
+    assert slot.ended is None
 
 
 @on_both_loops
 async def test_content_that_nobody_is_told_of_does_not_put_off_a_heartbeat() -> None:
     """It counts from what the caller was sent."""
-    place, source = place_of(), Chunks([b"a"] * 1000)
+    slot, source = new_slot(), Chunks([b"a"] * 1000)
     async with asyncio.timeout(1):
-        while await place.read(source):  # noqa: ASYNC110 content keeps coming meanwhile
+        while await slot.read(source):  # noqa: ASYNC110 content keeps coming meanwhile
             await asyncio.sleep(0.01)
 
-    assert place.ended is None
+    assert slot.ended is None
 
 
 @pytest.mark.parametrize(
-    ("bounds", "expires", "why"),
+    ("limits", "expires", "why"),
     [
         (StreamLimits(age=0.05), math.inf, EndReason.TOO_OLD),
         (StreamLimits(), 0.05, EndReason.EXPIRED),
@@ -92,23 +92,23 @@ async def test_content_that_nobody_is_told_of_does_not_put_off_a_heartbeat() -> 
     ids=["age", "session", "session-over"],
 )
 @on_both_loops
-async def test_a_place_has_an_end(bounds: StreamLimits, expires: float, why: EndReason) -> None:
-    """Whatever comes first; content that is there does not put it off."""
-    place = place_of(bounds, expires=expires)
+async def test_a_place_has_an_end(limits: StreamLimits, expires: float, why: EndReason) -> None:
+    """The first deadline ends the stream; content that is there does not put it off."""
+    slot = new_slot(limits, expires=expires)
 
     async with asyncio.timeout(1):
-        assert await read_all(place, Silent([])) == []
-    assert place.ended is why
-    assert await place.read(Chunks([b"a"])) is None
+        assert await read_all(slot, Silent([])) == []
+    assert slot.ended is why
+    assert await slot.read(Chunks([b"a"])) is None
 
 
 @on_both_loops
 async def test_a_stop_reaches_a_reader_who_waits() -> None:
-    """At once where nobody paid, after the grace where somebody did; and nobody new comes in."""
+    """Unpaid streams end at once, paid ones after the grace, and no new one is admitted."""
     streams = StreamRegistry(StreamLimits(), clock=lambda: 0.0)
-    with ExitStack() as held:
-        free, paid = (held.enter_context(streams.acquire("a", paid=one)) for one in (False, True))
-        reading = [asyncio.ensure_future(read_all(place, Silent([]))) for place in (free, paid)]
+    with ExitStack() as exit_stack:
+        free, paid = (exit_stack.enter_context(streams.acquire("a", paid=one)) for one in (False, True))
+        reading = [asyncio.ensure_future(read_all(slot, Silent([]))) for slot in (free, paid)]
         await asyncio.sleep(0)
         streams.drain(0.2)
         async with asyncio.timeout(0.1):
@@ -124,37 +124,37 @@ async def test_a_stop_reaches_a_reader_who_waits() -> None:
 
 @on_both_loops
 async def test_a_caller_who_does_not_read_is_not_waited_for_for_ever() -> None:
-    """A little longer than the stream may live, whether that was known before or is told meanwhile."""
+    """A write ends a little after the deadline of its stream, also after a change of the deadline."""
     for told_later in (False, True):
-        place = place_of(expires=math.inf if told_later else 0.05)
-        sending = asyncio.ensure_future(place.send_within(asyncio.Event().wait()))  # type: ignore[arg-type]
+        slot = new_slot(expires=math.inf if told_later else 0.05)
+        sending = asyncio.ensure_future(slot.send_within(asyncio.Event().wait()))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         if told_later:
-            place.set_deadline(asyncio.get_running_loop().time(), EndReason.DRAINING)
+            slot.set_deadline(asyncio.get_running_loop().time(), EndReason.DRAINING)
         async with asyncio.timeout(1):
             assert not await sending
-        assert place.ended is EndReason.STUCK
+        assert slot.ended is EndReason.STUCK
 
 
 @on_both_loops
 async def test_sending_leaves_the_end_alone() -> None:
     """Last words can be sent although the end has come."""
-    place = place_of(expires=-1)
-    assert await place.read(Silent([])) is None
-    assert await place.send_within(asyncio.sleep(0))
-    assert place.ended is EndReason.EXPIRED
+    slot = new_slot(expires=-1)
+    assert await slot.read(Silent([])) is None
+    assert await slot.send_within(asyncio.sleep(0))
+    assert slot.ended is EndReason.EXPIRED
 
 
 @on_both_loops
 async def test_caps() -> None:
-    """So many a caller and so many in all; every way out gives the place back."""
+    """So many a caller and so many in all; every way out gives the slot back."""
     streams = StreamRegistry(QUICK, clock=lambda: 0.0)
-    with ExitStack() as held:
+    with ExitStack() as exit_stack:
         for caller in ("a", "a"):
-            held.enter_context(streams.acquire(caller, paid=False))
+            exit_stack.enter_context(streams.acquire(caller, paid=False))
         with pytest.raises(RateLimited, match="2 streams"), streams.acquire("a", paid=False):
             pass
-        held.enter_context(streams.acquire("b", paid=False))
+        exit_stack.enter_context(streams.acquire("b", paid=False))
         with pytest.raises(Overloaded), streams.acquire("c", paid=False):
             pass
         assert len(streams) == 3

@@ -30,6 +30,6 @@ BODIES: dict[str, tuple[int, bytes, AccountRefusal | None, AccountRefusal | None
 def test_a_refusal_is_known_by_its_body(
     status: int, body: bytes, refusal: AccountRefusal | None, from_a_model: AccountRefusal | None
 ) -> None:
-    """Locked, bad key and no access are told apart; a model's own 401 or 403 is none of them."""
+    """Locked, bad key and no access are distinct; a model's own 401 or 403 is none of them."""
     assert account_refusal(status, body) is refusal
     assert key_refusal(status, body) is from_a_model

@@ -41,7 +41,7 @@ class Calls:
 
 @pytest.mark.parametrize("end", [CallEnd.FAILED, CallEnd.NEUTRAL])
 def test_one_caller_opens_nothing(end: CallEnd) -> None:
-    """However many of its calls fail, and although nobody else calls."""
+    """The breaker stays closed however many of its calls fail, also without other callers."""
     calls = Calls()
     calls.make("alice", end, 1000)
 
@@ -94,7 +94,7 @@ def test_failures_of_an_earlier_window_do_not_count() -> None:
 
 
 def test_refused_connections_open_whoever_called() -> None:
-    """No caller can cause one, so five in a row of a single caller are enough; an answer between starts again."""
+    """No caller can cause one, so five in a row are enough; an answer between them starts again."""
     calls = Calls()
     calls.make("alice", CallEnd.NOT_CONNECTED, 4)
     calls.make("alice", CallEnd.ANSWERED)
