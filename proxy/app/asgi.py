@@ -61,8 +61,11 @@ class ActiveGateway:
 class GatewayProvider(Protocol):
     """The application, as far as its middleware reads it."""
 
-    active: ActiveGateway
     loop: asyncio.AbstractEventLoop | None
+
+    @property
+    def active(self) -> ActiveGateway:
+        """Serves the requests that arrive now."""
 
     async def start(self) -> None:
         """Starts on the running event loop, where no lifespan has done so."""
@@ -128,6 +131,8 @@ class Call:
         if response is None:
             return
         record.status = response.status
+        if record.trace is not None and (trace := record.trace.dump()) is not None:
+            self._extra = (*self._extra, (b"x-gateway-trace", trace))
         if isinstance(response, StreamingResponse):
             await self._stream(response)
         else:

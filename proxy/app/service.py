@@ -43,7 +43,8 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
     factory = WorkerFactory(config, admin, log, (str(host), int(port)))
     if workers == 1:
         with ignored_after_stop():
-            uvicorn.Server(_server_config(factory, workers)).run(sockets)
+            single = replace(factory, load=lambda: _with_own_environment(read()))
+            uvicorn.Server(_server_config(single, workers)).run(sockets)
         return
     with tempfile.TemporaryDirectory(prefix="fal-proxy-") as folder:
         factory = replace(factory, metrics_folder=folder)
@@ -58,10 +59,14 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
 
 def _snapshot(config: Config, workers: int) -> Config:
     """Returns *config* with a copy of the environment. Raises ConfigError where *workers* could not run it."""
-    config = config.model_copy(update={"environ": dict(config.environ)})
+    config = _with_own_environment(config)
     build_components(config)
     check_shared_stores(config, workers)
     return config
+
+
+def _with_own_environment(config: Config) -> Config:
+    return config.model_copy(update={"environ": dict(config.environ)})
 
 
 def _server_config(factory: WorkerFactory, workers: int) -> uvicorn.Config:

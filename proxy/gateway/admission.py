@@ -10,8 +10,9 @@ from proxy.fal_api import headers
 from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
-from proxy.payload.body import Payload
+from proxy.payload.body import Payload, parse_payload
 from proxy.payload.policy import Policy
+from proxy.telemetry.access_record import AccessRecord
 
 _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
@@ -33,12 +34,16 @@ class Admission:
         # Returns the block that holds a request's body in the budget; it encloses all use of the body.
         self.hold = partial(Hold, body_budget)
 
-    async def admit(self, request: Request, grant: Grant, hold: Hold) -> Admitted:
+    async def admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord) -> Admitted:
         """Reads and checks the body of a submit or run. Raises the refusals of `request_body` and `policy`."""
+        record.enter("admit")
         options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
         json_content_type(request.named)
         body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
-        return Admitted(self._policy.admit(grant, body), options, body)
+        payload = self._policy.admit(grant, body)
+        if record.trace is not None and isinstance(received := parse_payload(body), dict):
+            record.trace.record_payload(received, payload.value)
+        return Admitted(payload, options, body)
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:
         """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""

@@ -147,7 +147,17 @@ class MemoryWindowStore:
 
     def __init__(self, bounds: Iterable[RateLimit], clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
         self._clock = clock
-        self._counts = {bound.name: WindowTable(bound.seconds, capacity) for bound in bounds}
+        self._capacity = capacity
+        self._counts: dict[str, WindowTable] = {}
+        self._seconds: dict[str, int] = {}
+        self.adopt(bounds)
+
+    def adopt(self, bounds: Iterable[RateLimit]) -> None:
+        """Takes the limits of a reload; the counts of a limit with the same name and length stay."""
+        for bound in bounds:
+            if self._seconds.get(bound.name) != bound.seconds:
+                self._seconds[bound.name] = bound.seconds
+                self._counts[bound.name] = WindowTable(bound.seconds, self._capacity)
 
     async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         now = int(self._clock() * 1000)

@@ -44,13 +44,8 @@ class JsonLogWriter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._fd = fd
-        secrets = tuple(secrets)
-        self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_REDACTED_LENGTH}
-        # A line with a secret also has every shorter secret inside it, so only the innermost are searched for.
-        innermost = [one for one in secrets if not any(other != one and other in one for other in secrets)]
-        self._line_patterns = [
-            _escape(form) for one in innermost for form in set(_forms(one)) if len(form) >= MIN_REDACTED_LENGTH
-        ]
+        self._secrets: tuple[str, ...] = ()
+        self.add_secrets(secrets)
         self._capacity = capacity
         self._clock = clock
         self._second, self._second_text = -1, b""
@@ -66,6 +61,16 @@ class JsonLogWriter:
         self._closing = threading.Event()
         self._writer = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._writer.start()
+
+    def add_secrets(self, secrets: Iterable[str]) -> None:
+        """Replaces *secrets*, too, from now on."""
+        self._secrets = secrets = tuple(dict.fromkeys([*self._secrets, *secrets]))
+        self._secret_forms = {form for secret in secrets for form in _forms(secret) if len(form) >= MIN_REDACTED_LENGTH}
+        # A line with a secret also has every shorter secret inside it, so only the innermost are searched for.
+        innermost = [one for one in secrets if not any(other != one and other in one for other in secrets)]
+        self._line_patterns = [
+            _escape(form) for one in innermost for form in set(_forms(one)) if len(form) >= MIN_REDACTED_LENGTH
+        ]
 
     @property
     def dropped(self) -> int:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from proxy.telemetry.access_record import AccessRecord, milliseconds
 from proxy.telemetry.counters import Counter, Durations, Labels
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.request_trace import RequestTrace
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
@@ -39,9 +40,12 @@ class Telemetry:
         self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
+        self.explains = False  # whether each request gets a trace for its caller
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._log = log
         self._registry = registry
+        self._counters: dict[str, Counter] = {}
+        self._callbacks: dict[str, Collector] = {}
         self._clock = clock
         self._requests = self._counter("requests", "Requests answered.", "action", "status")
         self._refusals = self._counter("refusals", "Requests refused, or failed.", "error_type")
@@ -65,7 +69,10 @@ class Telemetry:
         self.active += 1
         # An id must be unique, not secret; randomness of the kernel would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
-        return AccessRecord(request_id, method, path, self._clock)
+        record = AccessRecord(request_id, method, path, self._clock)
+        if self.explains:
+            record.trace = RequestTrace(self._clock)
+        return record
 
     def close(self, record: AccessRecord) -> None:
         """Counts and logs a request. Called once, when its response is sent or given up."""
@@ -104,7 +111,10 @@ class Telemetry:
         )
 
     def events(self, name: str, documentation: str, *labels: str) -> Counter:
-        """Returns a new counter `fal_proxy_<name>_total` with *labels*, for events that are not requests."""
+        """Returns the counter `fal_proxy_<name>_total` with *labels*, for events that are not requests.
+
+        It goes on counting where a reload asks for it again.
+        """
         return self._counter(name, documentation, *labels)
 
     def count_early_rejection(self, error_type: str) -> None:
@@ -115,13 +125,21 @@ class Telemetry:
         self._refusals.add(error_type)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        counter = Counter(f"fal_proxy_{name}", documentation, labels)
-        self._registry.register(counter)
-        return counter
+        if name not in self._counters:
+            self._counters[name] = Counter(f"fal_proxy_{name}", documentation, labels)
+            self._registry.register(self._counters[name])
+        return self._counters[name]
+
+    def _expose(self, name: str, read: Callable[[], Metric]) -> None:
+        """Registers a metric, in the place of an earlier one of that name."""
+        if name in self._callbacks:
+            self._registry.unregister(self._callbacks[name])
+        self._callbacks[name] = CallbackMetric(read)
+        self._registry.register(self._callbacks[name])
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`."""
-        self._registry.register(CallbackMetric(lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read())))
+        self._expose(name, lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read()))
 
     def counters(
         self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, int]]]
@@ -134,11 +152,11 @@ class Telemetry:
                 family.add_metric([str(value) for value in values], count)
             return family
 
-        self._registry.register(CallbackMetric(metric))
+        self._expose(name, metric)
 
     def counter(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes a total that only grows, as `fal_proxy_<name>_total`. See `gauge`."""
-        self._registry.register(CallbackMetric(lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read())))
+        self._expose(name, lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read()))
 
     def exposition(self) -> bytes:
         """Returns all metrics in the Prometheus text format 0.0.4."""

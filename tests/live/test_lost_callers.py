@@ -40,9 +40,9 @@ def start(rig: Rig, *faults: Fault, run_seconds: float = SLOW, **sections: Any) 
 
 
 def counts(sandbox: SandboxAddresses) -> tuple[int, int]:
-    """How many submits and runs the sandbox took."""
-    told = httpx2.get(f"{sandbox.control}/counts", timeout=PATIENCE, trust_env=False).json()
-    return told["submits"]["total"], told["runs"]["total"]
+    """Returns the numbers of submits and runs that the sandbox accepted."""
+    counts = httpx2.get(f"{sandbox.control}/counts", timeout=PATIENCE, trust_env=False).json()
+    return counts["submits"]["total"], counts["runs"]["total"]
 
 
 def spent(gateway: Gateway, subject: str = "alice") -> float:
@@ -158,12 +158,12 @@ def test_rejoining_can_be_turned_off(rig: Rig) -> None:
     assert counts(sandbox) == (2, 0)
 
 
-Front = Callable[..., AbstractContextManager[tuple[str, int]]]
+FrontProxy = Callable[..., AbstractContextManager[tuple[str, int]]]
 
 
 @pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
 @pytest.mark.parametrize("run_via", ["run", "queue"])
-def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: Front, run_via: str) -> None:
+def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: FrontProxy, run_via: str) -> None:
     """The front gives up after 2 s, a run takes 5 s: each click is one job and one charge, and gets its answer."""
     port = front_proxies.free_port()
     slow = Fault(kind=Kind.LATENCY, action="submit", delay=3.0)

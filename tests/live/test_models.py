@@ -147,7 +147,7 @@ def test_unknown_fields_are_a_metric(tmp_path: Path, folder: Path) -> None:
 
 
 def test_options_of_a_job_reach_fal(tmp_path: Path) -> None:
-    """What the operator sets is in the request that fal gets, beside the caller's stricter wish."""
+    """Options of the operator are in the request to fal, beside the caller's stricter wish."""
     with Rig(tmp_path) as rig:
         upstream = rig.sandbox()
         gateway = rig.gateway(

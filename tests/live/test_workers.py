@@ -1,4 +1,4 @@
-"""`fal-proxy serve` as an operator sees it: starts, restarts, reloads and stops of one process and of several."""
+"""Tests of `fal-proxy serve`: starts, restarts, reloads and stops of one process and of several."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None
 
         assert "server.public_orign" in rig.gateway.journal("reload_failed")[0]["reason"]
         assert before[1] in rig.gateway.workers()
-        assert [told["code"] for told in rig.gateway.journal("worker_ended")] == [-signal.SIGKILL]
+        assert [line["code"] for line in rig.gateway.journal("worker_ended")] == [-signal.SIGKILL]
 
 
 async def test_a_killed_supervisor_leaves_no_worker_on_the_port(tmp_path: Path) -> None:
@@ -144,6 +144,48 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         await until(lambda: not is_running(rig.gateway.pid))
 
         assert (await submitting).status == 0
+
+
+def edit(config: Path, old: str, new: str) -> None:
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+async def test_a_single_process_reloads_in_place(tmp_path: Path) -> None:
+    """Requests go on meanwhile, budgets keep what was used, and jobs of a removed endpoint can still be read."""
+    async with money(tmp_path, "sqlite", endpoints=2) as rig, rig.caller() as alice:
+        pid, over = rig.gateway.pid, asyncio.Event()
+        job = (await alice.submit("fal-ai/money/1")).job
+        submitting = asyncio.create_task(submit_until(rig, over))
+        edit(rig.config, "limit = 1000000", "limit = 500000")
+        edit(rig.config, 'id = "fal-ai/money/1"', 'id = "fal-ai/other/1"')
+        await reload(rig)
+        usage, removed, poll = await alice.usage(), await alice.submit("fal-ai/money/1"), await alice.poll(job)
+        over.set()
+        statuses = await submitting
+        submits = await rig.gateway.metric('fal_proxy_requests_total{action="submit",status="200"')
+
+        assert set(statuses) == {200}
+        assert (usage["budgets"][0]["limit"], removed.status, poll.status) == (500_000, 403, 202)
+        assert usage["budgets"][0]["left"] < 500_000
+        assert (rig.gateway.pid, submits) == (pid, len(statuses) + 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [('kind = "sqlite"', 'kind = "redis"', "ledger.kind"), ("port = ", "port = 1", "server.port")],
+    ids=["bad", "needs-a-restart"],
+)
+async def test_a_reload_that_cannot_be_applied_changes_nothing(tmp_path: Path, old: str, new: str, key: str) -> None:
+    """The journal names the key, and the gateway goes on with what it has."""
+    async with money(tmp_path, "sqlite") as rig, rig.caller() as alice:
+        edit(rig.config, old, new)
+        os.kill(rig.gateway.pid, signal.SIGHUP)
+        await until(lambda: rig.gateway.journal("reload_failed"))
+
+        assert key in rig.gateway.journal("reload_failed")[0]["reason"]
+        assert (await alice.submit("fal-ai/money/0")).status == 200
 
 
 # systemd passes the first socket as descriptor 3, and sets LISTEN_PID to the process that it starts.
@@ -209,7 +251,7 @@ async def test_an_inherited_socket_is_served(tmp_path: Path, options: tuple[str,
 
 
 async def test_one_listener_serves_both_families(tmp_path: Path) -> None:
-    """`::` listens on IPv6 and IPv4."""
+    """The host `::` listens on IPv6 and IPv4."""
     config, port = small_config(tmp_path), adjacent_ports(1)
     async with served(tmp_path, *COMMAND, "serve", config, "--host", "::", "--port", port):
         statuses = [await health(host, port) for host in ("127.0.0.1", "[::1]")]

@@ -36,6 +36,8 @@ class StopSignals:
         self._server_handlers = {number: signal.getsignal(number) for number in SIGNALS}
         signal.signal(signal.SIGTERM, self._receive)
         signal.signal(signal.SIGINT, signal.SIG_IGN if self._is_worker else self._receive)
+        if self._is_worker:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes sends it to all processes
         self._end_with_parent()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

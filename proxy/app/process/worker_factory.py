@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
 
 from proxy.app.process.gateway_process import GatewayProcess
+from proxy.app.process.reload_signal import ReloadSignal
 from proxy.app.process.stop_signals import StopSignals
 from proxy.app.setup.components import build_components
 from proxy.config.loader import Config
@@ -24,7 +25,8 @@ class WorkerFactory:
     """Builds the application from a snapshot of the configuration; pickled for the process of a worker.
 
     *admin* is the listening socket of the admin listener, *address* the one of the public listener. *ready_seconds* is
-    how long the worker waits for its stores before it counts as started, None for as long as it takes.
+    how long the worker waits for its stores before it counts as started, None for as long as it takes. *load* reads the
+    configuration again in a single process; workers are replaced instead.
     """
 
     config: Config
@@ -33,6 +35,7 @@ class WorkerFactory:
     address: tuple[str, int]
     metrics_folder: str | None = None
     ready_seconds: float | None = COLD_START
+    load: Callable[[], Config] | None = None
 
     def __call__(self) -> Starlette:
         process = GatewayProcess(
@@ -49,6 +52,8 @@ class WorkerFactory:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
             signals.install()
+            if self.load is not None:
+                ReloadSignal(process.application, process.journal, self.load).install()
             async with gateway_lifespan(app) as state:
                 _spare_the_collector()
                 yield state or {}

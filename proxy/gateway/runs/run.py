@@ -59,7 +59,8 @@ class Run:
         if self._relay.account.is_paused:
             self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             async with AsyncExitStack() as exit_stack:
                 slot = None if is_run else exit_stack.enter_context(self._acquire_slot(grant.caller))
                 reservation = await self._repeats.reserve(request, grant, admitted, record)
@@ -105,5 +106,6 @@ class Run:
 
     async def _respond(self, result: UpstreamResult, reservation: Reservation, record: AccessRecord) -> Response:
         record.outcome = result.outcome
+        record.enter("settle")
         await settle_result(self._accounting, reservation, result)
         return Response(result.status, result.body, (*result.headers, *reservation.fields))

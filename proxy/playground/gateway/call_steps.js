@@ -67,6 +67,7 @@ function stepNote(step, call) {
 }
 
 function openNote(name, call) {
+  if (call.replayed) return "not again: the first request did it";
   if (name !== "settle") return MEANING[name];
   const reserved = call.trace?.reserved;
   return typeof reserved === "number" ? `${amount(reserved)} reserved until the job ends` : "when the job ends";
@@ -85,7 +86,6 @@ export function callFacts({ trace, requestId, retryAfter, replayed, body }) {
     ["Forced by the operator", list(trace?.forced)],
     ["Dropped", list(trace?.dropped)],
     ["Reserved", typeof trace?.reserved === "number" && `${amount(trace.reserved)} credits`],
-    ["Charged", typeof trace?.charged === "number" && `${amount(trace.charged)} credits`],
     ["Error type", body?.error_type],
     ["Retry after", retryAfter && `${retryAfter} s`],
     ["Answer", replayed && "of the first request, joined: nothing ran twice"],

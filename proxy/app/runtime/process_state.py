@@ -1,0 +1,110 @@
+"""Objects that stay over a reload of the configuration: ledger, windows, streams, counters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from prometheus_client import CollectorRegistry
+
+from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
+from proxy.app.setup.components import Components
+from proxy.app.setup.upstream.clients import build_stream_limits
+from proxy.billing.ledger.interface import JobLedger
+from proxy.gateway.streams.stream_slots import StreamRegistry
+from proxy.http.fields import Fields
+from proxy.http.request_body import BodyBudget
+from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.state import SharedState
+from proxy.ratelimit.redis_sliding_window import RedisWindowStore
+from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
+from proxy.storage.redis_client import RedisStore
+from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.metrics import Telemetry
+
+BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
+
+
+@dataclass
+class ProcessState:
+    """State of one process. *lost_settlements* counts outcomes that the ledger could not write."""
+
+    journal: JsonLogWriter
+    telemetry: Telemetry
+    ledger: JobLedger
+    store: RedisStore | None
+    windows: WindowStore
+    streams: StreamRegistry
+    body_budget: BodyBudget
+    connections: SharedState
+    lost_settlements: int = 0
+
+    def settlement_lost(self) -> None:
+        self.lost_settlements += 1
+
+    def adopt(self, components: Components) -> None:
+        """Takes the limits and the secrets of a new configuration. The counts stay."""
+        server = components.config.server
+        self.telemetry.explains = components.config.playground.explains
+        if isinstance(self.windows, MemoryWindowStore):  # Redis is given the limits with each call
+            self.windows.adopt(components.rules)
+        self.connections.limits = connection_limits(components)
+        self.connections.trusted = server.trusted_proxies
+        self.connections.headers = transport_security(server.hsts_seconds)
+        self.journal.add_secrets([components.fal_key, components.fal_key.rpartition(":")[2]])
+
+
+def build_process_state(
+    components: Components, journal: JsonLogWriter, ledger: JobLedger, *, on_shutdown: Callable[[], None]
+) -> ProcessState:
+    """Builds the state. *on_shutdown* is called when the server stops accepting."""
+    telemetry = Telemetry(journal, CollectorRegistry())
+    telemetry.explains = components.config.playground.explains
+    windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
+    if components.store is not None:
+        windows = RedisWindowStore(components.store)
+    state = ProcessState(
+        journal=journal,
+        telemetry=telemetry,
+        ledger=ledger,
+        store=components.store,
+        windows=windows,
+        streams=StreamRegistry(build_stream_limits(components), clock=time.time),
+        body_budget=BodyBudget(BODY_BUDGET),
+        connections=_build_connections(components, telemetry, on_shutdown),
+    )
+    _register_metrics(state)
+    return state
+
+
+def _build_connections(components: Components, telemetry: Telemetry, on_shutdown: Callable[[], None]) -> SharedState:
+    server = components.config.server
+    return SharedState(
+        limits=connection_limits(components),
+        trusted=server.trusted_proxies,
+        on_rejected=telemetry.count_early_rejection,
+        on_shutdown=on_shutdown,
+        headers=transport_security(server.hsts_seconds),
+    )
+
+
+def connection_limits(components: Components) -> ConnectionLimits:
+    """Returns the limits of connections. Behind front proxies of unknown addresses all connections are theirs."""
+    server, limits = components.config.server, ConnectionLimits()
+    per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
+    return replace(limits, per_address=per_address)
+
+
+def transport_security(seconds: int) -> Fields:
+    """Returns the field of RFC 6797, without subdomains, which may belong to somebody else."""
+    return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
+
+
+def _register_metrics(state: ProcessState) -> None:
+    telemetry, store = state.telemetry, state.store
+    telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(state.streams))
+    telemetry.counter("settlements_lost", "Outcomes the ledger could not take down.", lambda: state.lost_settlements)
+    if store is not None:
+        store_metrics(telemetry, store)
+    ledger_metrics(telemetry, state.ledger)

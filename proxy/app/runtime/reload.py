@@ -1,0 +1,43 @@
+"""Differences between two configurations of one running process. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from proxy.app.setup.components import Components
+from proxy.auth.authorization import Listing
+from proxy.config.loader import Config
+from proxy.errors import Problem
+from proxy.fal_api.operations import Action
+
+# Keys and whole sections whose objects stay over a reload.
+_RESTART_ONLY = ("server.host", "server.port", "admin", "store", "ledger", "streams", "revocation")
+_JOB_ACTIONS = frozenset({Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL})
+
+
+def restart_only_changes(before: Config, after: Config) -> list[Problem]:
+    """Returns a problem for each changed key that a reload cannot apply."""
+    return [
+        Problem(key, "this change needs a restart")
+        for key in _RESTART_ONLY
+        for old, new in [(_value(before, key), _value(after, key))]
+        if old != new
+    ]
+
+
+def _value(config: Config, key: str) -> object:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def with_readable_jobs(components: Components, previous: Components) -> Components:
+    """Returns *components* with the endpoints that were removed, for the jobs that they still have."""
+    listed = {listing.endpoint for listing in components.listings}
+    removed = [
+        Listing(listing.endpoint, listing.actions & _JOB_ACTIONS, listing.scope, listing.allow)
+        for listing in previous.listings
+        if listing.endpoint not in listed and listing.actions & _JOB_ACTIONS
+    ]
+    return replace(components, listings=(*components.listings, *removed))
