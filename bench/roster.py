@@ -93,7 +93,7 @@ def _ledger(kind: str, path: Path, limited: bool) -> str:
 
 
 def _ledger_rows(title: str, name: str, *, store: str, ledger: str) -> Iterator[Contender]:
-    """Yields the rows of one kind of ledger: without limits, and with them at several numbers of open jobs."""
+    """Yields the rows of one kind of ledger: without limits, and with several numbers of open jobs."""
     shared = store == "redis"
     for suffix, limited, open_jobs in (
         ("", True, 0),

@@ -41,7 +41,7 @@ PRICES = {
 }
 ISSUER, AUDIENCE = "https://demo.fal-proxy.test", "fal-proxy-demo"
 USERS = ("alice", "bob")
-STRANGER = "carol"  # has the job that nobody else can read; she does not sign in
+STRANGER = "carol"  # has a job that the others cannot read; she does not sign in
 CREDITS = {"alice": 20.0, "bob": 5.0}  # small: a few runs show what a budget does
 JOBS = 4
 TOKEN_LIFETIME = 12 * 3600.0  # seconds; a working day at the sandbox

@@ -1,4 +1,4 @@
-"""Calls that the demo makes so that its page can show refusals: a job of another user, and faults of the sandbox."""
+"""Calls of the demo for refusals on its page: a job of another user, and faults of the sandbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAULTS: Mapping[str, Sequence[Json]] = {
 
 
 class ExampleCalls:
-    """Calls to the gateway at *url* (its prefix included) with *token*, and to the sandbox's *control* origin.
+    """Calls to the gateway at *url* with *token*, and to the sandbox's *control* origin.
 
     *endpoint* and *payload* are those of the job of another user.
     """

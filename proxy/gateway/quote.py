@@ -26,7 +26,7 @@ class Quote:
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve", "nothing is reserved")
-            quota = await self._accounting.count_request(grant, request.address)
+            quota = admitted.quota
             record.observed = quota.observed
             quote = await self._accounting.quote(grant, admitted.payload, request.address)
         budgets: list[Json] = [

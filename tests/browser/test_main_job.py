@@ -1,4 +1,4 @@
-"""What the page is for, in a real browser: a picture goes in, another one comes out, and all about it is told."""
+"""Tests of the page's main function in a real browser: a picture in, another one out, and its facts."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_download(browser: Browser, demo: Told) -> None:
 
 @pytest.mark.parametrize("streams", [False, True], ids=["polling", "streaming"])
 def test_how_it_follows_a_job(browser: Browser, rig: Rig, streams: bool) -> None:
-    """Where status streams are open the page follows by one, else it polls.
+    """With status streams allowed the page follows by one, else it polls.
 
     The picture is there either way.
     """
@@ -245,7 +245,7 @@ def test_the_session_cookie(browser: Browser, demo: Told) -> None:
 
 
 def test_another_user(browser: Browser, demo: Told) -> None:
-    """Who signs in after somebody sees nothing of theirs: no picture, no setting, an allowance of their own."""
+    """The next user sees no picture and no setting of the last one, and the own allowance."""
     with visit(browser, demo.url) as someone:
         page = someone.page
         someone.sign_in_as("alice")
@@ -262,7 +262,7 @@ def test_another_user(browser: Browser, demo: Told) -> None:
 
 
 def test_the_result_as_input(browser: Browser, demo: Told) -> None:
-    """What came out can go in again, as it is shown: by its address, compared with what comes out of it."""
+    """An output can be the next input, by its address, and is compared with the next output."""
     with visit(browser, demo.url) as bob:
         bob.sign_in_as("bob")
         bob.fill()
@@ -320,7 +320,7 @@ def test_pasted_and_dropped(browser: Browser, demo: Told) -> None:
 
 
 def test_the_place_in_the_queue(browser: Browser, rig: Rig) -> None:
-    """Who waits sees how many are ahead, and hears it; then the job runs as any other."""
+    """A waiting user sees, and a screen reader reads, the number of jobs ahead; then the job runs."""
     slow = SandboxSettings(keys=frozenset({FAL_KEY}), queue_seconds=0.05, run_seconds=2.5, concurrency=1)
     gateway = playground(rig, rig.sandbox(slow))
     with gateway.client("bob") as bob, visit(browser, gateway.parts.config.server.public_origin) as alice:
@@ -339,7 +339,7 @@ def test_the_place_in_the_queue(browser: Browser, rig: Rig) -> None:
 
 
 def test_signing_out_while_a_job_runs(browser: Browser, rig: Rig) -> None:
-    """The job is cancelled, and nothing of it is shown to whoever signs in next."""
+    """The job is cancelled, and the next user sees nothing of it."""
     slow = SandboxSettings(keys=frozenset({FAL_KEY}), queue_seconds=0.05, run_seconds=3)
     sandbox = rig.sandbox(slow)
     gateway = playground(rig, sandbox)

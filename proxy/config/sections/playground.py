@@ -37,5 +37,5 @@ class Playground(Section):
 
     @property
     def explains(self) -> bool:
-        """Whether requests are traced for their callers."""
+        """True where requests are traced for their callers."""
         return self.enabled and self.explain

@@ -134,8 +134,8 @@ async def test_the_page_names_files_by_their_digest(tmp_path: Path) -> None:
 def test_the_first_load_is_small() -> None:
     """The page, its script, style, client and font take less than 120 kB on the wire, images included."""
     files = page_files()
-    named = {"/", *re.findall(r'(?:src|href)="(/playground/[^"]+)"', files["/"].body.decode())} & files.keys()
-    first = named - {"/playground/main.js", "/playground/vendor/LICENSES.txt"}
+    linked = {"/", *re.findall(r'(?:src|href)="(/playground/[^"]+)"', files["/"].body.decode())} & files.keys()
+    first = linked - {"/playground/main.js", "/playground/vendor/LICENSES.txt"}
 
     assert sum(len(files[path].compressed or files[path].body) for path in first) < 120_000
 
@@ -247,7 +247,7 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
     ids=["on", "no explain", "no page"],
 )
 async def test_a_trace_for_the_caller(tmp_path: Path, playground: dict[str, object], explains: bool) -> None:
-    """Where the gateway explains, each response has the steps of its own request; elsewhere none has."""
+    """With `explain` each response has the steps of its own request, else none has."""
     with gate(tmp_path, playground=playground) as g:
         async with g.client() as alice, g.client(None) as nobody:
             refused = await alice.post("/api/fal/queue/acme/not-listed", json={"prompt": "secret words"})

@@ -66,7 +66,7 @@ def test_a_paused_service_is_a_refusal_of_the_relay() -> None:
 
 
 def test_the_payload_is_told_by_names_alone() -> None:
-    """What the policy set, changed and dropped stands there by its names, and no value does."""
+    """Fields that the policy set, changed and dropped are listed by name, without a value."""
     of = trace()
     of.enter("admit")
     of.record_payload({"prompt": "secret words", "extra": 1, "n": 1}, {"prompt": "secret words", "n": 2, "safe": True})
