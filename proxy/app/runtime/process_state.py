@@ -88,14 +88,14 @@ def _build_connections(components: Components, telemetry: Telemetry, on_shutdown
 
 
 def connection_limits(components: Components) -> ConnectionLimits:
-    """Returns the limits of connections. Behind front proxies of unknown addresses all connections are theirs."""
+    """Returns the limits of connections, without one per address behind front proxies of unknown addresses."""
     server, limits = components.config.server, ConnectionLimits()
     per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
     return replace(limits, per_address=per_address)
 
 
 def transport_security(seconds: int) -> Fields:
-    """Returns the field of RFC 6797, without subdomains, which may belong to somebody else."""
+    """Returns the field of RFC 6797, without subdomains, which may belong to another operator."""
     return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
 
 
