@@ -46,8 +46,7 @@ class ProcessState:
     def adopt(self, components: Components) -> None:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
         server = components.config.server
-        if isinstance(self.windows, MemoryWindowStore):  # Redis is given the limits with each call
-            self.windows.adopt(components.rules)
+        self.telemetry.explains = components.config.playground.explains
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
@@ -59,7 +58,8 @@ def build_process_state(
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
-    windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
+    telemetry.explains = components.config.playground.explains
+    windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
     state = ProcessState(
@@ -88,14 +88,14 @@ def _build_connections(components: Components, telemetry: Telemetry, on_shutdown
 
 
 def connection_limits(components: Components) -> ConnectionLimits:
-    """Returns the limits of connections, without one per address behind front proxies of unknown addresses."""
+    """Returns the limits of connections. Behind unknown front proxies there is none per address."""
     server, limits = components.config.server, ConnectionLimits()
     per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
     return replace(limits, per_address=per_address)
 
 
 def transport_security(seconds: int) -> Fields:
-    """Returns the field of RFC 6797, without subdomains, which may belong to another operator."""
+    """Returns the field of RFC 6797, without subdomains, which may be of another owner."""
     return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
 
 

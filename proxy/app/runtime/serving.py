@@ -1,4 +1,4 @@
-"""Objects that a reload of the configuration replaces: sessions, policies, relay, accounting, pages."""
+"""Objects that a reload replaces: sessions, policies, relay, accounting, pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IDLE_INTERVAL = 1.0  # seconds between two looks at requests that began before 
 
 
 class Serving:
-    """Serves requests by one configuration, over the *state* of the process.
+    """Requests served by one configuration, over the *state* of the process.
 
     *upstream* replaces the HTTP clients.
     """

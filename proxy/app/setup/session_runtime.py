@@ -22,8 +22,9 @@ from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.auth.token_verifier import TokenVerifier
 from proxy.config.loader import Config
 from proxy.http.request_body import BodyBudget
-from proxy.ratelimit.failed_logins import FailedLogins, LoginLimit
+from proxy.ratelimit.failed_logins import LoginLimit
 from proxy.ratelimit.rate_limiter import RateLimiter
+from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
@@ -62,7 +63,12 @@ class SessionRuntime:
             cookies=self._cookies(),
             headers=[issuer.header for issuer in components.issuers if issuer.header is not None],
             origins=components.origins,
-            failed_logins=LoginLimit(FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic), time.monotonic),
+            failed_logins=LoginLimit(
+                FAILED_LOGINS,
+                FAILED_LOGINS_WINDOW,
+                time.monotonic,
+                store=None if components.store is None else RedisWindowStore(components.store),
+            ),
             outlive=components.config.streams.outlive_session_seconds,
         )
 
