@@ -64,6 +64,10 @@ class Figures:
     def ratios(self, other: str) -> dict[Cell, float]:
         return {cell: ratio for cell in ALL if (ratio := self.ratio(other, cell)) is not None}
 
+    def failed(self, contender: str) -> int:
+        """Returns how many requests failed in all measured slices."""
+        return sum(piece.failed for piece in self.measured if piece.contender == contender)
+
     def peaks(self) -> dict[tuple[str, str], float]:
         """Requests a second by contender and kind, with one token a user."""
         found = {

@@ -32,7 +32,7 @@ async def rounds(home: Path, store: StoreKind, count: int) -> bool:
     async with money(home, store, endpoints=count, budgets=rooms(count, jobs=ROOM)) as rig:
         for number in range(count):
             one = await burst(rig, number, callers=CALLERS)
-            good = (one.accepted + one.late, one.jobs, one.kept) == (ROOM, ROOM, round(ROOM * UNITS, 6))
+            good = (one.accepted + one.late, one.jobs, one.units) == (ROOM, ROOM, round(ROOM * UNITS, 6))
             good = good and one.accepted + one.spent == CALLERS
             print(f"{store} round {number + 1:2}: {'good' if good else 'BROKEN'} {one}", flush=True)
             sound = sound and good
@@ -63,7 +63,7 @@ async def storms(home: Path, store: StoreKind, count: int) -> bool:
         f"{store}: {count} keys, {statuses.total()} submits, {seen.attempts} requests; struck {dict(seen.struck)}; "
         f"{jobs} jobs = {with_handle} accepted + {ran} unknown that ran; "
         f"at most {max(fate.jobs for fate in seen.fates)} a key; "
-        f"kept for {sum(round(fate.kept / UNITS) for fate in seen.fates)}; {len(broken)} broken"
+        f"{sum(round(fate.units / UNITS) for fate in seen.fates)} paid; {len(broken)} broken"
     )
     print("  told:", dict(sorted(statuses.items())), *broken, sep="\n  ")
     return not broken and jobs == with_handle + ran

@@ -8,13 +8,14 @@ from operator import attrgetter
 from bench.figures import GATEWAY, PROMISES, Figure, Figures, figure
 from bench.load import CONNECTIONS
 from bench.results import Results
-from bench.roster import ALL, PER_USER, ROSTER, Contender
+from bench.roster import ALL, PER_USER, ROSTER, Cell, Contender
 from bench.rounds import STEADY, STEADY_SLICES
 from bench.steady import SHARE, Steady
 
 ADDED_P99 = 10.0  # ms over direct, promised
 PEAK_MEMORY = 120.0  # MB of one worker, promised
 ON_REDIS = "gateway, limits on Redis"
+SUBMIT: Cell = ("submit", "per-user")
 MIX = {"per-user": "one token a user", "fresh": "a new token each"}
 
 
@@ -27,6 +28,7 @@ def markdown(results: Results) -> str:
         _promises(results, figures),
         _latency(results.steady),
         _redis(figures),
+        _ledgers(figures),
         _scale(results),
         _jobs(),
         _noise(results, figures),
@@ -54,7 +56,7 @@ User + system time of the whole process tree with all its threads, in µs.
 
 
 def _speed(results: Results, figures: Figures) -> str:
-    head = ["contender"]
+    head = ["contender", "failed"]
     for kind, _ in PER_USER:
         head += [f"{kind}s a second", f"{kind} p50, ms", f"{kind} p99, ms"]
     columns = (("rps", 0), ("p50", 1), ("p99", 1))
@@ -62,6 +64,7 @@ def _speed(results: Results, figures: Figures) -> str:
     rows = [
         [
             name,
+            str(figures.failed(name)),
             *(_text(figures.of(name, cell, attrgetter(a)), digits) for cell in PER_USER for a, digits in columns),
             *memory.get(name, ("", "")),
         ]
@@ -69,8 +72,8 @@ def _speed(results: Results, figures: Figures) -> str:
     ]
     return f"""## At full load
 
-One token a user; each connection sends its next request when it has the last answer. Memory of the whole process tree
-in MB: resident as started, and the highest of the run (VmHWM).
+One token a user; each connection sends its next request when it has the last answer. Failed: requests of all rounds
+without an answer of 2xx. Memory of the whole process tree in MB: resident as started, and the highest (VmHWM).
 
 {_table([*head, "idle", "peak"], rows)}"""
 
@@ -119,6 +122,19 @@ def _redis(figures: Figures) -> str:
             rows.append([cell[0], here.text(), there.text(), f"{there.median - here.median:+.1f}", _text(store)])
     head = ["kind", "limits in memory, µs", "limits on Redis, µs", "more", "the store's own CPU, µs"]
     return _unless_empty(rows, f"## Limits on Redis\n\n{_table(head, rows)}")
+
+
+def _ledgers(figures: Figures) -> str:
+    """CPU of a submit by the number of open jobs, beside the gateway without budgets and slots."""
+    rows = []
+    for kind in ("gateway, ledger in SQLite", "gateway, ledger on Redis"):
+        plain = figures.cpu(f"{kind}, no budgets", SUBMIT)
+        for suffix in ("", ", 5,000 open jobs", ", 50,000 open jobs"):
+            cpu = figures.cpu(f"{kind}{suffix}", SUBMIT)
+            if cpu and plain:
+                rows.append([f"{kind}{suffix}", cpu.text(), plain.text(), f"{cpu.median / plain.median:.2f}"])
+    head = ["contender", "a submit, µs", "without budgets and slots, µs", "times"]
+    return _unless_empty(rows, f"## Budgets and slots\n\n{_table(head, rows)}")
 
 
 def _scale(results: Results) -> str:

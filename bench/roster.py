@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.open_jobs import fill
 from bench.prerequisites import NAIVE_PYTHON
 from bench.processes import CONTENDER_CORE, Server, free_port
 from bench.rig import CONTENDERS, Rig
@@ -48,12 +49,15 @@ def gateway(
     plain: bool = False,
     store: str = "memory",
     ledger: str | None = None,
+    limited: bool = True,
+    open_jobs: int = 0,
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
 ) -> Callable[[Rig], Server]:
     """The gateway, run by `fal-proxy serve` as shipped.
 
-    A feature whose price is wanted by itself becomes one more argument here.
+    A feature whose price is wanted by itself becomes one more argument here. *limited*: with budgets and in-flight
+    limits. *open_jobs* are in the ledger before the start.
     """
 
     def start(rig: Rig) -> Server:
@@ -65,7 +69,8 @@ def gateway(
             admin=free_port(),
             store=store,
             price="" if ledger is None else 'price = "input.num_images * megapixels(input.image_size)"',
-            ledger=_ledger(ledger, rig.home / f"{name}.db") if ledger else SHARED if workers > 1 else "",
+            prefix=name,
+            ledger=_ledger(ledger, rig.home / f"{name}.db", limited) if ledger else SHARED if workers > 1 else "",
             origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
         )
         several = [] if workers == 1 else ["--workers", str(workers)]
@@ -76,13 +81,30 @@ def gateway(
             "FAL_PROXY_HANDLE_SECRETS": rig.handle_secret,
             "FAL_PROXY_REDIS_URL": f"redis://127.0.0.1:{rig.store.port}/0",
         }
+        if open_jobs:
+            fill(config, environ, open_jobs)
         return Server(command, port=port, log=rig.home / f"{name}.log", environ=environ, cores=cores)
 
     return start
 
 
-def _ledger(kind: str, path: Path) -> str:
-    return LEDGER.format(kind=kind, path=path)
+def _ledger(kind: str, path: Path, limited: bool) -> str:
+    return LEDGER.format(kind=kind, path=path) + (LIMITS if limited else "")
+
+
+def _ledger_rows(title: str, name: str, *, store: str, ledger: str) -> Iterator[Contender]:
+    """Yields the rows of one kind of ledger: without limits, and with several numbers of open jobs."""
+    shared = store == "redis"
+    for suffix, limited, open_jobs in (
+        ("", True, 0),
+        (", no budgets", False, 0),
+        (", 5,000 open jobs", True, 5_000),
+        (", 50,000 open jobs", True, 50_000),
+    ):
+        start = gateway(
+            f"{name}-{open_jobs}-{limited}", store=store, ledger=ledger, limited=limited, open_jobs=open_jobs
+        )
+        yield Contender(f"{title}{suffix}", start, SUBMITS, handles=True, uses_store=shared)
 
 
 # Several workers must share it, though nothing is counted in it.
@@ -91,12 +113,14 @@ SHARED = """
 kind = "redis"
 """
 
-# Two budgets and two in-flight limits, so wide that nothing is refused.
 LEDGER = """
 [ledger]
 kind = "{kind}"
 path = "{path}"
+"""
 
+# Two budgets and two in-flight limits, so wide that nothing is refused.
+LIMITS = """
 [[budgets]]
 name = "daily"
 per = "user"
@@ -167,14 +191,8 @@ ROSTER: tuple[Contender, ...] = (
     Contender(
         "gateway, limits on Redis", gateway("gateway-redis", store="redis"), PER_USER, handles=True, uses_store=True
     ),
-    Contender("gateway, ledger in SQLite", gateway("gateway-sqlite", ledger="sqlite"), SUBMITS, handles=True),
-    Contender(
-        "gateway, ledger on Redis",
-        gateway("gateway-ledger", store="redis", ledger="redis"),
-        SUBMITS,
-        handles=True,
-        uses_store=True,
-    ),
+    *_ledger_rows("gateway, ledger in SQLite", "gateway-sqlite", store="memory", ledger="sqlite"),
+    *_ledger_rows("gateway, ledger on Redis", "gateway-ledger", store="redis", ledger="redis"),
     Contender("server-proxy, Hono", _node("hono.mjs"), warm_first=10.0, warm=3.0),
     Contender("server-proxy, Express 5", _node("express.mjs"), PER_USER, keeps_status=False, warm_first=10.0, warm=3.0),
     Contender("Starlette + httpx", _naive, PER_USER, limits=False, validates=False, warm_first=5.0, warm=3.0),

@@ -24,7 +24,7 @@ class Slice:
 
     *cpu* is user + system us a request of the contender's whole tree, *cpu_ticks* the same from the kernel's coarser
     count, *store_cpu* that of its store. *others* is the share of its core that other processes used, *stolen* the
-    hypervisor's. Latencies in ms.
+    hypervisor's. Latencies in ms. *failed* requests do not count for *rps*.
     """
 
     contender: str
@@ -40,6 +40,7 @@ class Slice:
     p99: float
     others: float
     stolen: float
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def rounds(
 ) -> Iterator[Slice]:
     """All slices in the order they were taken, those of the warm-ups too (kind "warm-up").
 
-    Raises RuntimeError on the first failed request.
+    Raises RuntimeError for a slice in which every request failed.
     """
     for number in range(1, count + 1):
         for running in random.sample(field, len(field)):
@@ -92,7 +93,8 @@ def measure(running: Running, number: int, kind: str, mix: str, requests: Reques
     run = drive(running.server.port, requests, seconds=seconds)
     (used_after, stolen_after), passed = busy(CONTENDER_CORE), monotonic_ns() - started
     cpu, store_cpu = running.server.cpu() - cpu, (store.cpu().scheduled if store else 0) - store_cpu
-    if run.errors or not run.requests:
+    served = run.requests - run.errors
+    if served <= 0:
         raise RuntimeError(f"{running.contender.name}: {run.errors} of {run.requests} requests failed in {kind}, {mix}")
     return Slice(
         contender=running.contender.name,
@@ -100,7 +102,7 @@ def measure(running: Running, number: int, kind: str, mix: str, requests: Reques
         kind=kind,
         mix=mix,
         requests=run.requests,
-        rps=run.requests / run.seconds,
+        rps=served / run.seconds,
         cpu=cpu.scheduled / run.requests / 1000,
         cpu_ticks=cpu.ticked / run.requests / 1000,
         store_cpu=store_cpu / run.requests / 1000,
@@ -108,6 +110,7 @@ def measure(running: Running, number: int, kind: str, mix: str, requests: Reques
         p99=run.p99,
         others=max(0, used_after - used - cpu.ticked) / passed,
         stolen=(stolen_after - stolen) / passed,
+        failed=run.errors,
     )
 
 

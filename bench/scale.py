@@ -31,6 +31,7 @@ class Scaled:
     cpu: float
     p99: float
     peak: float
+    failed: int = 0
 
 
 def available() -> bool:
@@ -54,9 +55,12 @@ def scale(
                 for cell in PER_USER:
                     cpu = server.cpu()
                     run = drive(server.port, requests[cell], seconds=SECONDS, cores=cores)
-                    if run.errors:
+                    served = run.requests - run.errors
+                    if served <= 0:
                         raise RuntimeError(f"{workers} workers: {run.errors} requests failed")
                     used = (server.cpu() - cpu).scheduled / run.requests / 1000
-                    yield Scaled(workers, number, cell[0], run.requests / run.seconds, used, run.p99, server.peak())
+                    yield Scaled(
+                        workers, number, cell[0], served / run.seconds, used, run.p99, server.peak(), run.errors
+                    )
             finally:
                 server.stop()

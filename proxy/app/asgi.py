@@ -131,6 +131,8 @@ class Call:
         if response is None:
             return
         record.status = response.status
+        if record.trace is not None and (trace := record.trace.dump()) is not None:
+            self._extra = (*self._extra, (b"x-gateway-trace", trace))
         if isinstance(response, StreamingResponse):
             await self._stream(response)
         else:

@@ -60,7 +60,7 @@ async def _caller(authenticate: Authenticate, request: GatewayRequest) -> Caller
 
 
 def _session(caller: Caller | None) -> dict[str, Json]:
-    """Returns what the page shows of the session: the user, and where it is from. Both are null without one."""
+    """Returns the user and the origin of the session for the page. Both are null without one."""
     if caller is None:
         return {"user": None, "session": None}
     audience = caller.claims.get("aud")
@@ -121,7 +121,7 @@ def _answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[R
 
 
 def _accepts_gzip(accepted: bytes | None) -> bool:
-    """Whether an Accept-Encoding field names gzip with a weight above zero (RFC 9110 section 12.5.3)."""
+    """Returns True where an Accept-Encoding field has gzip with a weight above zero (RFC 9110 12.5.3)."""
     for item in (accepted or b"").split(b","):
         coding, _, weight = item.strip().lower().partition(b";")
         if coding.strip() == b"gzip":

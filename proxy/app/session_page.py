@@ -11,7 +11,7 @@ from proxy.errors import MalformedJson, NotFound, StoreAway, ValidationFailed
 from proxy.fal_api.operations import Action
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, announces_body, read_body
-from proxy.ratelimit.rate_limiter import RateLimiter
+from proxy.ratelimit.rate_limiter import LimitedRequest, RateLimiter
 from proxy.strict_json import Json
 
 MAX_BODY = 4096  # bytes
@@ -48,7 +48,7 @@ class SessionPage:
         if self._guests is None:
             raise NotFound()
         check_ambient("POST", request.headers, self._origins)
-        await self._limiter.hit(Action.SESSION, user=request.address, address=request.address)
+        await self._limiter.hit(Action.SESSION, LimitedRequest(request.address, request.address))
         session = self._guests.create((await self._body(request)).get("proof"))
         return {"token": session.token, "expires_in": session.lifetime}, session.cookie
 

@@ -29,7 +29,7 @@ from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
-from proxy.billing.store_keys import StoreKeys
+from proxy.billing.store_keys import StoreKeys, limited_request
 from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
 from proxy.limit_modes import OnStoreError
@@ -118,8 +118,17 @@ class Accounting:
         self._running: set[str] = set()  # jobs that the ledger knows to run
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
-        """Counts a request that only draws on the short windows. Raises RateLimited and StoreAway."""
-        return await self._limiter.hit(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
+        """Counts a request in the short windows. Raises RateLimited and StoreAway."""
+        return await self._limiter.hit(grant.target.action, limited_request(self._keys, grant, address))
+
+    async def count_payload(self, grant: Grant, address: str) -> Quota:
+        """Counts a request before its body is parsed. Raises RateLimited, also for too many refused payloads."""
+        return await self._limiter.hit_payload(grant.target.action, limited_request(self._keys, grant, address))
+
+    async def count_refused(self, grant: Grant, address: str, refusal: Refusal) -> None:
+        """Takes a counted request back, as `RateLimiter.refuse`. Raises RateLimited."""
+        limited = limited_request(self._keys, grant, address)
+        await self._limiter.refuse(grant.target.action, limited, refusal.status)
 
     async def reserve(self, call_id: str, grant: Grant, payload: Payload, address: str) -> Reservation:
         """Reserves for a call that cannot be repeated. Raises as `reserve_call`."""
@@ -137,20 +146,23 @@ class Accounting:
         *,
         note: CallNote | None = None,
         claim: KeyClaim | None = None,
+        quota: Quota | None = None,
     ) -> Reservation | Earlier:
         """Counts the request and reserves the price, all of it or nothing.
 
-        Or finds the call that this one repeats.
+        Or finds the call that this one repeats. A request with a *quota* was counted before, and is taken back here
+        where the reservation is refused.
 
         Raises RateLimited (windows, jobs in flight), BudgetExceeded, Forbidden, StoreAway, and ValidationFailed for a
         payload that has no price.
         """
-        request = self._request(grant, payload, address, note, claim)
-        quota = await self._limiter.hit(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
+        if quota is None:
+            quota = await self.count_request(grant, address)
         try:
+            request = self._request(grant, payload, address, note, claim)
             return await self._reserve(call_id, request, quota, grant.caller)
-        except Refusal:
-            await self._limiter.undo(grant.target.action, user=self._keys.key(grant.caller.key), address=address)
+        except Refusal as refusal:
+            await self.count_refused(grant, address, refusal)
             raise
 
     async def look_again(self, call_id: str, earlier: Earlier) -> Reservation | Earlier:

@@ -7,6 +7,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from proxy.auth.authorization import Grant
+from proxy.auth.sessions.claims import claim_text
+from proxy.ratelimit.rate_limiter import LimitedRequest
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -23,6 +27,18 @@ class StoreKeys:
     def rename(self, text: str) -> str:
         """Returns *text*, an account or a caller of an older ledger, with its digest replaced by the key."""
         return _DIGEST.sub(lambda match: self.key(match.group()), text)
+
+
+def limited_request(keys: StoreKeys, grant: Grant, address: str) -> LimitedRequest:
+    """Returns what the short windows count a request by."""
+    caller = grant.caller
+    return LimitedRequest(
+        keys.key(caller.key),
+        address,
+        grant.target.endpoint,
+        caller.issuer,
+        lambda path: claim_text(caller.claims.get(path)) or "",
+    )
 
 
 @lru_cache(maxsize=65_536)

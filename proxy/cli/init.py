@@ -41,7 +41,7 @@ secret_env = "SESSION_SECRET"
 id = "fal-ai/hyper-sdxl/image-to-image"
 cap = {{ num_images = 4 }}
 files = {{ hosts = ["*", "uploads"] }}
-price = "input.num_images * number(input.num_inference_steps) * megapixels(input.image_size)"
+price = 1                                   # units of a job; an expression takes the extra [expressions]
 
 [uploads]
 

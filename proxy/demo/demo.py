@@ -16,11 +16,13 @@ from proxy.app.service import stop_signal
 from proxy.app.setup.components import Components, build_components
 from proxy.auth.token_minting import mint
 from proxy.config.loader import read
-from proxy.demo.instructions import demo_instructions
+from proxy.demo.example_calls import ExampleCalls
+from proxy.demo.instructions import PICTURE, demo_instructions
 from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.server import HttpServer
 from proxy.http.server.state import SharedState
+from proxy.payload.files.file_names import EXTENSIONS
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 
@@ -39,7 +41,9 @@ PRICES = {
 }
 ISSUER, AUDIENCE = "https://demo.fal-proxy.test", "fal-proxy-demo"
 USERS = ("alice", "bob")
-ALLOWANCE, JOBS = 200.0, 4
+STRANGER = "carol"  # has a job that the others cannot read; she does not sign in
+CREDITS = {"alice": 20.0, "bob": 5.0}  # small: a few runs show what a budget does
+JOBS = 4
 TOKEN_LIFETIME = 12 * 3600.0  # seconds; a working day at the sandbox
 
 
@@ -95,7 +99,9 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
         plan = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
         service = GatewayServer(
-            plan.parts, log=log, around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens)
+            plan.parts,
+            log=log,
+            around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens, examples=_examples(plan, upstream)),
         )
         await service.start(sock=listening)
         print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream), flush=True)
@@ -130,10 +136,11 @@ def _for_scripts(plan: Demo, upstream: SandboxAddresses) -> str:
 
 @dataclass(frozen=True)
 class Demo:
-    """Components of a generated configuration, and a token for each of its users."""
+    """Components of a generated configuration, a token for each of its users, and one for the *stranger*."""
 
     parts: Components
     tokens: Mapping[str, str]
+    stranger: str
 
 
 def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted_proxies: tuple[str, ...] = ()) -> Demo:
@@ -150,12 +157,15 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
         "endpoints": [
             {"id": endpoint, "price": price, "files": {"hosts": ["*", "uploads"]}} for endpoint, price in PRICES.items()
         ],
-        "uploads": {},
-        "budgets": [{"name": "today", "per": "user", "window": "day", "limit": ALLOWANCE}],
+        "uploads": {"content_types": list(EXTENSIONS)},
+        "budgets": [
+            {"name": "today", "per": "user", "window": "day", "tier_claim": "sub", "tiers": CREDITS, "limit": 20.0}
+        ],
         "in_flight": [{"name": "jobs", "per": "user", "limit": JOBS}],
         "playground": {
             "enabled": True,
             "sandbox": True,
+            "explain": True,
             "picture_hosts": [upstream.rest],
             "upload_hosts": [upstream.rest],
         },
@@ -175,9 +185,21 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
             lifetime=TOKEN_LIFETIME,
             now=time.time(),
         )
-        for user in USERS
+        for user in (*USERS, STRANGER)
     }
-    return Demo(build_components(read(document, environ, base=Path())), tokens)
+    stranger = tokens.pop(STRANGER)
+    return Demo(build_components(read(document, environ, base=Path())), tokens, stranger)
+
+
+def _examples(plan: Demo, upstream: SandboxAddresses) -> ExampleCalls:
+    server = plan.parts.config.server
+    return ExampleCalls(
+        url=f"{server.public_origin}{server.prefix}",
+        token=plan.stranger,
+        control=upstream.control,
+        endpoint=ENDPOINT,
+        payload={"image_url": PICTURE, "prompt": "a lighthouse", "image_size": "square"},
+    )
 
 
 def _for_people(plan: Demo, upstream: SandboxAddresses) -> str:

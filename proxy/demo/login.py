@@ -8,29 +8,37 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.auth.sessions.session_cookie import same_origin
+from proxy.demo.example_calls import ExampleCalls
 from proxy.errors import BadRequest, ClientGone, MalformedJson, MethodNotAllowed, NotFound, Refusal
 from proxy.http.request_body import BodyBudget, json_content_type, read_body
 from proxy.http.request_checks import check_request
 from proxy.http.response import Response, error_response
-from proxy.strict_json import parse
+from proxy.strict_json import Json, parse
 
 _PATHS = b"/demo/"
 _METHODS = ("GET", "POST", "DELETE")
+_ALLOWED = {
+    b"/demo/users": ["GET"],
+    b"/demo/session": ["POST", "DELETE"],
+    b"/demo/job": ["POST"],
+    b"/demo/fault": ["POST"],
+}
 _MAX_BODY = 1024  # bytes
 
 
 class LoginApp:
-    """ASGI application that answers `/demo/users` and `/demo/session`.
+    """ASGI application that answers `/demo/users`, `/demo/session`, `/demo/job` and `/demo/fault`.
 
     *app*, the gateway, answers all else.
 
-    *origin* is that of both, *tokens* are the sessions of the users.
+    *origin* is that of both, *tokens* are the sessions of the users, *examples* makes the calls of the last two routes.
     """
 
-    def __init__(self, app: ASGIApp, *, origin: str, tokens: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, *, origin: str, tokens: Mapping[str, str], examples: ExampleCalls) -> None:
         self._app = app
         self._origin = origin.encode("ascii")
         self._tokens = tokens
+        self._examples = examples
         self._name = cookie_name(origin)
         secure = "; Secure" if origin.startswith("https:") else ""
         self._attributes = f"; Path=/; HttpOnly; SameSite=Strict{secure}"
@@ -58,27 +66,34 @@ class LoginApp:
             case b"/demo/users", "GET":
                 return Response(200, orjson.dumps({"users": list(self._tokens)}))
             case b"/demo/session", "POST":
-                return await self._signed_in(scope, fields, receive)
+                return self._cookie("", token=self._token(await self._read(scope, fields, receive)))
+            case b"/demo/job", "POST":
+                await self._read(scope, fields, receive)
+                return Response(200, orjson.dumps(await self._examples.foreign_job()))
+            case b"/demo/fault", "POST":
+                await self._examples.set_fault((await self._read(scope, fields, receive)).get("fault"))
+                return Response(200, b"{}")
             case b"/demo/session", "DELETE":
                 same_origin("DELETE", scope["headers"], (self._origin,))
                 return self._cookie("; Max-Age=0")
-            case b"/demo/users" | b"/demo/session", _:
-                raise MethodNotAllowed(["GET"] if scope["raw_path"] == b"/demo/users" else ["POST", "DELETE"])
+            case (b"/demo/users" | b"/demo/session" | b"/demo/job" | b"/demo/fault") as path, _:
+                raise MethodNotAllowed(_ALLOWED[path])
         raise NotFound()
 
-    async def _signed_in(self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Response:
+    async def _read(self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> dict[str, Json]:
+        """Returns the JSON object of a POST by the demo's own page. Raises the refusals of each check."""
         same_origin("POST", scope["headers"], (self._origin,))
         json_content_type(fields)
         with self._bodies.hold() as hold:
             body = await read_body(receive, fields, limit=_MAX_BODY, hold=hold)
-        return self._cookie("", token=self._token(body))
-
-    def _token(self, body: bytes) -> str:
         try:
             value = parse(body)
         except MalformedJson as error:
             raise BadRequest(str(error), error_type="malformed_json") from error
-        user = value.get("user") if isinstance(value, dict) else None
+        return value if isinstance(value, dict) else {}
+
+    def _token(self, body: Mapping[str, Json]) -> str:
+        user = body.get("user")
         if not isinstance(user, str) or user not in self._tokens:
             raise BadRequest(f"user must be one of {', '.join(self._tokens)}", error_type="unknown_user")
         return self._tokens[user]

@@ -6,39 +6,64 @@ from functools import partial
 from typing import NamedTuple
 
 from proxy.auth.authorization import Grant
+from proxy.billing.reservations import Accounting
+from proxy.errors import Refusal
 from proxy.fal_api import headers
 from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
-from proxy.payload.body import Payload
+from proxy.payload.body import Payload, parse_payload
 from proxy.payload.policy import Policy
+from proxy.ratelimit.rate_limiter import Quota
+from proxy.telemetry.access_record import AccessRecord
 
 _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
 
 class Admitted(NamedTuple):
-    """Payload that may be sent to fal, the caller's *options* for fal, and the body as it came."""
+    """Payload that may be sent to fal, the caller's *options* for fal, and the body as it came.
+
+    *quota* is what the short windows leave, in which the request was counted before its body was read.
+    """
 
     payload: Payload
     options: Fields
     body: bytes
+    quota: Quota = Quota()
 
 
 class Admission:
     """Reader of request bodies. *max_body* in bytes, for one request."""
 
-    def __init__(self, policy: Policy, body_budget: BodyBudget, *, max_body: int) -> None:
+    def __init__(self, policy: Policy, body_budget: BodyBudget, accounting: Accounting, *, max_body: int) -> None:
         self._policy = policy
+        self._accounting = accounting
         self._max_body = max_body
         # Returns the block that holds a request's body in the budget; it encloses all use of the body.
         self.hold = partial(Hold, body_budget)
 
-    async def admit(self, request: Request, grant: Grant, hold: Hold) -> Admitted:
-        """Reads and checks the body of a submit or run. Raises the refusals of `request_body` and `policy`."""
+    async def admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord) -> Admitted:
+        """Counts the request, then reads and checks the body of a submit or run.
+
+        A payload that is refused counts in the windows of refused payloads instead. Raises RateLimited, StoreAway and
+        the refusals of `request_body` and `policy`.
+        """
+        record.enter("admit")
+        quota = await self._accounting.count_payload(grant, request.address)
+        try:
+            return await self._admit(request, grant, hold, record, quota)
+        except Refusal as refusal:
+            await self._accounting.count_refused(grant, request.address, refusal)
+            raise
+
+    async def _admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord, quota: Quota) -> Admitted:
         options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
         json_content_type(request.named)
         body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
-        return Admitted(self._policy.admit(grant, body), options, body)
+        payload = self._policy.admit(grant, body)
+        if record.trace is not None and isinstance(received := parse_payload(body), dict):
+            record.trace.record_payload(received, payload.value)
+        return Admitted(payload, options, body, quota)
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:
         """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""

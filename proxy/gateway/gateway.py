@@ -44,8 +44,12 @@ class Gateway:
         Raises a Refusal where the request ends early, and ClientGone. A request without a session learns nothing
         about targets, webhooks and endpoints.
         """
+        record.enter("authenticate")
         caller = await self._authenticator.authenticate(request.method, request.headers, request.address)
         record.caller = caller.key
+        if record.trace is not None:
+            record.trace.note(f"{caller.subject}, session of {caller.issuer}")
+            record.trace.enter("resolve")
         target = resolve(
             request.method,
             request.route,
@@ -54,6 +58,9 @@ class Gateway:
             webhook_hosts=self._webhook_hosts,
         )
         record.action = target.action
+        if record.trace is not None:
+            record.trace.note(f"{target.action} of {target.endpoint}")
+            record.trace.enter("authorize")
         grant = self._authorization.authorize(caller, target)
         record.endpoint = target.endpoint
         return await self._operations[target.action].handle(request, grant, record)

@@ -37,15 +37,19 @@ class Issue:
 
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
         """Returns the two URLs or the token of fal's answer. Raises the refusals of each step."""
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         rules = self._rest_actions[grant.target.action]
+        record.enter("admit")
         options = rules.forwarded_headers(request.headers)
         payload = rules.admit(grant, await self._admission.read_small(request, limit=MAX_BODY))
+        record.enter("reserve")
         reservation = await self._accounting.reserve(record.request_id, grant, payload, request.address)
         record.observed = reservation.observed
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.issue(grant, payload, options)
             body = rules.checked_response(result.body) if result.outcome is Outcome.ACCEPTED else result.body
         record.outcome = result.outcome
+        record.enter("settle")
         await settle_result(self._accounting, reservation, result)
         return Response(result.status, body, (*result.headers, *reservation.fields))

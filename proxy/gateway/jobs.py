@@ -39,6 +39,7 @@ class Jobs:
         """Returns a page of jobs. Raises BadRequest for a malformed query, RateLimited and StoreAway."""
         states, limit, before = parse_query(grant.target.query)
         await self._admission.discard(request)
+        record.enter("reserve", "nothing is reserved")
         quota = await self._accounting.count_request(grant, request.address)
         record.observed = quota.observed
         # One more than asked for shows whether there is a next page.

@@ -24,8 +24,9 @@ class Quote:
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
         """Returns price and budgets for the payload of a submit. Raises ValidationFailed as a submit does."""
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
-            quota = await self._accounting.count_request(grant, request.address)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve", "nothing is reserved")
+            quota = admitted.quota
             record.observed = quota.observed
             quote = await self._accounting.quote(grant, admitted.payload, request.address)
         budgets: list[Json] = [

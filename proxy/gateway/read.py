@@ -7,6 +7,7 @@ from proxy.billing.reservations import Accounting, would_deny
 from proxy.fal_api.operations import Action
 from proxy.gateway.admission import Admission
 from proxy.gateway.job_responses import result_response, status_response
+from proxy.gateway.settlement import end_note
 from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.response import Response
@@ -30,6 +31,7 @@ class Read:
         Raises the refusals of each step, and ClientGone.
         """
         await self._admission.discard(request)
+        record.enter("reserve", "counted; reading a job costs nothing")
         quota = await self._accounting.count_request(grant, request.address)
         record.observed = quota.observed
         with record.upstream_clock():
@@ -40,6 +42,7 @@ class Read:
         response = read_response(grant, result, request.public_url, fields)
         end = job_end_from_status(grant.target.action, result)
         if end is not None:
+            record.enter("settle", end_note(end))
             await self._accounting.settle_job(f"{grant.target.app}/{grant.upstream_id}", end)
         elif result.status == 202 and b'"IN_PROGRESS"' in result.body:
             await self._accounting.set_running(f"{grant.target.app}/{grant.upstream_id}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from proxy.billing.ledger.money import MICRO
 from proxy.billing.reservations import Accounting, Reservation
 from proxy.errors import Refusal
-from proxy.telemetry.access_record import AccessRecord, milliseconds
+from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome, UpstreamResult, refusal_outcome
 
@@ -27,12 +28,15 @@ class PaidCall:
 
     async def __aenter__(self) -> None:
         self._started = self._record.clock()
+        if (trace := self._record.trace) is not None and (request := self._reservation.request) is not None:
+            trace.record_reserved(request.amount / MICRO)
+        self._record.enter("relay")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         record = self._record
-        record.upstream_ms = milliseconds(record.clock() - self._started)
+        record.upstream_ms = round((record.clock() - self._started) * 1000, 1)
         if not isinstance(error, Refusal):
             return
         record.outcome = outcome = refusal_outcome(error)
@@ -48,3 +52,10 @@ async def settle_result(accounting: Accounting, reservation: Reservation, result
         await accounting.settle_submit(reservation, Outcome.REFUSED)
     else:
         await accounting.settle_run(reservation, JobEnd(failed=result.outcome is Outcome.FAILED, units=result.units))
+
+
+def end_note(end: JobEnd) -> str:
+    """Returns how a job ended, for the trace of a request that saw its end."""
+    if end.cancelled:
+        return "the job was cancelled"
+    return "the job failed" if end.failed else "the job is done"

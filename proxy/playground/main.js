@@ -68,6 +68,7 @@ const controller = new JobController({
     begin: beginJob,
     started: startedJob,
     ended: (entry) => jobHistory.add(entry),
+    price: refreshHistory,
     call: observeCall,
     settled: settledJob,
     signIn: () => leave({ keep: true }),
@@ -224,6 +225,7 @@ async function settledJob(entry) {
   state.stored?.end(entry.requestId);
   await Promise.all([refreshQuota(), refreshHistory()]);
   resultView.setPrice(entry);
+  inspector.settled(entry);
 }
 
 /** Follows the job of the address, the one this tab left running, or the newest one that runs elsewhere. */

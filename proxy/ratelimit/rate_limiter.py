@@ -1,41 +1,81 @@
-"""Short windows: how often one caller, or one client address, may do what."""
+"""Limits of requests in short windows, for each caller, client address or claim value."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Literal, NamedTuple
 
 import limits
 
 from proxy.errors import RateLimited, StoreAway
-from proxy.fal_api.operations import Action
 from proxy.http.client_address import address_key
-from proxy.ratelimit.sliding_window import MemoryWindowStore, RateLimit, Remaining, WindowHit, WindowStore
+from proxy.limit_modes import Mode, OnStoreError
+from proxy.ratelimit.sliding_window import CAPACITY, MemoryWindowStore, RateLimit, Remaining, WindowHit, WindowStore
+
+REFUSED = "refused"  # the action of payloads that were refused, in a rule's *actions*
+REFUSED_PAYLOAD = frozenset({400, 413, 415, 422})  # status codes of refused payloads
+
+
+class LimitedRequest(NamedTuple):
+    """Request as the limits see it.
+
+    *user* is the caller's key in stores, *address* the client's IP address as text. *endpoint* is the endpoint as
+    called. *claim* returns the text of a claim by its dotted path, "" where the caller has none; *issuer* keeps the
+    claim values of issuers apart.
+    """
+
+    user: str
+    address: str
+    endpoint: str = ""
+    issuer: str = ""
+    claim: Callable[[str], str] = lambda path: ""
 
 
 @dataclass(frozen=True, slots=True)
 class RateRule(RateLimit):
-    """At most *amount* requests for any of *actions* in any *seconds*, counted for each caller or client address.
+    """Limit of *amount* requests for any of *actions* in any *seconds*.
 
-    *on_store_error* says what happens while a shared store does not answer: "deny" refuses (503), "local" counts
-    in this process alone, "allow" lets the request pass this rule. In *mode* "observe" it only reports what it
-    would refuse.
+    *per* names the subject that is counted; "claim" counts each value of *claim*. With *endpoints* only requests for
+    these count. *tiers* replaces amount and seconds by the value of *tier_claim*.
+
+    *on_store_error* is the effect while a shared store does not answer: "deny" refuses (503), "local" counts in this
+    process alone, "allow" ignores the rule. In *mode* "observe" the rule only reports what it would refuse.
     """
 
-    per: Literal["user", "address"]
-    actions: frozenset[Action]
-    on_store_error: Literal["deny", "local", "allow"] = "deny"
-    mode: Literal["enforce", "observe"] = "enforce"
+    per: Literal["user", "address", "claim"]
+    actions: frozenset[str]
+    on_store_error: OnStoreError = "deny"
+    mode: Mode = "enforce"
+    endpoints: frozenset[str] = frozenset()
+    claim: str = ""
+    tier_claim: str = ""
+    tiers: Mapping[str, RateLimit] = field(default_factory=dict)
+
+    def applies(self, request: LimitedRequest) -> bool:
+        return not self.endpoints or request.endpoint in self.endpoints
+
+    def hit(self, request: LimitedRequest) -> WindowHit:
+        """Returns the limit of the request's tier, and the key of its window."""
+        limit = self.tiers.get(request.claim(self.tier_claim), self) if self.tiers else self
+        match self.per:
+            case "user":
+                return limit, request.user
+            case "address":
+                return limit, address_key(request.address)
+            case "claim":
+                return limit, f"{request.issuer}\0{request.claim(self.claim)}"
 
 
 def parse_rate(text: str) -> tuple[int, int]:
-    """Amount and seconds of one rate in the notation of the `limits` library: "30/minute", "5 per 2 hours".
+    """Returns amount and seconds of one rate in the notation of the `limits` library.
 
-    Raises ValueError for anything else, several rates and zeros included.
+    An example is "5 per 2 hours". Raises ValueError for anything else, several rates and zeros included.
     """
     rates = limits.parse_many(text)
     # The library reads "30/0 minute" as 30/minute.
@@ -45,7 +85,7 @@ def parse_rate(text: str) -> tuple[int, int]:
 
 
 class Quota(NamedTuple):
-    """What an admitted request leaves its caller, as the response fields that say so.
+    """Response fields of an admitted request that describe its windows.
 
     *observed* names the rules in observe mode that would have refused.
     """
@@ -54,93 +94,146 @@ class Quota(NamedTuple):
     observed: tuple[str, ...] = ()
 
 
-class ActionLimits:
-    """The rules for one action, with what can be written of their response fields beforehand."""
-
-    def __init__(self, rules: Iterable[RateRule]) -> None:
-        self.rules = tuple(rules)
-        policy = ", ".join(f'"{rule.name}";q={rule.amount};w={rule.seconds}' for rule in self.rules)
-        self._policy = (b"ratelimit-policy", policy.encode())
-        self._standing = ", ".join(f'"{rule.name}";r=%d;t=%d' for rule in self.rules).encode()
-
-    def hits(self, user: str, address: str) -> list[WindowHit]:
-        place = address_key(address)
-        return [(rule, user if rule.per == "user" else place) for rule in self.rules]
-
-    async def hit(self, body: WindowStore, user: str, address: str) -> Quota:
-        """Raises RateLimited and StoreAway."""
-        return self.quota(*await body.hit(self.hits(user, address))) if self.rules else Quota()
-
-    async def would_refuse(self, body: WindowStore, user: str, address: str) -> tuple[str, ...]:
-        """Names of the rules without room. A request is counted in all of them or in none. Raises StoreAway."""
-        if not self.rules:
-            return ()
-        admitted, standings = await body.hit(self.hits(user, address))
-        full = [rule.name for rule, (left, _) in zip(self.rules, standings, strict=True) if not left]
-        return () if admitted else tuple(full)
-
-    def quota(self, admitted: bool, standings: Sequence[Remaining]) -> Quota:
-        """The fields of draft-ietf-httpapi-ratelimit-headers-10; its `t` is when there will be more.
-
-        Raises RateLimited.
-        """
-        headers = (self._policy, (b"ratelimit", self._standing % tuple(chain.from_iterable(standings))))
-        if admitted:
-            return Quota(headers)
-        full = [(rule.name, reset) for rule, (left, reset) in zip(self.rules, standings, strict=True) if not left]
-        wait = max(reset for _, reset in full)
-        raise RateLimited(
-            f"Too many requests; there is room again in {wait} s",
-            retry_after=wait,
-            reason="rate limit " + ", ".join(name for name, _ in full),
-            headers=headers,
-        )
-
-
 class RateLimiter:
-    """Spends a request in the windows of every rule for its action. *clock* in seconds, monotonic.
+    """Counts requests in the windows of every rule for their action. *clock* in seconds, monotonic.
 
     Raises ValueError for two rules of one name.
     """
 
-    def __init__(self, rules: Sequence[RateRule], body: WindowStore, clock: Callable[[], float]) -> None:
+    def __init__(self, rules: Sequence[RateRule], store: WindowStore, clock: Callable[[], float]) -> None:
         if len({rule.name for rule in rules}) < len(rules):
             raise ValueError("two rules have the same name")
-        enforced = [rule for rule in rules if rule.mode == "enforce"]
-        local = [rule for rule in enforced if rule.on_store_error == "local"]
-        self._body = body
-        self._here = MemoryWindowStore(local, clock)
-        self._plans = _limits_by_action(enforced)
-        self._degraded = _limits_by_action(local)
-        self._watched = _limits_by_action(rule for rule in rules if rule.mode == "observe")
-        self._denied = frozenset(
-            chain.from_iterable(rule.actions for rule in enforced if rule.on_store_error == "deny")
-        )
+        self._store = store
+        self._clock = clock
+        self._local_store = MemoryWindowStore(clock)
+        self._enforced = _by_action(rule for rule in rules if rule.mode == "enforce")
+        self._observed = _by_action(rule for rule in rules if rule.mode == "observe")
+        self._full: OrderedDict[tuple[str, str], float] = OrderedDict()  # windows of refused payloads, and their resets
 
-    async def hit(self, action: Action, *, user: str, address: str) -> Quota:
-        """Counts one request of *user* (a caller's key) from *address* (IP text), or raises and counts nothing.
+    async def hit(self, action: str, request: LimitedRequest) -> Quota:
+        """Counts one request in all windows, or raises and counts it in none.
 
         Raises RateLimited, and StoreAway where a rule for *action* denies without its store.
         """
-        plan = self._plans[action]
-        watched = self._watched[action]
+        rules = _select(self._enforced, action, request)
+        watched = _select(self._observed, action, request)
         try:
-            quota = await plan.hit(self._body, user, address)
-            observed = await watched.would_refuse(self._body, user, address) if watched.rules else ()
+            quota = await _hit(self._store, rules, request)
+            observed = await self._would_refuse(watched, request)
         except StoreAway:
-            if action in self._denied:
+            if any(rule.on_store_error == "deny" for rule in rules):
                 raise
-            return await self._degraded[action].hit(self._here, user, address)
+            local = [rule for rule in rules if rule.on_store_error == "local"]
+            return await _hit(self._local_store, local, request)
         return Quota(quota.headers, observed) if observed else quota
 
-    async def undo(self, action: Action, *, user: str, address: str) -> None:
-        """Undoes one `spend` for a request that was refused further on, where the store can be reached."""
-        plan = self._plans[action]
-        if plan.rules:
+    async def undo(self, action: str, request: LimitedRequest) -> None:
+        """Takes back one `hit` of a request that was refused later, where the store can be reached."""
+        rules = _select(self._enforced, action, request)
+        if rules:
             with suppress(StoreAway):
-                await self._body.undo(plan.hits(user, address))
+                await self._store.undo([rule.hit(request) for rule in rules])
+
+    async def hit_payload(self, action: str, request: LimitedRequest) -> Quota:
+        """Counts a request whose body is not read yet. Raises as `hit` and `check_refused`."""
+        self.check_refused(request)
+        return await self.hit(action, request)
+
+    async def refuse(self, action: str, request: LimitedRequest, status: int) -> None:
+        """Takes back a `hit` of a request that is refused with *status*.
+
+        A refused payload counts in windows of its own. Raises RateLimited where these have no room.
+        """
+        await self.undo(action, request)
+        if status in REFUSED_PAYLOAD:
+            await self.count_refused(request)
+
+    def check_refused(self, request: LimitedRequest) -> None:
+        """Raises RateLimited where this process knows that a window of refused payloads is full."""
+        now = self._clock()
+        for rule in _select(self._enforced, REFUSED, request):
+            reset = self._full.get((rule.name, rule.hit(request)[1]), 0.0)
+            if reset > now:
+                raise _refused_too_often(rule, int(reset - now) + 1)
+
+    async def count_refused(self, request: LimitedRequest) -> None:
+        """Counts a refused payload. Raises RateLimited where their windows had no room for it."""
+        rules = _select(self._enforced, REFUSED, request)
+        if not rules:
+            return
+        hits = [rule.hit(request) for rule in rules]
+        try:
+            admitted, remaining = await self._store.hit(hits)
+        except StoreAway:
+            admitted, remaining = await self._local_store.hit(hits)
+        full = [
+            (rule, key, reset) for rule, (_, key), (left, reset) in zip(rules, hits, remaining, strict=True) if not left
+        ]
+        for rule, key, reset in full:
+            self._note_full(rule, key, reset)
+        if not admitted:
+            rule, _, reset = full[0]
+            raise _refused_too_often(rule, reset)
+
+    def _note_full(self, rule: RateRule, key: str, reset: int) -> None:
+        self._full[rule.name, key] = self._clock() + reset
+        self._full.move_to_end((rule.name, key))
+        if len(self._full) > CAPACITY:
+            self._full.popitem(last=False)
+
+    async def _would_refuse(self, rules: Sequence[RateRule], request: LimitedRequest) -> tuple[str, ...]:
+        """Returns the names of the rules without room. Raises StoreAway."""
+        if not rules:
+            return ()
+        admitted, remaining = await self._store.hit([rule.hit(request) for rule in rules])
+        full = [rule.name for rule, (left, _) in zip(rules, remaining, strict=True) if not left]
+        return () if admitted else tuple(full)
 
 
-def _limits_by_action(rules: Iterable[RateRule]) -> dict[Action, ActionLimits]:
-    listed = tuple(rules)
-    return {action: ActionLimits(rule for rule in listed if action in rule.actions) for action in Action}
+async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRequest) -> Quota:
+    """Raises RateLimited and StoreAway."""
+    if not rules:
+        return Quota()
+    hits = [rule.hit(request) for rule in rules]
+    admitted, remaining = await store.hit(hits)
+    headers = _headers([limit for limit, _ in hits], remaining)
+    if admitted:
+        return Quota(headers)
+    full = [(rule.name, reset) for rule, (left, reset) in zip(rules, remaining, strict=True) if not left]
+    wait = max(reset for _, reset in full)
+    raise RateLimited(
+        f"Too many requests; there is room again in {wait} s",
+        retry_after=wait,
+        reason="rate limit " + ", ".join(name for name, _ in full),
+        headers=headers,
+    )
+
+
+def _headers(bounds: Sequence[RateLimit], remaining: Sequence[Remaining]) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns the fields of draft-ietf-httpapi-ratelimit-headers-10; `t` is the time until more."""
+    policy, state = _templates(tuple((bound.name, bound.amount, bound.seconds) for bound in bounds))
+    return (b"ratelimit-policy", policy), (b"ratelimit", state % tuple(chain.from_iterable(remaining)))
+
+
+@lru_cache(maxsize=1024)
+def _templates(bounds: tuple[tuple[str, int, int], ...]) -> tuple[bytes, bytes]:
+    policy = ", ".join(f'"{name}";q={amount};w={seconds}' for name, amount, seconds in bounds)
+    return policy.encode(), ", ".join(f'"{name}";r=%d;t=%d' for name, _, _ in bounds).encode()
+
+
+def _refused_too_often(rule: RateRule, wait: int) -> RateLimited:
+    return RateLimited(
+        f"Too many refused requests; try again in {wait} s", retry_after=wait, reason=f"rate limit {rule.name}"
+    )
+
+
+def _by_action(rules: Iterable[RateRule]) -> Mapping[str, tuple[RateRule, ...]]:
+    by_action: dict[str, tuple[RateRule, ...]] = {}
+    for rule in rules:
+        for action in rule.actions:
+            by_action[action] = (*by_action.get(action, ()), rule)
+    return by_action
+
+
+def _select(rules: Mapping[str, tuple[RateRule, ...]], action: str, request: LimitedRequest) -> Sequence[RateRule]:
+    return [rule for rule in rules.get(action, ()) if rule.applies(request)]

@@ -1,4 +1,4 @@
-"""Short windows shared by all workers, kept in Redis; what they mean is said in `windows`."""
+"""Sliding windows in Redis, shared by all workers. `sliding_window` describes them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from proxy.errors import StoreAway
 from proxy.ratelimit.sliding_window import SLICES, Remaining, WindowHit
 from proxy.storage.redis_client import RedisStore, Script
 
-# A window is stored as "slice:count slice:count ...", oldest first. Counts from further ahead than a window were
-# written before the server's clock was set back, and would never grow old.
-_TAKE = Script("""
+# A window is stored as "slice:count slice:count ...", oldest first. Counts from more than a window ahead were written
+# before the server's clock was set back. They would never expire, so they are dropped.
+_HIT = Script("""
 local SLICES = 10
 local now = tonumber(ARGV[1])
 if not now then
@@ -53,7 +53,7 @@ return table.concat(reply, ' ')
 """)
 
 
-_GIVE_BACK = Script("""
+_UNDO = Script("""
 for _, key in ipairs(KEYS) do
   local before, slice, count = string.match(redis.call('GET', key) or '', '^(.-)(%d+):(%d+)$')
   if count and tonumber(count) > 1 then
@@ -69,32 +69,32 @@ return 1
 
 
 class RedisWindowStore:
-    """The windows that all workers share: one script call a request, however many bounds there are.
+    """Windows that all workers share: one script call for each request, for any number of limits.
 
-    All keys carry the hash tag `{limits}`, so in a Redis Cluster one node counts for everybody: one atomic step needs
-    one slot, and a request's user and address have none in common. Time is the server's, so that workers need not
-    agree on it; a *clock* (seconds) takes its place in tests.
+    All keys have the hash tag `{limits}`, so in a Redis Cluster one node counts for all callers. An atomic step needs
+    one slot, and the windows of a user and of an address have none in common. The time is the server's, so clocks of
+    workers may differ; tests give a *clock* in seconds.
     """
 
     def __init__(self, store: RedisStore, clock: Callable[[], float] | None = None) -> None:
         self._store = store
         self._clock = clock
 
-    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
+    async def hit(self, hits: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         args: list[int | str] = [int(self._clock() * 1000) if self._clock else ""]
-        for bound, _ in claims:
-            args += (bound.amount, bound.seconds * 1000 // SLICES)
-        reply = await self._store.run(_TAKE, _keys(claims), args, sheddable=True)
+        for limit, _ in hits:
+            args += (limit.amount, limit.seconds * 1000 // SLICES)
+        reply = await self._store.run(_HIT, _keys(hits), args, sheddable=True)
         if not isinstance(reply, bytes):
-            raise StoreAway(reason="the limits script answered something else")
+            raise StoreAway(reason="the limits script returned something else")
         admitted, *numbers = map(int, reply.split())
         return bool(admitted), list(zip(numbers[::2], numbers[1::2], strict=True))
 
-    async def undo(self, claims: Sequence[WindowHit]) -> None:
-        await self._store.run(_GIVE_BACK, _keys(claims), [])
+    async def undo(self, hits: Sequence[WindowHit]) -> None:
+        await self._store.run(_UNDO, _keys(hits), [])
 
 
-def _keys(claims: Sequence[WindowHit]) -> list[str]:
+def _keys(hits: Sequence[WindowHit]) -> list[str]:
     return [
-        f"{{limits}}:{bound.name}:{bound.seconds}:{hashlib.sha256(key.encode()).hexdigest()}" for bound, key in claims
+        f"{{limits}}:{limit.name}:{limit.seconds}:{hashlib.sha256(key.encode()).hexdigest()}" for limit, key in hits
     ]

@@ -1,27 +1,28 @@
-"""Counting in sliding windows: the arithmetic, and its body in this process's memory.
+"""Sliding windows of request counts, and their store in this process's memory.
 
 A window of *w* seconds is counted in slices of *w* / SLICES. It is full while the current slice and the SLICES before
-it hold the amount, so no *w* seconds, wherever they start, ever hold more. The price is that a count is forgotten up
-to one slice late. The commoner sliding-window counter, which weighs the previous window as if it had been even, needs
-two numbers and admits up to twice the amount around a burst at a window's end.
+it hold the amount. So no *w* seconds, at any start, hold more. A count is forgotten up to one slice late.
+
+The usual sliding-window counter weighs the previous window as if its requests had come evenly. It needs two numbers
+only, but admits up to twice the amount around a burst at a window's end.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 SLICES = 10
-CAPACITY = 50_000  # windows kept in memory for one bound, some 350 bytes each
+CAPACITY = 50_000  # windows in memory for one limit, some 350 bytes each
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most *amount* in any *seconds*, under a *name* that is fit for response fields and store keys."""
+    """Limit of *amount* in any *seconds*. *name* is fit for response fields and store keys."""
 
     name: str
     amount: int
@@ -34,25 +35,30 @@ class RateLimit:
             raise ValueError(f"{self.name}: amount and seconds go from 1 to 10^9")
 
 
-WindowHit = tuple[RateLimit, str]  # a bound, and the key of the one whose window it is
-Remaining = tuple[int, int]  # how many are left now, and whole seconds until there are more (0: nothing is used)
+WindowHit = tuple[RateLimit, str]  # a limit, and the key of the caller or address that is counted
+Remaining = tuple[int, int]  # requests left now, and whole seconds until there are more (0: none was counted)
 
 
 class WindowStore(Protocol):
-    """Tests all claims and, if every one has room, counts one in each: a single atomic step.
+    """Store of windows."""
 
-    Answers whether it was counted, and each claim's standing after it; a claim that refused has none left.
-    Raises StoreAway.
-    """
+    async def hit(self, hits: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
+        """Counts one request in each window if all have room, in one atomic step.
 
-    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]: ...
+        Returns whether it was counted, and what each window has left after it; a full window has none left.
 
-    async def undo(self, claims: Sequence[WindowHit]) -> None:
-        """Takes one request out of each claim's newest count. Raises StoreAway."""
+        Raises StoreAway.
+        """
+
+    async def undo(self, hits: Sequence[WindowHit]) -> None:
+        """Takes one request out of the newest count of each window. Raises StoreAway."""
 
 
 class SlidingWindow:
-    """Counts of the last SLICES + 1 slices in a ring; slices of *length* ms are numbered from the clock's zero."""
+    """Counts of the last SLICES + 1 slices of *length* ms, in a ring.
+
+    Slices are numbered from the clock's zero.
+    """
 
     __slots__ = ("_ends", "_length", "_newest", "_ring", "_slot", "total")
 
@@ -61,11 +67,11 @@ class SlidingWindow:
         self._newest = now // length
         self._slot = self._newest % (SLICES + 1)
         self._ring = [0] * (SLICES + 1)
-        self._ends = 0  # the ms at which the oldest count is forgotten, while there is one
+        self._ends = 0  # time in ms at which the oldest count is forgotten, if there is one
         self.total = 0
 
     def advance(self, now: int) -> None:
-        """Forgets what is too old; *now* in ms of a clock that never steps back."""
+        """Forgets counts that are too old. *now* in ms of a clock that never steps back."""
         newest = now // self._length
         if newest == self._newest:
             return
@@ -74,7 +80,7 @@ class SlidingWindow:
             self._ring[at % (SLICES + 1)] = 0
         self._newest = newest
         self._slot = newest % (SLICES + 1)
-        self._look_for_the_oldest()
+        self._update_end()
 
     def add(self) -> None:
         self._ring[self._slot] += 1
@@ -88,14 +94,14 @@ class SlidingWindow:
             if self._ring[slice_ % (SLICES + 1)]:
                 self._ring[slice_ % (SLICES + 1)] -= 1
                 self.total -= 1
-                self._look_for_the_oldest()
+                self._update_end()
                 return
 
     def reset(self, now: int) -> int:
-        """Whole seconds until the oldest count is forgotten, 0 where there is none."""
+        """Returns whole seconds until the oldest count is forgotten, 0 where there is none."""
         return -((now - self._ends) // 1000) if self.total else 0
 
-    def _look_for_the_oldest(self) -> None:
+    def _update_end(self) -> None:
         if self.total:
             oldest = self._newest - SLICES
             while not self._ring[oldest % (SLICES + 1)]:
@@ -104,7 +110,7 @@ class SlidingWindow:
 
 
 class WindowTable:
-    """Windows of *seconds* by key, in memory. At most *capacity*: a full table forgets the one longest unused."""
+    """Windows of *seconds* by key, in memory. A full table forgets the window that was unused for longest."""
 
     def __init__(self, seconds: int, capacity: int = CAPACITY) -> None:
         self._length = seconds * 1000 // SLICES
@@ -115,7 +121,7 @@ class WindowTable:
         return len(self._windows)
 
     def get(self, key: str, now: int) -> SlidingWindow | None:
-        """The window of *key*, brought up to *now*."""
+        """Returns the window of *key* at *now*, in ms, or None."""
         window = self._windows.get(key)
         if window is not None:
             self._windows.move_to_end(key)
@@ -123,15 +129,16 @@ class WindowTable:
         return window
 
     def get_or_create(self, key: str, now: int) -> SlidingWindow:
+        """Returns the window of *key* at *now*, in ms."""
         window = self._windows.get(key)
         if window is None:
-            return self._begin(key, now)
+            return self._create(key, now)
         self._windows.move_to_end(key)
         window.advance(now)
         return window
 
-    def _begin(self, key: str, now: int) -> SlidingWindow:
-        """For each window that comes two empty ones go, so that no call pays for a sweep of them all."""
+    def _create(self, key: str, now: int) -> SlidingWindow:
+        """Drops up to two empty windows for each new one, so that no call has to sweep all of them."""
         for other, oldest in list(islice(self._windows.items(), 2)):
             oldest.advance(now)
             if not oldest.total:
@@ -143,39 +150,37 @@ class WindowTable:
 
 
 class MemoryWindowStore:
-    """The windows of this process alone. *clock* in seconds, monotonic."""
+    """Windows of this process alone. *clock* in seconds, monotonic. *capacity*: windows of each limit."""
 
-    def __init__(self, bounds: Iterable[RateLimit], clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
+    def __init__(self, clock: Callable[[], float], *, capacity: int = CAPACITY) -> None:
         self._clock = clock
         self._capacity = capacity
-        self._counts: dict[str, WindowTable] = {}
-        self._seconds: dict[str, int] = {}
-        self.adopt(bounds)
+        self._tables: dict[tuple[str, int], WindowTable] = {}
 
-    def adopt(self, bounds: Iterable[RateLimit]) -> None:
-        """Takes the limits of a reload; the counts of a limit with the same name and length stay."""
-        for bound in bounds:
-            if self._seconds.get(bound.name) != bound.seconds:
-                self._seconds[bound.name] = bound.seconds
-                self._counts[bound.name] = WindowTable(bound.seconds, self._capacity)
-
-    async def hit(self, claims: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
+    async def hit(self, hits: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         now = int(self._clock() * 1000)
         admitted = True
         windows = []
-        for bound, key in claims:
-            window = self._counts[bound.name].get_or_create(key, now)
-            admitted = admitted and window.total < bound.amount
-            windows.append((bound.amount, window))
-        standings = []
+        for limit, key in hits:
+            window = self._table(limit).get_or_create(key, now)
+            admitted = admitted and window.total < limit.amount
+            windows.append((limit.amount, window))
+        remaining = []
         for amount, window in windows:
             if admitted:
                 window.add()
-            standings.append((amount - window.total, window.reset(now)))
-        return admitted, standings
+            remaining.append((max(0, amount - window.total), window.reset(now)))
+        return admitted, remaining
 
-    async def undo(self, claims: Sequence[WindowHit]) -> None:
+    async def undo(self, hits: Sequence[WindowHit]) -> None:
         now = int(self._clock() * 1000)
-        for bound, key in claims:
-            if (window := self._counts[bound.name].get(key, now)) is not None:
+        for limit, key in hits:
+            if (window := self._table(limit).get(key, now)) is not None:
                 window.undo_hit()
+
+    def _table(self, limit: RateLimit) -> WindowTable:
+        """Tiers of one limit may have windows of different lengths."""
+        table = self._tables.get((limit.name, limit.seconds))
+        if table is None:
+            table = self._tables[limit.name, limit.seconds] = WindowTable(limit.seconds, self._capacity)
+        return table

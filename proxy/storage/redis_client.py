@@ -126,8 +126,8 @@ class RedisStore:
         """Returns the script's result as RESP2 has it: bytes, int, None or a list of these.
 
         A *sheddable* call is refused while too many calls wait for a reply. No command is sent twice. After StoreAway
-        the script may have run. *on_unknown* is called where the script may have run and its caller does not get the
-        result, because of StoreAway or because the caller was cancelled.
+        the script may have run. *on_unknown* is called where it may have run and its caller gets no result: because of
+        StoreAway, or because the caller was cancelled.
 
         Raises StoreAway, and Overloaded for a sheddable call; that one has not run.
         """

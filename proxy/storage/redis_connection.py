@@ -45,7 +45,7 @@ class PipelinedConnection:
         self._reader = asyncio.create_task(self._read())
 
     async def send(self, commands: Sequence[Command]) -> None:
-        """Writes the commands and waits while the socket's write buffer is full. Raises RedisError and OSError."""
+        """Writes the commands; waits while the write buffer is full. Raises RedisError and OSError."""
         await self._connection.send_packed_command(b"".join(map(_encode, commands)))
 
     def abandon(self) -> None:
@@ -79,6 +79,6 @@ class PipelinedConnection:
 
 
 def _encode(command: Command) -> bytes:
-    """Returns a command as a RESP array of bulk strings; redis-py's own encoder takes most of the time of a call."""
+    """Returns a command as a RESP array of bulk strings; redis-py's own encoder is slow."""
     bulks = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
     return b"*%d\r\n%b" % (len(command), b"".join(bulks))

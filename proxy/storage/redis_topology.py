@@ -8,8 +8,8 @@
 `rediss+sentinel` and `rediss+cluster` use TLS to all servers, with redis-py's `ssl_*` options in the query. User and
 password are those of the servers. Sentinels with a password get `sentinel_username` and `sentinel_password`.
 
-In a Cluster all keys are in one slot and therefore on one node. A step of the ledger is atomic over a caller's limits
-and those that all callers share, and a Cluster offers that only within a slot. Calls may fail while the slot migrates.
+In a Cluster all keys are in one slot and therefore on one node. A step of the ledger is atomic over several
+accounts, which a Cluster offers only within a slot. Calls may fail while the slot migrates.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class SingleServer:
 
 
 class SentinelMaster:
-    """Topology of the master that Sentinels name, by the procedure of Redis's guidelines for Sentinel clients.
+    """Topology of the master that Sentinels name.
 
-    It queries the Sentinels, connects and checks the server's role. All Sentinels are queried at once, again for each
-    connection, so one that hangs costs nothing.
+    It follows Redis's guidelines for Sentinel clients: it queries the Sentinels, connects and checks the server's role.
+    All Sentinels are queried at once, again for each connection, so one that hangs costs nothing.
     """
 
     tag = (b"", b"")
@@ -107,7 +107,7 @@ class SentinelMaster:
 
 
 class ClusterNode:
-    """Topology of the Cluster node that has the slot of the keys; any other node replies MOVED with its address."""
+    """Topology of the Cluster node that has the slot of the keys; other nodes reply with its address."""
 
     tag = (b"{", b"}")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from proxy.errors import Refusal
+from proxy.telemetry.request_trace import RequestTrace, Step
 
 RECORD = "proxy.record"  # key of an AccessRecord in the ASGI scope of the pages beside the gateway
 
@@ -16,7 +17,8 @@ class AccessRecord:
     """Facts of one request for the log. None of them may be a secret, a token or a prompt.
 
     *caller* is a caller's key, *endpoint* a listed endpoint, *upstream_ms* the wait for fal. *ended* is the reason for
-    the end of a stream. *observed* names the limits in observe mode that had no room.
+    the end of a stream. *observed* names the limits in observe mode that had no room. *trace* is for the caller, and
+    None where the gateway does not explain.
     """
 
     action: str | None = None
@@ -30,6 +32,7 @@ class AccessRecord:
     upstream_ms: float | None = None
     response_bytes: int = 0
     ended: str | None = None
+    trace: RequestTrace | None = None
 
     def __init__(self, request_id: str, method: str, path: bytes, clock: Callable[[], float]) -> None:
         self.request_id = request_id
@@ -38,11 +41,18 @@ class AccessRecord:
         self.clock = clock
         self.started = clock()
 
+    def enter(self, step: Step, note: str = "") -> None:
+        """Begins *step* in the trace, if there is one."""
+        if self.trace is not None:
+            self.trace.enter(step, note)
+
     def record_refusal(self, refusal: Refusal) -> None:
         """Records the status, the type and the reason of *refusal*."""
         self.status = refusal.status
         self.error_type = refusal.error_type
         self.reason = refusal.reason
+        if self.trace is not None:
+            self.trace.record_refusal(refusal.error_type)
 
     def record_failure(self, error: BaseException) -> None:
         """Records a defect: the error and its frames, innermost first, cut to the length of a log value."""
@@ -67,6 +77,7 @@ class UpstreamClock:
 
     def __enter__(self) -> None:
         self._started = self._record.clock()
+        self._record.enter("relay")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._record.upstream_ms = milliseconds(self._record.clock() - self._started)

@@ -8,7 +8,7 @@ SMALLEST_STEP = 60.0  # seconds; smaller ones are corrections by NTP
 
 
 class ClockWatch:
-    """Compares two clocks, both in seconds, each time it is asked."""
+    """Comparison of two clocks, both in seconds."""
 
     def __init__(self, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._wall = wall
@@ -16,7 +16,7 @@ class ClockWatch:
         self._offset = wall() - monotonic()
 
     def step(self) -> float | None:
-        """Returns by how many seconds the clock was set ahead (or back: below 0) since the last call, None for not."""
+        """Returns the seconds by which the clock was set since the last call, below 0 for back, else None."""
         offset = self._wall() - self._monotonic()
         step, self._offset = offset - self._offset, offset
         return step if abs(step) >= SMALLEST_STEP else None

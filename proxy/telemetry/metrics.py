@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from proxy.telemetry.access_record import AccessRecord, milliseconds
 from proxy.telemetry.counters import Counter, Durations, Labels
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.request_trace import RequestTrace
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 
@@ -39,6 +40,7 @@ class Telemetry:
         self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
+        self.explains = False  # whether each request gets a trace for its caller
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._log = log
         self._registry = registry
@@ -67,7 +69,10 @@ class Telemetry:
         self.active += 1
         # An id must be unique, not secret; randomness of the kernel would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
-        return AccessRecord(request_id, method, path, self._clock)
+        record = AccessRecord(request_id, method, path, self._clock)
+        if self.explains:
+            record.trace = RequestTrace(self._clock)
+        return record
 
     def close(self, record: AccessRecord) -> None:
         """Counts and logs a request. Called once, when its response is sent or given up."""

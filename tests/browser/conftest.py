@@ -20,8 +20,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Told]:
     """One `fal-proxy demo` for a module; each test takes a user or a browser of its own."""
-    with told_demo() as told:
-        yield told
+    with told_demo() as running:
+        yield running
 
 
 @pytest.fixture

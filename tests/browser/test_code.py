@@ -52,26 +52,26 @@ def run(command: list[str], code: str, home: Path, demo: Told) -> str:
 def test_javascript(browser: Browser, demo: Told, tmp_path: Path) -> None:
     """With @fal-ai/client in Node."""
     (tmp_path / "node_modules").symlink_to(CLIENTS / "node_modules")
-    said = run([program("node"), "--input-type=module"], shown(browser, demo, "JavaScript"), tmp_path, demo)
+    output = run([program("node"), "--input-type=module"], shown(browser, demo, "JavaScript"), tmp_path, demo)
 
-    assert "COMPLETED" in said
-    assert "seed: 7" in said
-    assert 'it\'s a "quoted" sea' in said.replace("\\'", "'")
+    assert "COMPLETED" in output
+    assert "seed: 7" in output
+    assert 'it\'s a "quoted" sea' in output.replace("\\'", "'")
 
 
 def test_python(browser: Browser, demo: Told, tmp_path: Path) -> None:
     """With fal_client."""
-    said = run([sys.executable, "-W", "ignore", "-"], shown(browser, demo, "Python"), tmp_path, demo)
+    output = run([sys.executable, "-W", "ignore", "-"], shown(browser, demo, "Python"), tmp_path, demo)
 
-    assert "'seed': 7" in said
-    assert "'width': 512" in said
+    assert "'seed': 7" in output
+    assert "'width': 512" in output
 
 
 def test_curl(browser: Browser, demo: Told, tmp_path: Path) -> None:
     """With curl in a plain shell: the job is accepted, and its addresses lead back here."""
-    said = run([program("sh"), "-e"], shown(browser, demo, "curl"), tmp_path, demo)
+    output = run([program("sh"), "-e"], shown(browser, demo, "curl"), tmp_path, demo)
 
-    assert json.loads(said)["status_url"].startswith(f"{demo.url}/api/fal/queue/")
+    assert json.loads(output)["status_url"].startswith(f"{demo.url}/api/fal/queue/")
 
 
 @pytest.mark.parametrize("language", ["JavaScript", "Python", "curl"])

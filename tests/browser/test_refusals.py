@@ -1,4 +1,4 @@
-"""Every no is told in words: at its field where it has one, else with what to do about it."""
+"""Tests of errors: each is explained at its field, or with the next step."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_fields_are_right_again(browser: Browser, rig: Rig) -> None:
 
 
 def test_no_number(browser: Browser, rig: Rig) -> None:
-    """Text that is no number is told at once, and not taken for an empty field."""
+    """Text that is no number is an error at once, and not an empty field."""
     with visit(browser, playground(rig, rig.sandbox()).parts.config.server.public_origin) as alice:
         ready(alice)
         seed = alice.page.get_by_label("Seed", exact=True)
@@ -94,7 +94,7 @@ def test_no_number(browser: Browser, rig: Rig) -> None:
 
 
 def test_the_models_own_no(browser: Browser, rig: Rig) -> None:
-    """What only the model finds wrong, after the gate let it pass, stands at its field just so."""
+    """An error of the model itself is shown at its field, too."""
     with visit(browser, playground(rig, rig.sandbox()).parts.config.server.public_origin) as alice:
         alice.sign_in_with(token())
         alice.page.get_by_label("Prompt", exact=True).fill("dunes")
@@ -152,9 +152,9 @@ def test_429(browser: Browser, rig: Rig) -> None:
 
 def test_too_many_jobs(browser: Browser, rig: Rig) -> None:
     """No seat is free: told as such, and run once there is one again."""
-    seats = [{"name": "jobs", "per": "user", "limit": 1}]
+    limits = [{"name": "jobs", "per": "user", "limit": 1}]
     sandbox = rig.sandbox(QUICK)
-    gateway = playground(rig, sandbox, in_flight=seats)
+    gateway = playground(rig, sandbox, in_flight=limits)
     knob(sandbox, kind="hang", action="model", count=1)
     with gateway.client() as other:
         picture = {"image_url": "data:image/png;base64,AAAA", "prompt": "x"}
@@ -219,7 +219,7 @@ def test_a_failed_run(browser: Browser, rig: Rig) -> None:
 
 
 def test_an_ended_session(browser: Browser, rig: Rig) -> None:
-    """A session that ends is told; after signing in again what was set is still there."""
+    """The end of a session is shown, and after a new sign-in the settings are still there."""
     with visit(browser, playground(rig, rig.sandbox()).parts.config.server.public_origin) as alice:
         page = alice.page
         alice.sign_in_with(token(lifetime=-25))  # within the leeway for some more seconds
@@ -248,7 +248,7 @@ def until_expired(url: str, session: str) -> None:
     ids=["empty", "words", "three-parts", "expired"],
 )
 def test_a_bad_token(browser: Browser, rig: Rig, text: str) -> None:
-    """It is told at its field, and nobody is signed in."""
+    """A bad token is an error at its field, and no user is signed in."""
     with visit(browser, playground(rig, rig.sandbox()).parts.config.server.public_origin) as nobody:
         field = nobody.page.get_by_label("Session token")
         field.fill(text)
@@ -260,7 +260,7 @@ def test_a_bad_token(browser: Browser, rig: Rig, text: str) -> None:
 
 
 def test_the_gate_away(browser: Browser, rig: Rig) -> None:
-    """No answer at all is told as that."""
+    """A missing answer is shown as that."""
     gateway = playground(rig, rig.sandbox())
     with visit(browser, gateway.parts.config.server.public_origin) as alice:
         ready(alice)

@@ -24,7 +24,7 @@ BIG = 95 * 1024 * 1024  # bytes; the client goes over to parts of 10 MiB above 9
 
 
 def test_a_file(browser: Browser, demo: Told, tmp_path: Path) -> None:
-    """Announced through the gate, PUT to the upload host without a credential, and submitted by its address."""
+    """A file is announced to the gateway, PUT to the upload host without a credential, and submitted."""
     picture = tmp_path / "my picture.png"
     Image.new("RGB", (120, 80), "teal").save(picture)
     with visit(browser, demo.url) as alice:
@@ -51,7 +51,7 @@ def test_more_than_90_megabytes(browser: Browser, demo: Told) -> None:
     """The client in the page sends a large Blob in parts; what is stored is what was sent, byte for byte."""
     with visit(browser, demo.url) as alice:
         alice.sign_in_as("alice")
-        told = alice.page.evaluate(
+        result = alice.page.evaluate(
             f"""async () => {{
               const {{ createFalClient }} = await import('/playground/vendor/fal-client-1.10.1.js');
               const fal = createFalClient({{ proxyUrl: {{ url: '/api/fal/proxy', when: 'always' }} }});
@@ -66,9 +66,9 @@ def test_more_than_90_megabytes(browser: Browser, demo: Told) -> None:
         alice.check()
         assert len(alice.calls(MULTIPART)) == 1
 
-    stored = httpx2.get(told["url"], trust_env=False, timeout=20).content
+    stored = httpx2.get(result["url"], trust_env=False, timeout=20).content
     assert len(parts) == 10
-    assert (len(stored), hashlib.sha256(stored).hexdigest()) == (BIG, told["sum"])
+    assert (len(stored), hashlib.sha256(stored).hexdigest()) == (BIG, result["sum"])
 
 
 def test_a_picture_of_more_than_90_megabytes(browser: Browser, demo: Told, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_picture_of_more_than_90_megabytes(browser: Browser, demo: Told, tmp_p
 
 
 def test_without_uploads(browser: Browser, rig: Rig, tmp_path: Path) -> None:
-    """Where uploads are off a picture goes with the request, made smaller where the gate would not take it whole."""
+    """Without uploads a picture is sent in the request, made smaller where the gateway would refuse it."""
     picture = tmp_path / "noise.png"
     Image.effect_noise((1800, 1200), 90).convert("RGB").save(picture)
     gateway = playground(rig, rig.sandbox(), server={"max_body_bytes": 1024 * 1024})
@@ -112,7 +112,7 @@ def test_without_uploads(browser: Browser, rig: Rig, tmp_path: Path) -> None:
 
 
 def test_the_upload_host_fails(browser: Browser) -> None:
-    """Its failure is told as its own, and no job is started."""
+    """A failed upload is shown as that, and no job is started."""
     with told_demo() as demo, visit(browser, demo.url) as alice:
         fault = {"kind": "status", "action": "put", "status": 500}
         httpx2.put(f"{demo.control}/faults", json=[fault], trust_env=False).raise_for_status()
@@ -125,7 +125,7 @@ def test_the_upload_host_fails(browser: Browser) -> None:
 
 
 def test_cancel_while_uploading(browser: Browser) -> None:
-    """What is no longer wanted is not submitted any more."""
+    """A cancelled upload is not submitted."""
     with told_demo() as demo, visit(browser, demo.url) as alice:
         fault = {"kind": "latency", "action": "put", "delay": 1.5}
         httpx2.put(f"{demo.control}/faults", json=[fault], trust_env=False).raise_for_status()

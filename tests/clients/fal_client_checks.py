@@ -112,7 +112,7 @@ def test_run(alice: fal_client.SyncClient) -> None:
 
 
 def test_stream(alice: fal_client.SyncClient) -> None:
-    """What the model says as it goes, and its output at the end."""
+    """A stream has the model's messages, and its output at the end."""
     *messages, output = alice.stream(ENDPOINT, arguments=INPUT)
 
     assert len([event["message"] for event in messages]) > 1
@@ -146,8 +146,8 @@ def test_a_bad_payload(alice: fal_client.SyncClient) -> None:
         alice.submit(ENDPOINT, arguments={**INPUT, "format": "gif", "num_images": 0})
 
     assert (refused.value.status_code, refused.value.error_type) == (422, "validation_error")
-    named = [error["loc"] for error in refused.value.response.json()["detail"]]
-    assert sorted(named) == [["body", "format"], ["body", "num_images"]]
+    locations = [error["loc"] for error in refused.value.response.json()["detail"]]
+    assert sorted(locations) == [["body", "format"], ["body", "num_images"]]
 
 
 def test_no_session() -> None:

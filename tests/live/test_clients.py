@@ -20,7 +20,7 @@ def origins(sandbox: SandboxAddresses) -> dict[str, str]:
 
 
 def test_javascript(rig: Rig) -> None:
-    """`@fal-ai/client` in header mode: every test of `queue.test.mjs` passes."""
+    """The client `@fal-ai/client` in header mode passes every test of `queue.test.mjs`."""
     sandbox = rig.sandbox()
     gateway = rig.gateway(sandbox.queue)
 
@@ -36,7 +36,7 @@ def test_javascript_streams(rig: Rig) -> None:
 
 
 def test_python(rig: Rig, tmp_path: Path) -> None:
-    """`fal_client` in path mode, which insists on https: every test of `fal_client_checks.py` passes."""
+    """The client `fal_client` in path mode, over https, passes every test of `fal_client_checks.py`."""
     listening = socket.create_server(("127.0.0.1", 0))
     host = f"localhost:{listening.getsockname()[1]}"
     sandbox = rig.sandbox()

@@ -237,7 +237,7 @@ CASES: dict[str, Case] = {
     "options": Case((SESSION, SAME, JSON), 405, "method_not_allowed", "OPTIONS", SUBMIT, None),
     "delete": Case((SESSION, SAME), 405, "method_not_allowed", "DELETE", STATUS, None),
     "lower-case-get": Case((SESSION, SAME), 400, "malformed_request", "get", STATUS, None),
-    # Somebody else's job stays somebody else's.
+    # A job of another user stays that user's.
     "bobs-cookie": read(BOB, SAME, status=404, error="job_not_found"),
 }
 
@@ -262,7 +262,7 @@ class Gates:
         return reply
 
     def untouched(self) -> bool:
-        """Whether *bad* has kept all its callers' allowances and never turned to fal."""
+        """Returns True where *bad* left all allowances and sent nothing to fal."""
         return self.upstream.accepted == 0 and [self.left("alice"), self.left("bob")] == [LIMIT, LIMIT]
 
     def left(self, subject: str) -> float:
@@ -292,9 +292,9 @@ def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_cookie_cases(gates: Gates, name: str) -> None:
-    """A page of ours gets through with its cookie.
+    """A page of the gateway's origin passes with its cookie.
 
-    Whatever else comes with one is told why not, and does nothing.
+    Any other request with a cookie gets a reason, and does nothing.
     """
     case = CASES[name]
     gates.recording.requests.clear()
@@ -368,7 +368,7 @@ def test_preflights(gates: Gates, name: str) -> None:
         asked = ASK_HEADERS.partition(b": ")[2].split(b", ")
         assert set(asked) <= set(leave.pop("access-control-allow-headers").split(b", "))
         del leave["access-control-expose-headers"]
-    elif case.status != 403:  # to a page that is listed, a refusal may be told
+    elif case.status != 403:  # a listed page may read a refusal
         leave.pop("access-control-allow-origin", None)
         leave.pop("access-control-expose-headers", None)
     assert leave == {}
@@ -376,7 +376,7 @@ def test_preflights(gates: Gates, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "told"),
+    ("case", "readable"),
     [
         (write(bearer(), CROSS, origin(PAGE)), True),
         (write(bearer(), CROSS, origin(PAGE), BOB), True),
@@ -398,7 +398,7 @@ def test_preflights(gates: Gates, name: str) -> None:
         "ours",
     ],
 )
-def test_other_origins_bring_tokens(gates: Gates, case: Case, told: bool) -> None:
+def test_other_origins_bring_tokens(gates: Gates, case: Case, readable: bool) -> None:
     """A token works from anywhere, and its answer is for listed origins to read.
 
     A cookie works for no other origin.
@@ -406,14 +406,14 @@ def test_other_origins_bring_tokens(gates: Gates, case: Case, told: bool) -> Non
     reply = gates.answer(case)
 
     assert reply.status == case.status
-    assert (reply.headers.get(b"access-control-allow-origin") == PAGE) is told
-    assert (b"access-control-allow-origin" in reply.headers) is told
+    assert (reply.headers.get(b"access-control-allow-origin") == PAGE) is readable
+    assert (b"access-control-allow-origin" in reply.headers) is readable
     assert b"access-control-allow-credentials" not in reply.headers
     assert reply.headers[b"vary"] == b"Origin, Sec-Fetch-Site, Cookie"
 
 
 def test_a_loopback_name_takes_a_flag(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where http is all there is, a name without prefix is allowed for, and works by the same rules."""
+    """Over http a name without prefix can be allowed, and works by the same rules."""
     with Rig(tmp_path_factory.mktemp("loopback")) as rig:
         gateway = rig.gateway(
             rig.upstream(Peer.gone).url,
@@ -444,7 +444,7 @@ def test_another_page_cannot_lock_its_visitors_out(gates: Gates) -> None:
 
 
 def test_without_a_configured_cookie_none_counts(rig: Rig) -> None:
-    """The default: a cookie is one more field that nobody reads."""
+    """By default the cookie is a field that is ignored."""
     gateway = rig.gateway(rig.upstream(Peer.gone).url)
     (reply,) = replies(ask(gateway.address, message("GET", b"/api/fal/usage", SESSION, SAME)))
 

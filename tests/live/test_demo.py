@@ -1,4 +1,4 @@
-"""`fal-proxy demo` as its users meet it: a process, what it prints, and what can be pasted from that."""
+"""Tests of the process `fal-proxy demo`: its output, and the commands in it."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def test_one_line_for_scripts() -> None:
     """--json prints one JSON line once ready: where gateway, sandbox and its knobs are, and a token for each user."""
     with demo("--json") as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        with httpx2.Client(base_url=told["url"], trust_env=False) as client:
+        printed = json.loads(process.stdout.readline())
+        with httpx2.Client(base_url=printed["url"], trust_env=False) as client:
             ready = client.get("/readyz")
             usages = [
                 client.get("/api/fal/usage", headers={"authorization": f"Bearer {token}"})
-                for token in told["tokens"].values()
+                for token in printed["tokens"].values()
             ]
-        counts = httpx2.get(f"{told['control']}/counts", trust_env=False).json()
-        sandbox = httpx2.post(f"{told['upstream']}/acme/echo", json={}, trust_env=False)
+        counts = httpx2.get(f"{printed['control']}/counts", trust_env=False).json()
+        sandbox = httpx2.post(f"{printed['upstream']}/acme/echo", json={}, trust_env=False)
         interrupt(process)
         assert process.stdout.read() == ""
 
-    assert sorted(told) == ["control", "tokens", "upstream", "url"]
-    assert sorted(told["tokens"]) == ["alice", "bob"]
+    assert sorted(printed) == ["control", "tokens", "upstream", "url"]
+    assert sorted(printed["tokens"]) == ["alice", "bob"]
     assert [answer.status_code for answer in (ready, *usages)] == [200, 200, 200]
     assert counts["submits"]["total"] == 0
     assert (sandbox.status_code, sandbox.headers["x-sandbox"]) == (401, "1")
@@ -97,7 +97,7 @@ def test_javascript_as_pasted() -> None:
 def test_a_user_signs_in_with_a_cookie() -> None:
     """The page's way: pick a user, get a cookie, call with it from the same origin.
 
-    Nobody else's page can.
+    No other page can.
     """
     with demo("--json") as process:
         assert process.stdout is not None

@@ -39,7 +39,7 @@ class Patient:
 
 
 def call(gateway: Gateway, method: str, path: str, body: bytes | None = None) -> socket.socket:
-    """A request whose answer nobody has read yet."""
+    """Sends a request and leaves its answer unread."""
     connection = socket.create_connection(gateway.address)
     connection.sendall(message(method, f"/api/fal/queue/{path}".encode(), bearer(), JSON, body=body))
     return connection

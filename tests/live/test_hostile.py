@@ -1,7 +1,7 @@
 """Everything hostile we know, over real sockets: each row refused as it should be, and fal never hears of it.
 
-One gateway with a canary for a key stands before an upstream that counts connections. After every table: no connection
-was opened, the canary is in no answer, journal line or metric, and the journal has one line for each request answered.
+One gateway with a known key is in front of an upstream that counts connections. After every table no connection was
+opened, and the key is in no answer, log line or metric. The log has one line for each answered request.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Siege:
-    """What stands, and every answer that came out of it so far."""
+    """The gateway and its upstream, with every answer so far."""
 
     gateway: Gateway
     upstream: ScriptedServer
@@ -68,7 +68,7 @@ class Siege:
         self.stands()
 
     def stands(self) -> None:
-        """What must hold whatever was sent."""
+        """Asserts what must be true after any request."""
         assert self.upstream.accepted == 0
         answered = {found for answer in self.answers for found in request_ids(answer)}
         until(lambda: answered <= {line["request_id"] for line in self.gateway.requests()})
@@ -78,7 +78,7 @@ class Siege:
         assert silent <= {400, 405, 499}
         assert set(lines.values()) == {1}
         sinks = [*self.answers, self.gateway.journal().encode(), self.gateway.metrics().encode()]
-        assert not [sink for sink in sinks if any(form in sink for form in canaries())]
+        assert not [sink for sink in sinks if any(form in sink for form in secret_forms())]
 
 
 def request_ids(answer: bytes) -> list[str]:
@@ -86,7 +86,7 @@ def request_ids(answer: bytes) -> list[str]:
     return [found.decode() for found in re.findall(rb"\r\nx-fal-request-id: ([0-9a-f]{32})\r\n", answer)]
 
 
-def canaries() -> list[bytes]:
+def secret_forms() -> list[bytes]:
     """The key and its secret half, as they are, URL-encoded, and in base64 wherever they may start."""
     found = []
     for secret in (FAL_KEY, FAL_KEY.partition(b":")[2]):
@@ -103,7 +103,7 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
     )
     with Rig(home) as rig:
         upstream = rig.upstream(Peer.gone)
-        sessions = [session_of(material, home) for material in materials]
+        sessions = [session_section(material, home) for material in materials]
         gateway = rig.gateway(
             upstream.url,
             # A connection that was refused lingers for half a second, and one address makes hundreds of them here.
@@ -117,7 +117,7 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
         yield Siege(gateway, upstream, materials)
 
 
-def session_of(material: Material, home: Path) -> dict[str, str]:
+def session_section(material: Material, home: Path) -> dict[str, str]:
     session = {"issuer": material.issuer, "audience": material.audience, "algorithm": material.algorithm}
     if not material.public:
         return {**session, "secret_env": "SESSION_HS256"}
@@ -308,7 +308,11 @@ def test_caller_fields(siege: Siege) -> None:
         "X-Fal-Queue-Priority": (b"high", b"NORMAL", b"", b"low, normal", b"low;q=1"),
         "X-Fal-Request-Timeout": (b"", b"-1", b"NaN", b"1e9", b"0x10", b"10 s", b"9999999", b"+5"),
         "X-Fal-Request-Start-Timeout": (b"inf", b"1,5", b"1.", b".5"),
-        "X-Fal-Runner-Hint": (b"a b", b"a/b", b"a" * 129, b"\xff"),
+        "X-Fal-Runner-Hint": (b"", b"a" * 257, b"a\tb", b"\xff"),
+        "X-Fal-Store-IO": (b"", b"2", b"no"),
+        "X-Fal-Object-Lifecycle-Preference": (b"60", b'{"initial_acl":{"default":"allow"}}', b"{", b"[]"),
+        "X-App-Fal-Disable-Fallback": (b"", b"2", b"maybe"),
+        "X-Fal-Tags": (b"", b"a", b"fal.a=b", b"a=b;c=d=e", b"\xff=a"),
         "X-Fal-No-Retry": (b"0", b"no", b"True"),
         "Idempotency-Key": (b"", b"a b", b"a" * 129, b"\xe9"),
     }
@@ -328,7 +332,7 @@ AIMS = {"submit": (b"POST " + SUBMIT, b"GET " + SUBMIT), "read": (b"PUT %b/cance
 
 
 def armed(siege: Siege, row: Hostile, aim: str = "submit") -> tuple[bytes, ...]:
-    """*row* aimed at what fal would hear of, with a good session for it: a submit, or a cancel of the caller's own."""
+    """Aims *row* at a submit or a cancel of the caller's own, with a good session."""
     first, *more = row.segments or (b"",)
     job = f"/api/fal/queue/{APP}/requests/{siege.gateway.job()}".encode()
     posted, got = (target.replace(b"%b", job) for target in AIMS[aim])
@@ -339,10 +343,10 @@ def armed(siege: Siege, row: Hostile, aim: str = "submit") -> tuple[bytes, ...]:
 
 
 async def raw_replies(siege: Siege, listed: list[Hostile], aim: str = "submit") -> list[list[Reply]]:
-    gate = asyncio.Semaphore(16)
+    semaphore = asyncio.Semaphore(16)
 
     async def replies_to(row: Hostile) -> list[Reply]:
-        async with gate:
+        async with semaphore:
             return await exchange(siege.gateway.address, armed(siege, row, aim), endless=row.endless)
 
     got = await asyncio.gather(*map(replies_to, listed))
@@ -387,7 +391,7 @@ def test_requests_that_never_end(siege: Siege) -> None:
         answers = list(pool.map(lambda pair: ask(siege.gateway.address, b"".join(armed(siege, *pair))), aimed))
     siege.answers += answers
     got = {(row.id, aim): [r.status for r in replies(a)] for (row, aim), a in zip(aimed, answers, strict=True)}
-    # Nobody waits for a body that is too long for a cancel.
+    # A body that is too long for a cancel is not waited for.
     assert got.pop(("unfinished-smuggled-in-long-body", "read")) == [413]
     assert set(map(tuple, got.values())) == {(408,)}, got
     siege.stands()

@@ -83,8 +83,8 @@ def open_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gatewa
         yield rig.gateway(upstream.url), recording
 
 
-def heard(gateway: Gateway, kept: Iterable[bytes] = ()) -> bytes:
-    """Byte for byte what fal is to hear of a submit."""
+def heard(gateway: Gateway, forwarded: Iterable[bytes] = ()) -> bytes:
+    """Returns the expected bytes of a submit to fal."""
     fields = [
         b"host: " + gateway.parts.config.fal.queue_origin.removeprefix("http://").encode(),
         f"authorization: Key {ENVIRON['FAL_KEY']}".encode(),
@@ -92,7 +92,7 @@ def heard(gateway: Gateway, kept: Iterable[bytes] = ()) -> bytes:
         b"accept: application/json",
         b"accept-encoding: identity",
         b"content-type: application/json",
-        *kept,
+        *forwarded,
     ]
     body = json.dumps(INPUT, separators=(",", ":")).encode()
     head = b"\r\n".join([f"POST /{ENDPOINT} HTTP/1.1".encode(), *fields, b"content-length: %d" % len(body)])
@@ -102,7 +102,7 @@ def heard(gateway: Gateway, kept: Iterable[bytes] = ()) -> bytes:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", IGNORED)
 def test_hostile_fields_stay_here(open_gate: tuple[Gateway, Recording], name: str, mode: str) -> None:
-    """What fal hears is the same to the byte, and the answer repeats nothing of them."""
+    """The request to fal is the same to the byte, and the answer repeats none of them."""
     gateway, recording = open_gate
     recording.requests.clear()
     path, target = MODES[mode]

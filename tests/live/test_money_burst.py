@@ -22,21 +22,21 @@ def rooms(count: int, *, jobs: int) -> list[Table]:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """*accepted* at once, and *late*, when what calls to a slow store had taken was given back.
+    """Result of a burst: *accepted* at once, and *late*, after refunds of calls to a slow store.
 
-    *spent* were refused with 402. *jobs* as the sandbox counts them, *kept* as the operator's report does, in units.
+    *spent* were refused with 402. *jobs* as the sandbox counts them, *units* as the operator's report does, in units.
     """
 
     accepted: int
     late: int
     spent: int
     jobs: int
-    kept: float
+    units: float
     slowest: float
 
 
 async def burst(rig: Rig, number: int, *, callers: int) -> Burst:
-    """*callers* users submit to `endpoint(number)` at once, against the budget `room-number`."""
+    """Submits for *callers* users to `endpoint(number)` at once, against the budget `room-number`."""
     name, sessions = endpoint(number), [token(f"user-{n}") for n in range(callers)]
     barrier = asyncio.Barrier(callers)
     async with rig.caller() as crowd:
@@ -48,7 +48,7 @@ async def burst(rig: Rig, number: int, *, callers: int) -> Burst:
 
         sent = await asyncio.gather(*map(call, sessions))
         accepted = sum(one.status == 200 for one in sent)
-        await eventually(lambda: crowd.kept(f"room-{number}"), lambda units: units == round(accepted * UNITS, 6))
+        await eventually(lambda: crowd.units(f"room-{number}"), lambda units: units == round(accepted * UNITS, 6))
         late = 0
         while (await crowd.submit(name)).status == 200:
             late += 1
@@ -58,14 +58,14 @@ async def burst(rig: Rig, number: int, *, callers: int) -> Burst:
         late=late,
         spent=sum(one.status == 402 for one in sent),
         jobs=rig.upstream.jobs().get(name, 0),
-        kept=row["reserved"] + row["used"],
+        units=row["reserved"] + row["used"],
         slowest=max(one.seconds for one in sent),
     )
 
 
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 async def test_200_callers_at_once_get_the_37_jobs_there_is_room_for(tmp_path: Path, store: StoreKind) -> None:
-    """The rest is told so.
+    """Callers beyond the room are refused.
 
     The sandbox, the operator's report and the caller's usage agree to the last millionth.
     """
@@ -75,5 +75,5 @@ async def test_200_callers_at_once_get_the_37_jobs_there_is_room_for(tmp_path: P
 
     for one in rounds:
         assert (one.accepted + one.late, one.accepted + one.spent) == (ROOM, CALLERS)
-        assert (one.jobs, one.kept) == (ROOM, round(ROOM * UNITS, 6))
+        assert (one.jobs, one.units) == (ROOM, round(ROOM * UNITS, 6))
     assert served >= 2 * 2 * CALLERS, "the metrics are of all workers: a page and a submit of each caller in each round"

@@ -1,4 +1,4 @@
-"""Submits while everything that can break does: nobody pays twice, and no job runs that nobody pays for."""
+"""Tests of submits with every fault: no job is paid twice, and none runs unpaid."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from proxy.sandbox.faults import Fault, Kind
 class Trouble:
     """One way for a submit to go wrong: *fault* at the sandbox, or without one a connection refused.
 
-    *status* is what the caller is to be told, *runs* whether there is a job all the same.
+    *status* is the expected answer, *runs* is True where there is a job all the same.
     """
 
     fault: Fault | None
@@ -45,9 +45,9 @@ class Trouble:
     runs: bool
 
 
-def _trouble(told: int, kind: Kind, *, runs: bool = False, **more: Json) -> Trouble:
+def _trouble(results: int, kind: Kind, *, runs: bool = False, **more: Json) -> Trouble:
     after = runs and kind not in (Kind.LATENCY, Kind.TRUNCATE, Kind.CONTENT_TYPE)  # these carry it out anyway
-    return Trouble(Fault(kind, "submit", count=1, after=after, **more), told, runs)
+    return Trouble(Fault(kind, "submit", count=1, after=after, **more), results, runs)
 
 
 WELL = _trouble(200, Kind.LATENCY, runs=True)
@@ -78,27 +78,27 @@ TROUBLES: Mapping[str, Trouble] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A submit that met *trouble*, what was said of it, whether it became a job, and the units kept for it."""
+    """A submit that met *trouble*: its answer, its jobs, and the units spent on it."""
 
     name: str
     trouble: Trouble
     status: int
     jobs: int
-    kept: float
+    units: float
 
     @property
     def is_sound(self) -> bool:
         """Told as it was, and paid for where there is, or may be, a job."""
         due = UNITS if self.status in (200, 504) else 0
-        return (self.status, self.jobs, self.kept) == (self.trouble.status, int(self.trouble.runs), due)
+        return (self.status, self.jobs, self.units) == (self.trouble.status, int(self.trouble.runs), due)
 
 
 async def matrix(rig: Rig, count: int) -> list[Case]:
-    """*count* submits one after another, each on an endpoint of its own and every third in trouble.
+    """Sends *count* submits in turn, each to an endpoint of its own, every third with a fault.
 
     With more of them the gateway would, rightly, stop asking fal.
     """
-    names, told = itertools.cycle(TROUBLES), []
+    names, results = itertools.cycle(TROUBLES), []
     async with rig.caller(fresh=True) as caller:
         for number in range(count):
             name = "none" if number % 3 else next(names)
@@ -107,26 +107,26 @@ async def matrix(rig: Rig, count: int) -> list[Case]:
                 await rig.upstream.close()
             else:
                 rig.upstream.fail(trouble.fault)
-            told.append((name, trouble, await caller.submit(endpoint(number))))
+            results.append((name, trouble, await caller.submit(endpoint(number))))
             if trouble.fault is None:
                 await rig.upstream.open()
     jobs, rows = rig.upstream.jobs(), await rig.usage()
     return [
         Case(name, trouble, sent.status, jobs.get(sent.endpoint, 0), rows[sent.endpoint]["reserved"])
-        for name, trouble, sent in told
+        for name, trouble, sent in results
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of an idempotency key: its jobs, the handles that any answer named, and the units kept for it.
+    """Result of an idempotency key: its jobs, the handles in its answers, and the units spent on it.
 
     *statuses* are what the client made of each submit under it, *replay* what it says once all is calm again.
     """
 
     jobs: int
     handles: frozenset[str]
-    kept: float
+    units: float
     statuses: tuple[int, ...]
     replay: Sent
 
@@ -134,12 +134,12 @@ class Fate:
     def is_sound(self) -> bool:
         """At most one job, told as one and the same, and paid for; what was accepted is never denied again."""
         denied = 200 in self.statuses and self.replay.status not in (200, 504)
-        return len(self.handles) <= self.jobs <= 1 and self.kept >= self.jobs * UNITS and not denied
+        return len(self.handles) <= self.jobs <= 1 and self.units >= self.jobs * UNITS and not denied
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """*struck*: how often what was done to the gateway; *attempts*: requests the client made in all."""
+    """Result of a storm. *struck* counts faults of the gateway; *attempts* are the client's requests."""
 
     fates: list[Fate]
     struck: Counter[str]
@@ -147,12 +147,12 @@ class Storm:
 
 
 async def storm(rig: Rig, keys: int, *, seed: int) -> Storm:
-    """*keys* of the stock JavaScript client, every fourth used twice at a time, while all that can fail does."""
+    """Sends *keys* of the stock JavaScript client, every fourth twice at a time, with all faults."""
     numbers = [number for number in range(keys) for _ in range(1 + (number % 4 == 0))]
     rig.upstream.fail(*_weather())
     over = asyncio.Event()
     striking = asyncio.create_task(_strikes(rig, random.Random(seed), over))
-    told = await _stock_client(rig, [{"endpoint": endpoint(n), "key": f"key-{n}"} for n in numbers])
+    results = await _stock_client(rig, [{"endpoint": endpoint(n), "key": f"key-{n}"} for n in numbers])
     over.set()
     struck = await striking
     rig.upstream.fail()
@@ -162,22 +162,22 @@ async def storm(rig: Rig, keys: int, *, seed: int) -> Storm:
     fates = []
     for replay in replays:
         name = replay.endpoint
-        answers = [one for one in told if one["endpoint"] == name]
-        named = [replay.job, *(one.get("requestId") for one in answers)]
+        answers = [one for one in results if one["endpoint"] == name]
+        handles = [replay.job, *(one.get("requestId") for one in answers)]
         fates.append(
             Fate(
                 jobs=jobs.get(name, 0),
-                handles=frozenset(handle for handle in named if handle),
-                kept=rows[name]["reserved"] if name in rows else 0,
+                handles=frozenset(handle for handle in handles if handle),
+                units=rows[name]["reserved"] if name in rows else 0,
                 statuses=tuple(one["status"] for one in answers),
                 replay=replay,
             )
         )
-    return Storm(fates, struck, sum(one["attempts"] for one in told))
+    return Storm(fates, struck, sum(one["attempts"] for one in results))
 
 
 async def _stock_client(rig: Rig, submits: list[dict[str, str]]) -> list[dict[str, Json]]:
-    """What `@fal-ai/client`, with its own replays, makes of *submits*; see clients/money.mjs."""
+    """Returns the results of `@fal-ai/client`, with its replays, for *submits*; see clients/money.mjs."""
     task = {
         "url": f"{rig.gateway.url}{PREFIX}/proxy",
         "session": token("alice"),
@@ -258,11 +258,11 @@ async def test_one_key_is_one_job_whatever_breaks(tmp_path: Path, store: StoreKi
 
 
 async def test_a_caller_who_left_finds_the_job_by_its_key(tmp_path: Path) -> None:
-    """A submit is finished whoever waits for it: one job, paid for, and its answer kept."""
+    """A submit is finished also without its caller: one job, paid for, and its answer stored."""
     async with money(tmp_path, "redis") as rig, rig.caller() as leaver, rig.caller() as caller:
         rig.upstream.fail(Fault(Kind.LATENCY, "submit", count=1, delay=0.5))
         sending = asyncio.create_task(leaver.submit(endpoint(0), key="mine"))
-        await eventually(lambda: caller.kept("ample"), lambda units: units == UNITS)
+        await eventually(lambda: caller.units("ample"), lambda units: units == UNITS)
         sending.cancel()
         await until(sending.done)
         replay = await caller.submit(endpoint(0), key="mine")

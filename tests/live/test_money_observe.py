@@ -20,7 +20,7 @@ async def test_an_observed_allowance_only_tells(tmp_path: Path) -> None:
     async with money(tmp_path, "redis", limits=[*LIMITS, HOURLY], budgets=[SOFT, HARD], in_flight=[JOBS]) as rig:
         async with rig.caller() as caller:
             sent = [await caller.submit(endpoint(0)) for _ in range(3)]
-            told = await caller.usage()
+            usage = await caller.usage()
         await rig.gateway.until_printed(lambda text: text.count('"action":"submit"') >= len(sent))
         jobs, lines = rig.upstream.jobs(), rig.gateway.journal("request")
 
@@ -31,9 +31,9 @@ async def test_an_observed_allowance_only_tells(tmp_path: Path) -> None:
     assert [
         line["would_deny"] for line in lines if line["status"] in (200, 402) and line["action"] == "submit"
     ] == short
-    assert [(one["name"], one["reserved"], one["left"]) for one in told["budgets"]] == [
+    assert [(one["name"], one["reserved"], one["left"]) for one in usage["budgets"]] == [
         ("soft", 0.2, 0),
         ("hard", 0.2, 0),
     ]
-    assert [(one["name"], one["used"]) for one in told["in_flight"]] == [("jobs", 2)]
+    assert [(one["name"], one["used"]) for one in usage["in_flight"]] == [("jobs", 2)]
     assert jobs == {endpoint(0): 2}

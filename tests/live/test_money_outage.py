@@ -39,15 +39,15 @@ class Load:
                 *(self._repeat(lambda: caller.poll(next(self._jobs)), self.polls) for _ in range(4)),
             )
 
-    async def _repeat(self, send: Callable[[], Awaitable[Sent]], told: list[Sent]) -> None:
+    async def _repeat(self, send: Callable[[], Awaitable[Sent]], answers: list[Sent]) -> None:
         while not self.over.is_set():
-            told.append(await send())
+            answers.append(await send())
             await moment(self.over, 0.02)
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What was asked and answered while the store was away.
+    """Requests and answers while the store did not answer.
 
     *recovery* is the seconds from its return until no submit failed any more; *accepted* counts all answers that named
     a job, before, meanwhile and after.
@@ -102,7 +102,7 @@ async def test_without_its_store_the_gateway_serves_jobs_and_takes_none(
         ways = {"paused": (rig.valkey.pause, rig.valkey.resume), "killed": (rig.valkey.kill, rig.valkey.start)}
         seen = await outage(rig, *ways[how])
         # What calls without an answer had taken is given back by now, or with the next sweep.
-        await eventually(lambda: caller.kept("ample"), lambda units: units == round(seen.accepted * UNITS, 6))
+        await eventually(lambda: caller.units("ample"), lambda units: units == round(seen.accepted * UNITS, 6))
         jobs = rig.upstream.jobs()
 
     assert {one.status for one in seen.polls} == {200}

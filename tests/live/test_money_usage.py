@@ -1,4 +1,4 @@
-"""What callers and the operator are told, held against what happened, and what a restart remembers."""
+"""Tests of the figures for callers and the operator, and of a restart."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ FAILING, STUCK = Fault(Kind.STATUS, "model"), Fault(Kind.HANG, "model")
 
 @asynccontextmanager
 async def a_day_of_two_users(home: Path, store: StoreKind) -> AsyncIterator[Rig]:
-    """alice: a job of 0.1 that is done, one of 0.2 that failed, one of 0.3 that runs, one of 0.4 that was cancelled,
-    and one of 0.8 that was refused. bob: one of 0.5 that waits, elsewhere."""
+    """Runs jobs of two users.
+
+    alice: 0.1 done, 0.2 failed, 0.3 running, 0.4 cancelled, 0.8 refused. bob: 0.5 waiting, at another endpoint.
+    """
     async with (
         money(home, store, endpoints=2, sandbox=ONE_AT_A_TIME, budgets=[DAILY], in_flight=[JOBS]) as rig,
         rig.caller("alice") as alice,
@@ -44,30 +46,27 @@ async def a_day_of_two_users(home: Path, store: StoreKind) -> AsyncIterator[Rig]
         yield rig
 
 
-def standings(told: dict[str, Any]) -> list[tuple[object, ...]]:
-    budgets = [tuple(one[name] for name in ("name", "limit", "used", "reserved", "left")) for one in told["budgets"]]
-    return [*budgets, *(tuple(one[name] for name in ("name", "limit", "used", "left")) for one in told["in_flight"])]
+def allowances(usage: dict[str, Any]) -> list[tuple[object, ...]]:
+    budgets = [tuple(one[name] for name in ("name", "limit", "used", "reserved", "left")) for one in usage["budgets"]]
+    return [*budgets, *(tuple(one[name] for name in ("name", "limit", "used", "left")) for one in usage["in_flight"])]
 
 
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 async def test_each_is_told_what_happened(tmp_path: Path, store: StoreKind) -> None:
-    """A caller hears of their own allowances and of nobody else's.
-
-    The operator of all, by user, endpoint and day.
-    """
+    """A caller reads the own allowances only, the operator all, by user, endpoint and day."""
     alice_spent = {"submits": 4, "used": 0.1, "reserved": 0.3, "refunded": 0.6, "unsettled": 0.0, "overrun": 0.0}
     bob_spent = {"submits": 1, "used": 0.0, "reserved": 0.5, "refunded": 0.0, "unsettled": 0.0, "overrun": 0.0}
     days = {datetime.now(UTC).date().isoformat()}
-    told = {}
+    usage = {}
     async with a_day_of_two_users(tmp_path, store) as rig:
         for subject in ("alice", "bob", "carol"):
             async with rig.caller(subject) as caller:
-                told[subject] = standings(await caller.usage())
+                usage[subject] = allowances(await caller.usage())
         by_user, by_endpoint, by_day = await rig.usage("user"), await rig.usage("endpoint"), await rig.usage("day")
         table = [line.split() for line in (await rig.command("--by", "user")).splitlines()]
 
     days |= {datetime.now(UTC).date().isoformat()}  # should midnight have passed
-    assert told == {
+    assert usage == {
         "alice": [("daily", 1, 0.1, 0.3, 0.6), ("jobs", 3, 1, 2)],
         "bob": [("daily", 1, 0, 0.5, 0.5), ("jobs", 3, 1, 2)],
         "carol": [("daily", 1, 0, 0, 1), ("jobs", 3, 0, 3)],
@@ -98,12 +97,12 @@ async def test_a_restart_forgets_nothing(tmp_path: Path, store: StoreKind, how: 
             rig.upstream.fail(Fault(Kind.RESET, "submit", count=1, after=True))
             unknown = await alice.submit(endpoint(0), key="unknown")
             full = await alice.submit(endpoint(0), key="full")
-            before, rows = standings(await alice.usage()), await rig.usage()
+            before, rows = allowances(await alice.usage()), await rig.usage()
         await rig.gateway.stop(how)
         stopped = await rig.usage()
         await rig.gateway.start()
         async with rig.caller() as alice:
-            after = standings(await alice.usage())
+            after = allowances(await alice.usage())
             replays = [await alice.submit(endpoint(0), key=key) for key in ("first", "unknown", "full")]
             other = await alice.submit(endpoint(0), key="first", num_images=3)
             polled, cancelled = await alice.poll(first.job), await alice.cancel(first.job)

@@ -1,4 +1,4 @@
-"""Somebody else's job is a job that never was: the same bytes, and not a word to fal."""
+"""Tests of foreign jobs: the answer of an unknown job to the byte, and no call of fal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class House:
     bobs: str
 
     def heard(self) -> int:
-        """How many requests the sandbox has seen."""
+        """Returns the number of requests to the sandbox."""
         return len(httpx2.get(f"{self.sandbox.control}/journal", trust_env=False).json())
 
     def ask(self, session: str, job: bytes, action: str, mode: str, *, app: str = APP) -> bytes:
@@ -118,7 +118,7 @@ def spellings(house: House) -> dict[str, bytes]:
 
 
 def normal(answer: bytes) -> bytes:
-    """*answer* without the two fields that are of its moment; there is one of each."""
+    """Returns *answer* without its date and request id, of which there is one each."""
     answer, dates = re.subn(rb"\r\ndate: [^\r]+", b"\r\ndate: ", answer)
     answer, ids = re.subn(rb"\r\nx-fal-request-id: [0-9a-f]{32}", b"\r\nx-fal-request-id: ", answer)
     assert (dates, ids) == (1, 1), answer
@@ -128,7 +128,7 @@ def normal(answer: bytes) -> bytes:
 @pytest.mark.parametrize("mode", ["path", "header"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_id_that_is_not_bobs(house: House, action: str, mode: str) -> None:
-    """Foreign, raw, made-up and malformed ids get one answer to the byte, whatever is asked, and none reaches fal."""
+    """Foreign, raw, made-up and malformed ids get one answer to the byte for every action, and none reaches fal."""
     before = house.heard()
     answers = {name: normal(house.ask(token("bob"), job, action, mode)) for name, job in spellings(house).items()}
     never_was = normal(house.ask(token("bob"), b"never-was." + b"x" * 24, "result", "path"))
@@ -154,7 +154,7 @@ def test_what_is_not_offered_tells_nothing_of_jobs(house: House, mode: str) -> N
 
 
 def test_the_same_name_at_another_issuer(house: House) -> None:
-    """Whom another issuer calls alice is somebody else."""
+    """A user alice of another issuer is another user."""
     key = SESSION_SECRET.encode()
     session = mint(
         algorithm="HS256",

@@ -117,8 +117,8 @@ def test_every_route_method_and_outcome(gateway: Gateway, method: str, caller: s
                 continue
             reply = answered(gateway, method, route, *fields, *CALLERS[caller], body=body)
             assert protected(reply), (route, reply)
-            named = {name for name in reply.headers if not name.startswith(b"access-control-") and name != b"x-length"}
-            assert named - SAFE - NO_PAGES <= exposed, (route, reply)
+            names = {name for name in reply.headers if not name.startswith(b"access-control-") and name != b"x-length"}
+            assert names - SAFE - NO_PAGES <= exposed, (route, reply)
             assert reply.headers[b"access-control-allow-origin"] == PAGE.partition(b" ")[2]
             seen.add(reply.status)
 

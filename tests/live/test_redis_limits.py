@@ -31,7 +31,7 @@ def limit(name: str, per: str, action: str, amount: int, on_store_error: str = "
 def valkey() -> Iterator[ValkeyServer]:
     """A server of the test's own, to be killed.
 
-    The port is free for sure only if nobody else looks for one there.
+    The port is free only while no other program takes it.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
@@ -75,7 +75,7 @@ async def test_limits_hold_across_gateways(rig: Rig, valkey: ValkeyServer) -> No
     bobs = await burst(gateways, ["bob"] * 8)
     hers, his = (Counter(answer.status_code for answer in answers) for answers in (alices, bobs))
     async with httpx2.AsyncClient(trust_env=False) as client:
-        taken = (await client.get(f"{sandbox.control}/counts")).json()["submits"]["total"]
+        submits = (await client.get(f"{sandbox.control}/counts")).json()["submits"]["total"]
 
     assert set(hers + his) <= {200, 429, 503}
     # On a machine that is busy elsewhere the store may miss its 100 ms: such a submit is refused, and may be counted.
@@ -83,14 +83,14 @@ async def test_limits_hold_across_gateways(rig: Rig, valkey: ValkeyServer) -> No
     assert SUBMITS - late <= hers[200] <= SUBMITS
     # The address had room for two more: what was refused for alice's own sake was not counted against it.
     assert SUBMITS + 2 - late <= hers[200] + his[200] <= SUBMITS + 2
-    assert taken == hers[200] + his[200]
+    assert submits == hers[200] + his[200]
     assert {int(answer.headers["retry-after"]) for answer in alices if answer.status_code == 429} <= set(range(1, 67))
 
 
 def kill(server: ValkeyServer) -> Callable[[], ValkeyServer]:
     """The server is gone: connections are refused. It comes back empty."""
     port = server.port
-    os.kill(process_of(server), signal.SIGKILL)
+    os.kill(process_id(server), signal.SIGKILL)
     server.stop()
 
     def back() -> ValkeyServer:
@@ -103,7 +103,7 @@ def kill(server: ValkeyServer) -> Callable[[], ValkeyServer]:
 
 def freeze(server: ValkeyServer) -> Callable[[], ValkeyServer]:
     """The server takes connections and says nothing. It comes back as it was."""
-    process = process_of(server)
+    process = process_id(server)
     os.kill(process, signal.SIGSTOP)
 
     def back() -> ValkeyServer:
@@ -113,7 +113,7 @@ def freeze(server: ValkeyServer) -> Callable[[], ValkeyServer]:
     return back
 
 
-def process_of(server: ValkeyServer) -> int:
+def process_id(server: ValkeyServer) -> int:
     with Redis.from_url(server.connection_url) as admin:
         return int(admin.info("server")["process_id"])
 
@@ -122,13 +122,15 @@ def process_of(server: ValkeyServer) -> int:
 def test_the_store_is_away(
     rig: Rig, valkey: ValkeyServer, take_away: Callable[[ValkeyServer], Callable[[], ValkeyServer]]
 ) -> None:
-    """Submits are refused in time, polls of own jobs go on under a limit of each gateway's own, nothing is opened to
-    others; readiness tells, and all is as before soon after the store's return."""
+    """Without its store submits are refused in time, and polls of own jobs go on under a local limit.
+
+    Foreign jobs stay closed, readiness shows it, and all is as before soon after the store's return.
+    """
     limits = limit("submit", "user", "submit", 1000), limit("poll", "user", "status", POLLS, "local")
     gateways = pair(rig, valkey, rig.sandbox().queue, *limits)
-    with ExitStack() as held:
-        clients = [held.enter_context(gateway.client()) for gateway in gateways]
-        stranger = held.enter_context(gateways[0].client("bob"))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(gateway.client()) for gateway in gateways]
+        stranger = stack.enter_context(gateways[0].client("bob"))
         until(lambda: [ready(gateway) for gateway in gateways] == [200, 200])
         status = f"queue/{APP}/requests/{accepted(clients[0])}/status"
         assert {client.get(status).status_code for client in clients} <= {200, 202}
@@ -140,7 +142,7 @@ def test_the_store_is_away(
         red = [ready(gateway) for gateway in gateways]
         healthy = {httpx2.get(site(gateway, "healthz"), trust_env=False).status_code for gateway in gateways}
 
-        held.callback(back().stop)
+        stack.callback(back().stop)
         green = until(lambda: [ready(gateway) for gateway in gateways] == [200, 200], RETURNED)
         until(lambda: {submitted(client).status_code for client in clients} == {200}, RETURNED - green)
 

@@ -29,7 +29,7 @@ def warnings(gateway: Gateway, count: int) -> list[str]:
 
 
 def test_a_server_that_may_lose_data(rig: Rig) -> None:
-    """Where the operator allows an evicting server, the journal warns of eviction and of missing persistence."""
+    """An evicting server that is allowed gets warnings of eviction and of missing persistence."""
     with ValkeyServer(port=free_port(), config={"maxmemory-policy": "allkeys-lru"}) as server:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": server.connection_url}
         gateway = rig.gateway(rig.upstream(Peer.gone).url, environ=environ, **EVICTING)

@@ -20,11 +20,11 @@ MONEY: dict[str, Any] = {
 BINARY = head(b"application/octet-stream")
 
 
-def standing(gateway: Gateway) -> tuple[float, float, int]:
-    """What alice has used and reserved, and her jobs in flight."""
+def spent(gateway: Gateway) -> tuple[float, float, int]:
+    """Returns alice's used and reserved units, and her jobs in flight."""
     with gateway.client() as client:
-        told = client.get("usage").json()
-    return told["budgets"][0]["used"], told["budgets"][0]["reserved"], told["in_flight"][0]["used"]
+        usage = client.get("usage").json()
+    return usage["budgets"][0]["used"], usage["budgets"][0]["reserved"], usage["in_flight"][0]["used"]
 
 
 def test_a_caller_leaves_a_run(rig: Rig) -> None:
@@ -34,10 +34,10 @@ def test_a_caller_leaves_a_run(rig: Rig) -> None:
     with Caller(gateway.address, run_request()):
         until(lambda: feed.open)
     time.sleep(0.3)  # were it cut off, it would be by now: a poll is within 50 ms
-    assert (feed.left, standing(gateway)) == ([], (0.0, 1.0, 1))
+    assert (feed.left, spent(gateway)) == ([], (0.0, 1.0, 1))
     rig.run(feed.end(whole(200, {"images": []})))
 
-    until(lambda: standing(gateway) == (1.0, 0.0, 0))
+    until(lambda: spent(gateway) == (1.0, 0.0, 0))
     until(lambda: any(line["action"] == "run" for line in gateway.requests()))
     assert len(feed.asked) == 1
 
@@ -52,30 +52,27 @@ def test_callers_leave_a_run_stream(rig: Rig) -> None:
             until(lambda: len(feed.asked) == number and feed.open)  # noqa: B023 called at once
             rig.run(feed.give(b'data: {"n": 1}\n\n'))
             caller.hear(b"\n\n")
-            assert standing(gateway) == (number - 1, 1.0, 1)
+            assert spent(gateway) == (number - 1, 1.0, 1)
             gone = caller.leave()
         until(lambda: len(feed.left) == number, 5 * WITHIN)  # noqa: B023 called at once
         took.append(feed.left[-1] - gone)
-        until(lambda: standing(gateway) == (number, 0.0, 0))  # noqa: B023 called at once
+        until(lambda: spent(gateway) == (number, 0.0, 0))  # noqa: B023 called at once
 
     assert max(took) < WITHIN, took
 
 
 def test_a_caller_leaves_before_a_run_stream_begins(rig: Rig) -> None:
-    """Whether it runs is not known before fal's head, so that is waited for.
-
-    Then it is closed, and paid for.
-    """
+    """A run whose caller left is closed after fal's head, and paid for."""
     feed = Feed(first=b"")
     gateway = rig.gateway(rig.upstream(feed).url, **MONEY)
     with Caller(gateway.address, run_request("/stream")):
         until(lambda: feed.open)
     time.sleep(0.3)  # were it cut off, it would be by now
-    assert (feed.left, standing(gateway)) == ([], (0.0, 1.0, 1))
+    assert (feed.left, spent(gateway)) == ([], (0.0, 1.0, 1))
     rig.run(feed.end(head()))
 
     until(lambda: len(feed.left) == 1, WITHIN)
-    until(lambda: standing(gateway) == (1.0, 0.0, 0))
+    until(lambda: spent(gateway) == (1.0, 0.0, 0))
 
 
 def test_a_run_stream_holds_its_seat(rig: Rig) -> None:
@@ -90,7 +87,7 @@ def test_a_run_stream_holds_its_seat(rig: Rig) -> None:
         assert first.rest().endswith(LAST_CHUNK)
     with Caller(gateway.address, run_request("/stream")) as third:
         assert third.status == 200
-    until(lambda: standing(gateway) == (2.0, 0.0, 0))
+    until(lambda: spent(gateway) == (2.0, 0.0, 0))
 
 
 @pytest.mark.parametrize("first", [head(), BINARY], ids=["events", "bytes"])
@@ -116,7 +113,7 @@ def test_pieces_come_as_they_are_sent(rig: Rig, first: bytes) -> None:
 
 @pytest.mark.parametrize("first", [head(), BINARY], ids=["events", "bytes"])
 def test_what_fal_breaks_off_looks_broken_off(rig: Rig, first: bytes) -> None:
-    """All that came is passed on, and no last chunk: nobody takes the half for the whole. It is paid for."""
+    """A broken stream is forwarded without a last chunk, and paid for."""
     feed = Feed(first)
     gateway = rig.gateway(rig.upstream(feed).url, **MONEY)
     with Caller(gateway.address, run_request("/stream")) as caller:
@@ -127,14 +124,14 @@ def test_what_fal_breaks_off_looks_broken_off(rig: Rig, first: bytes) -> None:
         answer = caller.rest()
 
     assert answer.endswith(chunk(b"data: 1\n\n"))
-    until(lambda: standing(gateway) == (1.0, 0.0, 0))
+    until(lambda: spent(gateway) == (1.0, 0.0, 0))
     until(lambda: any(line["action"] == "run-stream" for line in gateway.requests()))
     [line] = [line for line in gateway.requests() if line["action"] == "run-stream"]
     assert (line["status"], line["ended"], line["outcome"]) == (200, "fal-broke-off", "accepted")
 
 
-@pytest.mark.parametrize(("first", "told"), [(head(), True), (BINARY, False)], ids=["events", "bytes"])
-def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, told: bool) -> None:
+@pytest.mark.parametrize(("first", "has_reason"), [(head(), True), (BINARY, False)], ids=["events", "bytes"])
+def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, has_reason: bool) -> None:
     """Events end with last words and a last chunk; bytes, which cannot say so, are cut."""
     feed = Feed(first)
     session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
@@ -152,8 +149,8 @@ def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, told: bool) 
         rig.run(feed.give(b"data: 1\n\n"))
         answer = caller.rest()
 
-    assert answer.endswith(b": ended, session-expired\n\n\r\n" + LAST_CHUNK) == told
-    assert answer.endswith(chunk(b"data: 1\n\n")) != told
+    assert answer.endswith(b": ended, session-expired\n\n\r\n" + LAST_CHUNK) == has_reason
+    assert answer.endswith(chunk(b"data: 1\n\n")) != has_reason
     until(lambda: feed.left)
 
 
@@ -191,11 +188,11 @@ def test_the_key_does_not_pass(rig: Rig, secret: str) -> None:
     assert content(answer) == b"before "
     assert not answer.endswith(LAST_CHUNK)
     assert secret not in gateway.journal()
-    until(lambda: standing(gateway) == (1.0, 0.0, 0))
+    until(lambda: spent(gateway) == (1.0, 0.0, 0))
 
 
 def test_runs_have_a_pool_of_their_own(rig: Rig) -> None:
-    """While every connection for runs is taken, one more is told to come again, and a submit goes through."""
+    """While every connection for runs is in use, one more run gets a 503, and a submit passes."""
     running = Feed(first=b"")
     queue = rig.upstream(Feed(first=whole(200, {"status": "IN_QUEUE", "request_id": JOB})))
     origins = {"queue_origin": queue.url, "run_origin": rig.upstream(running).url, "max_connections": 1}

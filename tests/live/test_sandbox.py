@@ -1,4 +1,4 @@
-"""`fal-proxy sandbox` as a process: its options, and answers for endpoints that a folder of documents describes."""
+"""Tests of the process `fal-proxy sandbox`: its options, and answers by a folder of documents."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def test_events_come_as_they_are_sent(rig: Rig, mode: str) -> None:
     assert feed.asked[0].startswith(f"GET /{APP}/requests/{JOB}/status/stream?logs=1 HTTP/1.1\r\n".encode())
     assert b"accept: text/event-stream\r\n" in feed.asked[0]
     fields = answer.split(b"\r\n\r\n")[0].lower()
-    told = (b"content-type: text/event-stream", b"no-store", b"x-accel-buffering: no", job.lower().encode())
-    assert [field for field in told if field not in fields] == []
+    expected = (b"content-type: text/event-stream", b"no-store", b"x-accel-buffering: no", job.lower().encode())
+    assert [field for field in expected if field not in fields] == []
     assert answer.endswith(LAST_CHUNK)
     events = [json.loads(event[6:]) for event in content(answer).decode().split("\n\n") if event]
     assert len(events) == 21
@@ -134,7 +134,7 @@ def test_a_slow_reader_slows_fal_down(rig: Rig) -> None:
 
 
 def settled(growing: list[int], seconds: float = 0.7) -> int:
-    """How long *growing* is once it has not grown for *seconds*."""
+    """Returns the length of *growing* once it has not grown for *seconds*."""
     size, since = len(growing), time.monotonic()
     while time.monotonic() < since + seconds:
         if len(growing) != size:
@@ -261,13 +261,13 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
 }
 
 
-@pytest.mark.parametrize(("said", "status", "kind"), REFUSALS.values(), ids=REFUSALS)
-def test_fals_refusals_are_those_of_a_status(rig: Rig, said: bytes, status: int, kind: str) -> None:
+@pytest.mark.parametrize(("answer", "status", "kind"), REFUSALS.values(), ids=REFUSALS)
+def test_fals_refusals_are_those_of_a_status(rig: Rig, answer: bytes, status: int, kind: str) -> None:
     """Before there are events, fal's answer means what it means to a status read.
 
     The caller's place is free again.
     """
-    feed = Feed(first=said)
+    feed = Feed(first=answer)
     gateway = rig.gateway(rig.upstream(feed).url, streams={"per_user": 1})
     for _ in range(2):
         with watch(gateway) as caller:
@@ -277,7 +277,7 @@ def test_fals_refusals_are_those_of_a_status(rig: Rig, said: bytes, status: int,
 
 
 def test_fal_is_away(rig: Rig) -> None:
-    """Nobody listens there: 503, nothing was done."""
+    """A closed port is a 503: nothing was done."""
     gateway = rig.gateway("http://127.0.0.1:9")
     with watch(gateway) as caller:
         assert caller.status == 503
@@ -317,9 +317,9 @@ def test_streams_do_not_starve_submits(rig: Rig) -> None:
 
     crowd = {"max_connections_per_address": 200}
     gateway = rig.gateway(rig.upstream(fal).url, server=crowd, fal={"max_connections": 1}, streams=MANY)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for _ in range(100):
-            held.enter_context(watch(gateway))
+            stack.enter_context(watch(gateway))
         until(lambda: len(feed.open) == 100)
         with gateway.client("bob") as client:
             assert client.post(f"queue/{ENDPOINT}", json=INPUT).status_code == 200
@@ -352,10 +352,10 @@ def test_the_last_event_settles_the_job(rig: Rig, error: str | None, used: float
             until(lambda: feed.open)
             rig.run(feed.give(status_event("COMPLETED", **({} if error is None else {"error": error}))))
             caller.hear(b"COMPLETED")
-            told = client.get("usage").json()
+            expected = client.get("usage").json()
             assert client.post(f"queue/{ENDPOINT}", json=INPUT).status_code == 200
 
-    assert (told["budgets"][0]["used"], told["in_flight"][0]["used"]) == (used, 0)
+    assert (expected["budgets"][0]["used"], expected["in_flight"][0]["used"]) == (used, 0)
 
 
 def test_strangers_get_no_stream(rig: Rig) -> None:
@@ -376,13 +376,13 @@ def test_a_stop_ends_streams_well() -> None:
     """On SIGTERM: last words, the last chunk, and the process ends at once although the job runs on."""
     with demo("--json") as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        host, port = told["url"].removeprefix("http://").split(":")
-        bearer = f"Authorization: Bearer {told['tokens']['alice']}".encode()
+        expected = json.loads(process.stdout.readline())
+        host, port = expected["url"].removeprefix("http://").split(":")
+        bearer = f"Authorization: Bearer {expected['tokens']['alice']}".encode()
         path = f"/api/fal/queue/{ENDPOINT}".encode()
         submit = message("POST", path, bearer, JSON, body=json.dumps(INPUT).encode())
         job = json.loads(ask((host, int(port)), submit).rpartition(b"\r\n\r\n")[2])
-        stream = job["status_url"].removeprefix(told["url"]).encode() + b"/stream"
+        stream = job["status_url"].removeprefix(expected["url"]).encode() + b"/stream"
         with Caller((host, int(port)), message("GET", stream, bearer)) as caller:
             caller.hear(b"IN_QUEUE")
             started = time.monotonic()

@@ -39,9 +39,9 @@ class Sample:
 
 @dataclass
 class Held:
-    """*before* and *after*: without any stream.
+    """Samples of a run. *before* and *after* are without streams.
 
-    *heard* is how many events each caller was told, *late* in seconds.
+    *heard* are the events of each caller, *late* is in seconds.
     """
 
     before: Sample
@@ -52,7 +52,7 @@ class Held:
 
 
 async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) -> Held:
-    """*streams* at once for *seconds*: to every other one fal sends an event *every* so many, to the rest comments."""
+    """Opens *streams* for *seconds*. fal sends events *every* so many seconds to half, comments to the rest."""
     async with serve(_Ticking(every)) as upstream, _gateway(home, upstream.url.replace("localhost", HOST)) as gateway:
         before = await sample(gateway)
         async with AsyncExitStack() as stack:
@@ -74,12 +74,12 @@ async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) 
 async def sample(gateway: Gateway) -> Sample:
     process = Path(f"/proc/{gateway.pid}")
     lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
-    told = {name: await gateway.metric(f"fal_proxy_{name}") for name in ("tasks", "streams_open")}
+    metrics = {name: await gateway.metric(f"fal_proxy_{name}") for name in ("tasks", "streams_open")}
     return Sample(
         int(lines["VmRSS"].split()[0]) / 1024,
         len(list((process / "fd").iterdir())),
-        int(told["tasks"]),
-        int(told["streams_open"]),
+        int(metrics["tasks"]),
+        int(metrics["streams_open"]),
     )
 
 
@@ -161,14 +161,14 @@ async def _gateway(home: Path, upstream: str) -> AsyncIterator[Gateway]:
 
 async def test_many_streams_cost_the_same_all_the_time(tmp_path: Path) -> None:
     """300 of them: descriptors and tasks stay as they are, memory within noise, and events come in time."""
-    held = await hold(tmp_path, streams=STREAMS, seconds=SECONDS)
-    first, *_, last = held.samples
+    samples = await hold(tmp_path, streams=STREAMS, seconds=SECONDS)
+    first, *_, last = samples.samples
 
-    assert {sample.open for sample in held.samples} == {STREAMS}
-    assert len({sample.tasks for sample in held.samples}) == 1, held.samples
+    assert {sample.open for sample in samples.samples} == {STREAMS}
+    assert len({sample.tasks for sample in samples.samples}) == 1, samples.samples
     assert abs(last.descriptors - first.descriptors) <= 1, "of which one is our asking"
-    assert last.resident < first.resident + SLACK, held.samples
-    assert sum(heard > SECONDS / 2 for heard in held.heard) == STREAMS // 2
-    assert held.late < 1, "one event a second is no load"
-    assert (held.after.open, held.after.tasks) == (0, held.before.tasks)
-    assert held.after.descriptors <= held.before.descriptors + 2
+    assert last.resident < first.resident + SLACK, samples.samples
+    assert sum(heard > SECONDS / 2 for heard in samples.heard) == STREAMS // 2
+    assert samples.late < 1, "one event a second is no load"
+    assert (samples.after.open, samples.after.tasks) == (0, samples.before.tasks)
+    assert samples.after.descriptors <= samples.before.descriptors + 2

@@ -30,10 +30,7 @@ def opened(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
 
 
 def test_javascript_uploads(rig: Rig) -> None:
-    """`@fal-ai/client`: upload, auto-upload, parts, lifecycle and refusals.
-
-    Every test of `uploads.test.mjs` passes.
-    """
+    """The client `@fal-ai/client` passes every test of `uploads.test.mjs`."""
     sandbox = rig.sandbox()
     gateway = opened(rig, sandbox)
 
@@ -41,7 +38,7 @@ def test_javascript_uploads(rig: Rig) -> None:
 
 
 def test_javascript_realtime(rig: Rig) -> None:
-    """`fal.realtime` through its default token provider; every test of `tokens.test.mjs` passes."""
+    """The default token provider of `fal.realtime` passes every test of `tokens.test.mjs`."""
     sandbox = rig.sandbox()
     gateway = opened(rig, sandbox)
 
@@ -94,7 +91,7 @@ def test_a_token_reaches_its_caller_and_no_log(rig: Rig) -> None:
 
 
 def test_their_budgets_are_told(rig: Rig) -> None:
-    """`usage` shows a budget of uploads and one of tokens, and one for endpoints that neither has touched."""
+    """The usage has a budget of uploads, one of tokens, and an untouched one of endpoints."""
     budgets = [
         {"name": "all", "per": "user", "window": "day", "limit": 10},
         {"name": "files", "per": "user", "window": "day", "limit": 2, "endpoints": ["uploads"]},
@@ -111,11 +108,11 @@ def test_their_budgets_are_told(rig: Rig) -> None:
         statuses = [alice.post(INITIATE, json=PNG).status_code for _ in range(3)]
         alice.post("tokens/realtime", json={"allowed_apps": [f"{APP}/realtime"]})
         refused = alice.post(INITIATE, json=PNG).json()
-        told = {budget["name"]: budget for budget in alice.get("usage").json()["budgets"]}
+        by_name = {budget["name"]: budget for budget in alice.get("usage").json()["budgets"]}
 
     assert statuses == [200, 200, 402]
     assert (refused["error_type"], refused["budget"]["name"]) == ("budget_exceeded", "files")
-    assert {name: (b["used"], b["reserved"], b["left"]) for name, b in told.items()} == {
+    assert {name: (b["used"], b["reserved"], b["left"]) for name, b in by_name.items()} == {
         "all": (0, 0, 10),
         "files": (2, 0, 0),
         "talk": (4, 0, 5),

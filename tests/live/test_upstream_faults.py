@@ -1,4 +1,4 @@
-"""What becomes of a request when fal fails, over real sockets: never paid twice, and no word of fal's that is not fit.
+"""Tests of failures of fal over real sockets: nothing is paid twice, and no secret is sent.
 
 Each row is one way to fail, met by a submit and by a status poll through a gateway of its own.
 """
@@ -36,8 +36,8 @@ def says(status: int, body: bytes = ACCEPTED, *fields: bytes, kind: bytes = b"ap
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
-def told(status: int, /, *fields: bytes, **body: object) -> bytes:
-    """An answer of fal's own, in its words."""
+def fal_answer(status: int, /, *fields: bytes, **body: object) -> bytes:
+    """Returns an answer of fal's own."""
     return says(status, json.dumps(body or {"detail": CANARY}).encode(), *fields)
 
 
@@ -51,12 +51,12 @@ def answer(raw: bytes) -> Script:
     return script
 
 
-def then(act: Callable[[Peer], Awaitable[None] | None], said: bytes = b"") -> Script:
-    """Hears the request, says *said*, and does *act*."""
+def then(act: Callable[[Peer], Awaitable[None] | None], answer_bytes: bytes = b"") -> Script:
+    """Reads the request, sends *answer*, and does *act*."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        peer.send(said)
+        peer.send(answer_bytes)
         await peer.writer.drain()
         done = act(peer)
         if done is not None:
@@ -74,9 +74,9 @@ async def drip(peer: Peer) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """*submit* and *poll*: the statuses callers get; *outcome*: what the journal says of the submit.
+    """A failure of fal. *submit* and *poll* are the callers' statuses, *outcome* is the submit's in the log.
 
-    *polls* is how often fal hears of one poll; a submit it hears of once, whatever happens.
+    *polls* is the number of upstream calls of one poll; a submit always has one.
     """
 
     script: Script
@@ -88,7 +88,7 @@ class Failure:
 
 
 def lost(script: Script, *, polls: int = 1) -> Failure:
-    """Nobody can tell whether the job runs."""
+    """Returns a failure after which the job may run."""
     return Failure(script, 504, "unknown", 502, polls)
 
 
@@ -113,14 +113,14 @@ FAILURES: dict[str, Failure] = {
     "silence after the head": lost(then(Peer.gone, HEAD + b"content-length: 9\r\n\r\n")),
     "silence within the body": lost(then(Peer.gone, CUT)),
     "one byte at a time": lost(then(drip, HEAD + b"content-length: 5000\r\n\r\n")),
-    "500": lost(answer(told(500))),
+    "500": lost(answer(fal_answer(500))),
     "500 in HTML": lost(answer(says(500, HTML, kind=b"text/html"))),
     "502": lost(answer(says(502, HTML, kind=b"text/html"))),
     "503 in HTML": lost(answer(says(503, HTML, b"retry-after: 7", kind=b"text/html"))),
-    "504": lost(answer(told(504))),
-    "504 of the caller's own timeout": lost(answer(told(504, b"x-fal-request-timeout-type: user"))),
+    "504": lost(answer(fal_answer(504))),
+    "504 of the caller's own timeout": lost(answer(fal_answer(504, b"x-fal-request-timeout-type: user"))),
     "520": lost(answer(says(520, HTML, kind=b"text/html"))),
-    "599": lost(answer(told(599))),
+    "599": lost(answer(fal_answer(599))),
     "302": lost(answer(says(302, b"", b"location: http://127.0.0.1:9/" + CANARY.encode()))),
     "307": lost(answer(says(307, b"", b"location: /again"))),
     "304": lost(answer(b"HTTP/1.1 304 X\r\n\r\n")),
@@ -138,40 +138,42 @@ FAILURES: dict[str, Failure] = {
     "compressed": lost(answer(says(200, gzip.compress(ACCEPTED), b"content-encoding: gzip"))),
     "cut JSON": lost(answer(says(200, ACCEPTED[:-9]))),
     "a list": lost(answer(says(200, b"[]"))),
-    "our key in it": lost(answer(told(200, request_id=JOB, status="IN_QUEUE", echo=FAL_KEY))),
-    "our secret in it": lost(answer(told(200, request_id=JOB, status="IN_QUEUE", echo=SECRET))),
-    "no job": replace(lost(answer(told(200, status="IN_QUEUE"))), poll=200),
-    "a job that is a path": replace(lost(answer(told(200, request_id="../x"))), poll=200),
-    "a job that is a number": replace(lost(answer(told(200, request_id=7))), poll=200),
-    "503 in JSON": refused(told(503, b"retry-after: 7"), 503, 502, retry_after="7"),
-    "429": refused(told(429, b"retry-after: 9"), 429, retry_after="9"),
-    "429 without a time": refused(told(429), 429, retry_after="1"),
-    "429 for a year": refused(told(429, b"retry-after: 31536000"), 429, retry_after="300"),
-    "429 until a date": refused(told(429, b"retry-after: Mon, 23 Nov 2026 00:00:00 GMT"), 429, retry_after="1"),
-    "429 until a late date": refused(told(429, b"retry-after: Fri, 23 Nov 2096 00:00:00 GMT"), 429, retry_after="300"),
-    "429 of many digits": refused(told(429, b"retry-after: 99999999999999999999"), 429, retry_after="300"),
-    "401": refused(told(401), 503, retry_after="20"),
-    "403": refused(told(403), 503, retry_after="20"),
+    "our key in it": lost(answer(fal_answer(200, request_id=JOB, status="IN_QUEUE", echo=FAL_KEY))),
+    "our secret in it": lost(answer(fal_answer(200, request_id=JOB, status="IN_QUEUE", echo=SECRET))),
+    "no job": replace(lost(answer(fal_answer(200, status="IN_QUEUE"))), poll=200),
+    "a job that is a path": replace(lost(answer(fal_answer(200, request_id="../x"))), poll=200),
+    "a job that is a number": replace(lost(answer(fal_answer(200, request_id=7))), poll=200),
+    "503 in JSON": refused(fal_answer(503, b"retry-after: 7"), 503, 502, retry_after="7"),
+    "429": refused(fal_answer(429, b"retry-after: 9"), 429, retry_after="9"),
+    "429 without a time": refused(fal_answer(429), 429, retry_after="1"),
+    "429 for a year": refused(fal_answer(429, b"retry-after: 31536000"), 429, retry_after="300"),
+    "429 until a date": refused(fal_answer(429, b"retry-after: Mon, 23 Nov 2026 00:00:00 GMT"), 429, retry_after="1"),
+    "429 until a late date": refused(
+        fal_answer(429, b"retry-after: Fri, 23 Nov 2096 00:00:00 GMT"), 429, retry_after="300"
+    ),
+    "429 of many digits": refused(fal_answer(429, b"retry-after: 99999999999999999999"), 429, retry_after="300"),
+    "401": refused(fal_answer(401), 503, retry_after="20"),
+    "403": refused(fal_answer(403), 503, retry_after="20"),
     "401 in HTML": refused(says(401, HTML, kind=b"text/html"), 502),
     "400 in HTML": refused(says(400, HTML, kind=b"text/html"), 400),
     "418 in HTML": refused(says(418, HTML, kind=b"text/html"), 400),
-    "422 with our key": refused(told(422, detail=[{"loc": ["body"], "msg": FAL_KEY, "type": "x"}]), 400),
-    "422": refused(told(422, detail=[{"loc": ["body", "prompt"], "msg": "no", "type": "x"}]), 422),
-    "408": refused(told(408, detail="slow"), 400, 408),
-    "409": refused(told(409, detail="twice"), 400, 409),
-    "404": refused(told(404, status="NOT_FOUND"), 404),
+    "422 with our key": refused(fal_answer(422, detail=[{"loc": ["body"], "msg": FAL_KEY, "type": "x"}]), 400),
+    "422": refused(fal_answer(422, detail=[{"loc": ["body", "prompt"], "msg": "no", "type": "x"}]), 422),
+    "408": refused(fal_answer(408, detail="slow"), 400, 408),
+    "409": refused(fal_answer(409, detail="twice"), 400, 409),
+    "404": refused(fal_answer(404, status="NOT_FOUND"), 404),
 }
 
 
 def unfit(response: httpx2.Response) -> bool:
-    """Whether *response* shows what only the operator may know."""
+    """Returns True where *response* has something that is for the operator only."""
     fields = b"".join(name + b": " + value for name, value in response.headers.raw)
     return any(text.encode() in fields + response.content for text in (CANARY, FAL_KEY, SECRET, "evil"))
 
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_failures(rig: Rig, name: str) -> None:
-    """The caller is told what to do next, fal hears of a submit once, and what is not fit to be shown is not."""
+    """The answer leads on, a submit is sent once, and no secret of fal's answer is shown."""
     failure = FAILURES[name]
     upstream = rig.upstream(failure.script)
     gateway = rig.gateway(upstream.url, fal={"submit_seconds": DEADLINE, "poll_seconds": DEADLINE})
@@ -207,7 +209,7 @@ def test_nobody_listens(rig: Rig) -> None:
 
 
 def test_a_connection_that_is_reset_unheard(rig: Rig) -> None:
-    """Whether a byte left before the reset is a race: the answer is the unknown outcome unless none did for sure."""
+    """A reset is an unknown outcome, unless certainly no byte was sent before it."""
 
     async def reset(peer: Peer) -> None:
         peer.reset()
@@ -227,11 +229,11 @@ def test_a_connection_that_is_reset_unheard(rig: Rig) -> None:
 
 @contextmanager
 def refusing() -> Iterator[int]:
-    """A port that is taken and refuses connections, until somebody listens on it."""
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+    """A port that is bound and refuses connections, until a server listens on it."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 def test_fields_of_fal_that_stay_behind(rig: Rig) -> None:
@@ -259,12 +261,12 @@ LOST_ANSWER = replace(QUICK, faults=(Knob(kind=Kind.RESET, action="submit", afte
 
 
 def accepted(control: str) -> int:
-    """How many jobs the sandbox took, delivered or not."""
+    """Returns the number of jobs that the sandbox accepted."""
     return int(httpx2.get(f"{control}/counts", trust_env=False).json()["submits"]["total"])
 
 
 def test_javascript_does_not_replay_what_may_run(rig: Rig) -> None:
-    """The job runs but fal's answer is lost: the stock client is told once, asks no more, and one job was paid."""
+    """A lost answer of a running job is one 504: the stock client does not replay, and one job is paid."""
     sandbox = rig.sandbox(LOST_ANSWER)
     gateway = rig.gateway(sandbox.queue)
     javascript("unknown.test.mjs", GATEWAY=gateway.url)

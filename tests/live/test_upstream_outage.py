@@ -82,7 +82,7 @@ def test_a_full_pool_is_our_own_and_has_room_for_cancels(rig: Rig) -> None:
 def test_a_locked_account_pauses_the_service(rig: Rig) -> None:
     """One submit reaches fal.
 
-    The others are refused here, also those with a bad body, and polls are told the same.
+    The others are refused here, also those with a bad body, and polls get the same.
     """
     sandbox = rig.sandbox(replace(QUICK, faults=(Fault(kind=Kind.LOCKED),)))
     gateway = rig.gateway(sandbox.queue)

@@ -19,15 +19,17 @@ JOBS = 60
 
 
 def outcomes(gateway: Gateway) -> Counter[object]:
-    """What became of fal's calls so far."""
+    """Returns the outcomes of fal's calls so far."""
     return Counter(line["outcome"] for line in gateway.requests() if line["action"] == "webhook")
 
 
 def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) -> None:
-    """60 jobs of the sandbox, 30 % of the deliveries to the app fail in one way or another: each job is acknowledged
-    exactly once, under one webhook-id, signed as Standard Webhooks asks, and its reservation and seat are settled."""
+    """Each of 60 jobs is acknowledged exactly once, under one webhook-id, while 30 % of the deliveries fail.
+
+    Each delivery is signed by Standard Webhooks, and each reservation is settled.
+    """
     dice = random.Random(5)
-    # None of them is silence: all runs on one loop here, and an app that acknowledges too late is told twice.
+    # None of them is silence: all runs on one loop here, and a late acknowledgement causes a second delivery.
     app = App(lambda _: dice.choice([500, 503, 302, 404]) if dice.random() < 0.3 else 204)
     rig.enter(listening(app.app))
     sandbox = rig.sandbox(replace(QUICK, webhook_attempts=20, webhook_backoff=0.1, webhook_backoff_max=0.5))
@@ -61,7 +63,7 @@ def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) ->
 
 
 def test_a_stop_in_the_middle_of_a_delivery(rig: Rig, tmp_path: Path) -> None:
-    """The gateway is told to stop while the app takes its time: fal still gets its answer, and it is the app's."""
+    """A gateway that stops during a slow delivery still sends the app's answer to fal."""
     app = App()
     app.ready.clear()
     hooks = hooked(rig, tmp_path, app=app, try_seconds=9.0, tries=1)

@@ -37,8 +37,8 @@ def node(home: Path) -> Check:
     )
 
     def check(delivery: Delivery, secret: str) -> bool:
-        told = json.dumps([dict(delivery.headers), base64.b64encode(delivery.body).decode(), secret])
-        command = [program("node"), str(home / "main.mjs"), told]
+        argument = json.dumps([dict(delivery.headers), base64.b64encode(delivery.body).decode(), secret])
+        command = [program("node"), str(home / "main.mjs"), argument]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         return {"true": True, "false": False}[done.stdout.strip()]
 

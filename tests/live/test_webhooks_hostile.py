@@ -29,8 +29,8 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hooked]:
         yield hooked(rig, home, fal_user_id=ACCOUNT, max_body_bytes=100_000)
 
 
-def said(**more: object) -> Case:
-    """fal's word on the job, but for one fault."""
+def forged(**more: object) -> Case:
+    """Returns fal's webhook of a job with one fault."""
     return lambda hooks, job, url: (url, *hooks.fal.said(job, **more))  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ def last_changed(text: str) -> str:
 
 OURS = b"handle-secret-of-the-tests-000001"
 CASES: dict[str, tuple[Case, int]] = {
-    "another-key": (said(key=STRANGER), 403),
+    "another-key": (forged(key=STRANGER), 403),
     "body-longer": (body(lambda text: text + b" "), 403),
     "body-swapped": (body(lambda text: text.replace(b"OK", b"ERROR")), 403),
     "signature-of-zeros": (headers(lambda f: f.update({"x-fal-webhook-signature": "0" * 128})), 403),
@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Case, int]] = {
     "request-id-odd": (headers(lambda f: f.update({"x-fal-webhook-request-id": "a/../b"})), 403),
     "stale": (off_by(-302), 403),
     "from-the-future": (off_by(310), 403),
-    "another-account": (said(account="fal-user-2"), 403),
+    "another-account": (forged(account="fal-user-2"), 403),
     "unknown-job": (lambda hooks, job, url: (url, *hooks.fal.said("job-never-made")), 403),
     "another-job-of-ours": (another_job_of_ours, 403),
     "another-jobs-url": (another_jobs_url, 403),
@@ -142,7 +142,7 @@ def test_what_is_not_fals_word_on_this_job_changes_nothing(
     source = f"198.51.100.{list(CASES).index(request.node.callspec.id)}"
     job = hooks.submit()
     called, fields, text = case(hooks, job, hooks.fal.callbacks[job])
-    before, told = hooks.rows(), len(hooks.app.deliveries)
+    before, delivered = hooks.rows(), len(hooks.app.deliveries)
 
     answer = hooks.call(called, fields, text, source=source)
     after = hooks.rows()
@@ -151,12 +151,12 @@ def test_what_is_not_fals_word_on_this_job_changes_nothing(
     assert answer.status_code == status
     assert status != 403 or answer.content == REFUSED
     assert after == before
-    assert (good.status_code, len(hooks.app.deliveries)) == (200, told + 1)
+    assert (good.status_code, len(hooks.app.deliveries)) == (200, delivered + 1)
 
 
 def test_each_refusal_is_told_to_the_operator(hooks: Hooked) -> None:
     """The metrics and the journal name why, which the answer never does; the journal has no seal in it."""
-    for case in (said(key=STRANGER), said(at=1), url(last_changed), another_job_of_ours, said(account="x")):
+    for case in (forged(key=STRANGER), forged(at=1), url(last_changed), another_job_of_ours, forged(account="x")):
         job = hooks.submit()
         assert hooks.call(*case(hooks, job, hooks.fal.callbacks[job]), source="203.0.113.9").status_code == 403
 
@@ -181,19 +181,19 @@ def test_only_posts_are_taken(hooks: Hooked, method: str) -> None:
 def test_a_replay_changes_nothing(hooks: Hooked) -> None:
     """The same bytes again, once acknowledged, are refused.
 
-    Fal's own repetition, signed anew, is acknowledged again. Neither reaches the app or the ledger.
+    A repetition by fal, signed again, is acknowledged again. Neither reaches the app or the ledger.
     """
     job = hooks.submit()
     now = time.time()
     call = (hooks.fal.callbacks[job], *hooks.fal.said(job, at=now))
     first = hooks.call(*call)
-    before, told = hooks.rows(), len(hooks.app.deliveries)
+    before, delivered = hooks.rows(), len(hooks.app.deliveries)
 
     replay = hooks.call(*call)
     repeated = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, at=now + 1))
 
     assert [first.status_code, replay.status_code, repeated.status_code] == [200, 403, 200]
-    assert (hooks.rows(), len(hooks.app.deliveries)) == (before, told)
+    assert (hooks.rows(), len(hooks.app.deliveries)) == (before, delivered)
 
 
 def test_a_prober_is_not_looked_at_for_long(hooks: Hooked) -> None:
@@ -210,13 +210,15 @@ def test_a_prober_is_not_looked_at_for_long(hooks: Hooked) -> None:
 
 
 def test_strangers_cannot_shut_fal_out(hooks: Hooked) -> None:
-    """Anybody with an account can make fal call us with a URL of their own making, from fal's address: refused each
-    time, and the real call from there passes."""
+    """A call that another account caused, with a made-up URL, is refused; the real call passes.
+
+    Both are from an address of fal.
+    """
     job = hooks.submit()
     made_up = [
         url(last_changed),
-        said(account="fal-user-2"),
-        said(at=1),
+        forged(account="fal-user-2"),
+        forged(at=1),
         headers(lambda f: f.pop("x-fal-webhook-signature")),
         url(lambda u: u + "/x"),
     ]
@@ -229,17 +231,17 @@ def test_strangers_cannot_shut_fal_out(hooks: Hooked) -> None:
 
 
 def test_an_ok_settles_and_an_error_pays_back(hooks: Hooked) -> None:
-    """Before and after, as the caller is told: OK spends the reservation, ERROR gives it back, both free the seat."""
+    """OK spends the reservation, ERROR refunds it, and both free the slot, in the caller's usage."""
     ok, error, open_ = (hooks.submit("carol") for _ in range(3))
     before = hooks.usage("carol")
     for job, status in ((ok, "OK"), (error, "ERROR")):
         assert hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, status=status)).status_code == 200
     after = hooks.usage("carol")
 
-    def standing(told: dict[str, list[dict[str, float]]]) -> tuple[float, float, float]:
-        return told["budgets"][0]["used"], told["budgets"][0]["reserved"], told["in_flight"][0]["used"]
+    def spent(delivered: dict[str, list[dict[str, float]]]) -> tuple[float, float, float]:
+        return delivered["budgets"][0]["used"], delivered["budgets"][0]["reserved"], delivered["in_flight"][0]["used"]
 
-    assert (standing(before), standing(after)) == ((0, 3, 3), (1, 1, 1))
+    assert (spent(before), spent(after)) == ((0, 3, 3), (1, 1, 1))
     assert open_ in hooks.fal.callbacks
 
 
@@ -251,17 +253,16 @@ def test_an_outcome_that_was_unknown_is_known_by_the_callback(hooks: Hooked) -> 
     hooks.fal.submit_status = 200
     (job, url) = list(hooks.fal.callbacks.items())[-1]
     before = hooks.usage("dave")["budgets"][0]
-    told = hooks.call(url, *hooks.fal.said(job))
+    delivered = hooks.call(url, *hooks.fal.said(job))
     after = hooks.usage("dave")["budgets"][0]
 
-    assert (answer.status_code, told.status_code) == (504, 200)
+    assert (answer.status_code, delivered.status_code) == (504, 200)
     assert (before["used"], before["reserved"], after["used"], after["reserved"]) == (0, 1, 1, 0)
     assert hooks.app.deliveries[-1].message["subject"] == "dave"
 
 
 def test_twins_deliver_once(rig: Rig, tmp_path: Path) -> None:
-    """Twenty of fal's calls for one job at once: the app hears of it once, the others are told to come again or that
-    all is done."""
+    """Of twenty calls for one job at once one is delivered; the others get a 503 or an acknowledgement."""
     hooks = hooked(rig, tmp_path)
     job = hooks.submit()
     calls = [(hooks.fal.callbacks[job], *hooks.fal.said(job, at=time.time() - n)) for n in range(20)]

@@ -49,7 +49,7 @@ def at(gateway: Gateway, url: str) -> str:
 
 
 def test_two_replicas_deliver_once(two: tuple[Hooked, Gateway, Valkey]) -> None:
-    """Each job's end is told to both, several times over and at once; a third of the deliveries fail.
+    """Each job's end is sent to both several times at once, and a third of the deliveries fail.
 
     The app acknowledges each job once, and its reservation is settled once.
     """
@@ -60,8 +60,8 @@ def test_two_replicas_deliver_once(two: tuple[Hooked, Gateway, Valkey]) -> None:
     def call(number: int) -> int:
         job = jobs[number % JOBS]
         url = at((hooks.gateway, second)[number // JOBS % 2], hooks.fal.callbacks[job])
-        said = hooks.fal.said(job, at=time.time() - number // JOBS)
-        return hooks.call(url, *said, source=f"192.0.2.{number}").status_code
+        signed = hooks.fal.said(job, at=time.time() - number // JOBS)
+        return hooks.call(url, *signed, source=f"192.0.2.{number}").status_code
 
     statuses: Counter[int] = Counter()
     while set(hooks.app.acknowledged()) != handles:

@@ -1,4 +1,4 @@
-"""`fal-proxy serve` as an operator sees it: starts, restarts, reloads and stops of one process and of several."""
+"""Tests of `fal-proxy serve`: starts, restarts, reloads and stops of one process and of several."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None
 
         assert "server.public_orign" in rig.gateway.journal("reload_failed")[0]["reason"]
         assert before[1] in rig.gateway.workers()
-        assert [told["code"] for told in rig.gateway.journal("worker_ended")] == [-signal.SIGKILL]
+        assert [line["code"] for line in rig.gateway.journal("worker_ended")] == [-signal.SIGKILL]
 
 
 async def test_a_killed_supervisor_leaves_no_worker_on_the_port(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ async def test_an_inherited_socket_is_served(tmp_path: Path, options: tuple[str,
 
 
 async def test_one_listener_serves_both_families(tmp_path: Path) -> None:
-    """`::` listens on IPv6 and IPv4."""
+    """The host `::` listens on IPv6 and IPv4."""
     config, port = small_config(tmp_path), adjacent_ports(1)
     async with served(tmp_path, *COMMAND, "serve", config, "--host", "::", "--port", port):
         statuses = [await health(host, port) for host in ("127.0.0.1", "[::1]")]

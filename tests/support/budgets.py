@@ -331,7 +331,7 @@ class Caller:
     async def usage(self) -> Json:
         return (await self._send("GET", "/usage", "")).body
 
-    async def kept(self, budget: str) -> float:
+    async def units(self, budget: str) -> float:
         """Its units that are used or reserved."""
         (found,) = (one for one in (await self.usage())["budgets"] if one["name"] == budget)
         return round(float(found["used"]) + float(found["reserved"]), 6)

@@ -19,7 +19,7 @@ from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.state import SharedState
-from proxy.ratelimit.failed_logins import FailedLogins, LoginLimit
+from proxy.ratelimit.failed_logins import LoginLimit
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
 from proxy.storage.redis_client import RedisStore
@@ -53,8 +53,7 @@ class ProcessState:
     def adopt(self, components: Components) -> None:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
         server = components.config.server
-        if isinstance(self.windows, MemoryWindowStore):  # Redis is given the limits with each call
-            self.windows.adopt(components.rules)
+        self.telemetry.explains = components.config.playground.explains
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
@@ -66,7 +65,8 @@ def build_process_state(
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
-    windows: WindowStore = MemoryWindowStore(components.rules, time.monotonic)
+    telemetry.explains = components.config.playground.explains
+    windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
     streams = StreamRegistry(build_stream_limits(components), clock=time.time)
@@ -80,7 +80,12 @@ def build_process_state(
         body_budget=BodyBudget(BODY_BUDGET),
         connections=_build_connections(components, telemetry, on_shutdown),
         revocations=_build_revocations(components, journal, streams),
-        login_limit=LoginLimit(FailedLogins(FAILED_LOGINS, FAILED_LOGINS_WINDOW, time.monotonic), time.monotonic),
+        login_limit=LoginLimit(
+            FAILED_LOGINS,
+            FAILED_LOGINS_WINDOW,
+            time.monotonic,
+            store=None if components.store is None else RedisWindowStore(components.store),
+        ),
     )
     _register_metrics(state)
     return state
@@ -107,14 +112,14 @@ def _build_connections(components: Components, telemetry: Telemetry, on_shutdown
 
 
 def connection_limits(components: Components) -> ConnectionLimits:
-    """Returns the limits of connections. Behind front proxies of unknown addresses all connections are theirs."""
+    """Returns the limits of connections. Behind unknown front proxies there is none per address."""
     server, limits = components.config.server, ConnectionLimits()
     per_address = server.max_connections_per_address if server.trusted_hops is None else limits.connections
     return replace(limits, per_address=per_address)
 
 
 def transport_security(seconds: int) -> Fields:
-    """Returns the field of RFC 6797, without subdomains, which may belong to somebody else."""
+    """Returns the field of RFC 6797, without subdomains, which may be of another owner."""
     return [(b"strict-transport-security", b"max-age=%d" % seconds)] if seconds else []
 
 

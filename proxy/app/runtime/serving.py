@@ -1,4 +1,4 @@
-"""Objects that a configuration describes and a reload replaces: sessions, policies, relay, accounting, pages."""
+"""Objects that a reload replaces: sessions, policies, relay, accounting, pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _IDLE_INTERVAL = 1.0  # seconds between two looks at requests that began before 
 
 
 class Serving:
-    """Serves requests by one configuration, over the *state* of the process. *upstream* replaces the HTTP clients."""
+    """Requests served by one configuration, over the *state* of the process.
+
+    *upstream* replaces the HTTP clients.
+    """
 
     def __init__(self, components: Components, state: ProcessState, upstream: UpstreamClient | None) -> None:
         self.components = components

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from proxy.app.setup.billing.allowances import build_budget, build_in_flight_limit, build_settlement_policy
+from proxy.app.setup.billing.allowances import (
+    build_budget,
+    build_in_flight_limit,
+    build_rate_rule,
+    build_settlement_policy,
+)
 from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
@@ -27,14 +32,14 @@ from proxy.billing.settlement_policy import SettlementPolicy
 from proxy.billing.store_keys import StoreKeys
 from proxy.config.loader import Config, secret
 from proxy.config.sections.endpoints import Endpoint
-from proxy.config.sections.limits import Limit
 from proxy.errors import ConfigError, Problem
+from proxy.fal_api.operations import WITHOUT_ENDPOINT
 from proxy.gateway.repeats.call_identity import IdempotencySettings
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
 from proxy.payload.policy import EndpointPolicy
 from proxy.payload.rules import PayloadRules
-from proxy.ratelimit.rate_limiter import RateRule, parse_rate
+from proxy.ratelimit.rate_limiter import RateRule
 from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json
 from proxy.webhooks.callback_seal import CallbackCipher
@@ -162,7 +167,10 @@ class ComponentBuilder:
         return [policy for policy in made if policy is not None]
 
     def rules(self) -> Iterable[RateRule]:
-        made = [self._try_build(limit.location, partial(_rule, limit)) for limit in self._config.limits]
+        listed = self._listed() | frozenset(WITHOUT_ENDPOINT.values())
+        made = [
+            self._try_build(limit.location, partial(build_rate_rule, limit, listed)) for limit in self._config.limits
+        ]
         rules = [rule for rule in made if rule is not None]
         names = [rule.name for rule in rules]
         for name in sorted({name for name in names if names.count(name) > 1}):
@@ -271,11 +279,6 @@ def _fal_key(text: str) -> str:
     if _FAL_KEY.fullmatch(text) is None:
         raise ValueError("not a fal key (id:secret)")
     return text
-
-
-def _rule(limit: Limit) -> RateRule:
-    amount, seconds = parse_rate(limit.rate)
-    return RateRule(limit.name, amount, seconds, limit.per, frozenset(limit.actions), limit.on_store_error, limit.mode)
 
 
 def _idempotency_settings(config: Config) -> IdempotencySettings:

@@ -53,7 +53,7 @@ def build_gateway(
 
     *settlement_lost* is called where an outcome could not be written.
     """
-    admission = Admission(policy, body_budget, max_body=components.config.server.max_body_bytes)
+    admission = Admission(policy, body_budget, accounting, max_body=components.config.server.max_body_bytes)
     jobs_listing = (Listing(JOBS, frozenset({Action.JOBS})),) if components.config.jobs.enabled else ()
     authorization = Authorization((*components.listings, *jobs_listing), components.handles)
     settings = components.idempotency

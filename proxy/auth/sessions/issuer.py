@@ -24,7 +24,7 @@ _TENANT_VALUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Times(NamedTuple):
-    """Times of a token in seconds since the epoch. *starts* is the later of `nbf` and `iat`, 0 without both."""
+    """Times of a token in Unix seconds. *starts* is the later of `nbf` and `iat`, 0 without both."""
 
     expires: float
     starts: float

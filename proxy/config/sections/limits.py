@@ -7,9 +7,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from proxy.config.value_types import DAY, HOUR, Name, Rate, Section, Units, Zone
-from proxy.fal_api.operations import Action
 from proxy.limit_modes import Mode, OnStoreError
 
+# The names of `fal_api.operations.Action`, and payloads that were refused.
+LimitedAction = Literal[
+    "submit",
+    "status",
+    "status-stream",
+    "result",
+    "cancel",
+    "run",
+    "run-stream",
+    "upload",
+    "token",
+    "session",
+    "jobs",
+    "quote",
+    "refused",
+]
 _NAME = "Name in messages, metrics and `usage`: lower-case letters, digits and hyphens."
 _MODE = '"enforce" refuses; "observe" only logs what it would refuse, to try a limit.'
 _ON_STORE_ERROR = (
@@ -21,9 +36,21 @@ class Limit(Section):
     """A limit of requests in a short window. Any table replaces all the defaults below."""
 
     name: Name = Field(description=_NAME, examples=["submit-user"])
-    per: Literal["user", "address"] = Field(description="One count for each user, or for each client address.")
-    actions: tuple[Action, ...] = Field(min_length=1, description="Operations that are counted together.")
+    per: Literal["user", "address", "claim"] = Field(
+        description="One count for each user, client address or value of `claim`."
+    )
+    actions: tuple[LimitedAction, ...] = Field(
+        min_length=1,
+        description='Operations that are counted together. "refused" counts requests whose body was refused; such a '
+        "request counts in no other window.",
+    )
     rate: Rate = Field(description="Number of requests and window, as in `30/minute` or `100/5 minutes`.")
+    endpoints: tuple[str, ...] = Field(default=(), description="Endpoints that are counted. Left out: all endpoints.")
+    claim: str | None = Field(default=None, description='Claim of the session token, where `per` is "claim".')
+    tiers: dict[str, Rate] = Field(
+        default_factory=dict, description="Rates by the value of `tier_claim`; `rate` is for all other values."
+    )
+    tier_claim: str | None = Field(default=None, description="Claim of the session token that names the tier.")
     on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
     mode: Mode = Field(default="enforce", description=_MODE)
 
@@ -97,18 +124,17 @@ class InFlightSection(Section):
 
 # Polls have windows of their own: the Python client polls every 100 ms, and a cancel must never wait behind polls.
 DEFAULT_LIMITS = (
-    Limit(name="submit-user", per="user", actions=(Action.SUBMIT,), rate="30/minute"),
-    Limit(name="submit-address", per="address", actions=(Action.SUBMIT,), rate="120/minute"),
-    Limit(name="run-user", per="user", actions=(Action.RUN, Action.RUN_STREAM), rate="30/minute"),
-    Limit(name="run-address", per="address", actions=(Action.RUN, Action.RUN_STREAM), rate="120/minute"),
-    Limit(
-        name="poll-user", per="user", actions=(Action.STATUS, Action.RESULT), rate="1200/minute", on_store_error="local"
-    ),
-    Limit(name="stream-user", per="user", actions=(Action.STATUS_STREAM,), rate="60/minute", on_store_error="local"),
-    Limit(name="cancel-user", per="user", actions=(Action.CANCEL,), rate="60/minute", on_store_error="local"),
-    Limit(name="upload-user", per="user", actions=(Action.UPLOAD,), rate="30/minute"),
-    Limit(name="token-user", per="user", actions=(Action.TOKEN,), rate="10/minute"),
-    Limit(name="jobs-user", per="user", actions=(Action.JOBS,), rate="60/minute", on_store_error="local"),
-    Limit(name="quote-user", per="user", actions=(Action.QUOTE,), rate="60/minute", on_store_error="local"),
-    Limit(name="session-address", per="address", actions=(Action.SESSION,), rate="10/hour"),
+    Limit(name="submit-user", per="user", actions=("submit",), rate="30/minute"),
+    Limit(name="submit-address", per="address", actions=("submit",), rate="120/minute"),
+    Limit(name="run-user", per="user", actions=("run", "run-stream"), rate="30/minute"),
+    Limit(name="run-address", per="address", actions=("run", "run-stream"), rate="120/minute"),
+    Limit(name="poll-user", per="user", actions=("status", "result"), rate="1200/minute", on_store_error="local"),
+    Limit(name="stream-user", per="user", actions=("status-stream",), rate="60/minute", on_store_error="local"),
+    Limit(name="cancel-user", per="user", actions=("cancel",), rate="60/minute", on_store_error="local"),
+    Limit(name="upload-user", per="user", actions=("upload",), rate="30/minute"),
+    Limit(name="token-user", per="user", actions=("token",), rate="10/minute"),
+    Limit(name="jobs-user", per="user", actions=("jobs",), rate="60/minute", on_store_error="local"),
+    Limit(name="quote-user", per="user", actions=("quote",), rate="60/minute", on_store_error="local"),
+    Limit(name="refused-user", per="user", actions=("refused",), rate="60/minute", on_store_error="local"),
+    Limit(name="session-address", per="address", actions=("session",), rate="10/hour"),
 )

@@ -23,9 +23,19 @@ class Playground(Section):
         default=FAL_MEDIA, description="Origins that the page may send uploads to and save results from."
     )
     sandbox: bool = Field(default=False, description="Whether the page shows that no model runs here.")
+    explain: bool = Field(
+        default=False,
+        description="Whether each response has the header `x-gateway-trace`: the steps that its request passed, for "
+        "its own caller. The page shows them. For demos and development.",
+    )
     docs_url: str | None = Field(
         default=None, pattern=_WEB_URL, description="Address of the documentation that the page links to."
     )
     source_url: str | None = Field(
         default=None, pattern=_WEB_URL, description="Address of the source code that the page links to."
     )
+
+    @property
+    def explains(self) -> bool:
+        """True where requests are traced for their callers."""
+        return self.enabled and self.explain

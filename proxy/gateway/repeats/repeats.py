@@ -65,13 +65,19 @@ class Repeats:
         another body), OutcomeUnknown, and ClientGone.
         """
         key = request.named.get(b"idempotency-key")
+        try:
+            claim = None if key is None else key_claim(key, grant, admitted, self._settings)
+        except Refusal as refusal:
+            await self._accounting.count_refused(grant, request.address, refusal)
+            raise
         result = await self._accounting.reserve_call(
             record.request_id,
             grant,
             admitted.payload,
             request.address,
             note=call_note(request, grant, admitted, self._settings) if key is None else None,
-            claim=None if key is None else key_claim(key, grant, admitted, self._settings),
+            claim=claim,
+            quota=admitted.quota,
         )
         if isinstance(result, Earlier):
             return await self._join(result, request, grant, record, answer_job or self._submit_answer)

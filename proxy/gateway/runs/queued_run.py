@@ -49,9 +49,11 @@ class QueuedRun:
 
         Raises the refusals of each step, ClientGone, and OutcomeUnknown with the job's id where it takes too long.
         """
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record, answer_job=self._result)
             if isinstance(reservation, Response):
                 return reservation

@@ -56,9 +56,11 @@ class Run:
         is_run = grant.target.action is Action.RUN
         if is_run and (queued_run := self._queued_runs.get(grant.target.endpoint)) is not None:
             return await queued_run.handle(request, grant, record)
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
-            admitted = await self._admission.admit(request, grant, hold)
+            admitted = await self._admission.admit(request, grant, hold, record)
+            record.enter("reserve")
             async with AsyncExitStack() as exit_stack:
                 slot = None if is_run else exit_stack.enter_context(self._acquire_slot(grant.caller))
                 reservation = await self._repeats.reserve(request, grant, admitted, record)
@@ -104,5 +106,6 @@ class Run:
 
     async def _respond(self, result: UpstreamResult, reservation: Reservation, record: AccessRecord) -> Response:
         record.outcome = result.outcome
+        record.enter("settle")
         await settle_result(self._accounting, reservation, result)
         return Response(result.status, result.body, (*result.headers, *reservation.fields))

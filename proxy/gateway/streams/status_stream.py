@@ -48,6 +48,7 @@ class StatusStream:
         await self._admission.discard(request)
         async with AsyncExitStack() as exit_stack:
             slot = exit_stack.enter_context(self._acquire_slot(grant.caller))
+            record.enter("reserve", "counted; reading a job costs nothing")
             quota = await self._accounting.count_request(grant, request.address)
             record.observed = quota.observed
             with record.upstream_clock():

@@ -1,5 +1,6 @@
 // Inspector: each call of a job or of a refused request, with the steps of the gateway.
 import { action, announce, copyText, el } from "../dom.js";
+import { credits } from "../job/error_messages.js";
 import { callFacts, callSteps, MEANING } from "./call_steps.js";
 
 const SYMBOLS = { ok: "✓", refused: "✕", skipped: "–", open: "…" };
@@ -24,6 +25,13 @@ export class Inspector {
     this.#intro.replaceChildren(el("h3", { text: title }), el("p", { class: "hint", text }));
   }
 
+  /** Adds what the job cost, once the gateway has settled it. */
+  settled({ price }) {
+    if (typeof price !== "number") return;
+    const text = price ? `This job cost ${credits(price)}.` : "This job cost nothing.";
+    this.#intro.append(el("p", { class: "cost", text }));
+  }
+
   /** Adds a call; a repeated poll with the same answer counts up the line before. */
   add(call) {
     const last = this.#calls.at(-1);
@@ -35,7 +43,7 @@ export class Inspector {
     }
     const added = { call, count: 1, node: null };
     this.#calls.push(added);
-    added.node = callNode(added, this.#calls.length === 1 || call.status >= 400);
+    added.node = callNode(added, [null, "submit"].includes(call.kind) || call.status >= 400);
     this.#list.append(added.node);
   }
 

@@ -8,6 +8,7 @@ const PIXEL =
 const BURST = 10; // requests at once
 const MOST_REQUESTS = 240; // of a burst; the gateway's windows are smaller
 const GIVES_UP_AFTER = 500; // milliseconds, as a front proxy with no patience
+const REPEATS_AFTER = 500; // milliseconds; fal's client waits about a second
 
 /** `{id, status, name, text, send(context)}`; `send` returns the calls to show. *context*: `{caller, endpoints, user}`. */
 export const REFUSALS = [
@@ -43,7 +44,7 @@ export const REFUSALS = [
     id: "foreign",
     status: 404,
     name: "The job of another user",
-    text: "The job exists and runs. Its handle is bound to the user who started it, and to nobody else.",
+    text: "The job exists. Its handle is bound to the user who started it, and to nobody else.",
     send: foreignJob,
   },
   {
@@ -120,7 +121,7 @@ async function foreignJob({ caller }) {
   return one(caller, "GET", statusPath({ id: endpoint }, handle));
 }
 
-async function forgedToken({ caller, config }) {
+async function forgedToken({ caller, config, endpoints }) {
   const part = (value) => btoa(JSON.stringify(value)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
   const { issuer, audience, subject } = config.session;
   const claims = { iss: issuer, aud: audience, sub: subject, exp: Math.floor(Date.now() / 1000) + 3600 };
@@ -128,7 +129,8 @@ async function forgedToken({ caller, config }) {
   const key = await crypto.subtle.generateKey({ name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   const mac = new Uint8Array(await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(signed)));
   const signature = btoa(String.fromCharCode(...mac)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  return one(caller, "GET", "/usage", { token: `${signed}.${signature}` });
+  const endpoint = imageEndpoint(endpoints);
+  return one(caller, "POST", `/queue/${endpoint.id}`, { body: validInput(endpoint), token: `${signed}.${signature}` });
 }
 
 async function lockedAccount(context) {
@@ -145,6 +147,7 @@ async function replay(context) {
   const body = validInput(endpoint, { image_size: "square", seed: Math.floor(Math.random() * 2 ** 31) });
   const path = `/queue/${endpoint.id}`;
   const first = await abandoned(caller, path, body);
+  await new Promise((resolve) => setTimeout(resolve, REPEATS_AFTER));
   const [second] = await one(caller, "POST", path, { body });
   return [first, second];
 }

@@ -10,9 +10,10 @@ const BODY_SHARE = 0.9; // share of the gateway's body limit for files; the rest
 const TITLE = document.title;
 
 /**
- * *getState()* returns `{config, caller, endpoint, form, uploads, stored}`. *on*: `started(job)` once fal accepted it,
- * `ended(entry)` for each end, `call(call)` for each call, `settled()` after the end, `signIn()` after the end of the
- * session, `begin(entry)` before a run, `fields()` before the focus goes to a field.
+ * *getState()* returns `{config, caller, endpoint, form, uploads, stored}`. *on*: `begin(entry)` before a run,
+ * `call(call)` for each call, `started(entry)` once fal accepted it, `ended(entry)` for each end, `price(entry)` to read
+ * what a failed job cost, `settled(entry)` after the end, `signIn()` after the end of the session, and `fields()` before
+ * the focus goes to a field.
  */
 export class JobController {
   #resultView;
@@ -57,7 +58,7 @@ export class JobController {
       await this.#complete(entry, endpoint, mine);
       if (mine === this.#turn) this.#showResult(entry);
     } catch (error) {
-      if (mine === this.#turn && !error.stopped) this.#showError(error, entry);
+      if (mine === this.#turn && !error.stopped) await this.#showError(error, entry);
     } finally {
       if (mine === this.#turn) this.#setRunning(false);
     }
@@ -159,7 +160,6 @@ export class JobController {
 
   #called(call, entry) {
     if (call.status < 400) this.#resultView.trouble.clear();
-    if (typeof call.trace?.charged === "number") entry.price = call.trace.charged;
     this.#on.call(call);
   }
 
@@ -170,9 +170,10 @@ export class JobController {
     announce(entry.took.total === null ? "The result is here" : `Done in ${(entry.took.total / 1000).toFixed(1)} seconds`);
   }
 
-  #showError(error, entry) {
+  async #showError(error, entry) {
     document.title = TITLE;
     entry.state = stateAfter(error);
+    if (error.status >= 500 && entry.requestId && !error.unread) await this.#on.price(entry);
     error.price = entry.price;
     this.#resultView.fail();
     const fields = fieldErrors(error);

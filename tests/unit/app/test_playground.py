@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 import shutil
@@ -133,8 +134,8 @@ async def test_the_page_names_files_by_their_digest(tmp_path: Path) -> None:
 def test_the_first_load_is_small() -> None:
     """The page, its script, style, client and font take less than 120 kB on the wire, images included."""
     files = page_files()
-    named = {"/", *re.findall(r'(?:src|href)="(/playground/[^"]+)"', files["/"].body.decode())} & files.keys()
-    first = named - {"/playground/main.js", "/playground/vendor/LICENSES.txt"}
+    linked = {"/", *re.findall(r'(?:src|href)="(/playground/[^"]+)"', files["/"].body.decode())} & files.keys()
+    first = linked - {"/playground/main.js", "/playground/vendor/LICENSES.txt"}
 
     assert sum(len(files[path].compressed or files[path].body) for path in first) < 120_000
 
@@ -238,6 +239,34 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
     }
     assert anybody == {**hers, "user": None, "session": None}
     assert (bad.status_code, bad.json()) == (200, anybody)
+
+
+@pytest.mark.parametrize(
+    ("playground", "explains"),
+    [({"enabled": True, "explain": True}, True), ({"enabled": True}, False), ({"explain": True}, False)],
+    ids=["on", "no explain", "no page"],
+)
+async def test_a_trace_for_the_caller(tmp_path: Path, playground: dict[str, object], explains: bool) -> None:
+    """With `explain` each response has the steps of its own request, else none has."""
+    with gate(tmp_path, playground=playground) as g:
+        async with g.client() as alice, g.client(None) as nobody:
+            refused = await alice.post("/api/fal/queue/acme/not-listed", json={"prompt": "secret words"})
+            stranger = await nobody.get("/api/fal/queue/acme/app/requests/x/status")
+            page = await alice.get("/api/fal/usage")
+
+    traces = [answer.headers.get("x-gateway-trace") for answer in (refused, stranger, page)]
+    assert [trace is not None for trace in traces] == [explains, explains, False]
+    if explains:
+        first, second = (json.loads(trace or "") for trace in traces[:2])
+        assert [(step["name"], step["ok"]) for step in first["steps"]] == [
+            ("authenticate", True),
+            ("resolve", True),
+            ("authorize", False),
+        ]
+        assert [(step["name"], step["ok"], step.get("note")) for step in second["steps"]] == [
+            ("authenticate", False, None)
+        ]
+        assert "secret" not in str(traces)
 
 
 def test_the_policy_names_configured_hosts_only() -> None:

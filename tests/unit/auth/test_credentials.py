@@ -17,7 +17,7 @@ from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.auth.token_verifier import TokenVerifier
 from proxy.errors import BadRequest, Forbidden, Refusal, Unauthenticated, UnsupportedMediaType
 from proxy.http.fields import Fields
-from proxy.ratelimit.failed_logins import SPARE, FailedLogins, LoginLimit
+from proxy.ratelimit.failed_logins import SPARE, LoginLimit
 
 NOW = 1_800_000_000
 ORIGIN = b"https://gate.example.com"
@@ -142,8 +142,7 @@ class LimitedLogin:
     clock: Clock = field(default_factory=lambda: Clock(NOW))
 
     def __post_init__(self) -> None:
-        failed = FailedLogins(3, 60, self.clock)
-        self.authenticator = authenticator(LoginLimit(failed, self.clock), self.clock)
+        self.authenticator = authenticator(LoginLimit(3, 60, self.clock), self.clock)
 
     def status(self, token: bytes, address: str = "192.0.2.1") -> int:
         try:

@@ -4,6 +4,7 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from proxy.demo.example_calls import ExampleCalls
 from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.response import PROTECTIVE
 
@@ -19,7 +20,9 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def browser(origin: str = HERE) -> httpx2.AsyncClient:
-    app = LoginApp(gateway, origin=origin, tokens=TOKENS)
+    control = "http://127.0.0.1:9"
+    examples = ExampleCalls(url=control, token="a.b.c", control=control, endpoint="acme/app", payload={})
+    app = LoginApp(gateway, origin=origin, tokens=TOKENS, examples=examples)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=origin)
 
 
@@ -49,6 +52,13 @@ async def test_sign_in_and_out(origin: str, attributes: str) -> None:
     [
         ("GET", "/demo/users", {}, b"", 200),
         ("POST", "/demo/session", {**OURS, **JSON}, b'{"user":"eve"}', 400),
+        ("POST", "/demo/fault", {**OURS, **JSON}, b'{"fault":"fire"}', 400),
+        ("POST", "/demo/fault", {**OURS, **JSON}, b'{"fault":["locked"]}', 400),
+        ("POST", "/demo/fault", {**OURS, **JSON}, b'{"fault":"locked"}', 503),
+        ("POST", "/demo/fault", JSON, b'{"fault":"locked"}', 403),
+        ("GET", "/demo/fault", {}, b"", 405),
+        ("POST", "/demo/job", {**OURS, **JSON}, b"{}", 503),
+        ("POST", "/demo/job", JSON, b"{}", 403),
         ("POST", "/demo/session", {**OURS, **JSON}, b'{"user":["alice"]}', 400),
         ("POST", "/demo/session", {**OURS, **JSON}, b'["alice"]', 400),
         ("POST", "/demo/session", {**OURS, **JSON}, b'{"user":"eve","user":"alice"}', 400),

@@ -50,7 +50,7 @@ async def test_limits_are_told_on_every_answer(tmp_path: Path) -> None:
 
 
 async def test_the_order_of_refusals(tmp_path: Path) -> None:
-    """Steps refuse in the order authenticate, resolve, authorize, admit, reserve."""
+    """Steps refuse in the order authenticate, resolve, authorize, count, admit, reserve."""
     limits = [{"name": "one", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
     bad = {"content": b"{", "headers": {"content-type": "application/json"}}
     with gate(tmp_path, limits=limits) as g:
@@ -65,7 +65,7 @@ async def test_the_order_of_refusals(tmp_path: Path) -> None:
                 await alice.post(SUBMIT, json=INPUT),
             ]
 
-    assert [answer.status_code for answer in answers] == [401, 400, 403, 400, 200, 400, 429]
+    assert [answer.status_code for answer in answers] == [401, 400, 403, 400, 200, 429, 429]
     assert len(g.upstream.asked) == 1
 
 
@@ -79,6 +79,18 @@ async def test_a_refused_request_spends_nothing(tmp_path: Path) -> None:
 
     assert (refused.status_code, accepted.status_code) == (422, 200)
     assert {tuple(error["loc"]) for error in refused.json()["detail"]} == {("body", "image_url"), ("body", "prompt")}
+
+
+async def test_refused_payloads_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    """After too many refused payloads the caller's next payload is refused before it is parsed; other users are not."""
+    limits = [{"name": "refused", "per": "user", "actions": ["refused"], "rate": "2/minute"}]
+    with gate(tmp_path, limits=limits) as g:
+        async with g.client() as alice, g.client("bob") as bob:
+            answers = [await alice.post(SUBMIT, json={"prompt": 7}) for _ in range(3)]
+            after = [await client.post(SUBMIT, json=INPUT) for client in (alice, bob)]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 429]
+    assert [answer.status_code for answer in after] == [429, 200]
 
 
 async def test_strangers_and_made_up_ids_get_the_same_bytes(tmp_path: Path) -> None:

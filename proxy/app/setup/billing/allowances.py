@@ -18,9 +18,11 @@ from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.settlement_policy import SettlementPolicy
 from proxy.config.sections.endpoints import Endpoint
 from proxy.config.sections.ledger import LedgerSection
-from proxy.config.sections.limits import BudgetSection, InFlightSection
+from proxy.config.sections.limits import BudgetSection, InFlightSection, Limit
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.near_names import did_you_mean
+from proxy.ratelimit.rate_limiter import RateRule, parse_rate
+from proxy.ratelimit.sliding_window import RateLimit
 
 
 def build_budget(section: BudgetSection, listed: frozenset[str]) -> Budget:
@@ -59,8 +61,28 @@ def build_in_flight_limit(section: InFlightSection, listed: frozenset[str]) -> I
     )
 
 
+def build_rate_rule(limit: Limit, listed: frozenset[str]) -> RateRule:
+    """Returns the rule of a [[limits]] table. Raises ValueError for parts that do not go together."""
+    if (limit.per == "claim") != (limit.claim is not None):
+        raise ValueError('per = "claim" and claim go together')
+    if bool(limit.tiers) != (limit.tier_claim is not None):
+        raise ValueError("tiers and tier_claim go together")
+    return RateRule(
+        limit.name,
+        *parse_rate(limit.rate),
+        per=limit.per,
+        actions=frozenset(limit.actions),
+        on_store_error=limit.on_store_error,
+        mode=limit.mode,
+        endpoints=_known(limit.endpoints, listed),
+        claim=limit.claim or "",
+        tier_claim=limit.tier_claim or "",
+        tiers={tier: RateLimit(limit.name, *parse_rate(rate)) for tier, rate in limit.tiers.items()},
+    )
+
+
 def build_settlement_policy(section: LedgerSection, endpoints: Iterable[Endpoint] = ()) -> SettlementPolicy:
-    """Returns how reservations end. Raises ValueError where two endpoints of one app have other unit prices.
+    """Returns the settlement policy. Raises ValueError where endpoints of an app differ in unit price.
 
     A job's end names its app alone, so a price of billable units is one for the app.
     """

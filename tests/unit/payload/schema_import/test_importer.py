@@ -158,6 +158,21 @@ def test_references_of_every_spelling(schema: object, components: dict[str, obje
     assert field(schema, **components) == SIZE
 
 
+def test_definitions_inside_of_a_schema_are_found() -> None:
+    """Pydantic's `$defs` come along inside of a component or of the output, with references to a root they lost."""
+    inner = {"type": "object", "properties": {"size": {"$ref": "#/$defs/Size"}}, "$defs": {"Size": SIZE}}
+    output = {
+        "type": "object",
+        "properties": {"image": {"$ref": "#/$defs/Image"}},
+        "$defs": {"Image": {"type": "object"}},
+    }
+    component = loaded(openapi({"$ref": "#/components/schemas/Input"}, {"Input": inner}))
+    plain = imported({**OBJECT, "$defs": {"Output": output}})
+
+    assert component.fields() == {"size": SIZE}
+    assert plain.warnings == ()
+
+
 def test_siblings_of_a_reference_win() -> None:
     """A title or default beside a reference, or beside an allOf of one, is the field's own."""
     beside = {"$ref": "#/components/schemas/Size", "title": "Own", "default": {"width": 1}}
