@@ -204,9 +204,6 @@ def test_rejoining_can_be_turned_off(rig: Rig) -> None:
     assert counts(sandbox) == (2, 0)
 
 
-FrontProxy = Callable[..., AbstractContextManager[tuple[str, int]]]
-
-
 @pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
 @pytest.mark.parametrize("run_via", ["run", "queue"])
 def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: FrontProxy, run_via: str) -> None:
