@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.pages import create_metrics
 from proxy.app.runtime.process_state import build_process_state
-from proxy.app.runtime.reload import restart_only_changes, with_readable_jobs
+from proxy.app.runtime.reload import KEPT, restart_only_changes, with_readable_jobs
 from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.components import Components, build_components
@@ -107,7 +107,7 @@ class Application:
         ConfigError, which names the keys, for changes that need a restart.
         """
         previous = self._serving
-        problems = restart_only_changes(previous.components.config, components.config)
+        problems = restart_only_changes(previous.components.config, components.config, KEPT)
         if problems:
             raise ConfigError(problems)
         components = with_readable_jobs(replace(components, store=self._state.store), previous.components)

@@ -33,7 +33,8 @@ _IDLE_INTERVAL = 1.0  # seconds between two looks at requests that began before 
 class Serving:
     """Requests served by one configuration, over the *state* of the process.
 
-    *upstream* replaces the HTTP clients."""
+    *upstream* replaces the HTTP clients.
+    """
 
     def __init__(self, components: Components, state: ProcessState, upstream: UpstreamClient | None) -> None:
         self.components = components
