@@ -41,7 +41,8 @@ class Submit:
 
         A caller who disconnects does not stop a submit, so that its outcome is known. Raises the refusals of each step.
         """
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")

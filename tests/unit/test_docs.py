@@ -81,3 +81,20 @@ def test_every_toml_block_is_a_configuration(page: str, block: str) -> None:
     server = {"public_origin": "https://app.example.com"} | document.pop("server", {})
 
     assert read({"server": server, **document}, {}, base=DOCS).problems == ()
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """The documentation site lists all pages, and no others."""
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    listed = re.findall(r"'([\w./-]+\.md)'", str(nav))
+
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.name)
+def test_every_path_of_the_repository_exists(page: Path) -> None:
+    """A path in code, as in `proxy/errors.py`, exists; `<name>` and `*` stand for any."""
+    paths = re.findall(r"`((?:proxy|tests|tools|deploy|bench|docs)/[\w./<>*-]*)`", page.read_text(encoding="utf-8"))
+    missing = [path for path in paths if not list(ROOT.glob(re.sub(r"<[^>]*>", "*", path).rstrip("/")))]
+
+    assert missing == []

@@ -11,7 +11,7 @@ from proxy.auth.authorization import Authorization, Grant
 from proxy.billing.call_notes import CallNotes
 from proxy.billing.ledger.interface import Call, KeyState, StoredAnswer
 from proxy.billing.reservations import Accounting, Earlier, Reservation
-from proxy.errors import BadRequest, ClientGone, FieldError, OutcomeUnknown, RunFailed, ValidationFailed
+from proxy.errors import BadRequest, ClientGone, FieldError, OutcomeUnknown, Refusal, RunFailed, ValidationFailed
 from proxy.gateway.admission import Admitted
 from proxy.gateway.job_responses import submit_response
 from proxy.gateway.repeats.call_identity import IdempotencySettings, call_note, key_claim

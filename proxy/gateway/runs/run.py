@@ -56,7 +56,8 @@ class Run:
         is_run = grant.target.action is Action.RUN
         if is_run and (queued_run := self._queued_runs.get(grant.target.endpoint)) is not None:
             return await queued_run.handle(request, grant, record)
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
