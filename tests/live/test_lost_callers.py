@@ -28,7 +28,7 @@ SUBMIT, RUN = f"/api/fal/queue/{ENDPOINT}".encode(), f"/api/fal/run/{ENDPOINT}".
 CLICK = {**INPUT, "image_url": data_uri(png())}
 BACK_OFF = 0.2  # seconds before a repeat; the shortest of the stock clients waits 0.5 on average
 SLOW = 0.6  # seconds that fal takes for a submit here
-Front = Callable[..., AbstractContextManager[tuple[str, int]]]
+FrontProxy = Callable[..., AbstractContextManager[tuple[str, int]]]
 MONEY: dict[str, Any] = {
     "endpoints": [{"id": ENDPOINT, "actions": ["submit", "status", "result", "run"], "price": "1.0"}],
     "budgets": [{"name": "day", "per": "user", "window": "24h", "limit": 100}],
@@ -204,9 +204,6 @@ def test_rejoining_can_be_turned_off(rig: Rig) -> None:
     assert counts(sandbox) == (2, 0)
 
 
-FrontProxy = Callable[..., AbstractContextManager[tuple[str, int]]]
-
-
 @pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
 @pytest.mark.parametrize("run_via", ["run", "queue"])
 def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: FrontProxy, run_via: str) -> None:
@@ -223,7 +220,7 @@ def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, fr
 
 
 @pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
-def test_two_workers_behind_an_impatient_front(rig: Rig, tmp_path: Path, redis_url: str, front: Front) -> None:
+def test_two_workers_behind_an_impatient_front(rig: Rig, tmp_path: Path, redis_url: str, front: FrontProxy) -> None:
     """The same where each repeat may reach the other worker."""
     port = front_proxies.free_port()
     origin = f"http://127.0.0.1:{port}"
