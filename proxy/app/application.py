@@ -21,6 +21,7 @@ from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.components import Components, build_components
 from proxy.billing.ledger.interface import JobLedger
 from proxy.errors import ConfigError, StoreAway
+from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
@@ -150,6 +151,7 @@ class Application:
             self._build(components, ledger if is_open else self._build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        self._background.append(asyncio.create_task(end_blocked_streams(self._state.streams, self._state.ledger)))
         self._serving.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
@@ -174,6 +176,7 @@ class Application:
         if self._socket is not None:
             await self._socket.aclose()
         await self._serving.aclose()
+        await self._state.revocations.aclose()
 
     async def _close_store(self) -> None:
         if self._state.store is not None:

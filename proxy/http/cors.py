@@ -1,4 +1,6 @@
-"""Cross-origin access for an exact list of origins; none is the default (Fetch standard, section 3.2 CORS protocol).
+"""Cross-origin access for an exact list of origins.
+
+None is the default (Fetch standard, section 3.2 CORS protocol).
 
 Not Starlette's CORSMiddleware: a preflight must pass the request checks and have a log record and an id like any
 request.
@@ -43,7 +45,10 @@ class Cors:
         self._exposed = ", ".join(dict.fromkeys([*_RESPONSE_HEADERS, *expose])).encode("ascii")
 
     def preflight(self, method: str, fields: Fields) -> Response | None:
-        """Returns the response to a preflight, None for another request. Raises Forbidden for an origin not listed."""
+        """Returns the response to a preflight, None for another request.
+
+        Raises Forbidden for an origin not listed.
+        """
         if method != "OPTIONS" or first(fields, b"access-control-request-method") is None:
             return None
         if not self.fields(fields):

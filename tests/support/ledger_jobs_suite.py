@@ -416,9 +416,11 @@ class OperatorSuite:
         await ledger.set_blocked("alice", blocked=True, now=NOW)
 
         assert await ledger.reserve("two", entry(1, charge()), now=NOW) is Blocked.BLOCKED
+        assert await ledger.blocked_callers(["alice", "bob"]) == {"alice"}
         assert await ledger.reserve("bob", replace(entry(1, charge()), caller="bob"), now=NOW) == Granted()
         assert await ledger.settle("app/one", amount=None, now=NOW) is True
         await ledger.set_blocked("alice", blocked=False, now=NOW)
+        assert await ledger.blocked_callers(["alice", "bob"]) == frozenset()
         assert await ledger.reserve("two", entry(1, charge()), now=NOW) == Granted()
 
     async def test_a_reset(self, ledger: JobLedger) -> None:

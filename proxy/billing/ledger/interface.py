@@ -7,7 +7,7 @@ For every enforced charge, as long as its limit is not changed: 0 <= used + rese
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -364,6 +364,9 @@ class JobLedger(Ledger, Protocol):
 
     async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
         """Blocks a caller's new calls, or admits them again."""
+
+    async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
+        """Returns those of *callers* that are blocked."""
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         """Sets used to 0 in all buckets of *accounts*, and returns how much that was. Reservations stay."""
