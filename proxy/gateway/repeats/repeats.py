@@ -64,7 +64,7 @@ class Repeats:
         Raises the refusals of `Accounting.reserve_call`, BadRequest (malformed key), ValidationFailed (a key used with
         another body), OutcomeUnknown, and ClientGone.
         """
-        key = request.named.get(b"idempotency-key")
+        key = request.fields_by_name.get(b"idempotency-key")
         try:
             claim = None if key is None else key_claim(key, grant, admitted, self._settings)
         except Refusal as refusal:
