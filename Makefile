@@ -72,6 +72,7 @@ lock:
 .PHONY: site
 site: $(VENV)-docs/.ready
 	$(VENV)-docs/bin/zensical build --clean --strict
+	@rm -f build/site/generate.py
 
 $(VENV)-docs/.ready: lock/docs.txt
 	$(PYTHON) -m venv $(VENV)-docs

@@ -240,8 +240,12 @@ def _default(key: str, field: dict[str, Any]) -> str:
 def _defaults(name: str, items: list[dict[str, Any]]) -> list[str]:
     lines = []
     for item in items:
-        lines += [f"[[{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in item.items()), ""]
+        lines += [f"[[{name}]]", *(f"{key} = {json.dumps(value)}" for key, value in item.items() if _is_set(value)), ""]
     return lines[:-1]
+
+
+def _is_set(value: object) -> bool:
+    return value not in (None, [], {})
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from starlette.middleware import Middleware
 from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.pages import create_metrics
 from proxy.app.runtime.process_state import build_process_state
-from proxy.app.runtime.reload import restart_only_changes, with_readable_jobs
+from proxy.app.runtime.reload import KEPT, restart_only_changes, with_readable_jobs
 from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.components import Components, build_components
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.errors import ConfigError, StoreAway
+from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
@@ -45,13 +46,13 @@ class Application:
         self._scripted_upstream = upstream
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._started_ledger: JobLedger | None = None
+        self._started_ledger: Ledger | None = None
         self._background: list[asyncio.Task[None]] = []
         self._build(components, self._build_ledger(components))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
         self.metrics = create_metrics(self.exposition)
 
-    def _build(self, components: Components, ledger: JobLedger) -> None:
+    def _build(self, components: Components, ledger: Ledger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
         self._is_new = True
         self._state = build_process_state(components, self._journal, ledger, on_shutdown=self._on_shutdown)
@@ -59,7 +60,7 @@ class Application:
         self._socket = build_ledger_socket(components, ledger)
         self._serving = Serving(components, self._state, self._scripted_upstream)
 
-    def _build_ledger(self, components: Components) -> JobLedger:
+    def _build_ledger(self, components: Components) -> Ledger:
         return build_ledger(components, report=lambda text: self._journal.write({"event": "ledger", "message": text}))
 
     @property
@@ -107,7 +108,7 @@ class Application:
         ConfigError, which names the keys, for changes that need a restart.
         """
         previous = self._serving
-        problems = restart_only_changes(previous.components.config, components.config)
+        problems = restart_only_changes(previous.components.config, components.config, KEPT)
         if problems:
             raise ConfigError(problems)
         components = with_readable_jobs(replace(components, store=self._state.store), previous.components)
@@ -150,6 +151,7 @@ class Application:
             self._build(components, ledger if is_open else self._build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        self._background.append(asyncio.create_task(end_blocked_streams(self._state.streams, self._state.ledger)))
         self._serving.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
@@ -174,6 +176,7 @@ class Application:
         if self._socket is not None:
             await self._socket.aclose()
         await self._serving.aclose()
+        await self._state.revocations.aclose()
 
     async def _close_store(self) -> None:
         if self._state.store is not None:

@@ -17,11 +17,13 @@ import uvloop
 
 from proxy.app.factory import check_shared_stores
 from proxy.app.process.gateway_server import GRACE_OVER_DEADLINE
+from proxy.app.process.snapshot import take_snapshot
 from proxy.app.process.stop_signals import ignored_after_stop
 from proxy.app.process.supervisor import WorkerSupervisor
 from proxy.app.process.worker_factory import WorkerFactory
-from proxy.app.setup.components import build_components
+from proxy.app.runtime.reload import SHARED, restart_only_changes
 from proxy.config.loader import Config
+from proxy.errors import ConfigError
 from proxy.http.server.server import connection_config, listening_socket
 from proxy.telemetry.json_log import JsonLogWriter
 
@@ -43,30 +45,30 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
     factory = WorkerFactory(config, admin, log, (str(host), int(port)))
     if workers == 1:
         with ignored_after_stop():
-            single = replace(factory, load=lambda: _with_own_environment(read()))
-            uvicorn.Server(_server_config(single, workers)).run(sockets)
+            uvicorn.Server(_server_config(replace(factory, load=read), workers)).run(sockets)
         return
     with tempfile.TemporaryDirectory(prefix="fal-proxy-") as folder:
         factory = replace(factory, metrics_folder=folder)
         supervisor = WorkerSupervisor(
             _server_config(factory, workers),
             sockets,
-            load=lambda: replace(factory, config=_snapshot(read(), workers)),
+            load=lambda: replace(factory, config=_next_snapshot(config, read(), workers)),
             journal=JsonLogWriter(log),
         )
         supervisor.serve()
 
 
 def _snapshot(config: Config, workers: int) -> Config:
-    """Returns *config* with a copy of the environment. Raises ConfigError where *workers* could not run it."""
-    config = _with_own_environment(config)
-    build_components(config)
+    """Returns *config* as the workers get it. Raises ConfigError where they could not run it."""
     check_shared_stores(config, workers)
-    return config
+    return take_snapshot(config)
 
 
-def _with_own_environment(config: Config) -> Config:
-    return config.model_copy(update={"environ": dict(config.environ)})
+def _next_snapshot(running: Config, config: Config, workers: int) -> Config:
+    problems = restart_only_changes(running, config, SHARED)
+    if problems:
+        raise ConfigError(problems)
+    return _snapshot(config, workers)
 
 
 def _server_config(factory: WorkerFactory, workers: int) -> uvicorn.Config:

@@ -22,6 +22,9 @@ def check(config: Path, live: bool) -> None:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning.key}: {warning.message}", err=True)
     parts = build_components(loaded)
+    for policy in parts.policies:
+        for text in policy.warnings:
+            click.echo(f"warning: {policy.endpoint}: {text}", err=True)
     if live and (problems := asyncio.run(check_live(parts))):
         raise ConfigError(problems)
     click.echo(f"{config}: good; {len(parts.listings)} endpoint(s), {len(parts.issuers)} issuer(s)")

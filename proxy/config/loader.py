@@ -142,6 +142,9 @@ class _Reader:
             details = error.errors()
         # A value that could not be made from the environment is no missing one.
         unresolved = {problem.key for problem in self._problems[known:]}
+        # An empty list because of its bad items is no further problem.
+        inner = {detail["loc"][:-1] for detail in details}
+        details = [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in inner]
         problems = [to_problem(location, model, detail) for detail in details]
         self._problems.extend(problem for problem in problems if problem.key not in unresolved)
         partial = _read_partly(model, value, details, location)

@@ -104,7 +104,7 @@ class Section(BaseModel):
     def _check_quotes(cls, value: object, info: ValidationInfo) -> object:
         """Refuses a number or a truth value in quotes, which pydantic would convert, and true for 1."""
         annotation = cls.model_fields[info.field_name or ""].annotation
-        kinds = {annotation, *get_args(annotation)}
+        kinds = {getattr(kind, "__origin__", kind) for kind in (annotation, *get_args(annotation))}
         if kinds & {int, float} and (isinstance(value, bool) or (type(value) is str and str not in kinds)):
             raise ValueError("must be a number, without quotes")
         if bool in kinds and not isinstance(value, bool | EnvironmentText):

@@ -22,6 +22,7 @@ from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.server import HttpServer
 from proxy.http.server.state import SharedState
+from proxy.payload.files.file_names import EXTENSIONS
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
 from proxy.sandbox.settings import SandboxSettings
 
@@ -156,7 +157,7 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
         "endpoints": [
             {"id": endpoint, "price": price, "files": {"hosts": ["*", "uploads"]}} for endpoint, price in PRICES.items()
         ],
-        "uploads": {},
+        "uploads": {"content_types": list(EXTENSIONS)},
         "budgets": [
             {"name": "today", "per": "user", "window": "day", "tier_claim": "sub", "tiers": CREDITS, "limit": 20.0}
         ],

@@ -37,7 +37,8 @@ class Issue:
 
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
         """Returns the two URLs or the token of fal's answer. Raises the refusals of each step."""
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         rules = self._rest_actions[grant.target.action]
         record.enter("admit")
         options = rules.forwarded_headers(request.headers)

@@ -7,7 +7,7 @@ from types import TracebackType
 from proxy.billing.ledger.money import MICRO
 from proxy.billing.reservations import Accounting, Reservation
 from proxy.errors import Refusal
-from proxy.telemetry.access_record import AccessRecord, milliseconds
+from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome, UpstreamResult, refusal_outcome
 
@@ -36,7 +36,7 @@ class PaidCall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         record = self._record
-        record.upstream_ms = milliseconds(record.clock() - self._started)
+        record.upstream_ms = round((record.clock() - self._started) * 1000, 1)
         if not isinstance(error, Refusal):
             return
         record.outcome = outcome = refusal_outcome(error)

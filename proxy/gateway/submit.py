@@ -41,18 +41,16 @@ class Submit:
 
         A caller who disconnects does not stop a submit, so that its outcome is known. Raises the refusals of each step.
         """
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record)
             if isinstance(reservation, Response):
                 return reservation
-            async with self._repeats.watch(request, reservation) as call:
-                response = await self._submit(request, grant, admitted, reservation, record)
-                if reservation.calls is None:  # such a ledger cannot rebuild the response from its job
-                    call.answer = response
-        return response
+            async with self._repeats.watch(request, reservation):
+                return await self._submit(request, grant, admitted, reservation, record)
 
     async def _submit(
         self, request: Request, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from proxy.errors import ConfigError, MalformedJson, Problem
 from proxy.near_names import did_you_mean
@@ -76,7 +77,7 @@ def _changed(
 ) -> dict[str, Json]:
     if node is None and not schema.is_untyped:
         near = did_you_mean(name, schema.fields())
-        raise _RuleError(f"is not a field of {schema.source}{near}")
+        raise _RuleError(f"is not a field of {PurePath(schema.source).name}{near}")
     node = node or {}
     others = {other for other, field_name in rules.by_field() if field_name == name} - {rule}
     if others and {rule, *others} != {"cap", "default"}:

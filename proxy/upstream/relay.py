@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -97,23 +97,19 @@ class Relay:
         self._requests = RequestBuilder(b"Key " + key)
         self._classifier = ResponseClassifier(frozenset({key, key.rpartition(b":")[2]}), clock=clock)
         self._breakers = breakers
-        self._account = account
+        self.account = account
         self._deadlines = deadlines
         self._saved_retries = 1.0
-        # Raises ServicePaused for a target while fal refuses our account, so that no body is read in vain.
-        self.check_account = account.check
 
-    async def submit(
+    def submit(
         self, grant: Grant, payload: Payload, options: Fields, callback: str = ""
-    ) -> Accepted | UpstreamResult:
+    ) -> Awaitable[Accepted | UpstreamResult]:
         """Sends a submit once. *callback* is our own query parameter beside those of the target.
 
         Raises the refusals of `classifier` and `outcomes`.
         """
         request = self._requests.build(grant, payload.raw, options, callback)
-        return await self._exchange(
-            grant, request, self._deadlines.submit, self._classifier.classify_submit, submit_error
-        )
+        return self._exchange(grant, request, self._deadlines.submit, self._classifier.classify_submit, submit_error)
 
     async def read(self, grant: Grant) -> UpstreamResult:
         """Sends a status, result or cancel. A broken one is repeated once.
@@ -147,10 +143,10 @@ class Relay:
                 raise
         return await self._open(grant, request, self._deadlines.poll, self._refused_stream, read_error, exit_stack)
 
-    async def run(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
+    def run(self, grant: Grant, payload: Payload, options: Fields) -> Awaitable[UpstreamResult]:
         """Sends a run once. Raises as `submit`, and RunFailed."""
         request = self._requests.build(grant, payload.raw, options)
-        return await self._exchange(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
+        return self._exchange(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
 
     async def run_stream(
         self, grant: Grant, payload: Payload, options: Fields, exit_stack: AsyncExitStack
@@ -162,10 +158,10 @@ class Relay:
         request = self._requests.build(grant, payload.raw, options)
         return await self._open(grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack)
 
-    async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
+    def issue(self, grant: Grant, payload: Payload, options: Fields) -> Awaitable[UpstreamResult]:
         """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
         request = self._requests.build(grant, payload.raw, options)
-        return await self._exchange(
+        return self._exchange(
             grant, request, self._deadlines.poll, self._classifier.classify_issue, read_error, MAX_ERROR_BODY
         )
 
@@ -203,7 +199,7 @@ class Relay:
         cap: int = MAX_BODY,
     ) -> T:
         """One exchange with fal, classified and counted."""
-        with UpstreamCall(grant, self._breakers, self._account, refusal_for):
+        with UpstreamCall(grant, self._breakers, self.account, refusal_for):
             response = await self._clients[grant.target.surface].fetch(
                 request, timeout=seconds, max_body=cap, reserved=grant.target.action is Action.CANCEL
             )
@@ -220,7 +216,7 @@ class Relay:
     ) -> UpstreamBody | UpstreamResult:
         """Exchange up to the head of an answer that is passed on as it comes; another one is read whole."""
         client = self._streams[grant.target.surface]
-        with UpstreamCall(grant, self._breakers, self._account, refusal_for):
+        with UpstreamCall(grant, self._breakers, self.account, refusal_for):
             stream = client.stream(request, timeout_head=seconds, timeout_idle=_NO_IDLE_TIMEOUT)
             source = await exit_stack.enter_async_context(stream)
             if may_stream(grant.target.action, source.status, source.headers):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,8 +15,9 @@ from typing import Any
 import httpx2
 import pytest
 from support import front_proxies
+from support.budgets import Valkey
 from support.gateway_process import JSON, PATIENCE, QUICK, Gateway, Rig, bearer, javascript, message, until
-from support.in_process_gateway import ENDPOINT, INPUT
+from support.in_process_gateway import ENDPOINT, ENVIRON, INPUT
 from support.raw_http import replies
 from support.sandbox import data_uri, png
 
@@ -24,12 +26,15 @@ from proxy.sandbox.faults import Fault, Kind
 
 SUBMIT, RUN = f"/api/fal/queue/{ENDPOINT}".encode(), f"/api/fal/run/{ENDPOINT}".encode()
 CLICK = {**INPUT, "image_url": data_uri(png())}
+BACK_OFF = 0.2  # seconds before a repeat; the shortest of the stock clients waits 0.5 on average
 SLOW = 0.6  # seconds that fal takes for a submit here
+FrontProxy = Callable[..., AbstractContextManager[tuple[str, int]]]
 MONEY: dict[str, Any] = {
     "endpoints": [{"id": ENDPOINT, "actions": ["submit", "status", "result", "run"], "price": "1.0"}],
     "budgets": [{"name": "day", "per": "user", "window": "24h", "limit": 100}],
     "in_flight": [{"name": "jobs", "per": "user", "limit": 50}],
 }
+SHARED = {"store": {"kind": "redis"}, "ledger": {"kind": "redis"}}
 SLOW_SUBMIT = Fault(kind=Kind.LATENCY, action="submit", delay=SLOW)
 
 
@@ -37,6 +42,24 @@ def start(rig: Rig, *faults: Fault, run_seconds: float = SLOW, **sections: Any) 
     sandbox = rig.sandbox(replace(QUICK, faults=faults, run_seconds=run_seconds))
     origins = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
     return sandbox, rig.gateway(sandbox.queue, fal=origins, **{**MONEY, **sections})
+
+
+@pytest.fixture
+def redis_url(rig: Rig, tmp_path: Path) -> Iterator[str]:
+    """A store that two gateways share."""
+    valkey = Valkey(tmp_path / "valkey")
+    rig.run(valkey.start())
+    yield f"redis://127.0.0.1:{valkey.port}"
+    rig.run(valkey.stop())
+
+
+def start_two(rig: Rig, redis_url: str, *faults: Fault, **sections: Any) -> tuple[SandboxAddresses, list[Gateway]]:
+    """A sandbox and two gateways before it, which share a store."""
+    sandbox = rig.sandbox(replace(QUICK, faults=faults, run_seconds=sections.pop("run_seconds", SLOW)))
+    origins = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
+    environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": redis_url}
+    settings = {**MONEY, **SHARED, **sections}
+    return sandbox, [rig.gateway(sandbox.queue, fal=origins, environ=environ, **settings) for _ in range(2)]
 
 
 def counts(sandbox: SandboxAddresses) -> tuple[int, int]:
@@ -148,6 +171,29 @@ def test_a_lost_repeat_can_be_repeated(rig: Rig) -> None:
     assert (counts(sandbox), spent(gateway)) == ((1, 0), 1.0)
 
 
+@pytest.mark.parametrize("path", [SUBMIT, RUN], ids=["submit", "run"])
+def test_a_repeat_at_another_worker_joins_the_lost_call(rig: Rig, redis_url: str, path: bytes) -> None:
+    """Also there once: the next repeat is a call of its own."""
+    sandbox, (first, second) = start_two(rig, redis_url, SLOW_SUBMIT)
+    lose(first, request(path))
+    time.sleep(BACK_OFF)
+    answers = [ask(second, request(path)) for _ in range(2)]
+
+    assert [(answer[0], answer[2]) for answer in answers] == [(200, True), (200, False)]
+    assert (sum(counts(sandbox)), spent(first)) == (2, 2.0)
+
+
+def test_a_click_at_another_worker_is_a_new_job(rig: Rig, redis_url: str) -> None:
+    """The first caller is still connected, which its worker shows to be alive."""
+    sandbox, (first, second) = start_two(rig, redis_url, SLOW_SUBMIT)
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask, gateway, request(SUBMIT)) for gateway in (first, second)]
+        answers = [one.result() for one in asking]
+
+    assert [(answer[0], answer[2]) for answer in answers] == [(200, False)] * 2
+    assert counts(sandbox) == (2, 0)
+
+
 def test_rejoining_can_be_turned_off(rig: Rig) -> None:
     """Then every repeat is a new call."""
     sandbox, gateway = start(rig, SLOW_SUBMIT, ledger={"rejoin_seconds": 0})
@@ -156,9 +202,6 @@ def test_rejoining_can_be_turned_off(rig: Rig) -> None:
 
     assert (answer[0], answer[2]) == (200, False)
     assert counts(sandbox) == (2, 0)
-
-
-FrontProxy = Callable[..., AbstractContextManager[tuple[str, int]]]
 
 
 @pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
@@ -171,6 +214,19 @@ def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, fr
     origin = f"http://127.0.0.1:{port}"
     sandbox, gateway = start(rig, slow, run_seconds=5.0, endpoints=endpoints, server={"public_origin": origin})
     with front(tmp_path, [gateway.address], timeout=2, port=port):
-        javascript("impatient.test.mjs", GATEWAY=f"http://127.0.0.1:{port}/api/fal")
+        javascript("impatient.test.mjs", GATEWAY=f"{origin}/api/fal")
 
     assert (counts(sandbox), spent(gateway)) == ((2, 1) if run_via == "run" else (3, 0), 3.0)
+
+
+@pytest.mark.parametrize("front", [front_proxies.nginx, front_proxies.haproxy], ids=["nginx", "haproxy"])
+def test_two_workers_behind_an_impatient_front(rig: Rig, tmp_path: Path, redis_url: str, front: FrontProxy) -> None:
+    """The same where each repeat may reach the other worker."""
+    port = front_proxies.free_port()
+    origin = f"http://127.0.0.1:{port}"
+    slow = Fault(kind=Kind.LATENCY, action="submit", delay=3.0)
+    sandbox, gateways = start_two(rig, redis_url, slow, run_seconds=5.0, server={"public_origin": origin})
+    with front(tmp_path, [gateway.address for gateway in gateways], timeout=2, port=port):
+        javascript("impatient.test.mjs", GATEWAY=f"{origin}/api/fal")
+
+    assert (counts(sandbox), spent(gateways[0])) == ((2, 1), 3.0)

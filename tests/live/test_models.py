@@ -146,6 +146,21 @@ def test_unknown_fields_are_a_metric(tmp_path: Path, folder: Path) -> None:
     assert 'fal_proxy_unknown_fields_total{endpoint="acme/bounds",field="more"} 1.0' in metrics
 
 
+def test_the_backup_origin_takes_submits_and_polls(tmp_path: Path) -> None:
+    """A queue that cannot be connected to costs nothing but a failed connection; its backup answers."""
+    with Rig(tmp_path) as rig:
+        upstream = rig.sandbox()
+        origins = {"queue_origin": "http://127.0.0.1:1", "backup_queue_origin": upstream.queue}
+        gateway = rig.gateway(upstream.queue, fal=origins, endpoints=[{"id": "acme/any", "schema": "any"}])
+        with gateway.client() as alice:
+            job = alice.post("/queue/acme/any", json={})
+            result = ended(alice, job.json()["response_url"])
+        failovers = gateway.metric("fal_proxy_upstream_failovers_total")
+
+    assert (job.status_code, result.status_code) == (200, 200)
+    assert failovers >= 3
+
+
 def test_options_of_a_job_reach_fal(tmp_path: Path) -> None:
     """Options of the operator are in the request to fal, beside the caller's stricter wish."""
     with Rig(tmp_path) as rig:

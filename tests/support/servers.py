@@ -27,6 +27,7 @@ SERVERS: Mapping[str, tuple[str, ...]] = {
     "serve": ("proxy", "serve"),
     "uvicorn-httptools": (*UVICORN, "--http", "httptools", "--factory", FACTORY),
     "uvicorn-h11": (*UVICORN, "--http", "h11", "--factory", FACTORY),
+    "uvicorn-own": (*UVICORN, "--http", "proxy.http.server.connection:HttpConnection", "--factory", FACTORY),
     "granian": ("granian", "--interface", "asgi", "--no-ws", "--host", HOST, "--port", "{port}", "--factory", FACTORY),
     "hypercorn": ("hypercorn", "--bind", f"{HOST}:{{port}}", f"{FACTORY}()"),
     "fastapi-mount": (*UVICORN, "support.fastapi_host:app"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import proxy
+from proxy.config.loader import read
 
 PACKAGE = Path(proxy.__file__).parent
 ROOT = PACKAGE.parent
@@ -62,3 +64,37 @@ def leads_somewhere(page: Path, target: str) -> bool:
 def slug(line: str) -> str:
     """Returns the anchor that GitHub and the site generator give a heading."""
     return re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-") if line.startswith("#") else ""
+
+
+def toml_blocks() -> list[tuple[str, str]]:
+    """Returns the page and the text of every TOML block."""
+    texts = ((page.name, page.read_text(encoding="utf-8")) for page in PAGES)
+    return [(name, block) for name, text in texts for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), toml_blocks(), ids=[f"{page}-{n}" for n, (page, _) in enumerate(toml_blocks())]
+)
+def test_every_toml_block_is_a_configuration(page: str, block: str) -> None:
+    """Each block is valid for the sections that it has; the required [server] may be left out."""
+    document = tomllib.loads(block)
+    server = {"public_origin": "https://app.example.com"} | document.pop("server", {})
+
+    assert read({"server": server, **document}, {}, base=DOCS).problems == ()
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """The documentation site lists all pages, and no others."""
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+    listed = re.findall(r"'([\w./-]+\.md)'", str(nav))
+
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.name)
+def test_every_path_of_the_repository_exists(page: Path) -> None:
+    """A path in code, as in `proxy/errors.py`, exists; `<name>` and `*` stand for any."""
+    paths = re.findall(r"`((?:proxy|tests|tools|deploy|bench|docs)/[\w./<>*-]*)`", page.read_text(encoding="utf-8"))
+    missing = [path for path in paths if not list(ROOT.glob(re.sub(r"<[^>]*>", "*", path).rstrip("/")))]
+
+    assert missing == []

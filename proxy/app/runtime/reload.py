@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.app.setup.components import Components
@@ -10,16 +11,18 @@ from proxy.config.loader import Config
 from proxy.errors import Problem
 from proxy.fal_api.operations import Action
 
-# Keys and whole sections whose objects stay over a reload.
-_RESTART_ONLY = ("server.host", "server.port", "admin", "store", "ledger", "streams", "revocation")
+# Keys and whole sections that all workers share; new workers and old ones must agree on them.
+SHARED = ("server.host", "server.port", "admin", "store", "ledger")
+# Those whose objects stay over a reload in place.
+KEPT = (*SHARED, "streams", "revocation")
 _JOB_ACTIONS = frozenset({Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL})
 
 
-def restart_only_changes(before: Config, after: Config) -> list[Problem]:
-    """Returns a problem for each changed key that a reload cannot apply."""
+def restart_only_changes(before: Config, after: Config, keys: Sequence[str]) -> list[Problem]:
+    """Returns a problem for each of *keys* that has changed, because a reload cannot apply it."""
     return [
         Problem(key, "this change needs a restart")
-        for key in _RESTART_ONLY
+        for key in keys
         for old, new in [(_value(before, key), _value(after, key))]
         if old != new
     ]

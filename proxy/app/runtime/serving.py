@@ -33,14 +33,17 @@ _IDLE_INTERVAL = 1.0  # seconds between two looks at requests that began before 
 class Serving:
     """Requests served by one configuration, over the *state* of the process.
 
-    *upstream* replaces the HTTP clients."""
+    *upstream* replaces the HTTP clients.
+    """
 
     def __init__(self, components: Components, state: ProcessState, upstream: UpstreamClient | None) -> None:
         self.components = components
         self._state = state
         telemetry, journal = state.telemetry, state.journal
         self._policy = Policy(components.policies)
-        self._sessions = SessionRuntime(components, journal, state.streams.end_sessions)
+        self._sessions = SessionRuntime(
+            components, journal, store=state.store, revocations=state.revocations, login_limit=state.login_limit
+        )
         self._sessions.register_metrics(telemetry)
         telemetry.counters(
             "unknown_fields",

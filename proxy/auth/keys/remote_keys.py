@@ -11,7 +11,7 @@ from random import Random
 import httpx2
 
 from proxy.auth.keys.fetch import TIMEOUT, fetch_document, jwks_url_from_discovery
-from proxy.auth.keys.key_cache import MAX_STALE, CachedDocument, KeyCache
+from proxy.auth.keys.key_cache import MAX_STALE, CachedDocument, KeyCache, MemoryKeyCache
 from proxy.auth.keys.key_document import MAX_DOCUMENT, KeyDocument
 from proxy.auth.keys.key_file import describe_change
 from proxy.auth.keys.verification_key import VerificationKey
@@ -65,14 +65,14 @@ class RemoteKeys:
         source: JwksSource,
         parse: Callable[[bytes], KeyDocument],
         *,
-        cache: KeyCache,
+        cache: KeyCache | None = None,
         clock: Callable[[], float],
         now: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
         self.source = source
         self._parse = parse
-        self._cache = cache
+        self.cache = cache or MemoryKeyCache()
         self._clock = clock
         self._now = now
         self._report = report
@@ -183,13 +183,13 @@ class RemoteKeys:
 
     async def _save(self, material: bytes) -> None:
         try:
-            await self._cache.save(self.source.name, CachedDocument(self._fetched, material))
+            await self.cache.save(self.source.name, CachedDocument(self._fetched, material))
         except (OSError, StoreAway, ValueError) as error:
             self._report(f"the keys of {self.source.name} could not be cached: {error}")
 
     async def _load(self) -> None:
         try:
-            cached = await self._cache.load(self.source.name)
+            cached = await self.cache.load(self.source.name)
             document = None if cached is None else self._parse(cached.document)
         except (OSError, StoreAway, ValueError) as error:
             self._report(f"the cached keys of {self.source.name} could not be read: {error}")

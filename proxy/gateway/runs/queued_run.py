@@ -49,7 +49,8 @@ class QueuedRun:
 
         Raises the refusals of each step, ClientGone, and OutcomeUnknown with the job's id where it takes too long.
         """
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")

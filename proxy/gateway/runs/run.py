@@ -56,7 +56,8 @@ class Run:
         is_run = grant.target.action is Action.RUN
         if is_run and (queued_run := self._queued_runs.get(grant.target.endpoint)) is not None:
             return await queued_run.handle(request, grant, record)
-        self._relay.check_account(grant.target)
+        if self._relay.account.is_paused:
+            self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
@@ -94,7 +95,6 @@ class Run:
             return await self._respond(result, reservation, record)
         record.outcome = Outcome.ACCEPTED
         # Reservation and slot stay until the end of the stream: it is one run in flight for as long.
-        await self._accounting.begin_stream(reservation)
         exit_stack.push_async_callback(self._accounting.settle_run, reservation, JobEnd())
         return run_stream_response(
             result, slot, exit_stack.pop_all(), self._relay.secret_filter(), headers=reservation.fields

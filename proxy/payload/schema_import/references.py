@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from proxy.strict_json import Json
 
 _MAX_CHAIN = 16
+_EMBEDDED = ("$defs", "definitions")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -17,19 +18,42 @@ class Definitions:
 
     def __init__(self, root: Mapping[str, Json]) -> None:
         self._root = root
+        self._inner: dict[str, Json] | None = None
 
     def find(self, reference: Json) -> Json:
         """Returns the value at *reference* (`#/components/schemas/A~1B`, `#/$defs/A%2FB`), None for none."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         # By RFC 6901 `%2F` separates; generators write it for a slash inside of a name.
-        inside = self._walk([unquote(step) for step in reference[1:].split("/")[1:]])
-        return self._walk(unquote(reference[1:]).split("/")[1:]) if inside is None else inside
+        steps = [unquote(step) for step in reference[1:].split("/")[1:]]
+        value = self._walk(steps)
+        if value is None:
+            value = self._walk(unquote(reference[1:]).split("/")[1:])
+        if value is None and len(steps) == 2 and steps[0] in _EMBEDDED:
+            value = self._embedded().get(_unescape(steps[1]))
+        return value
+
+    def _embedded(self) -> Mapping[str, Json]:
+        """Returns the definitions inside of schemas, by name. Documents have copies of Pydantic's."""
+        if self._inner is None:
+            self._inner = {}
+            waiting: list[Json] = [dict(self._root)]
+            while waiting:
+                node = waiting.pop()
+                if isinstance(node, dict):
+                    for keyword in _EMBEDDED:
+                        definitions = node.get(keyword)
+                        for name, schema in (definitions if isinstance(definitions, dict) else {}).items():
+                            self._inner.setdefault(name, schema)
+                    waiting.extend(node.values())
+                elif isinstance(node, list):
+                    waiting.extend(node)
+        return self._inner
 
     def _walk(self, steps: list[str]) -> Json:
         node: Json = dict(self._root)
         for step in steps:
-            name = step.replace("~1", "/").replace("~0", "~")
+            name = _unescape(step)
             if isinstance(node, list):
                 node = node[int(name)] if name.isascii() and name.isdigit() and int(name) < len(node) else None
             else:
@@ -43,6 +67,10 @@ class Definitions:
                 return value
             value = self.find(value["$ref"])
         return None
+
+
+def _unescape(step: str) -> str:
+    return step.replace("~1", "/").replace("~0", "~")
 
 
 def definition_name(reference: str, used: Mapping[str, str]) -> str:

@@ -1,5 +1,5 @@
 // Steps of the gateway for one call: from its trace, or as far as its status tells. This module does not use the DOM.
-import { amount } from "../job/error_messages.js";
+import { credits } from "../job/error_messages.js";
 
 export const GATEWAY_STEPS = ["authenticate", "resolve", "authorize", "admit", "reserve", "relay", "settle"];
 
@@ -70,7 +70,7 @@ function openNote(name, call) {
   if (call.replayed) return "not again: the first request did it";
   if (name !== "settle") return MEANING[name];
   const reserved = call.trace?.reserved;
-  return typeof reserved === "number" ? `${amount(reserved)} reserved until the job ends` : "when the job ends";
+  return typeof reserved === "number" ? `${credits(reserved)} reserved until the job ends` : "when the job ends";
 }
 
 export function refusalText({ body }) {
@@ -85,7 +85,7 @@ export function callFacts({ trace, requestId, retryAfter, replayed, body }) {
   return [
     ["Forced by the operator", list(trace?.forced)],
     ["Dropped", list(trace?.dropped)],
-    ["Reserved", typeof trace?.reserved === "number" && `${amount(trace.reserved)} credits`],
+    ["Reserved", typeof trace?.reserved === "number" && credits(trace.reserved)],
     ["Error type", body?.error_type],
     ["Retry after", retryAfter && `${retryAfter} s`],
     ["Answer", replayed && "of the first request, joined: nothing ran twice"],

@@ -1,6 +1,6 @@
 // Inspector: each call of a job or of a refused request, with the steps of the gateway.
 import { action, announce, copyText, el } from "../dom.js";
-import { amount } from "../job/error_messages.js";
+import { credits } from "../job/error_messages.js";
 import { callFacts, callSteps, MEANING } from "./call_steps.js";
 
 const SYMBOLS = { ok: "✓", refused: "✕", skipped: "–", open: "…" };
@@ -28,7 +28,7 @@ export class Inspector {
   /** Adds what the job cost, once the gateway has settled it. */
   settled({ price }) {
     if (typeof price !== "number") return;
-    const text = price ? `This job cost ${amount(price)} credits.` : "This job cost nothing.";
+    const text = price ? `This job cost ${credits(price)}.` : "This job cost nothing.";
     this.#intro.append(el("p", { class: "cost", text }));
   }
 

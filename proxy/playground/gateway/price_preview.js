@@ -1,5 +1,5 @@
 // Price of a run before it is sent: a quote of the gateway, made again after each change of the form.
-import { amount } from "../job/error_messages.js";
+import { amount, credits } from "../job/error_messages.js";
 import { replaceFiles } from "../form/file_values.js";
 
 const PAUSE = 500; // milliseconds without a change before a quote is requested
@@ -61,7 +61,7 @@ async function requestQuote(caller, endpoint, body) {
 function quoteText({ price, budgets = [], would_be_admitted: admitted }) {
   if (price === null || price === undefined) return "";
   const [budget] = budgets.filter(({ after }) => typeof after === "number").sort((a, b) => a.after - b.after);
-  const cost = `Costs ${amount(price)} credits`;
+  const cost = `Costs ${credits(price)}`;
   if (admitted === false) return `${cost}; more than you have left`;
   return budget ? `${cost}; ${amount(budget.after)} left after it` : cost;
 }

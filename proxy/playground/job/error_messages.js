@@ -47,6 +47,7 @@ export function describeError(error, now = Date.now()) {
   if (error.cancelled)
     return { title: "Cancelled", text: "The job was stopped. “Your limits” shows what it cost.", calm: true };
   if (error.uploading && !error.network) return uploadFailed;
+  if (error.announcing && error.status === 422) return fileRefused(error);
   if (error.unread)
     return {
       title: "No answer about your job",
@@ -60,6 +61,12 @@ export function describeError(error, now = Date.now()) {
   if (CALM[error.status]) return CALM[error.status];
   return BY_STATUS[error.status]?.(facts) ?? other(error, detail);
 }
+
+const fileRefused = ({ body }) => ({
+  title: "The gateway does not accept this file",
+  text: Array.isArray(body?.detail) ? body.detail.map(({ msg }) => msg).join("; ") : body?.message,
+  todo: "No job was started. Use a file of another type.",
+});
 
 const uploadFailed = {
   title: "The file could not be uploaded",
@@ -120,7 +127,7 @@ function other(error, detail) {
 }
 
 function modelFailed(error, detail) {
-  const cost = error.price === 0 ? "You were not charged." : error.price > 0 ? `It cost ${amount(error.price)} credits.` : null;
+  const cost = error.price === 0 ? "You were not charged." : error.price > 0 ? `It cost ${credits(error.price)}.` : null;
   return {
     title: "The model failed",
     text: detail,
@@ -143,7 +150,7 @@ export function describeLost(during) {
 /** Returns fal's `detail` list as `[{loc, message}]`, without the leading `body`. */
 export function fieldErrors(error) {
   const detail = error.body?.detail;
-  if (error.status !== 422 || !Array.isArray(detail)) return [];
+  if (error.status !== 422 || error.announcing || !Array.isArray(detail)) return [];
   return detail.map(({ loc, msg }) => ({ loc: loc[0] === "body" ? loc.slice(1) : loc, message: plainMessage(msg) }));
 }
 
@@ -157,6 +164,8 @@ function plainMessage(message) {
   const rule = PLAIN.find(([pattern]) => pattern.test(message));
   return rule ? message.replace(...rule) : message;
 }
+
+export const credits = (number) => `${amount(number)} ${number === 1 ? "credit" : "credits"}`;
 
 export const amount = (number) => new Intl.NumberFormat("en", { maximumFractionDigits: 2 }).format(number);
 

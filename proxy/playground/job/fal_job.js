@@ -44,7 +44,7 @@ export class FalJob {
 
   /**
    * Returns fal's result and the job's id. Raises the client's error: `cancelled` marks a cancellation by the user,
-   * `uploading` an error of the upload host, `unread` a result that could not be read though the job goes on.
+   * `announcing` a refusal of an upload by the gateway, `uploading` an error of the upload host, `unread` a result that could not be read though the job goes on.
    */
   async run() {
     try {
@@ -52,7 +52,8 @@ export class FalJob {
       return await this.#follow();
     } catch (error) {
       const uploading = ["upload", "upload-end"].includes(this.#last?.kind);
-      const facts = { cancelled: !this.#active, retryAfter: this.#last?.retryAfter, requestId: this.requestId };
+      const announcing = this.#last?.kind === "upload-start";
+      const facts = { announcing, cancelled: !this.#active, retryAfter: this.#last?.retryAfter, requestId: this.requestId };
       throw Object.assign(error, { ...facts, uploading, stopped: this.#stopped });
     }
   }

@@ -1,7 +1,7 @@
 // Jobs of the caller, newest first: those of this page with their settings, others as the gateway lists them.
 import { el, icon } from "../dom.js";
 import { canShow } from "../hosts.js";
-import { amount } from "../job/error_messages.js";
+import { credits } from "../job/error_messages.js";
 import { resultItems } from "./result_items.js";
 
 const MOST_SHOWN = 24;
@@ -122,4 +122,4 @@ const entryTime = (since) =>
   new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }).format(new Date(since));
 
 const entryPrice = ({ price, state }) =>
-  typeof price === "number" && !["queued", "running"].includes(state) ? `${amount(price)} credits` : null;
+  typeof price === "number" && !["queued", "running"].includes(state) ? credits(price) : null;

@@ -1,7 +1,7 @@
 // Result view: progress of a job, its result as preview and as JSON, its facts, and the explanation of an error.
 import { action, byId, el, icon } from "../dom.js";
 import { canShow } from "../hosts.js";
-import { amount } from "../job/error_messages.js";
+import { credits } from "../job/error_messages.js";
 import { ProgressLine } from "../job/progress_line.js";
 import { Tabs } from "../tabs.js";
 import { createComparison } from "./before_after.js";
@@ -176,7 +176,7 @@ const jobId = (id) =>
 const factRow = (name, value) => el("div", {}, el("dt", { text: name }), el("dd", {}, value));
 
 function priceRow(price) {
-  const row = factRow("Cost", `${amount(price)} credits`);
+  const row = factRow("Cost", credits(price));
   row.id = "fact-price";
   return row;
 }

@@ -40,6 +40,7 @@ class Account:
     """
 
     def __init__(self, *, report: Callable[[str, Pause, str], None]) -> None:
+        self.is_paused = False  # for anything: `check` decides about one call
         self._pauses: dict[str, Pause] = {}
         self._report = report
         self.on_pause: Callable[[Pause], None] = lambda pause: None
@@ -56,7 +57,7 @@ class Account:
 
     def check(self, target: Scoped) -> None:
         """Raises ServicePaused for a call that fal would refuse."""
-        if self._pauses and not self._pauses.keys().isdisjoint((KEY, target.endpoint, target.app)):
+        if not self._pauses.keys().isdisjoint((KEY, target.endpoint, target.app)):
             raise ServicePaused(retry_after=int(PAUSE), reason="paused: fal refuses our account")
 
     def refused(self, error: ServicePaused, target: Scoped) -> None:
@@ -68,10 +69,12 @@ class Account:
             return
         pause = Pause(scope, error.cause, target.app)
         self._pauses[scope] = pause
+        self.is_paused = True
         self._report("paused", pause, error.evidence)
         self.on_pause(pause)
 
     def resume(self, pause: Pause, reason: str) -> None:
         """Ends a pause: fal accepts what it refused."""
         if self._pauses.pop(pause.scope, None) is not None:
+            self.is_paused = bool(self._pauses)
             self._report("resumed", pause, reason)

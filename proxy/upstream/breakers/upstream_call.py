@@ -24,12 +24,14 @@ from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.classifier import UnmarkedFailure
 
 _RUNS = frozenset({Action.RUN, Action.RUN_STREAM})
+_PAUSED = _RUNS | {Action.SUBMIT, Action.UPLOAD, Action.TOKEN}
 
 
 class UpstreamCall(Call):
     """Block around the exchange with fal and the classification of its answer.
 
-    Entering raises NotSent while the breaker is open. A TransportError leaves the block as *refusal_for* it.
+    Entering raises NotSent while the breaker is open, and ServicePaused for a paid call while fal refuses our account.
+    A TransportError leaves the block as *refusal_for* it.
     """
 
     __slots__ = ("_account", "_breaker", "_grant", "_refusal_for")
@@ -45,6 +47,9 @@ class UpstreamCall(Call):
         self._refusal_for = refusal_for
 
     def __enter__(self) -> None:
+        # Again right before the call: a refusal may have arrived since its request was admitted.
+        if self._account.is_paused and self._grant.target.action in _PAUSED:
+            self._account.check(self._grant.target)
         self._breaker.begin(self)
 
     def __exit__(

@@ -21,7 +21,7 @@ BUDGET = {"name": "today", "per": "user", "window": "day", "limit": 5}
 
 @contextmanager
 def configured(folder: Path, **sections: object) -> Iterator[Config]:
-    """A configuration in front of a sandbox whose jobs stay queued, with a budget in the ledger file of *folder*."""
+    """A configuration in front of a sandbox whose jobs stay queued, with a ledger file in *folder*."""
     with Rig(folder) as rig:
         sandbox = rig.sandbox(SandboxSettings(queue_seconds=3600))
         yield read(

@@ -152,7 +152,7 @@ def test_subjects(subject: str) -> None:
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [("", set()), ("a", {"a"}), ("a b a", {"a", "b"}), ([], set()), (["a", "b c"], {"a", "b c"}), (" a\tb ", {"a\tb"})],
-    ids=repr,
+    ids=lambda value: repr(sorted(value)) if isinstance(value, set) else repr(value),
 )
 def test_scopes(scope: Json, expected: set[str]) -> None:
     """Scopes come as one string, split at spaces alone, or as a list."""

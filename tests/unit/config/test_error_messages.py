@@ -28,6 +28,16 @@ MESSAGES: dict[str, tuple[dict[str, object], str, str]] = {
         "server.port",
         "must be a number, without quotes",
     ),
+    "text-for-an-optional-number": (
+        {"budgets": [{**BUDGET, "limit": "5"}]},
+        "budgets[0].limit",
+        "must be a number, without quotes",
+    ),
+    "bad-item-of-a-list": (
+        {"limits": [{**LIMIT, "actions": ["submitt"]}]},
+        "limits[0].actions[0]",
+        'did you mean "submit"?',
+    ),
     "truth-for-a-number": ({"server": {**SERVER, "port": True}}, "server.port", "must be a number, without quotes"),
     "text-for-a-truth": ({"playground": {"enabled": "yes"}}, "playground.enabled", "must be true or false"),
     "fraction": ({"server": {**SERVER, "port": 1.5}}, "server.port", "must be a whole number"),

@@ -247,12 +247,12 @@ async def test_a_locked_account_pauses_all_submits() -> None:
     """After fal's first refusal no further submit of any endpoint is sent."""
     locked = {"detail": "User is locked. Reason: Exhausted balance."}
     relay, _ = relay_over(said(locked, 403))
-    relay.check_account(make_grant(Action.SUBMIT).target)
+    relay.account.check(make_grant(Action.SUBMIT).target)
     with pytest.raises(ServicePaused):
         await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     with pytest.raises(ServicePaused):
-        relay.check_account(make_grant(Action.RUN).target)
+        relay.account.check(make_grant(Action.RUN).target)
 
 
 async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:

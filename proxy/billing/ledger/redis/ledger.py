@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -246,6 +246,9 @@ class RedisLedger:
 
     async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
         await self._run(admin.SET_BLOCKED, ["SADD" if blocked else "SREM", caller])
+
+    async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
+        return frozenset(map(bytes.decode, expect(list, await self._run(admin.BLOCKED, [*callers]))))
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         return int(expect(bytes, await self._run(admin.RESET, list(accounts))))

@@ -16,7 +16,7 @@ from support.sandbox import Clock, bound, origin, served, until
 
 from proxy.auth.keys import remote_keys as module
 from proxy.auth.keys.fetch import check_key_url, jwks_url_from_discovery
-from proxy.auth.keys.key_cache import MAX_STALE, CachedDocument, FileKeyCache, KeyCache, NoKeyCache
+from proxy.auth.keys.key_cache import MAX_STALE, CachedDocument, FileKeyCache, KeyCache, MemoryKeyCache
 from proxy.auth.keys.key_document import parse_key_document
 from proxy.auth.keys.remote_keys import REGAIN, RESERVE, UNKNOWN_TTL, JwksSource, RemoteKeys
 from proxy.errors import Unavailable
@@ -53,7 +53,7 @@ async def remote(cache: KeyCache | None = None, *, discovery: bool = False) -> A
     (listener,) = bound()
     provider = IdentityProvider(origin(listener), [FIRST])
     async with served({listener: provider.app}):
-        yield (setup := build(provider, cache or NoKeyCache(), discovery=discovery))
+        yield (setup := build(provider, cache or MemoryKeyCache(), discovery=discovery))
         await setup.keys.aclose()
 
 
@@ -162,7 +162,7 @@ async def test_nobody_is_there_at_the_start() -> None:
     (listener,) = bound()
     provider = IdentityProvider(origin(listener), [FIRST])
     listener.close()
-    it = build(provider, NoKeyCache())
+    it = build(provider, MemoryKeyCache())
     for _ in range(3):
         with pytest.raises(Unavailable):
             await it.kids()

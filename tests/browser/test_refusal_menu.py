@@ -1,0 +1,98 @@
+"""The demo's menu of refusals: each entry sends real requests, and the inspector shows which step stops them."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Locator, Response, expect
+from support.browser import Visit, playground, visit
+from support.demo import Told, told_demo
+from support.gateway_process import Rig
+from support.in_process_gateway import token
+
+# Entry, status, step that refuses, words of its explanation.
+REFUSALS = [
+    ("schema", 422, "admit", "num_images: Input should be less than or equal to 8"),
+    ("budget", 402, "reserve", "The budget today has"),
+    ("window", 429, "reserve", "Too many requests"),
+    ("listing", 403, "authorize", "This endpoint is not offered here: fal-ai/not-listed"),
+    ("foreign", 404, "authorize", "Job not found"),
+    ("forged", 404, "authorize", "Job not found"),
+    ("signer", 401, "authenticate", "Unauthorized"),
+]
+
+
+def pick(visiting: Visit, name: str) -> Locator:
+    """Sends the requests of an entry, and returns the calls that the inspector shows."""
+    page = visiting.page
+    page.locator("#refusals summary").click()
+    page.locator(f"[data-refusal={name}]").click()
+    calls = page.locator(".calls .call")
+    expect(calls.first).to_be_visible()
+    return calls
+
+
+@pytest.mark.parametrize(("name", "status", "step", "words"), REFUSALS, ids=[name for name, *_ in REFUSALS])
+def test_a_refusal(browser: Browser, demo: Told, name: str, status: int, step: str, words: str) -> None:
+    """A real request is refused: its status, the step in red with its reason, the steps behind it not reached."""
+    answers: list[Response] = []
+    with visit(browser, demo.url) as alice:
+        alice.page.on("response", lambda answer: answers.append(answer))
+        alice.sign_in_as("alice")
+        call = pick(alice, name).first
+        expect(call.locator(".call-status")).to_have_text(str(status))
+        expect(call.locator(".step-refused b")).to_have_text(step)
+        expect(call.locator(".step-refused .step-note")).to_contain_text(words)
+        expect(call.locator(".step-skipped").last).to_contain_text("not reached")
+        expect(call.locator("summary")).to_be_focused()
+        expect(alice.page.locator("#announcer")).to_have_text(f"Refused at the step {step}")
+        alice.screenshot(f"refusal-{name}")
+        request = call.locator(".call-facts").text_content() or ""
+        real = [answer for answer in answers if answer.status == status]
+        assert real
+        assert any(answer.headers["x-fal-request-id"] in request for answer in real)
+        assert alice.said == []
+
+
+def test_a_locked_account(browser: Browser, demo: Told) -> None:
+    """fal refuses the account: the gateway pauses, says so with a time, and charges nothing."""
+    with visit(browser, demo.url) as alice:
+        alice.sign_in_as("alice")
+        before = alice.page.locator("#standing dd .left").first.text_content()
+        call = pick(alice, "locked").first
+        expect(call.locator(".call-status")).to_have_text("503")
+        expect(call.locator(".step-refused b")).to_have_text("relay")
+        expect(call.locator(".call-facts")).to_contain_text("service_paused")
+        expect(call.locator(".call-facts")).to_contain_text("Retry after")
+        expect(alice.page.locator("#standing dd .left").first).to_have_text(before or "")
+        assert alice.said == []
+
+
+def test_a_front_proxy_gives_up(browser: Browser) -> None:
+    """The repeat joins the call of a connection that was closed: one job, one price."""
+    with told_demo() as demo, visit(browser, demo.url) as bob:
+        bob.sign_in_as("bob")
+        calls = pick(bob, "replay")
+        expect(calls).to_have_count(2, timeout=10_000)
+        expect(calls.nth(0)).to_contain_text("connection closed")
+        expect(calls.nth(1).locator(".call-status")).to_have_text("200")
+        expect(calls.nth(1)).to_contain_text("of the first request, joined: nothing ran twice")
+        counts = httpx2.get(f"{demo.control}/counts", trust_env=False).json()
+        bob.check()
+
+    assert counts["submits"]["total"] == 1
+
+
+def test_no_menu_elsewhere(browser: Browser, rig: Rig) -> None:
+    """A page that is no demo has no menu, and no trace: the inspector shows what the status tells."""
+    with visit(browser, playground(rig, rig.sandbox()).parts.config.server.public_origin) as alice:
+        alice.sign_in_with(token())
+        expect(alice.page.locator("#refusals")).to_be_hidden()
+        alice.page.get_by_label("Prompt", exact=True).fill("dunes")
+        alice.run()
+        alice.tab("Gateway")
+        call = alice.page.locator(".calls .call").first
+        expect(call.locator(".step-refused b")).to_have_text("admit")
+        answer = alice.submitted()[0].response()
+        assert answer is not None
+        assert "x-gateway-trace" not in answer.headers

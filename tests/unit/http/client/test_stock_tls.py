@@ -1,0 +1,117 @@
+"""The faults of the event loops' own TLS for which `proxy/http/client/tls.py` exists.
+
+A test that fails here is good news: the loop is mended, and the module can be weighed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+import uvloop
+from support.raw_http import PATIENCE
+from support.scripted_upstream import Certificates, certificates
+
+from proxy.http.client.tls import tls_context
+
+SIZE = 50_000  # what one read of the socket can bring
+
+
+class Reader(asyncio.Protocol):
+    """Counts bytes, and pauses the transport at the first of them where it is *patient*."""
+
+    def __init__(self, *, patient: bool) -> None:
+        self.received = 0
+        self.paused = asyncio.Event()
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._patient = patient
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        if self._patient and not self.paused.is_set():
+            self.transport.pause_reading()
+            self.paused.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+@contextmanager
+def serving(certificate: Certificates, end: Callable[[ssl.SSLSocket], None]) -> Iterator[int]:
+    """Sends SIZE bytes to one client over TLS, then calls *end*."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            plain, _ = listening.accept()
+            with certificate.server.wrap_socket(plain, server_side=True) as peer:
+                peer.sendall(b"a" * SIZE)
+                end(peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(PATIENCE)
+
+
+async def connect(port: int, certificate: Certificates, *, patient: bool) -> Reader:
+    context = tls_context(certificate.ca_file)
+    _, reader = await asyncio.get_running_loop().create_connection(
+        lambda: Reader(patient=patient), "127.0.0.1", port, ssl=context, server_hostname="localhost"
+    )
+    return reader
+
+
+def close_with_notice(peer: ssl.SSLSocket) -> None:
+    peer.settimeout(0.2)
+    with suppress(TimeoutError, OSError):  # the client does not answer while it does not read
+        peer.unwrap()
+
+
+def cut(peer: ssl.SSLSocket) -> None:
+    """Ends the TCP connection without a close_notify."""
+    peer.shutdown(socket.SHUT_RDWR)
+
+
+def test_uvloop_loses_what_a_paused_reader_has_not_read(tmp_path: Path) -> None:
+    """After the peer's close the rest does not arrive (MagicStack/uvloop#661)."""
+
+    async def read(port: int, certificate: Certificates, closed: threading.Event) -> int:
+        reader = await connect(port, certificate, patient=True)
+        await reader.paused.wait()
+        await asyncio.to_thread(closed.wait, PATIENCE)
+        reader.transport.resume_reading()
+        async with asyncio.timeout(PATIENCE):
+            await reader.lost
+        return reader.received
+
+    certificate, closed = certificates(tmp_path), threading.Event()
+
+    def end(peer: ssl.SSLSocket) -> None:
+        close_with_notice(peer)
+        closed.set()
+
+    with serving(certificate, end) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(read(port, certificate, closed)) < SIZE
+
+
+def test_asyncio_reports_a_cut_as_a_close(tmp_path: Path) -> None:
+    """A protocol cannot tell a truncated answer from a complete one (compare MagicStack/uvloop#385)."""
+
+    async def read(port: int, certificate: Certificates) -> tuple[int, Exception | None]:
+        reader = await connect(port, certificate, patient=False)
+        async with asyncio.timeout(PATIENCE):
+            lost = await reader.lost
+        return reader.received, lost
+
+    certificate = certificates(tmp_path)
+    with serving(certificate, cut) as port, asyncio.Runner() as runner:
+        assert runner.run(read(port, certificate)) == (SIZE, None)
