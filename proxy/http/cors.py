@@ -20,7 +20,7 @@ _REQUEST_HEADERS = (
     *("accept", "authorization", "content-type", "idempotency-key", "x-fal-target-url"),
     *("x-fal-queue-priority", "x-fal-request-timeout", "x-fal-request-start-timeout", "x-fal-runner-hint"),
     *("x-fal-no-retry", "x-fal-object-lifecycle", "x-fal-object-lifecycle-preference", "x-fal-user-agent"),
-    *("x-fal-client-proxy", "traceparent", "tracestate", "baggage", "sentry-trace"),
+    *("x-fal-client-proxy", "x-app-fal-disable-fallback", "traceparent", "tracestate", "baggage", "sentry-trace"),
 )
 _RESPONSE_HEADERS = (
     *("x-fal-request-id", "x-fal-request-timeout-type", "x-fal-error-type", "retry-after"),

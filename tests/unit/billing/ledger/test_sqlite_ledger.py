@@ -54,7 +54,7 @@ from support.ledger_suite import (
 )
 from support.reopened_ledger import ReopenedLedger
 
-from proxy.billing.ledger.interface import Call, Granted, JobLedger, KeyState, Ledger, StoredAnswer
+from proxy.billing.ledger.interface import Call, Granted, KeyState, Ledger, StoredAnswer
 from proxy.billing.ledger.memory.archive import DAYS_KEPT
 from proxy.billing.ledger.memory.state import GRACE
 from proxy.billing.ledger.sqlite.commits import MAX_WAITING
@@ -87,19 +87,19 @@ def path(tmp_path: Path) -> Path:
 
 class TestFile(LedgerSuite, LedgerJobsSuite):
     @pytest.fixture
-    async def ledger(self, path: Path) -> AsyncIterator[JobLedger]:
+    async def ledger(self, path: Path) -> AsyncIterator[Ledger]:
         async with opened(path) as ledger:
             yield ledger
 
     @pytest.fixture
-    async def empty(self, path: Path) -> AsyncIterator[JobLedger]:
+    async def empty(self, path: Path) -> AsyncIterator[Ledger]:
         async with opened(path.with_name("empty.db")) as ledger:
             yield ledger
 
 
 class TestReopenedJobs(ClaimedReservationSuite, CreditSuite, OperatorSuite, ThresholdSuite):
     @pytest.fixture
-    def ledger(self, path: Path) -> JobLedger:
+    def ledger(self, path: Path) -> Ledger:
         return ReopenedLedger(path, now=NOW)  # type: ignore[return-value]
 
 
