@@ -8,7 +8,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -294,6 +294,38 @@ def test_ledger_check_names_a_damaged_table(config: Path) -> None:
     assert result.exit_code == 1
     assert "is damaged" in result.stderr
     assert "\nday:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "words"),
+    [
+        (lambda path: path.write_text("a shopping list " * 100), 1, "file is not a database"),
+        (lambda path: path.mkdir(), 1, "is a directory"),
+        (lambda path: None, 0, ""),
+    ],
+    ids=["text", "directory", "new"],
+)
+def test_check_opens_the_ledger(config: Path, make: Callable[[Path], object], code: int, words: str) -> None:
+    """The command `check` reports a file that cannot be a ledger under its key, and creates none."""
+    make(config.parent / "ledger.db")
+    result = fal_proxy("check", config)
+
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert (config.parent / "ledger.db").exists() == bool(code)
+
+
+def test_check_warns_of_a_ledger_in_memory(config: Path) -> None:
+    """Budgets that a restart forgets are a warning; a folder that is not there yet is one as well."""
+    config.write_text(CONFIG.replace('path = "ledger.db"', 'path = ":memory:"'))
+    in_memory = fal_proxy("check", config)
+    config.write_text(CONFIG.replace('path = "ledger.db"', 'path = "missing/ledger.db"'))
+    missing = fal_proxy("check", config)
+
+    assert (in_memory.exit_code, missing.exit_code) == (0, 0)
+    assert "warning: ledger.path: is in memory" in in_memory.stderr
+    assert "warning: ledger.path:" in missing.stderr
+    assert "there is no directory" in missing.stderr
 
 
 def test_ledger_backup(ledger: Path) -> None:
