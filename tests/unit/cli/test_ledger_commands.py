@@ -19,6 +19,7 @@ from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER,
 
 from proxy.app.operator.ledger_socket import LedgerSocket
 from proxy.app.operator.operator_steps import OperatorSteps
+from proxy.app.setup.billing.privacy import check_privacy
 from proxy.auth.caller import caller_key
 from proxy.billing.ledger.interface import Charge, Granted, InFlightSlot, ReservationRequest
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
@@ -400,3 +401,14 @@ def test_the_socket_is_private_and_answers_errors(tmp_path: Path) -> None:
         assert "error" in asyncio.run(send(b"not json\n"))
         assert "error" in asyncio.run(send(b"[1]\n"))
     assert not socket.exists()
+
+
+async def test_a_ledger_keeps_its_privacy_secret() -> None:
+    """The first start fixes it; another secret, and none, are refused by name."""
+    ledger = SqliteLedger()
+    now = time.time()
+    for keys in (StoreKeys(b"1" * 32), StoreKeys(b"1" * 32)):
+        await check_privacy(ledger, keys, now=now)
+    for keys in (StoreKeys(b"2" * 32), StoreKeys()):
+        with pytest.raises(ValueError, match=r"another \[privacy\] secret"):
+            await check_privacy(ledger, keys, now=now)
