@@ -29,14 +29,9 @@ NOT_YET: tuple[str, ...] = (
     "proxy/app/readiness.py",
     "proxy/app/service.py",
     "proxy/billing/",
-    "proxy/http/",
-    "proxy/ratelimit/",
-    "proxy/storage/",
     "tests/support/",
     "tests/unit/app/test_asgi.py",
     "tests/unit/billing/",
-    "tests/unit/http/",
-    "tests/unit/ratelimit/",
     "tests/unit/storage/",
 )
 

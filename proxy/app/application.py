@@ -19,7 +19,7 @@ from proxy.app.runtime.reload import KEPT, restart_only_changes, with_readable_j
 from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.components import Components, build_components
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.errors import ConfigError, StoreAway
 from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
@@ -46,13 +46,13 @@ class Application:
         self._scripted_upstream = upstream
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._started_ledger: JobLedger | None = None
+        self._started_ledger: Ledger | None = None
         self._background: list[asyncio.Task[None]] = []
         self._build(components, self._build_ledger(components))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
         self.metrics = create_metrics(self.exposition)
 
-    def _build(self, components: Components, ledger: JobLedger) -> None:
+    def _build(self, components: Components, ledger: Ledger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
         self._is_new = True
         self._state = build_process_state(components, self._journal, ledger, on_shutdown=self._on_shutdown)
@@ -60,7 +60,7 @@ class Application:
         self._socket = build_ledger_socket(components, ledger)
         self._serving = Serving(components, self._state, self._scripted_upstream)
 
-    def _build_ledger(self, components: Components) -> JobLedger:
+    def _build_ledger(self, components: Components) -> Ledger:
         return build_ledger(components, report=lambda text: self._journal.write({"event": "ledger", "message": text}))
 
     @property

@@ -13,7 +13,7 @@ from proxy.app.setup.components import Components
 from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
@@ -37,7 +37,7 @@ class ProcessState:
 
     journal: JsonLogWriter
     telemetry: Telemetry
-    ledger: JobLedger
+    ledger: Ledger
     store: RedisStore | None
     windows: WindowStore
     streams: StreamRegistry
@@ -61,7 +61,7 @@ class ProcessState:
 
 
 def build_process_state(
-    components: Components, journal: JsonLogWriter, ledger: JobLedger, *, on_shutdown: Callable[[], None]
+    components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())

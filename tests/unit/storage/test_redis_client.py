@@ -353,13 +353,13 @@ async def test_a_store_slower_than_the_timeout(server: ValkeyServer) -> None:
 
 
 async def test_sheddable_calls_are_refused_by_queue_length() -> None:
-    """While too many calls wait, a sheddable call is refused at once and other calls are still sent."""
+    """While too many calls wait, a call that may be refused is refused at once and others are still sent."""
     async with peer(b"") as url:
-        store = RedisStore(url, timeout=0.2, max_pending=5)
+        store = RedisStore(url, timeout=0.2)
         waiting = [asyncio.create_task(failed(store)) for _ in range(5)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refused:
-            await store.run(ECHO, [], ["x"], sheddable=True, on_unknown=lambda: pytest.fail("it has not run"))
+            await store.run(ECHO, [], ["x"], shed_above=4, on_unknown=lambda: pytest.fail("it has not run"))
         assert store.pending == 5
         assert (await failed(store))[1] == "store: no reply in time"
         await asyncio.gather(*waiting)
