@@ -1,6 +1,6 @@
 """Any interleaving of what happens to money, against a model a page long.
 
-`machine_of` takes any ledger.
+`ledger_machine` takes any ledger.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ TTL = 900.0
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 
 
-def allowances(charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...]) -> tuple[Charge | InFlightSlot, ...]:
-    return (*charges, *seats)
+def allowances(
+    charges: tuple[Charge, ...], in_flight_slots: tuple[InFlightSlot, ...]
+) -> tuple[Charge | InFlightSlot, ...]:
+    return (*charges, *in_flight_slots)
 
 
 @dataclass
-class Ticket:
+class ModelReservation:
     entry: ReservationRequest
     line: date
     until: float
@@ -63,15 +65,15 @@ class Ticket:
 
 @dataclass
 class Model:
-    """What a ledger is, without haste and without neighbours."""
+    """Model of a ledger, sequential and of one process."""
 
-    tickets: dict[str, Ticket] = field(default_factory=dict)
+    reservations: dict[str, ModelReservation] = field(default_factory=dict)
     used: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     reserved: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     leases: dict[tuple[str, str], float] = field(default_factory=dict)
     lines: dict[date, DailyUsage] = field(default_factory=dict)
 
-    def taken(self, charge: Charge) -> tuple[int, int]:
+    def drawn(self, charge: Charge) -> tuple[int, int]:
         return self._sum(self.used, charge), self._sum(self.reserved, charge)
 
     def _sum(self, amounts: dict[tuple[str, int], int], charge: Charge) -> int:
@@ -84,7 +86,7 @@ class Model:
     def live(self, seat: InFlightSlot, now: float) -> int:
         return sum(until > now for (account, _), until in self.leases.items() if account == seat.account)
 
-    def reserve(self, ticket: str, entry: ReservationRequest, now: float) -> Granted | LimitExceeded:
+    def reserve(self, call_id: str, entry: ReservationRequest, now: float) -> Granted | LimitExceeded:
         observed = []
         for allowance in allowances(entry.charges, entry.slots):
             short = self._short(allowance, entry, now)
@@ -92,11 +94,11 @@ class Model:
                 return short
             observed += [] if short is None else [short]
         day = datetime.fromtimestamp(now, UTC).date()
-        self.tickets[ticket] = Ticket(entry, day, now + entry.ttl)
+        self.reservations[call_id] = ModelReservation(entry, day, now + entry.ttl)
         for charge in entry.charges:
             self.reserved[charge.account, charge.current] += entry.amount
         for seat in entry.slots:
-            self.leases[seat.account, ticket] = now + seat.lease
+            self.leases[seat.account, call_id] = now + seat.lease
         self._book(day, submits=1, reserved=entry.amount)
         return Granted(tuple(observed))
 
@@ -104,15 +106,15 @@ class Model:
         if isinstance(allowance, InFlightSlot):
             full = self.live(allowance, now) >= allowance.limit
             return LimitExceeded("in-flight", allowance.name, allowance.limit, 0, None) if full else None
-        left = allowance.limit - sum(self.taken(allowance))
+        left = allowance.limit - sum(self.drawn(allowance))
         if entry.amount <= left:
             return None
         renews_at = allowance.renews_at if entry.amount <= allowance.limit else None
         return LimitExceeded("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
 
-    def end(self, ticket: str, told: int, *, unsettled: bool = False) -> None:
-        gone = self.tickets.pop(ticket)
-        amount, spent = gone.entry.amount, min(told, gone.entry.amount)
+    def end(self, call_id: str, units: int, *, unsettled: bool = False) -> None:
+        gone = self.reservations.pop(call_id)
+        amount, spent = gone.entry.amount, min(units, gone.entry.amount)
         for charge in gone.entry.charges:
             self.reserved[charge.account, charge.current] -= amount
             self.used[charge.account, charge.current] += spent
@@ -122,14 +124,14 @@ class Model:
             used=spent,
             refunded=amount - spent,
             unsettled=spent if unsettled else 0,
-            overrun=told - spent,
+            overrun=units - spent,
         )
 
-    def stand_up(self, ticket: str) -> None:
-        self.leases = {(account, of): until for (account, of), until in self.leases.items() if of != ticket}
+    def free_slots(self, call_id: str) -> None:
+        self.leases = {(account, of): until for (account, of), until in self.leases.items() if of != call_id}
 
     def of_job(self, job: str) -> str | None:
-        return next((name for name, ticket in self.tickets.items() if ticket.job == job), None)
+        return next((name for name, reservation in self.reservations.items() if reservation.job == job), None)
 
     def _book(self, day: date, **sums: int) -> None:
         line = self.lines.get(day, DailyUsage(day, ALICE.key, ENDPOINT, 0, 0, 0, 0, 0, 0))
@@ -139,7 +141,7 @@ class Model:
 class LedgerMachine(RuleBasedStateMachine):
     open: Open
     remembers_sweeps = True
-    tickets: Bundle[str] = Bundle("tickets")
+    call_ids: Bundle[str] = Bundle("call_ids")
     jobs: Bundle[str] = Bundle("jobs")
 
     def __init__(self) -> None:
@@ -165,75 +167,78 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += seconds
 
     @rule(
-        target=tickets,
+        target=call_ids,
         amount=st.integers(0, 45),
         budgets=st.lists(st.sampled_from(BUDGETS), unique_by=lambda budget: budget.name),
         rules=st.lists(st.sampled_from(SEATS), unique_by=lambda rule: rule.name),
     )
     def reserve(self, amount: int, budgets: list[Budget], rules: list[InFlightLimit]) -> str | MultipleResults[str]:
-        ticket = self.name("ticket")
-        drawn, taken = charges(budgets, ALICE, ENDPOINT, self.now), slots(rules, ALICE, ENDPOINT)
-        entry = ReservationRequest(ALICE.key, ENDPOINT, amount, drawn, taken, TTL)
-        said = self.runner.run(self.ledger.reserve(ticket, entry, now=self.now))
+        call_id = self.name("ticket")
+        drawn, drawn_slots = charges(budgets, ALICE, ENDPOINT, self.now), slots(rules, ALICE, ENDPOINT)
+        entry = ReservationRequest(ALICE.key, ENDPOINT, amount, drawn, drawn_slots, TTL)
+        result = self.runner.run(self.ledger.reserve(call_id, entry, now=self.now))
         self.swept_at = self.now if self.swept_at is None else self.swept_at
 
-        assert said == self.model.reserve(ticket, entry, self.now)
-        return ticket if isinstance(said, Granted) else multiple()
+        assert result == self.model.reserve(call_id, entry, self.now)
+        return call_id if isinstance(result, Granted) else multiple()
 
-    @rule(target=jobs, ticket=tickets)
-    def accept(self, ticket: str) -> str:
+    @rule(target=jobs, call_id=call_ids)
+    def accept(self, call_id: str) -> str:
         job = self.name("job")
-        self.runner.run(self.ledger.accept(ticket, job, now=self.now))
-        if ticket in self.model.tickets and self.model.tickets[ticket].job is None:
-            self.model.tickets[ticket].job = job
+        self.runner.run(self.ledger.accept(call_id, job, now=self.now))
+        if call_id in self.model.reservations and self.model.reservations[call_id].job is None:
+            self.model.reservations[call_id].job = job
         return job
 
-    @rule(ticket=tickets)
-    def refund(self, ticket: str) -> None:
-        self.runner.run(self.ledger.refund(ticket, now=self.now))
-        if ticket in self.model.tickets:
-            self.model.stand_up(ticket)
-            self.model.end(ticket, 0)
+    @rule(call_id=call_ids)
+    def refund(self, call_id: str) -> None:
+        self.runner.run(self.ledger.refund(call_id, now=self.now))
+        if call_id in self.model.reservations:
+            self.model.free_slots(call_id)
+            self.model.end(call_id, 0)
 
     @rule(job=jobs, amount=st.one_of(st.none(), st.integers(0, 60)))
     def settle(self, job: str, amount: int | None) -> None:
         settled = self.runner.run(self.ledger.settle(job, amount=amount, now=self.now))
-        ticket = self.model.of_job(job)
-        assert settled == (ticket is not None)
-        if ticket is not None:
-            self.model.stand_up(ticket)
-            self.model.end(ticket, self.model.tickets[ticket].entry.amount if amount is None else amount)
+        call_id = self.model.of_job(job)
+        assert settled == (call_id is not None)
+        if call_id is not None:
+            self.model.free_slots(call_id)
+            self.model.end(call_id, self.model.reservations[call_id].entry.amount if amount is None else amount)
 
     @rule(job=jobs)
     def release(self, job: str) -> None:
         self.runner.run(self.ledger.release(job, now=self.now))
-        ticket = self.model.of_job(job)
-        if ticket is not None:
-            self.model.stand_up(ticket)
+        call_id = self.model.of_job(job)
+        if call_id is not None:
+            self.model.free_slots(call_id)
 
     @rule()
     def sweep(self) -> None:
         # A sweep is at most an hour after the one before, or after the first reservation.
         latest = self.now if self.swept_at is None else min(self.now, self.swept_at + 3600)
         self.swept_at = latest if type(self).remembers_sweeps else self.now
-        due = [name for name, ticket in self.model.tickets.items() if ticket.until <= self.swept_at]
+        due = [name for name, reservation in self.model.reservations.items() if reservation.until <= self.swept_at]
         assert self.runner.run(self.ledger.sweep(now=self.now)) == len(due)
-        for ticket in due:
-            self.model.end(ticket, self.model.tickets[ticket].entry.amount, unsettled=True)
+        for call_id in due:
+            self.model.end(call_id, self.model.reservations[call_id].entry.amount, unsettled=True)
 
     @invariant()
     def agrees_and_keeps_to_its_limits(self) -> None:
-        drawn, taken = charges(BUDGETS, ALICE, ENDPOINT, self.now), slots(SEATS, ALICE, ENDPOINT)
-        standings = self.runner.run(self.ledger.statuses(drawn, taken, now=self.now))
+        drawn, drawn_slots = charges(BUDGETS, ALICE, ENDPOINT, self.now), slots(SEATS, ALICE, ENDPOINT)
+        statuses = self.runner.run(self.ledger.statuses(drawn, drawn_slots, now=self.now))
 
-        assert standings == (
-            *(AllowanceStatus(c.budget, c.limit, *self.model.taken(c), c.renews_at) for c in drawn),
-            *(AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None, kind="in-flight") for s in taken),
+        assert statuses == (
+            *(AllowanceStatus(c.budget, c.limit, *self.model.drawn(c), c.renews_at) for c in drawn),
+            *(
+                AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None, kind="in-flight")
+                for s in drawn_slots
+            ),
         )
-        for standing, allowance in zip(standings, allowances(drawn, taken), strict=True):
-            assert standing.used >= 0
-            assert standing.reserved >= 0
-            assert not allowance.enforce or standing.used + standing.reserved <= standing.limit
+        for status, allowance in zip(statuses, allowances(drawn, drawn_slots), strict=True):
+            assert status.used >= 0
+            assert status.reserved >= 0
+            assert not allowance.enforce or status.used + status.reserved <= status.limit
 
     @invariant()
     def reports_what_happened(self) -> None:
@@ -242,10 +247,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert lines == tuple(sorted(self.model.lines.values(), key=lambda line: line.day))
 
 
-def machine_of(body: Open, *, remembers_sweeps: bool = True) -> type[LedgerMachine]:
-    """*body* opens an empty ledger for each example.
+def ledger_machine(body: Open, *, remembers_sweeps: bool = True) -> type[LedgerMachine]:
+    """Returns the state machine of a store. *body* opens an empty ledger for each example.
 
-    A process that starts anew does not know when it swept last.
+    A process that starts again has lost the time of its last sweep.
     """
 
     class Machine(LedgerMachine):
@@ -268,12 +273,12 @@ async def reopened() -> AsyncIterator[Ledger]:
         yield ReopenedLedger(Path(folder) / "ledger.db", now=START)  # type: ignore[misc]
 
 
-TestReopenedLedger = machine_of(reopened, remembers_sweeps=False).TestCase
+TestReopenedLedger = ledger_machine(reopened, remembers_sweeps=False).TestCase
 TestReopenedLedger.settings = settings(
     max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
-TestSqliteLedger = machine_of(memory).TestCase
+TestSqliteLedger = ledger_machine(memory).TestCase
 TestSqliteLedger.settings = settings(
     max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
