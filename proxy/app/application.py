@@ -136,7 +136,7 @@ class Application:
         """Starts on the running event loop, once.
 
         An application that was stopped is built again. So is one whose event loop has ended, with a ledger of its own
-        process: a test client may run each request in an event loop of its own.
+        process. A test client may run each request in an event loop of its own.
         """
         loop = asyncio.get_running_loop()
         if self._starting is None or self._starting.get_loop() is not loop:

@@ -75,7 +75,7 @@ class GatewayProvider(Protocol):
 
 
 class GatewayMiddleware:
-    """Middleware that sends requests to the gateway, fal's webhooks to their receiver, others to the pages."""
+    """Middleware that sends requests to the gateway, webhooks to their receiver, others to the pages."""
 
     def __init__(self, app: ASGIApp, provider: GatewayProvider) -> None:
         self._app = app
