@@ -40,11 +40,7 @@ ANSWER_PREFIX = "call:"  # of the keys under which the answers of lost calls are
 
 
 class LedgerState:
-<<<<<<< HEAD
-    """State of the ledger of the process *worker*. Notes and claims of others are of ended processes."""
-=======
     """State of the ledger of one process, named *worker*: all others have ended."""
->>>>>>> main
 
     def __init__(self, archive: Archive, worker: str) -> None:
         self.changes = Changes()
