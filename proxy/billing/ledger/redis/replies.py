@@ -1,6 +1,6 @@
-"""Values of the interface from the replies of the scripts. Pure.
+"""Values of the interface from the replies of the scripts.
 
-Every function raises StoreAway for a reply of another shape.
+Pure. Raises StoreAway for a reply of another shape.
 """
 
 from __future__ import annotations

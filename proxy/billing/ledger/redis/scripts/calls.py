@@ -86,7 +86,7 @@ local job, slots = unpack(redis.call('HMGET', base .. 'call:' .. id, 'job', 'slo
 if job == ARGV[1] then free_slots(id, slots) end
 """)
 
-# ARGV: now, or the time that an earlier batch of the sweep used; 1 for the first; how many; ms to keep ended calls.
+# ARGV: now, or the time that an earlier batch of the sweep used; 1 for the first batch; how many; ms to keep ended ones.
 # Replies how many ended, how many were found, the time used, and the time of the sweep before.
 SWEEP = script(
     """
