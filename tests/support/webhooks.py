@@ -97,7 +97,7 @@ class Fal:
         self.callbacks[job] = parse_qs(query).get("fal_webhook", [""])[0]
         return JSONResponse({"status": "IN_QUEUE", "request_id": job, "queue_position": 0}, self.submit_status)
 
-    def said(
+    def signed(
         self,
         job: str,
         *,

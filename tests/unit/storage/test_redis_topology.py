@@ -98,7 +98,7 @@ async def opened(url: str, *, timeout: float = LONG_TIMEOUT) -> AsyncIterator[Re
 
 
 async def counted(store: RedisStore, within: float) -> object:
-    """What the first call that is answered returned."""
+    """Returns the result of the first call that is answered."""
     answer: object = StoreAway()
     async with asyncio.timeout(within):
         while isinstance(answer, StoreAway):
@@ -157,7 +157,7 @@ def watching(folder: Path) -> Iterator[Watched]:
             "sentinel down-after-milliseconds main 500",
         ]
         sentinel = stack.enter_context(running(folder, *watch, password=SENTINELS_OWN, sentinel=True))
-        wait_for(lambda: sentinel.ask("SENTINEL SLAVES", "main")[0]["master-link-status"] == "ok")
+        wait_for(lambda: [r["master-link-status"] for r in sentinel.ask("SENTINEL SLAVES", "main")] == ["ok"])
         yield Watched(master, replica, sentinel)
 
 
@@ -194,7 +194,7 @@ async def test_a_master_that_dies(perishable: Watched) -> None:
 
 
 async def test_a_master_that_hangs(perishable: Watched) -> None:
-    """While it is stopped calls fail in their time; the new master answers them, and the old one is asked no more."""
+    """Without a master calls fail in time; then the new master answers, and the old one gets no calls."""
     async with opened(perishable.url(), timeout=0.1) as store:
         assert await counted(store, within=5) == 1
         os.kill(perishable.master.process.pid, signal.SIGSTOP)
@@ -208,7 +208,7 @@ async def test_a_master_that_hangs(perishable: Watched) -> None:
 
 
 async def test_a_master_that_is_replaced(perishable: Watched) -> None:
-    """After a failover that somebody ordered, too."""
+    """The same is true after an ordered failover."""
     async with opened(perishable.url()) as store:
         assert await store.run(COUNT, ["n"], []) == 1
         perishable.sentinel.ask("SENTINEL FAILOVER", "main")
@@ -233,7 +233,7 @@ async def test_a_service_nobody_knows(watched: Watched) -> None:
 
 
 async def test_a_sentinel_that_is_behind(watched: Watched) -> None:
-    """What it names is asked for its role: a replica would answer, with what was true some time ago."""
+    """The named server must have the role of a master: a replica would answer with old data."""
     port = b"%d" % watched.replica.port
     async with peer(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port)) as behind:
         url = f"redis+sentinel://:pass%2Fword@{behind}/main"
@@ -335,18 +335,18 @@ async def test_a_node_that_dies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "asked"),
+    ("redirection", "host"),
     [
-        pytest.param(b"-MOVED 1 :%d\r\n", "127.0.0.1", id="an unknown host means the one that was asked"),
+        pytest.param(b"-MOVED 1 :%d\r\n", "127.0.0.1", id="an unknown host means the server of the call"),
         pytest.param(b"-MOVED 1 127.0.0.1:%d\r\n", "localhost", id="a host"),
     ],
 )
-async def test_where_moved_leads(said: bytes, asked: str, tmp_path: Path) -> None:
+async def test_where_moved_leads(redirection: bytes, host: str, tmp_path: Path) -> None:
     """A redirection names a port, and a host where the node knows its own."""
     with running(tmp_path) as server:
-        async with peer(said % server.port) as elsewhere:
+        async with peer(redirection % server.port) as elsewhere:
             port = elsewhere.rpartition(":")[2]
-            async with opened(f"redis+cluster://{asked}:{port}") as store:
+            async with opened(f"redis+cluster://{host}:{port}") as store:
                 assert await store.run(COUNT, ["n"], []) == 1
 
 
@@ -378,6 +378,6 @@ def test_a_url_that_is_no_good(url: str) -> None:
 
 
 def test_tls_to_all_of_them() -> None:
-    """`rediss+` takes the options of TLS, for Sentinels and servers alike."""
+    """A `rediss+` URL takes the options of TLS, for Sentinels and servers."""
     for url in ("rediss+sentinel://h:1,[::1]:2/main/3", "rediss+cluster://u:p@h:1,[::1]:2"):
         RedisStore(f"{url}?ssl_ca_certs=/ca.pem")
