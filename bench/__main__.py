@@ -1,4 +1,4 @@
-"""The benchmark: `python -m bench run | check | keep | report`.
+"""The benchmark: `python -m bench run | check | keep | report | connections`.
 
 ROUNDS in the environment, 5 by default.
 """
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from bench import plot, ratios, report
+from bench import connections, plot, ratios, report
 from bench.checks import examine, handles
 from bench.figures import GATEWAY, HAPROXY, Figures
 from bench.prerequisites import prepare, versions
@@ -27,7 +27,7 @@ from bench.roster import ROSTER, Contender
 from bench.rounds import Pace, Running, rounds
 from bench.scale import available, scale
 from bench.steady import steady
-from bench.workload import Tokens, write
+from bench.workload import EACH, USERS, Tokens, body, submit, write
 
 LATEST = RESULTS / "latest.json"
 SCALE_ROUNDS = 3  # at most: workers are started again in each
@@ -88,7 +88,20 @@ def _report(_: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"run": _run, "check": _check, "keep": _keep, "report": _report}
+def _connections(_: argparse.Namespace) -> int:
+    """Prints the rates of one worker with a ledger on Redis at several numbers of connections."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        server = next(c for c in ROSTER if c.name == connections.CONTENDER).start(ground)
+        stack.callback(server.stop)
+        tokens = Tokens(ground.secret)
+        requests = [submit(tokens.of_user[user], body(user, number)) for number in range(EACH) for user in range(USERS)]
+        print(connections.table(list(connections.measure(server, requests, _say))))
+    return 0
+
+
+_COMMANDS = {"run": _run, "check": _check, "keep": _keep, "report": _report, "connections": _connections}
 
 
 def _pace(arguments: argparse.Namespace) -> Pace:

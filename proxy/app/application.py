@@ -1,4 +1,4 @@
-"""Composition root: builds the gateway of one process from its components, starts, reloads and stops it."""
+"""Composition root: builds, starts, reloads and stops the gateway of one process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from proxy.app.runtime.reload import KEPT, restart_only_changes, with_readable_j
 from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.components import Components, build_components
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.errors import ConfigError, StoreAway
+from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.json_log import JsonLogWriter
@@ -45,13 +46,13 @@ class Application:
         self._scripted_upstream = upstream
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._started_ledger: JobLedger | None = None
+        self._started_ledger: Ledger | None = None
         self._background: list[asyncio.Task[None]] = []
         self._build(components, self._build_ledger(components))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
         self.metrics = create_metrics(self.exposition)
 
-    def _build(self, components: Components, ledger: JobLedger) -> None:
+    def _build(self, components: Components, ledger: Ledger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
         self._is_new = True
         self._state = build_process_state(components, self._journal, ledger, on_shutdown=self._on_shutdown)
@@ -59,7 +60,7 @@ class Application:
         self._socket = build_ledger_socket(components, ledger)
         self._serving = Serving(components, self._state, self._scripted_upstream)
 
-    def _build_ledger(self, components: Components) -> JobLedger:
+    def _build_ledger(self, components: Components) -> Ledger:
         return build_ledger(components, report=lambda text: self._journal.write({"event": "ledger", "message": text}))
 
     @property
@@ -87,7 +88,7 @@ class Application:
         self._state.connections.drain()
 
     async def wait_until_ready(self, timeout: float | None) -> None:
-        """Waits until stores and session keys are there, at most *timeout* seconds (None: as long as it takes)."""
+        """Waits at most *timeout* seconds until stores and session keys are there; None waits forever."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not await self._serving.readiness.dependencies_answer():  # noqa: ASYNC110 nothing is announced
@@ -134,8 +135,8 @@ class Application:
     async def start(self) -> None:
         """Starts on the running event loop, once.
 
-        An application that was stopped is built again. So is one whose event loop has ended, with its ledger where
-        that is of this process alone: a test client may run each request in an event loop of its own.
+        An application that was stopped is built again. So is one whose event loop has ended, with a ledger of its own
+        process. A test client may run each request in an event loop of its own.
         """
         loop = asyncio.get_running_loop()
         if self._starting is None or self._starting.get_loop() is not loop:
@@ -150,6 +151,7 @@ class Application:
             self._build(components, ledger if is_open else self._build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        self._background.append(asyncio.create_task(end_blocked_streams(self._state.streams, self._state.ledger)))
         self._serving.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)
@@ -174,6 +176,7 @@ class Application:
         if self._socket is not None:
             await self._socket.aclose()
         await self._serving.aclose()
+        await self._state.revocations.aclose()
 
     async def _close_store(self) -> None:
         if self._state.store is not None:

@@ -85,7 +85,7 @@ def _json(value: Json, status: int = 200) -> Response:
 
 
 def _compressed(request: Request, value: Json) -> Response:
-    """Returns *value* in gzip where the client takes it: the schemas of many endpoints are long and repetitive."""
+    """Returns *value* in gzip where the client accepts it: schemas are long and repetitive."""
     body, fields = orjson.dumps(value), {"vary": "Accept-Encoding"}
     if accepts_gzip(request.scope["headers"]):
         body, fields = gzip.compress(body, _COMPRESSION, mtime=0), {**fields, "content-encoding": "gzip"}

@@ -67,10 +67,10 @@ class SessionPage:
         return ended_cookie()
 
     async def _body(self, request: Request) -> dict[str, Json]:
-        if not announces_body(request.named):
+        if not announces_body(request.fields_by_name):
             return {}
         with self._body_budget.hold() as hold:
-            raw = await read_body(request.receive, request.named, limit=MAX_BODY, hold=hold)
+            raw = await read_body(request.receive, request.fields_by_name, limit=MAX_BODY, hold=hold)
         try:
             value = strict_json.parse(raw, max_depth=4) if raw.strip() else {}
         except MalformedJson as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from proxy.billing.ledger.interface import CallNote, JobLedger
+from proxy.billing.ledger.interface import CallNote, Ledger
 from proxy.billing.reservations import Reservation
 from proxy.errors import StoreAway
 
@@ -25,14 +25,14 @@ class CallNotes:
         self._away = away
         self._tasks: set[asyncio.Task[None]] = set()  # a task without a reference may vanish before its end
 
-    def lose(self, calls: JobLedger | None, call_id: str, note: CallNote | None) -> asyncio.Task[None] | None:
+    def lose(self, ledger: Ledger | None, call_id: str, note: CallNote | None) -> asyncio.Task[None] | None:
         """Starts to record that the caller's connection ended before its answer.
 
         Returns None where none is joined.
         """
-        if note is None or calls is None:
+        if note is None or ledger is None:
             return None
-        task = asyncio.get_running_loop().create_task(self._lose(calls, call_id, note))
+        task = asyncio.get_running_loop().create_task(self._lose(ledger, call_id, note))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -46,23 +46,13 @@ class CallNotes:
         try:
             if request.claim is not None:
                 await ledger.store_answer(request.claim.key, answer, owner=reservation.id, now=now, ttl=self._ttl)
-            elif lost and reservation.calls is not None:
-                await reservation.calls.answer_call(reservation.id, answer, now=now, ttl=self._rejoin)
+            elif lost:
+                await ledger.answer_call(reservation.id, answer, now=now, ttl=self._rejoin)
         except StoreAway:
             self._away()
 
-    async def free(self, reservation: Reservation) -> None:
-        """Frees the key of a refused call. A refund does it in a ledger that claims in its reserve step."""
-        request, ledger = reservation.request, reservation.ledger
-        if request is None or request.claim is None or ledger is None or reservation.calls is not None:
-            return
+    async def _lose(self, ledger: Ledger, call_id: str, note: CallNote) -> None:
         try:
-            await ledger.free_key(request.claim.key, owner=reservation.id)
-        except StoreAway:
-            self._away()
-
-    async def _lose(self, calls: JobLedger, call_id: str, note: CallNote) -> None:
-        try:
-            await calls.mark_lost(call_id, note, now=self._clock())
+            await ledger.mark_lost(call_id, note, now=self._clock())
         except StoreAway:
             self._away()

@@ -21,10 +21,10 @@ class Price:
     """The price of one endpoint's requests."""
 
     def __init__(self, price: str | float, schema: Mapping[str, Json]) -> None:
-        """Raises ExpressionError (a ValueError) where *price* does not compile, or does not price what *schema* admits.
+        """Compiles *price*, in the operator's units, and evaluates it for samples of *schema*.
 
-        *price* is in the operator's units. It is evaluated for the defaults of *schema*, and for each field at its
-        bounds and choices.
+        The samples are the defaults, and each field at its bounds and choices. Raises ExpressionError (a ValueError)
+        where *price* does not compile, or has no result for a sample.
         """
         self._flat = _flat(price)
         self._program: Program | None = None

@@ -16,7 +16,6 @@ from proxy.billing.ledger.interface import (
     Charge,
     Granted,
     InFlightSlot,
-    JobLedger,
     KeyClaim,
     KeyState,
     Ledger,
@@ -54,7 +53,6 @@ class Reservation:
     ledger: Ledger | None = None
     observed: tuple[str, ...] = ()
     request: ReservationRequest | None = None
-    calls: JobLedger | None = None
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -74,7 +72,6 @@ class Earlier:
     request: ReservationRequest
     state: Call | KeyState | StoredAnswer
     caller: Caller
-    calls: JobLedger | None = None
 
 
 class Accounting:
@@ -105,7 +102,6 @@ class Accounting:
         self._ledger = ledger
         self._local = local
         self._ledgers = (ledger,) if ledger is local else (local, ledger)
-        self._calls = {id(one): one if isinstance(one, JobLedger) else None for one in self._ledgers}
         self._budgets = budgets
         self._in_flight = in_flight
         self._looked_at = frozenset(rule.name for rule in in_flight if rule.per != "global")
@@ -170,9 +166,9 @@ class Accounting:
 
         Raises as `reserve_call`.
         """
-        calls, state = earlier.calls, earlier.state
-        if isinstance(state, Call) and earlier.request.claim is None and calls is not None:
-            call = await calls.call(state.id, now=self._clock())
+        state = earlier.state
+        if isinstance(state, Call) and earlier.request.claim is None:
+            call = await earlier.ledger.call(state.id, now=self._clock())
             if call is not None:
                 return replace(earlier, state=call)
         return await self._reserve(call_id, earlier.request, earlier.quota, earlier.caller)
@@ -189,21 +185,13 @@ class Accounting:
         except StoreAway:
             self._events.lost()
 
-    async def begin_stream(self, reservation: Reservation) -> None:
-        """Keeps reservation and slots of a stream, which may last longer than a call, until it is settled."""
-        if reservation.calls is None:
-            await self.settle_submit(reservation, Outcome.ACCEPTED, run_job_name(reservation))
-
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
-        ledger, now = reservation.ledger, self._clock()
+        if reservation.ledger is None:
+            return
         amount = self._policy.amount_due(end, "" if reservation.request is None else reservation.request.app)
         try:
-            if reservation.calls is not None:
-                await reservation.calls.settle_call(reservation.id, amount=amount, state=end_state(end), now=now)
-            elif ledger is not None:
-                await ledger.accept(reservation.id, run_job_name(reservation), now=now)
-                await ledger.settle(run_job_name(reservation), amount=amount, now=now)
+            await reservation.ledger.settle_call(reservation.id, amount=amount, state=end_state(end), now=self._clock())
         except StoreAway:
             self._events.lost()
 
@@ -223,9 +211,8 @@ class Accounting:
             self._running.clear()
         self._running.add(job)
         try:
-            for calls in self._calls.values():
-                if calls is not None:
-                    await calls.set_running(job, now=self._clock())
+            for ledger in self._ledgers:
+                await ledger.set_running(job, now=self._clock())
         except StoreAway:
             self._running.discard(job)
 
@@ -273,10 +260,7 @@ class Accounting:
         self, caller: Caller, *, states: frozenset[JobState], limit: int, before: Cursor | None = None
     ) -> tuple[JobRecord, ...]:
         """Returns the caller's own calls, newest first. Raises StoreAway."""
-        calls = self._calls[id(self._ledger)]
-        if calls is None:
-            return ()
-        return await calls.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
+        return await self._ledger.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
 
     async def aclose(self) -> None:
         for ledger in self._ledgers:
@@ -327,7 +311,6 @@ class Accounting:
     async def _reserve_in(
         self, ledger: Ledger, call_id: str, request: ReservationRequest, quota: Quota, caller: Caller
     ) -> Reservation | Earlier:
-        calls = self._calls[id(ledger)]
         result = await ledger.reserve(call_id, request, now=self._clock())
         if isinstance(result, LimitExceeded) and result.kind == "in-flight" and await self._look(result, request):
             result = await ledger.reserve(call_id, request, now=self._clock())
@@ -338,11 +321,11 @@ class Accounting:
                     observed += tuple(short.name for short in result.observed)
                 for crossing in result.crossed:
                     self._events.crossed(crossing, caller)
-                return Reservation(call_id, quota, ledger, observed, request, calls)
+                return Reservation(call_id, quota, ledger, observed, request)
             case LimitExceeded():
                 raise await self._refusal(result, request, caller)
             case Call() | KeyState() | StoredAnswer():
-                return Earlier(quota, ledger, request, result, caller, calls)
+                return Earlier(quota, ledger, request, result, caller)
             case _:
                 raise Forbidden("The operator has blocked this user", error_type="user_blocked")
 
@@ -367,11 +350,6 @@ class Accounting:
         else:
             amount = self._policy.amount_due(end, app=job.rpartition("/")[0])
             await ledger.settle(job, amount=amount, state=end_state(end), now=now)
-
-
-def run_job_name(reservation: Reservation) -> str:
-    """Returns the name of a run in a ledger that knows jobs alone: no job's name has a colon."""
-    return f"run:{reservation.id}"
 
 
 def _account(short: LimitExceeded, request: ReservationRequest) -> str:

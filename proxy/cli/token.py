@@ -65,7 +65,7 @@ def token(
         scopes=scopes,
         claims=_claims([*_required(session), *map(_pair, pairs), (session.subject_claim, subject)]),
     )
-    issuer = SessionBuilder(loaded, None).issuer(session)
+    issuer = SessionBuilder(loaded).issuer(session)
     if isinstance(issuer.keys, RemoteKeys):
         issuer = replace(issuer, keys=StaticKeys((public_part(algorithm, key, session.kid),)))
     _check(issuer, minted, location)

@@ -13,7 +13,7 @@ from proxy.http.fields import Fields
 _SECONDS = re.compile(rb"\d{1,6}(?:\.\d{1,6})?")
 
 # Fields of a caller that go on to fal, by the form of their values (fal docs, common parameters). All others end here,
-# above all cdn tokens, webhooks, cookies, credentials and every forwarding header. `JobOptions` rewrites the last four.
+# above all cdn tokens, webhooks, cookies, credentials and every forwarding header. `JobOptions` rewrites the last five.
 REQUEST: Mapping[bytes, re.Pattern[bytes]] = {
     b"x-fal-request-timeout": _SECONDS,
     b"x-fal-request-start-timeout": _SECONDS,
@@ -22,6 +22,7 @@ REQUEST: Mapping[bytes, re.Pattern[bytes]] = {
     b"x-fal-runner-hint": re.compile(rb"[!-~](?:[ -~]{0,254}[!-~])?"),
     b"x-fal-no-retry": re.compile(rb"1|true|yes"),
     b"x-fal-store-io": re.compile(rb"[01]|true|false"),
+    b"x-fal-object-lifecycle": re.compile(rb"\{[ -~]{0,1024}\}"),
     b"x-fal-object-lifecycle-preference": re.compile(rb"\{[ -~]{0,1024}\}"),
     b"x-app-fal-disable-fallback": re.compile(rb"[01]|true|false|yes|no"),
     b"x-fal-tags": re.compile(rb"[!-~](?:[ -~]{0,1534}[!-~])?"),

@@ -58,8 +58,8 @@ class Admission:
 
     async def _admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord, quota: Quota) -> Admitted:
         options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
-        json_content_type(request.named)
-        body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
+        json_content_type(request.fields_by_name)
+        body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
         payload = self._policy.admit(grant, body)
         if record.trace is not None and isinstance(received := parse_payload(body), dict):
             record.trace.record_payload(received, payload.value)
@@ -67,16 +67,16 @@ class Admission:
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:
         """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""
-        json_content_type(request.named)
+        json_content_type(request.fields_by_name)
         with self.hold() as hold:
-            return await read_body(request.receive, request.named, limit=limit, hold=hold)
+            return await read_body(request.receive, request.fields_by_name, limit=limit, hold=hold)
 
     async def discard(self, request: Request) -> None:
         """Reads a body that is not used.
 
         Only its end shows that the request is whole: half a request must not cancel a job.
         """
-        if not announces_body(request.named):
+        if not announces_body(request.fields_by_name):
             return
         with self.hold() as hold:
-            await read_body(request.receive, request.named, limit=_UNUSED_BODY, hold=hold)
+            await read_body(request.receive, request.fields_by_name, limit=_UNUSED_BODY, hold=hold)

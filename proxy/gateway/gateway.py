@@ -54,7 +54,7 @@ class Gateway:
             request.method,
             request.route,
             request.query,
-            request.named.get(b"x-fal-target-url"),
+            request.fields_by_name.get(b"x-fal-target-url"),
             webhook_hosts=self._webhook_hosts,
         )
         record.action = target.action

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import orjson
 
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.jobs import JobRecord
 from proxy.errors import StoreAway, TransportError
 from proxy.http.client.messages import UpstreamResponse
@@ -69,7 +69,7 @@ class Reconciler:
 
     def __init__(
         self,
-        ledger: JobLedger,
+        ledger: Ledger,
         jobs: JobStatus,
         settle: Settle,
         *,

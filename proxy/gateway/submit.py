@@ -49,11 +49,8 @@ class Submit:
             reservation = await self._repeats.reserve(request, grant, admitted, record)
             if isinstance(reservation, Response):
                 return reservation
-            async with self._repeats.watch(request, reservation) as call:
-                response = await self._submit(request, grant, admitted, reservation, record)
-                if reservation.calls is None:  # such a ledger cannot rebuild the response from its job
-                    call.answer = response
-        return response
+            async with self._repeats.watch(request, reservation):
+                return await self._submit(request, grant, admitted, reservation, record)
 
     async def _submit(
         self, request: Request, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord

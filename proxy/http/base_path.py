@@ -26,7 +26,10 @@ class Location(NamedTuple):
 
 
 class BasePath:
-    """Locates requests. The base is the root path of the scope; *prefix* is appended unless it ends with the prefix."""
+    """Locates requests.
+
+    The base is the root path of the scope; *prefix* is appended unless it ends with the prefix.
+    """
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -58,5 +61,5 @@ def raw_path(scope: Scope) -> bytes:
 
 
 def _below(path: bytes, root: bytes) -> bytes:
-    """Removes *root*, which some servers leave out of the path (ASGI specification, HTTP connection scope)."""
+    """Removes *root*, which some servers leave out of the path (ASGI, HTTP connection scope)."""
     return path[len(root) :] if path.startswith(root + b"/") or path == root else path

@@ -11,7 +11,7 @@ from proxy.http.server.limits import ConnectionLimits
 
 
 class TimedReceive:
-    """A *receive* that raises RequestTimeout where the body is late, or slower than the least rate of *limits*.
+    """Returns a *receive* that raises RequestTimeout where the body is late, or too slow by *limits*.
 
     After the end of the body it waits without a deadline, for the disconnect.
     """

@@ -1,4 +1,4 @@
-"""Whose address a request comes from: the TCP peer, unless the peer is a proxy the operator trusts."""
+"""Client address of a request: the TCP peer, unless the peer is a trusted proxy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_HOPS = 16  # of our own proxies in a row; a longer list is no deployment bu
 
 
 class ClientAddress:
-    """Reads client addresses behind front proxies, which append hops to the field *header* (in lower case).
+    """Reader of client addresses behind front proxies, which append hops to the field *header*.
 
     The proxies are known by address (*trusted*), or by their number (*hops*).
     """
@@ -39,7 +39,9 @@ class ClientAddress:
         self._hops = hops
 
     def resolve(self, scope: Scope) -> str:
-        """Returns the address that the request of an ASGI *scope* counts for; "" where the server gives no peer.
+        """Returns the address that the request of an ASGI *scope* counts for.
+
+        "" where the server gives no peer.
 
         Raises BadRequest where *header* has fewer hops than there are front proxies, or a malformed one in their place.
         """
@@ -90,16 +92,16 @@ def client_address(
 
 @lru_cache(maxsize=8192)
 def address_key(address: str) -> str:
-    """What *address* is counted as: IPv6 by its /64, which is what one subscriber holds at least (RFC 6177)."""
+    """Returns the key that *address* is counted by: of IPv6 the /64, the least of a subscriber (RFC 6177)."""
     parsed = _parse(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((int(parsed) >> 64 << 64, 64)))
     return address if parsed is None else str(parsed)
 
 
-def socket_address(told: object) -> tuple[str, int] | None:
-    """Of an IPv4 or IPv6 socket; None for a Unix one, or one that has left already."""
-    match told:
+def socket_address(peer: object) -> tuple[str, int] | None:
+    """Returns the address of an IPv4 or IPv6 socket, None for a Unix or a closed one."""
+    match peer:
         case (str(host), int(port), *_):
             return host, port
         case _:
@@ -128,7 +130,7 @@ def _text(peer: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _parse(text: str) -> Address | None:
-    """An IPv4-mapped address is its IPv4: otherwise a dual-stack socket would slip past every list of networks."""
+    """Parses an address. An IPv4-mapped one becomes IPv4, since lists of networks would not match it."""
     try:
         address = ip_address(text)
     except ValueError:

@@ -1,4 +1,6 @@
-"""Cross-origin access for an exact list of origins; none is the default (Fetch standard, section 3.2 CORS protocol).
+"""Cross-origin access for an exact list of origins.
+
+None is the default (Fetch standard, section 3.2 CORS protocol).
 
 Not Starlette's CORSMiddleware: a preflight must pass the request checks and have a log record and an id like any
 request.
@@ -18,7 +20,7 @@ _REQUEST_HEADERS = (
     *("accept", "authorization", "content-type", "idempotency-key", "x-fal-target-url"),
     *("x-fal-queue-priority", "x-fal-request-timeout", "x-fal-request-start-timeout", "x-fal-runner-hint"),
     *("x-fal-no-retry", "x-fal-object-lifecycle", "x-fal-object-lifecycle-preference", "x-fal-user-agent"),
-    *("x-fal-client-proxy", "traceparent", "tracestate", "baggage", "sentry-trace"),
+    *("x-fal-client-proxy", "x-app-fal-disable-fallback", "traceparent", "tracestate", "baggage", "sentry-trace"),
 )
 _RESPONSE_HEADERS = (
     *("x-fal-request-id", "x-fal-request-timeout-type", "x-fal-error-type", "retry-after"),
@@ -43,7 +45,10 @@ class Cors:
         self._exposed = ", ".join(dict.fromkeys([*_RESPONSE_HEADERS, *expose])).encode("ascii")
 
     def preflight(self, method: str, fields: Fields) -> Response | None:
-        """Returns the response to a preflight, None for another request. Raises Forbidden for an origin not listed."""
+        """Returns the response to a preflight, None for another request.
+
+        Raises Forbidden for an origin not listed.
+        """
         if method != "OPTIONS" or first(fields, b"access-control-request-method") is None:
             return None
         if not self.fields(fields):

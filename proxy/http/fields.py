@@ -1,4 +1,4 @@
-"""Header fields of a message: a list in the order of the wire, or a mapping by name (RFC 9110 section 5)."""
+"""Header fields of a message: a list in the order received, or a mapping by name (RFC 9110 section 5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Grammar of host names: patterns for URLs, and the value of the Host field.
 
-The strict forms are in lower case and are for what operators write and for webhooks; the loose forms take what clients
-send: both cases, and the underscore, which is no host name (RFC 1123) but occurs in DNS.
+The strict forms are in lower case, for the configuration and for webhooks. The loose forms are for requests of clients:
+both cases, and the underscore, which is not in host names (RFC 1123) but occurs in DNS.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ class Origin:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses `https://host[:port]` with nothing after it; `http` only to a loopback host. Raises ValueError."""
+        """Parses `https://host[:port]` with nothing after it; `http` only to a loopback host.
+
+        Raises ValueError.
+        """
         match = _ORIGIN.fullmatch(text.lower())
         if match is None or not text.isascii():
             raise ValueError("must be https://host or https://host:port, with nothing after it")

@@ -25,7 +25,7 @@ class Request(NamedTuple):
     route: bytes
     query: bytes
     headers: Sequence[tuple[bytes, bytes]]
-    named: Mapping[bytes, bytes]
+    fields_by_name: Mapping[bytes, bytes]
     address: str
     receive: Receive
     public_url: str = ""

@@ -13,7 +13,10 @@ _CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
 
 
 class Hold:
-    """`with Hold(budget) as hold:` encloses all use of a request's body; at its end the bytes return to the budget."""
+    """Share of a budget, in `with Hold(budget) as hold:` around all use of a request's body.
+
+    At its end the bytes return to the budget.
+    """
 
     __slots__ = ("_budget", "_size")
 
@@ -38,7 +41,7 @@ class Hold:
 
 
 class BodyBudget:
-    """At most *total* bytes of request bodies in one worker, counted as they come: to declare a length is free."""
+    """Budget of *total* bytes of request bodies in one worker. Received bytes count, not declared ones."""
 
     def __init__(self, total: int = 256 * 1024 * 1024) -> None:
         self.left = total
@@ -56,8 +59,8 @@ def announces_body(fields: FieldsByName) -> bool:
 async def read_body(receive: Receive, fields: FieldsByName, *, limit: int, hold: Hold) -> bytes:
     """The whole body, at most *limit* bytes; *fields* are the fields by name.
 
-    Raises UnsupportedMediaType (a content coding), ContentTooLarge, Overloaded, and ClientGone when the caller left
-    before its end: a part of a body is never to be acted on.
+    Raises UnsupportedMediaType (a content coding), ContentTooLarge and Overloaded. Raises ClientGone where the caller
+    disconnected before its end: a part of a body is never processed.
     """
     if fields.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise UnsupportedMediaType()

@@ -1,4 +1,7 @@
-"""Server-sent events as bytes (WHATWG HTML, server-sent events): read as they come, and written anew. Pure."""
+"""Server-sent events as bytes (WHATWG HTML, server-sent events): parsed and written again.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 from proxy.errors import BadRequest
 from proxy.http.fields import Fields
+from proxy.payload.files.lifecycle import FIELD as UPLOAD_LIFETIME  # some clients send it with a submit, too
 from proxy.payload.files.lifecycle import Lifecycle
 
 STORE_IO = b"x-fal-store-io"
 LIFETIME = b"x-fal-object-lifecycle-preference"
 DISABLE_FALLBACK = b"x-app-fal-disable-fallback"
 TAGS = b"x-fal-tags"
-_NAMES = frozenset({STORE_IO, LIFETIME, DISABLE_FALLBACK, TAGS})
+_NAMES = frozenset({STORE_IO, LIFETIME, UPLOAD_LIFETIME, DISABLE_FALLBACK, TAGS})
 
 # Limits of fal's own clients: fal drops what is over them.
 MAX_TAGS = 10
@@ -50,7 +51,8 @@ class JobOptions:
         merged = [(name, value) for name, value in options if name not in _NAMES]
         if not self.store_io or asked.get(STORE_IO) in (b"0", b"false"):
             merged.append((STORE_IO, b"0"))
-        merged += Lifecycle(self.lifetime, field_name=LIFETIME).forwarded_headers(options)
+        lifetimes = tuple((LIFETIME, value) for name, value in options if name in (LIFETIME, UPLOAD_LIFETIME))
+        merged += Lifecycle(self.lifetime, field_name=LIFETIME).forwarded_headers(lifetimes)
         if not self.fallback or asked.get(DISABLE_FALLBACK) in (b"1", b"true", b"yes"):
             merged.append((DISABLE_FALLBACK, b"1"))
         if tags := {**_parse_tags(asked.get(TAGS, b"")), **self.tags}:

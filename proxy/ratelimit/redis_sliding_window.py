@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.errors import StoreAway
 from proxy.ratelimit.sliding_window import SLICES, Remaining, WindowHit
-from proxy.storage.redis_client import RedisStore, Script
+from proxy.storage.redis_client import FIRST_CALL_QUEUE, RedisStore, Script
 
 # A window is stored as "slice:count slice:count ...", oldest first. Counts from more than a window ahead were written
 # before the server's clock was set back. They would never expire, so they are dropped.
@@ -84,7 +84,7 @@ class RedisWindowStore:
         args: list[int | str] = [int(self._clock() * 1000) if self._clock else ""]
         for limit, _ in hits:
             args += (limit.amount, limit.seconds * 1000 // SLICES)
-        reply = await self._store.run(_HIT, _keys(hits), args, sheddable=True)
+        reply = await self._store.run(_HIT, _keys(hits), args, shed_above=FIRST_CALL_QUEUE)
         if not isinstance(reply, bytes):
             raise StoreAway(reason="the limits script returned something else")
         admitted, *numbers = map(int, reply.split())

@@ -28,7 +28,11 @@ PROBE_INTERVAL = 0.5  # seconds between two probes of an open breaker
 TIMEOUT_TICKS = 10  # a call times out after this many ticks, each a tenth of the time-out
 STALL_TICKS = 20  # a connection is closed when calls wait for a reply and none has arrived for this many ticks
 MAX_WRITE = 200  # commands written at once
-MAX_PENDING = 2_000  # calls without a reply, after which calls that may be refused are refused
+# Pending calls above which a call is refused. A request's first call has the lower limit: refusing a later one wastes
+# what was done before. With fewer, a burst would be refused that is served within a second.
+FIRST_CALL_QUEUE = 1_000
+LATER_CALL_QUEUE = 2_000
+RETRY_AFTER = 2  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,10 @@ class RedisStore:
         *,
         timeout: float = 1.0,
         prefix: str = "fal-proxy:",
-        max_pending: int = MAX_PENDING,
     ) -> None:
         servers = topology(url, prefix.encode())
         self._tick_seconds = timeout / TIMEOUT_TICKS
         self._prefix = prefix.encode().join(servers.tag)
-        self._max_pending = max_pending
         self._connection = PipelinedConnection(servers, on_reply=self._on_reply, on_lost=self._fail_sent)
         self._failures_in_a_row = 0
         self._probe: asyncio.Task[None] | None = None
@@ -120,16 +122,16 @@ class RedisStore:
         keys: Sequence[str],
         args: Sequence[bytes | str | int],
         *,
-        sheddable: bool = False,
+        shed_above: int | None = None,
         on_unknown: Callable[[], None] | None = None,
     ) -> object:
         """Returns the script's result as RESP2 has it: bytes, int, None or a list of these.
 
-        A *sheddable* call is refused while too many calls wait for a reply. No command is sent twice. After StoreAway
-        the script may have run. *on_unknown* is called where it may have run and its caller gets no result: because of
-        StoreAway, or because the caller was cancelled.
+        The call is refused while more than *shed_above* calls wait for a reply. No command is sent twice. After
+        StoreAway the script may have run. *on_unknown* is called where it may have run and its caller gets no result:
+        because of StoreAway, or because the caller was cancelled.
 
-        Raises StoreAway, and Overloaded for a sheddable call; that one has not run.
+        Raises StoreAway, and Overloaded where it was refused; then it has not run.
         """
         # Encoded here, so that text which cannot be encoded fails its own caller and not the whole batch.
         rest = [b"%d" % len(keys)]
@@ -137,9 +139,9 @@ class RedisStore:
         rest += [arg if isinstance(arg, bytes) else str(arg).encode() for arg in args]
         if self.breaker_is_open:
             raise self._away("the breaker is open")
-        if sheddable and self.pending >= self._max_pending:
+        if shed_above is not None and self.pending > shed_above:
             self.shed += 1
-            raise Overloaded(reason="store: too many calls wait for a reply")
+            raise Overloaded(retry_after=RETRY_AFTER, reason="store: too many calls wait for a reply")
         return await self._call((b"EVALSHA", script.sha, *rest), (b"EVAL", script.source, *rest), on_unknown)
 
     async def ping(self) -> None:

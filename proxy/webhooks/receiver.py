@@ -103,7 +103,7 @@ class WebhookReceiver:
         record.path = record.path.partition(ROUTE)[0] + ROUTE  # the rest is a credential
         if request.method != "POST":
             raise MethodNotAllowed(["POST"])
-        json_content_type(request.named)
+        json_content_type(request.fields_by_name)
         with self._body_budget.hold() as hold:
             try:
                 event = await self._verify(request, hold, record)
@@ -120,7 +120,7 @@ class WebhookReceiver:
         context, signed = self._parse_headers(request, record)
         record.endpoint, record.caller = context.endpoint, context.owner
         self._failed.check(request.address)
-        body = await read_body(request.receive, request.named, limit=self._max_body, hold=hold)
+        body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
         keys = self._verification.keys
         if not signed.verify(await keys.keys(), body) and not signed.verify(await keys.refresh(), body):
             raise _refusal(record, "signature", "no key of fal's fits the signature")

@@ -180,7 +180,7 @@ def test_cancel(browser: Browser, rig: Rig) -> None:
         expect(alice.page.locator("#standing")).to_contain_text("5 of 5 credits")
         alice.screenshot("cancelled")
         assert len(alice.calls(CANCEL)) == 1
-        assert alice.said == []
+        assert alice.problems == []
     counts = httpx2.get(f"{sandbox.control}/counts", trust_env=False).json()
 
     assert counts["submits"]["total"] == 1
@@ -376,7 +376,7 @@ def test_under_another_name(browser: Browser, demo: Told) -> None:
 
 
 def test_a_link_to_a_filled_form(browser: Browser, demo: Told) -> None:
-    """The copied link opens the same endpoint with the same settings, for whoever signs in."""
+    """The copied link opens the same endpoint with the same settings, for any user."""
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.sign_in_as("alice")

@@ -221,7 +221,7 @@ def test_a_failed_run(browser: Browser, rig: Rig) -> None:
         expect(alice.trouble()).to_contain_text("You were not charged.")
         expect(alice.page.locator("#standing")).to_contain_text("3 of 3 credits")
         expect(alice.page.locator("#history .state-failed")).to_contain_text("failed")
-        assert alice.said == []
+        assert alice.problems == []
 
 
 def test_an_ended_session(browser: Browser, rig: Rig) -> None:

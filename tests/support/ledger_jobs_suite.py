@@ -11,7 +11,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.ledger_suite import DAY, ENDPOINT, HOUR, NOW, TODAY, caller, charge, entry, in_flight, lacking, seat, sums
+from support.ledger_suite import DAY, ENDPOINT, HOUR, NOW, TODAY, caller, charge, entry, in_flight, lacking, slot, sums
 
 from proxy.billing.budgets import Budget, CalendarWindow, RollingWindow, charges
 from proxy.billing.ledger.interface import (
@@ -23,9 +23,9 @@ from proxy.billing.ledger.interface import (
     DailyUsage,
     Granted,
     InFlightSlot,
-    JobLedger,
     KeyClaim,
     KeyState,
+    Ledger,
     LimitExceeded,
     ReservationRequest,
     StoredAnswer,
@@ -45,21 +45,21 @@ def keyed(key: str = "key", body: str = "body") -> ReservationRequest:
     return replace(entry(5, charge()), claim=KeyClaim(key, body, DAY, 60.0))
 
 
-async def submitted(ledger: JobLedger, call_id: str, request: ReservationRequest, *, now: float = NOW) -> None:
+async def submitted(ledger: Ledger, call_id: str, request: ReservationRequest, *, now: float = NOW) -> None:
     """Reserves *request*, and accepts it as job `app/<call_id>` under the key alias `second`."""
     assert await ledger.reserve(call_id, request, now=now) == Granted()
     await ledger.accept(call_id, f"app/{call_id}", key_alias="second", now=now)
 
 
 class LostCallSuite:
-    async def test_a_repeat_while_the_caller_is_connected_is_a_new_call(self, ledger: JobLedger) -> None:
+    async def test_a_repeat_while_the_caller_is_connected_is_a_new_call(self, ledger: Ledger) -> None:
         """Two clicks with the same input are two jobs."""
         await submitted(ledger, "one", noted())
 
         assert await ledger.reserve("two", noted(), now=NOW) == Granted()
         assert await sums(ledger, charge()) == [(0, 10)]
 
-    async def test_a_repeat_joins_a_lost_call(self, ledger: JobLedger) -> None:
+    async def test_a_repeat_joins_a_lost_call(self, ledger: Ledger) -> None:
         """It gets the job of the lost call, and reserves nothing."""
         await submitted(ledger, "one", noted())
         await ledger.mark_lost("one", NOTE, now=NOW + 1)
@@ -67,7 +67,7 @@ class LostCallSuite:
         assert await ledger.reserve("two", noted(), now=NOW + 2) == Call("one", "app/one", "second", NOW, None, True)
         assert await sums(ledger, charge()) == [(0, 5)]
 
-    async def test_a_lost_call_is_joined_before_its_acceptance(self, ledger: JobLedger) -> None:
+    async def test_a_lost_call_is_joined_before_its_acceptance(self, ledger: Ledger) -> None:
         """The repeat polls the call until its job is there; None once fal refused it."""
         for call_id in ("accepted", "refused"):
             await ledger.reserve(call_id, noted(), now=NOW)
@@ -82,7 +82,7 @@ class LostCallSuite:
         assert await ledger.call("refused", now=NOW) is None
         assert await ledger.reserve("three", noted(), now=NOW) == Granted()
 
-    async def test_each_repeat_takes_one_lost_call(self, ledger: JobLedger) -> None:
+    async def test_each_repeat_takes_one_lost_call(self, ledger: Ledger) -> None:
         """Ten lost calls give ten jobs, none twice, the oldest first; the eleventh repeat is a new call."""
         for n in range(10):
             await submitted(ledger, f"call{n}", noted())
@@ -94,7 +94,7 @@ class LostCallSuite:
             Granted()
         ]
 
-    async def test_a_joined_call_is_joined_again_once_its_joiner_is_lost(self, ledger: JobLedger) -> None:
+    async def test_a_joined_call_is_joined_again_once_its_joiner_is_lost(self, ledger: Ledger) -> None:
         """While the joiner is connected a further repeat is a new call."""
         await submitted(ledger, "one", noted())
         await ledger.mark_lost("one", NOTE, now=NOW)
@@ -104,7 +104,7 @@ class LostCallSuite:
 
         assert isinstance(await ledger.reserve("four", noted(), now=NOW + 1), Call)
 
-    async def test_an_answered_call_is_not_joined(self, ledger: JobLedger) -> None:
+    async def test_an_answered_call_is_not_joined(self, ledger: Ledger) -> None:
         """Once the caller has its answer a repeat is a new call, also where the call was lost in between."""
         await submitted(ledger, "one", noted())
         await ledger.mark_lost("one", NOTE, now=NOW)
@@ -113,7 +113,7 @@ class LostCallSuite:
 
         assert await ledger.reserve("three", noted(), now=NOW + 1) == Granted()
 
-    async def test_a_lost_call_is_joined_for_its_time(self, ledger: JobLedger) -> None:
+    async def test_a_lost_call_is_joined_for_its_time(self, ledger: Ledger) -> None:
         """After rejoin_seconds a repeat is a new call; other fingerprints are other calls."""
         await submitted(ledger, "one", noted())
         await ledger.mark_lost("one", NOTE, now=NOW)
@@ -122,7 +122,7 @@ class LostCallSuite:
         assert await ledger.reserve("two", noted(note=other), now=NOW + 1) == Granted()
         assert await ledger.reserve("three", noted(), now=NOW + 120) == Granted()
 
-    async def test_the_answer_of_a_lost_run(self, ledger: JobLedger) -> None:
+    async def test_the_answer_of_a_lost_run(self, ledger: Ledger) -> None:
         """A run that completes after its caller was lost is settled, and its answer waits for the repeat."""
         await ledger.reserve("run", noted(), now=NOW)
         await ledger.mark_lost("run", NOTE, now=NOW)
@@ -132,7 +132,7 @@ class LostCallSuite:
         assert await ledger.reserve("two", noted(), now=NOW + 2) == Call("run", None, "", NOW, b"\x00answer", True)
         assert await sums(ledger, charge()) == [(5, 0)]
 
-    async def test_a_run_is_lost_after_its_end(self, ledger: JobLedger) -> None:
+    async def test_a_run_is_lost_after_its_end(self, ledger: Ledger) -> None:
         """The connection may end while the answer is being written."""
         await ledger.reserve("run", noted(), now=NOW)
         await ledger.settle_call("run", amount=None, now=NOW + 1)
@@ -143,7 +143,7 @@ class LostCallSuite:
         assert isinstance(joined, Call)
         assert (joined.id, joined.answer) == ("run", b"answer")
 
-    async def test_without_rejoining_nothing_is_joined(self, ledger: JobLedger) -> None:
+    async def test_without_rejoining_nothing_is_joined(self, ledger: Ledger) -> None:
         """With rejoin_seconds = 0 every repeat is a new call."""
         off = CallNote("fingerprint", 0.0)
         await submitted(ledger, "one", noted(note=off))
@@ -153,7 +153,7 @@ class LostCallSuite:
 
 
 class ClaimedReservationSuite:
-    async def test_a_key_is_claimed_with_the_reservation(self, ledger: JobLedger) -> None:
+    async def test_a_key_is_claimed_with_the_reservation(self, ledger: Ledger) -> None:
         """A concurrent duplicate is busy and reserves nothing; another body is a mismatch."""
         assert await ledger.reserve("one", keyed(), now=NOW) == Granted()
 
@@ -162,7 +162,7 @@ class ClaimedReservationSuite:
         assert await ledger.reserve("two", keyed("other"), now=NOW) == Granted()
         assert await sums(ledger, charge()) == [(0, 10)]
 
-    async def test_an_accepted_key_answers_with_its_job(self, ledger: JobLedger) -> None:
+    async def test_an_accepted_key_answers_with_its_job(self, ledger: Ledger) -> None:
         """No answer is stored for a submit: the key leads to the job, also after the job has ended."""
         await submitted(ledger, "one", keyed())
         expected = Call("one", "app/one", "second", NOW, None, True)
@@ -173,28 +173,28 @@ class ClaimedReservationSuite:
         assert await ledger.reserve("two", keyed(body="other"), now=NOW + 3) is KeyState.MISMATCH
         assert await ledger.reserve("two", keyed(), now=NOW + DAY) == Granted()
 
-    async def test_a_refund_frees_the_key(self, ledger: JobLedger) -> None:
+    async def test_a_refund_frees_the_key(self, ledger: Ledger) -> None:
         """A submit that fal refused may be sent again under its key."""
         await ledger.reserve("one", keyed(), now=NOW)
         await ledger.refund("one", now=NOW)
 
         assert await ledger.reserve("two", keyed(body="other"), now=NOW) == Granted()
 
-    async def test_a_refusal_claims_nothing(self, ledger: JobLedger) -> None:
+    async def test_a_refusal_claims_nothing(self, ledger: Ledger) -> None:
         """Without room in a budget the key stays fresh."""
         full = replace(keyed(), charges=(charge(0),))
         assert isinstance(await ledger.reserve("one", full, now=NOW), LimitExceeded)
 
         assert await ledger.reserve("two", keyed(), now=NOW) == Granted()
 
-    async def test_a_stored_answer_of_a_reservation(self, ledger: JobLedger) -> None:
+    async def test_a_stored_answer_of_a_reservation(self, ledger: Ledger) -> None:
         """The reservation owns the claim: its answer is stored under its id."""
         await ledger.reserve("one", keyed(), now=NOW)
         await ledger.store_answer("key", b"answer", owner="one", now=NOW, ttl=DAY)
 
         assert await ledger.reserve("two", keyed(), now=NOW + 1) == StoredAnswer(b"answer")
 
-    async def test_an_unanswered_key_is_unknown_after_its_hold(self, ledger: JobLedger) -> None:
+    async def test_an_unanswered_key_is_unknown_after_its_hold(self, ledger: Ledger) -> None:
         """A call that ended without an outcome is never sent again under its key."""
         await ledger.reserve("one", keyed(), now=NOW)
 
@@ -203,9 +203,9 @@ class ClaimedReservationSuite:
 
 
 class JobSuite:
-    async def test_a_job_and_its_line_item(self, ledger: JobLedger) -> None:
+    async def test_a_job_and_its_line_item(self, ledger: Ledger) -> None:
         """A job is queued, then running, then ended with its price; it is found by its name and its id."""
-        await submitted(ledger, "one", entry(10, charge(), seat()))
+        await submitted(ledger, "one", entry(10, charge(), slot()))
         queued = await ledger.job("app/one")
         await ledger.set_running("app/one", now=NOW + 1)
         running = await ledger.job("one")
@@ -221,7 +221,7 @@ class JobSuite:
         assert await ledger.job("one") == ended
         assert await ledger.job("app/other") is None
 
-    async def test_the_state_of_an_end(self, ledger: JobLedger) -> None:
+    async def test_the_state_of_an_end(self, ledger: Ledger) -> None:
         """Failed, cancelled and unknown jobs are distinguished.
 
         A job that a sweep ends is unknown; a refusal leaves none.
@@ -242,7 +242,7 @@ class JobSuite:
             "swept": ("unknown", None, 1),
         }
 
-    async def test_jobs_are_listed_newest_first(self, ledger: JobLedger) -> None:
+    async def test_jobs_are_listed_newest_first(self, ledger: Ledger) -> None:
         """In pages, by state, and only the caller's own."""
         for n in range(7):
             await submitted(ledger, f"job{n}", entry(1, charge()), now=NOW + n)
@@ -260,7 +260,7 @@ class JobSuite:
         assert [job.id for job in await ledger.jobs("bob", states=ALL_STATES, limit=9)] == ["other"]
         assert await ledger.jobs("carol", states=ALL_STATES, limit=9) == ()
 
-    async def test_a_job_is_due_after_its_first_minute(self, ledger: JobLedger) -> None:
+    async def test_a_job_is_due_after_its_first_minute(self, ledger: Ledger) -> None:
         """Then after half its age, at most ten minutes; each look takes it once. An ended job is never due."""
         await submitted(ledger, "one", entry(1, charge()))
         await submitted(ledger, "ended", entry(1, charge()))
@@ -276,26 +276,26 @@ class JobSuite:
         assert looks[:4] == [FIRST_LOOK, 90.0, 135.0, 203.0]
         assert max(later - earlier for earlier, later in pairwise(looks)) == LONGEST_PAUSE
 
-    async def test_a_call_without_a_job_is_never_due(self, ledger: JobLedger) -> None:
+    async def test_a_call_without_a_job_is_never_due(self, ledger: Ledger) -> None:
         """There is nothing to ask about."""
-        await ledger.reserve("run", entry(1, charge(), seat()), now=NOW)
+        await ledger.reserve("run", entry(1, charge(), slot()), now=NOW)
 
         assert await ledger.take_due(now=NOW + HOUR, limit=10) == ()
-        assert await ledger.take_oldest(seat().account, now=NOW + HOUR, limit=3, apart=5.0) == ()
+        assert await ledger.take_oldest(slot().account, now=NOW + HOUR, limit=3, apart=5.0) == ()
 
-    async def test_holders_of_full_slots_are_due_first(self, ledger: JobLedger) -> None:
+    async def test_holders_of_full_slots_are_due_first(self, ledger: Ledger) -> None:
         """Of jobs that are due those of a full account are taken before older ones."""
         for n in range(3):
-            await submitted(ledger, f"wide{n}", entry(1, charge(), seat(9, name="wide")), now=NOW)
+            await submitted(ledger, f"wide{n}", entry(1, charge(), slot(9, name="wide")), now=NOW)
         for n in range(2):
-            await submitted(ledger, f"full{n}", entry(1, charge(), seat(2, name="full")), now=NOW + 10 + n)
-        refused = await ledger.reserve("third", entry(1, charge(), seat(2, name="full")), now=NOW + 15)
+            await submitted(ledger, f"full{n}", entry(1, charge(), slot(2, name="full")), now=NOW + 10 + n)
+        refused = await ledger.reserve("third", entry(1, charge(), slot(2, name="full")), now=NOW + 15)
         due = await ledger.take_due(now=NOW + 100, limit=2)
 
         assert isinstance(refused, LimitExceeded)
         assert {job.id for job in due} == {"full0", "full1"}
 
-    async def test_a_limited_number_is_due_at_once(self, ledger: JobLedger) -> None:
+    async def test_a_limited_number_is_due_at_once(self, ledger: Ledger) -> None:
         """Jobs beyond the limit are still due."""
         for n in range(5):
             await submitted(ledger, f"job{n}", entry(1, charge()))
@@ -305,12 +305,12 @@ class JobSuite:
         assert (len(first), len(rest)) == (3, 2)
         assert len({job.id for job in (*first, *rest)}) == 5
 
-    async def test_the_oldest_jobs_of_an_account(self, ledger: JobLedger) -> None:
+    async def test_the_oldest_jobs_of_an_account(self, ledger: Ledger) -> None:
         """Up to so many that hold a slot, each at most every so many seconds."""
         for n in range(5):
-            await submitted(ledger, f"job{n}", entry(1, charge(), seat(9)), now=NOW + n)
+            await submitted(ledger, f"job{n}", entry(1, charge(), slot(9)), now=NOW + n)
         await ledger.release("app/job0", now=NOW + 5)
-        account = seat().account
+        account = slot().account
 
         first = await ledger.take_oldest(account, now=NOW + 10, limit=3, apart=5.0)
         second = await ledger.take_oldest(account, now=NOW + 11, limit=3, apart=5.0)
@@ -320,18 +320,18 @@ class JobSuite:
         assert await ledger.next_look(account, now=NOW + 12, apart=5.0) == 3.0
         assert len(await ledger.take_oldest(account, now=NOW + 15, limit=3, apart=5.0)) == 3
 
-    async def test_a_slot_ends_early_without_acceptance(self, ledger: JobLedger) -> None:
+    async def test_a_slot_ends_early_without_acceptance(self, ledger: Ledger) -> None:
         """An unknown outcome frees the slot after call_seconds; an accepted job keeps it for its lease."""
-        request = replace(entry(1, charge(), seat(9, lease=600.0)), call_seconds=30.0)
+        request = replace(entry(1, charge(), slot(9, lease=600.0)), call_seconds=30.0)
         await ledger.reserve("unknown", request, now=NOW)
         await submitted(ledger, "job", request)
 
-        assert await in_flight(ledger, seat(), now=NOW + 29.9) == [2]
-        assert await in_flight(ledger, seat(), now=NOW + 30) == [1]
-        assert await in_flight(ledger, seat(), now=NOW + 600) == [0]
+        assert await in_flight(ledger, slot(), now=NOW + 29.9) == [2]
+        assert await in_flight(ledger, slot(), now=NOW + 30) == [1]
+        assert await in_flight(ledger, slot(), now=NOW + 600) == [0]
         assert await sums(ledger, charge()) == [(0, 2)]
 
-    async def test_an_operator_refunds_an_ended_job(self, ledger: JobLedger) -> None:
+    async def test_an_operator_refunds_an_ended_job(self, ledger: Ledger) -> None:
         """Its price goes back to its budget and from the day's used to its refunded, once."""
         await submitted(ledger, "one", entry(10, charge(), charge(name="all")))
         await ledger.settle("app/one", amount=8, now=NOW)
@@ -352,7 +352,7 @@ def credit(amount: int, *, name: str = "one", expires: float | None = None) -> C
 
 
 class CreditSuite:
-    async def test_a_credit_is_used_after_the_limit(self, ledger: JobLedger) -> None:
+    async def test_a_credit_is_used_after_the_limit(self, ledger: Ledger) -> None:
         """The budget pays first, the credit the rest; without both there is no room."""
         await ledger.grant_credit(credit(30), now=NOW)
         await submitted(ledger, "one", entry(90, charge(100)))
@@ -366,7 +366,7 @@ class CreditSuite:
         assert await ledger.reserve("three", entry(15, charge(100)), now=NOW) == Granted()
         assert await ledger.credits(charge().account, now=NOW) == ()
 
-    async def test_a_settlement_takes_from_the_budget_first(self, ledger: JobLedger) -> None:
+    async def test_a_settlement_takes_from_the_budget_first(self, ledger: Ledger) -> None:
         """The unspent part of a reservation goes back to the credit first."""
         await ledger.grant_credit(credit(30), now=NOW)
         await submitted(ledger, "one", entry(110, charge(100)))
@@ -378,7 +378,7 @@ class CreditSuite:
         assert await sums(ledger, charge()) == [(0, 0)]
         assert [one.left for one in await ledger.credits(None, now=NOW)] == [30]
 
-    async def test_a_refund_restores_a_credit(self, ledger: JobLedger) -> None:
+    async def test_a_refund_restores_a_credit(self, ledger: Ledger) -> None:
         """Refused by fal, a call leaves budget and credit as they were."""
         await ledger.grant_credit(credit(30), now=NOW)
         await ledger.reserve("one", entry(120, charge(100)), now=NOW)
@@ -387,7 +387,7 @@ class CreditSuite:
         assert await sums(ledger, charge()) == [(0, 0)]
         assert await ledger.credits(None, now=NOW) == (credit(30),)
 
-    async def test_the_credit_that_expires_first_is_used_first(self, ledger: JobLedger) -> None:
+    async def test_the_credit_that_expires_first_is_used_first(self, ledger: Ledger) -> None:
         """An expired one counts no more, one without an end is used last."""
         for one in (credit(10, name="forever"), credit(10, name="soon", expires=NOW + 10)):
             await ledger.grant_credit(one, now=NOW)
@@ -401,7 +401,7 @@ class CreditSuite:
         )
         assert await ledger.reserve("two", entry(10, charge(0)), now=NOW + 20) == Granted()
 
-    async def test_a_credit_is_its_accounts_own(self, ledger: JobLedger) -> None:
+    async def test_a_credit_is_its_accounts_own(self, ledger: Ledger) -> None:
         """Another account has none of it."""
         await ledger.grant_credit(credit(30), now=NOW)
 
@@ -410,18 +410,20 @@ class CreditSuite:
 
 
 class OperatorSuite:
-    async def test_a_blocked_caller(self, ledger: JobLedger) -> None:
+    async def test_a_blocked_caller(self, ledger: Ledger) -> None:
         """New calls are refused and cost nothing; others and ended jobs are as before."""
         await submitted(ledger, "one", entry(1, charge()))
         await ledger.set_blocked("alice", blocked=True, now=NOW)
 
         assert await ledger.reserve("two", entry(1, charge()), now=NOW) is Blocked.BLOCKED
+        assert await ledger.blocked_callers(["alice", "bob"]) == {"alice"}
         assert await ledger.reserve("bob", replace(entry(1, charge()), caller="bob"), now=NOW) == Granted()
         assert await ledger.settle("app/one", amount=None, now=NOW) is True
         await ledger.set_blocked("alice", blocked=False, now=NOW)
+        assert await ledger.blocked_callers(["alice", "bob"]) == frozenset()
         assert await ledger.reserve("two", entry(1, charge()), now=NOW) == Granted()
 
-    async def test_a_reset(self, ledger: JobLedger) -> None:
+    async def test_a_reset(self, ledger: Ledger) -> None:
         """Use is reset in the accounts of the call; reservations and other accounts stay."""
         both = charge(), charge(name="all")
         await submitted(ledger, "one", entry(10, *both))
@@ -433,7 +435,7 @@ class OperatorSuite:
 
 
 class ThresholdSuite:
-    async def test_thresholds_are_crossed_once(self, ledger: JobLedger) -> None:
+    async def test_thresholds_are_crossed_once(self, ledger: Ledger) -> None:
         """The reservation that reaches a threshold reports it, once in its bucket, also after a refund."""
         drawn = replace(charge(100), thresholds=(50, 80, 100))
         crossed = []
@@ -449,7 +451,7 @@ class ThresholdSuite:
         full = await ledger.reserve("last", entry(1, drawn), now=NOW)
         assert full == Granted(crossed=(Crossing("daily", drawn.account, 100, 100),))
 
-    async def test_the_first_refusal_crosses_the_limit(self, ledger: JobLedger) -> None:
+    async def test_the_first_refusal_crosses_the_limit(self, ledger: Ledger) -> None:
         """A budget with too little left is exhausted for its caller: reported once."""
         drawn = replace(charge(100), thresholds=(80, 100))
         await ledger.reserve("t", entry(95, drawn), now=NOW)
@@ -460,7 +462,7 @@ class ThresholdSuite:
             (),
         ]
 
-    async def test_a_new_bucket_crosses_anew(self, ledger: JobLedger) -> None:
+    async def test_a_new_bucket_crosses_anew(self, ledger: Ledger) -> None:
         """The next day reports its own."""
         today = replace(charge(10), thresholds=(100,))
         tomorrow = replace(today, current=20261124, oldest=20261124)
@@ -474,7 +476,7 @@ class ClockSuite:
         "window", [RollingWindow(24), CalendarWindow("day", ZoneInfo("UTC"))], ids=["rolling", "day"]
     )
     async def test_a_clock_set_back_gives_no_budget_back(
-        self, ledger: JobLedger, window: RollingWindow | CalendarWindow
+        self, ledger: Ledger, window: RollingWindow | CalendarWindow
     ) -> None:
         """A spent budget stays spent when the clock goes back by an hour, also over midnight."""
         budget = Budget("b", "user", window, 10)
@@ -488,30 +490,30 @@ class ClockSuite:
             then = midnight + 60 - back
             assert isinstance(await ledger.reserve("u", entry(1, drawn(then)), now=then), LimitExceeded)
 
-    async def test_a_clock_that_jumps_ahead_erases_nothing(self, ledger: JobLedger) -> None:
+    async def test_a_clock_that_jumps_ahead_erases_nothing(self, ledger: Ledger) -> None:
         """One sweep two days ahead leaves buckets, reservations and slots as they were."""
-        await submitted(ledger, "one", entry(10, charge(), seat(2, lease=HOUR)))
+        await submitted(ledger, "one", entry(10, charge(), slot(2, lease=HOUR)))
         await submitted(ledger, "two", entry(5, charge()))
         await ledger.settle("app/two", amount=None, now=NOW)
         await ledger.sweep(now=NOW + 2 * DAY)
 
         assert await sums(ledger, charge()) == [(5, 10)]
-        assert await in_flight(ledger, seat()) == [1]
+        assert await in_flight(ledger, slot()) == [1]
 
-    async def test_slots_are_live_again_after_a_jump(self, ledger: JobLedger) -> None:
+    async def test_slots_are_live_again_after_a_jump(self, ledger: Ledger) -> None:
         """A look at a time ahead, without a sweep, changes nothing either."""
-        await submitted(ledger, "one", entry(1, charge(), seat(1, lease=HOUR)))
-        assert await in_flight(ledger, seat(), now=NOW + 2 * DAY) == [0]
+        await submitted(ledger, "one", entry(1, charge(), slot(1, lease=HOUR)))
+        assert await in_flight(ledger, slot(), now=NOW + 2 * DAY) == [0]
 
-        assert await in_flight(ledger, seat()) == [1]
-        assert isinstance(await ledger.reserve("two", entry(1, charge(), seat(1)), now=NOW), LimitExceeded)
+        assert await in_flight(ledger, slot()) == [1]
+        assert isinstance(await ledger.reserve("two", entry(1, charge(), slot(1)), now=NOW), LimitExceeded)
 
 
 class DumpSuite:
-    async def test_a_dump_fills_another_ledger(self, ledger: JobLedger, empty: JobLedger) -> None:
+    async def test_a_dump_fills_another_ledger(self, ledger: Ledger, empty: Ledger) -> None:
         """Every sum, slot, key, job, credit and block is the same there, and what is open goes on."""
         await ledger.grant_credit(credit(30), now=NOW)
-        await submitted(ledger, "open", entry(10, charge(), seat()))
+        await submitted(ledger, "open", entry(10, charge(), slot()))
         await submitted(ledger, "done", entry(5, charge()))
         await ledger.settle("app/done", amount=3, state="failed", now=NOW + 1)
         await submitted(ledger, "keyed", keyed())
@@ -522,7 +524,7 @@ class DumpSuite:
 
         assert count >= 9
         assert await sums(empty, charge()) == await sums(ledger, charge()) == [(3, 15)]
-        assert await in_flight(empty, seat()) == [1]
+        assert await in_flight(empty, slot()) == [1]
         assert await empty.report(since=TODAY, until=TODAY) == await ledger.report(since=TODAY, until=TODAY)
         assert await empty.credits(None, now=NOW) == (credit(30),)
         assert await empty.jobs("alice", states=ALL_STATES, limit=9) == await ledger.jobs(
@@ -535,7 +537,7 @@ class DumpSuite:
         assert await empty.settle("app/open", amount=None, now=NOW + 2) is True
         assert await sums(empty, charge()) == [(13, 5)]
 
-    async def test_only_an_empty_ledger_is_filled(self, ledger: JobLedger, empty: JobLedger) -> None:
+    async def test_only_an_empty_ledger_is_filled(self, ledger: Ledger, empty: Ledger) -> None:
         """A ledger in use is left as it is, and so is one given rows of another shape."""
 
         async def wrong() -> AsyncIterator[Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
 
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.jobs import Credit, JobRecord
 from proxy.billing.ledger.money import MICRO
 from proxy.billing.shortfalls import rfc3339
@@ -21,7 +21,7 @@ T = TypeVar("T", str, int)
 class OperatorSteps:
     """Steps in one ledger. *clock* gives unix seconds; amounts are in millionths."""
 
-    ledger: JobLedger
+    ledger: Ledger
     clock: Callable[[], float]
 
     async def run(self, step: str, fields: Fields) -> Json:

@@ -10,19 +10,24 @@ from prometheus_client import CollectorRegistry
 
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
+from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
-from proxy.billing.ledger.interface import JobLedger
+from proxy.auth.revocation.revocation_watch import RevocationWatch
+from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.state import SharedState
+from proxy.ratelimit.failed_logins import LoginLimit
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 
+FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
+FAILED_LOGINS_WINDOW = 60
 BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
 
 
@@ -32,12 +37,14 @@ class ProcessState:
 
     journal: JsonLogWriter
     telemetry: Telemetry
-    ledger: JobLedger
+    ledger: Ledger
     store: RedisStore | None
     windows: WindowStore
     streams: StreamRegistry
     body_budget: BodyBudget
     connections: SharedState
+    revocations: RevocationWatch
+    login_limit: LoginLimit
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -54,7 +61,7 @@ class ProcessState:
 
 
 def build_process_state(
-    components: Components, journal: JsonLogWriter, ledger: JobLedger, *, on_shutdown: Callable[[], None]
+    components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
     telemetry = Telemetry(journal, CollectorRegistry())
@@ -62,18 +69,35 @@ def build_process_state(
     windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
+    streams = StreamRegistry(build_stream_limits(components), clock=time.time)
     state = ProcessState(
         journal=journal,
         telemetry=telemetry,
         ledger=ledger,
         store=components.store,
         windows=windows,
-        streams=StreamRegistry(build_stream_limits(components), clock=time.time),
+        streams=streams,
         body_budget=BodyBudget(BODY_BUDGET),
         connections=_build_connections(components, telemetry, on_shutdown),
+        revocations=_build_revocations(components, journal, streams),
+        login_limit=LoginLimit(
+            FAILED_LOGINS,
+            FAILED_LOGINS_WINDOW,
+            time.monotonic,
+            store=None if components.store is None else RedisWindowStore(components.store),
+        ),
     )
     _register_metrics(state)
     return state
+
+
+def _build_revocations(components: Components, journal: JsonLogWriter, streams: StreamRegistry) -> RevocationWatch:
+    watch = RevocationWatch(
+        build_revocation_store(components.config, components.store),
+        report=lambda line: journal.write({"event": "revocations", "message": line}),
+    )
+    watch.on_change = lambda: streams.end_sessions(watch.is_revoked)
+    return watch
 
 
 def _build_connections(components: Components, telemetry: Telemetry, on_shutdown: Callable[[], None]) -> SharedState:

@@ -41,7 +41,9 @@ class Serving:
         self._state = state
         telemetry, journal = state.telemetry, state.journal
         self._policy = Policy(components.policies)
-        self._sessions = SessionRuntime(components, journal, state.streams.end_sessions)
+        self._sessions = SessionRuntime(
+            components, journal, store=state.store, revocations=state.revocations, login_limit=state.login_limit
+        )
         self._sessions.register_metrics(telemetry)
         telemetry.counters(
             "unknown_fields",

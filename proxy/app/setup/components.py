@@ -89,7 +89,7 @@ def build_components(config: Config) -> Components:
     builder = ComponentBuilder(config)
     fal_key, handles = builder.fal_key(), builder.handles()
     rules, store, tls = builder.rules(), builder.store(), builder.tls()
-    sessions, listings, policies = builder.sessions(store), builder.listings(), builder.policies()
+    sessions, listings, policies = builder.sessions(), builder.listings(), builder.policies()
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
@@ -141,9 +141,9 @@ class ComponentBuilder:
     def store_keys(self) -> StoreKeys | None:
         return self._try_build("privacy.secret_env", lambda: build_store_keys(self._config))
 
-    def sessions(self, store: RedisStore | None) -> SessionComponents:
-        """Returns the issuers; last good key sets are cached in *store*, where there is one."""
-        return SessionBuilder(self._config, store).build(self.problems)
+    def sessions(self) -> SessionComponents:
+        """Returns the issuers of session tokens, their keys, and guests."""
+        return SessionBuilder(self._config).build(self.problems)
 
     def listings(self) -> Iterable[Listing]:
         seen: set[str] = set()

@@ -3,72 +3,53 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from proxy.app.session_page import SessionPage
 from proxy.app.setup.components import Components
-from proxy.app.setup.sessions import MEMORY
+from proxy.app.setup.sessions import build_key_cache
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.caller import Caller
-from proxy.auth.revocation.revocation_store import (
-    FileRevocations,
-    MemoryRevocations,
-    RedisRevocations,
-    RevocationStore,
-)
 from proxy.auth.revocation.revocation_watch import RevocationWatch
 from proxy.auth.sessions.guest_sessions import GUEST_COOKIE
 from proxy.auth.sessions.session_cookie import SessionCookie
 from proxy.auth.token_verifier import TokenVerifier
-from proxy.config.loader import Config
 from proxy.http.request_body import BodyBudget
 from proxy.ratelimit.failed_logins import LoginLimit
 from proxy.ratelimit.rate_limiter import RateLimiter
-from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 
-FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
-FAILED_LOGINS_WINDOW = 60
-
 
 class SessionRuntime:
-    """Sessions of one process.
-
-    *end_streams* ends the streams of sessions for which its argument returns True.
-    """
+    """Sessions under one configuration."""
 
     def __init__(
         self,
         components: Components,
         journal: JsonLogWriter,
-        end_streams: Callable[[Callable[[Caller], bool]], None],
+        *,
+        store: RedisStore | None,
+        revocations: RevocationWatch,
+        login_limit: LoginLimit,
     ) -> None:
+        """Builds the sessions. *store*, *revocations* and *login_limit* stay over a reload."""
         self._components = components
         self.remote_keys = components.sessions.remote_keys
         components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))
-        self.revocations: RevocationWatch | None = None
-        is_revoked: Callable[[Caller], bool] = _never
-        if components.config.revocation.enabled:
-            watch = self.revocations = RevocationWatch(
-                build_revocation_store(components.config, components.store),
-                now=time.time,
-                report=lambda line: journal.write({"event": "revocations", "message": line}),
-            )
-            is_revoked = watch.is_revoked
-            watch.on_change = lambda: end_streams(watch.is_revoked)
+        for keys in self.remote_keys:
+            keys.cache = build_key_cache(components.config, store)
+        self.revocations = revocations if components.config.revocation.enabled else None
         self.authenticator = Authenticator(
-            TokenVerifier(components.issuers, clock=time.time, is_revoked=is_revoked),
+            TokenVerifier(
+                components.issuers,
+                clock=time.time,
+                is_revoked=_never if self.revocations is None else self.revocations.is_revoked,
+            ),
             cookies=self._cookies(),
             headers=[issuer.header for issuer in components.issuers if issuer.header is not None],
             origins=components.origins,
-            failed_logins=LoginLimit(
-                FAILED_LOGINS,
-                FAILED_LOGINS_WINDOW,
-                time.monotonic,
-                store=None if components.store is None else RedisWindowStore(components.store),
-            ),
+            failed_logins=login_limit,
             outlive=components.config.streams.outlive_session_seconds,
         )
 
@@ -91,11 +72,9 @@ class SessionRuntime:
             self.revocations.start()
 
     async def aclose(self) -> None:
-        """Stops the tasks."""
+        """Stops the tasks of this configuration; the watch of revocations goes on."""
         for keys in self.remote_keys:
             await keys.aclose()
-        if self.revocations is not None:
-            await self.revocations.aclose()
 
     def register_metrics(self, telemetry: Telemetry) -> None:
         """Exposes the state of the remote key sets, where there are any."""
@@ -127,16 +106,6 @@ class SessionRuntime:
         if self._components.sessions.guests is not None:
             cookies.append(SessionCookie(GUEST_COOKIE.encode("ascii"), self._components.origins))
         return cookies
-
-
-def build_revocation_store(config: Config, store: RedisStore | None) -> RevocationStore:
-    """Returns the place of revocations: the store, else a file beside the ledger, else this process."""
-    if store is not None:
-        return RedisRevocations(store)
-    if config.ledger.path == MEMORY:
-        return MemoryRevocations()
-    path = config.base / config.ledger.path
-    return FileRevocations(path.with_name(f"{path.name}.revoked"))
 
 
 def _never(caller: Caller) -> bool:

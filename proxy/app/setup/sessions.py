@@ -11,11 +11,12 @@ from functools import partial
 from proxy.app.setup.key_reports import KeyReports
 from proxy.auth.keys.algorithms import HMAC
 from proxy.auth.keys.hmac_secret import hmac_key
-from proxy.auth.keys.key_cache import FileKeyCache, KeyCache, NoKeyCache, RedisKeyCache
+from proxy.auth.keys.key_cache import FileKeyCache, KeyCache, MemoryKeyCache, RedisKeyCache
 from proxy.auth.keys.key_document import parse_key_document
 from proxy.auth.keys.key_file import KeyFile
 from proxy.auth.keys.key_source import KeySource, StaticKeys
 from proxy.auth.keys.remote_keys import JwksSource, RemoteKeys
+from proxy.auth.revocation.revocation_store import FileRevocations, MemoryRevocations, RedisRevocations, RevocationStore
 from proxy.auth.sessions.claims import Requirement, Scalar
 from proxy.auth.sessions.guest_sessions import GUEST_ISSUER, GuestSessions, guest_issuer, guest_keys
 from proxy.auth.sessions.issuer import Issuer
@@ -30,6 +31,7 @@ from proxy.http.client.tls import tls_context
 from proxy.storage.redis_client import RedisStore
 
 MEMORY = ":memory:"
+MEMORY_CACHE = MemoryKeyCache()  # of the process, so that a reload finds the sets of the configuration before it
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,8 @@ class SessionBuilder:
     *store* caches the last good sets.
     """
 
-    def __init__(self, config: Config, store: RedisStore | None) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
-        self._cache = build_key_cache(config, store)
         self._remote: dict[tuple[str | None, str, tuple[str, ...]], RemoteKeys] = {}
         self._reports = KeyReports()
 
@@ -139,7 +140,6 @@ class SessionBuilder:
             self._remote[key] = RemoteKeys(
                 JwksSource(url=session.jwks_url, issuer=session.issuer, tls=tls_context()),
                 partial(parse_key_document, algorithms=algorithms),
-                cache=self._cache,
                 clock=time.monotonic,
                 now=time.time,
                 report=self._reports.write,
@@ -147,11 +147,21 @@ class SessionBuilder:
         return self._remote[key]
 
 
+def build_revocation_store(config: Config, store: RedisStore | None) -> RevocationStore:
+    """Returns the place of revocations: the store, else a file beside the ledger, else this process."""
+    if store is not None:
+        return RedisRevocations(store)
+    if config.ledger.path == MEMORY:
+        return MemoryRevocations()
+    path = config.base / config.ledger.path
+    return FileRevocations(path.with_name(f"{path.name}.revoked"))
+
+
 def build_key_cache(config: Config, store: RedisStore | None) -> KeyCache:
-    """Returns the place of the last good key sets: the store, else files beside the ledger, else none."""
+    """Returns the cache of the last good key sets: store, files beside the ledger, or this process."""
     if store is not None:
         return RedisKeyCache(store)
-    return NoKeyCache() if config.ledger.path == MEMORY else FileKeyCache(config.base / config.ledger.path)
+    return MEMORY_CACHE if config.ledger.path == MEMORY else FileKeyCache(config.base / config.ledger.path)
 
 
 def _without_global_budget(config: Config) -> str | None:

@@ -38,15 +38,19 @@ class KeyCache(Protocol):
         ...
 
 
-class NoKeyCache:
-    """Cache that remembers nothing: for a gateway whose ledger is in memory."""
+class MemoryKeyCache:
+    """Cache of one process: for a gateway whose ledger is in memory, which has no place beside it."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, CachedDocument] = {}
 
     async def load(self, source: str) -> CachedDocument | None:
-        """Returns None."""
-        return None
+        """Returns the document of *source*."""
+        return self._documents.get(source)
 
     async def save(self, source: str, cached: CachedDocument) -> None:
-        """Forgets *cached*."""
+        """Replaces the document of *source*."""
+        self._documents[source] = cached
 
 
 class FileKeyCache:

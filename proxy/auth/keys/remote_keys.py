@@ -11,7 +11,7 @@ from random import Random
 import httpx2
 
 from proxy.auth.keys.fetch import TIMEOUT, fetch_document, jwks_url_from_discovery
-from proxy.auth.keys.key_cache import MAX_STALE, CachedDocument, KeyCache
+from proxy.auth.keys.key_cache import MAX_STALE, CachedDocument, KeyCache, MemoryKeyCache
 from proxy.auth.keys.key_document import MAX_DOCUMENT, KeyDocument
 from proxy.auth.keys.key_file import describe_change
 from proxy.auth.keys.verification_key import VerificationKey
@@ -65,14 +65,14 @@ class RemoteKeys:
         source: JwksSource,
         parse: Callable[[bytes], KeyDocument],
         *,
-        cache: KeyCache,
+        cache: KeyCache | None = None,
         clock: Callable[[], float],
         now: Callable[[], float],
         report: Callable[[str], None],
     ) -> None:
         self.source = source
         self._parse = parse
-        self._cache = cache
+        self.cache = cache or MemoryKeyCache()
         self._clock = clock
         self._now = now
         self._report = report
@@ -127,17 +127,19 @@ class RemoteKeys:
     async def refresh(self, kid: str) -> bool:
         """Fetches the set for the unknown *kid*, unless that was just done or the reserve is used up.
 
-        Returns True where the kid is known to be missing from a fresh set, or was found.
+        Returns True for a kid of the set, whose key has another algorithm. An unknown one may still be published.
         """
         # A known kid with another algorithm than its key's must not use up the reserve.
-        if self._unknown.get(kid, 0.0) > self._clock() or any(key.kid == kid for key in self._keys):
+        if any(key.kid == kid for key in self._keys):
             return True
+        if self._unknown.get(kid, 0.0) > self._clock():
+            return False
         if (self._task is None or self._task.done()) and not self._take_reserve():
             return False
         fresh = await self._shared_fetch()
         if fresh and all(key.kid != kid for key in self._keys):
             self._remember_unknown(kid)
-        return fresh
+        return False
 
     def _take_reserve(self) -> bool:
         now = self._clock()
@@ -183,13 +185,13 @@ class RemoteKeys:
 
     async def _save(self, material: bytes) -> None:
         try:
-            await self._cache.save(self.source.name, CachedDocument(self._fetched, material))
+            await self.cache.save(self.source.name, CachedDocument(self._fetched, material))
         except (OSError, StoreAway, ValueError) as error:
             self._report(f"the keys of {self.source.name} could not be cached: {error}")
 
     async def _load(self) -> None:
         try:
-            cached = await self._cache.load(self.source.name)
+            cached = await self.cache.load(self.source.name)
             document = None if cached is None else self._parse(cached.document)
         except (OSError, StoreAway, ValueError) as error:
             self._report(f"the cached keys of {self.source.name} could not be read: {error}")

@@ -17,13 +17,12 @@ INTERVAL = 0.5  # seconds between two looks at the store
 class RevocationWatch:
     """Revocations as this process knows them. While *store* is away the last known ones hold.
 
-    *now* returns seconds since the epoch. *report* gets a line when the store goes away and when it is back.
+    *report* gets a line when the store goes away and when it is back.
     *on_change* is called with each change, to end what a revoked session has opened.
     """
 
-    def __init__(self, store: RevocationStore, *, now: Callable[[], float], report: Callable[[str], None]) -> None:
+    def __init__(self, store: RevocationStore, *, report: Callable[[str], None]) -> None:
         self._store = store
-        self._now = now
         self._report = report
         self._list = RevocationList()
         self._version: str | None = None
@@ -36,8 +35,9 @@ class RevocationWatch:
         return self._list.is_revoked(caller)
 
     def start(self) -> None:
-        """Starts the task that watches the store."""
-        self._task = asyncio.create_task(self._watch())
+        """Starts the task that watches the store, unless it runs."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch())
 
     async def aclose(self) -> None:
         """Stops the task."""
@@ -45,6 +45,7 @@ class RevocationWatch:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+            self._task = None
 
     async def revoke_session(self, caller: Caller) -> None:
         """Revokes the one token of *caller*.

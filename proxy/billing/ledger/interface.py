@@ -7,11 +7,11 @@ For every enforced charge, as long as its limit is not changed: 0 <= used + rese
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
@@ -292,27 +292,6 @@ class Ledger(Protocol):
     async def free_key(self, key: str, *, owner: str) -> None:
         """Makes the next claim FRESH again. No effect unless *owner* holds the unanswered claim."""
 
-    async def ping(self) -> None:
-        """Raises StoreAway."""
-
-    async def warnings(self) -> tuple[str, ...]:
-        """Returns settings of the store that may lose data, for the log. Raises StoreAway."""
-
-    def notices(self) -> tuple[str, ...]:
-        """Returns conditions that last, for the readiness detail: lost data, a damaged table, a full disk."""
-
-    def stats(self) -> LedgerStats: ...
-
-    async def aclose(self) -> None: ...
-
-
-@runtime_checkable
-class JobLedger(Ledger, Protocol):
-    """Ledger that also joins lost calls and keeps jobs.
-
-    To be one with `Ledger` once both stores have all of it.
-    """
-
     async def settle_call(
         self, call_id: str, *, amount: Micros | None, state: EndState = "completed", now: float
     ) -> bool:
@@ -365,6 +344,9 @@ class JobLedger(Ledger, Protocol):
     async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
         """Blocks a caller's new calls, or admits them again."""
 
+    async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
+        """Returns those of *callers* that are blocked."""
+
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         """Sets used to 0 in all buckets of *accounts*, and returns how much that was. Reservations stay."""
 
@@ -376,3 +358,16 @@ class JobLedger(Ledger, Protocol):
 
         Raises ValueError if not empty.
         """
+
+    async def ping(self) -> None:
+        """Raises StoreAway."""
+
+    async def warnings(self) -> tuple[str, ...]:
+        """Returns settings of the store that may lose data, for the log. Raises StoreAway."""
+
+    def notices(self) -> tuple[str, ...]:
+        """Returns conditions that last, for the readiness detail: lost data, a damaged table, a full disk."""
+
+    def stats(self) -> LedgerStats: ...
+
+    async def aclose(self) -> None: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from datetime import date
 from itertools import chain
 from typing import TypeVar
@@ -221,6 +221,9 @@ class SqliteLedger:
     async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
         self._ready().set_blocked(caller, blocked)
         await self._written()
+
+    async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
+        return frozenset(callers) & self._ready().blocked
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> Micros:
         total = self._ready().buckets.reset(accounts)

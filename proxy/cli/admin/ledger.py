@@ -15,7 +15,7 @@ import click
 from proxy.app.setup.billing.ledgers import build_ledger
 from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.components import build_components
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.jobs import Row
 from proxy.billing.ledger.memory.rows import COLUMNS
 from proxy.billing.ledger.redis.ledger import RedisLedger
@@ -114,7 +114,7 @@ async def _migrate(source: Config, destination: Config, keys: StoreKeys) -> int:
         return await new.load(_renamed(old.dump(), keys), now=time.time())
 
 
-def _new_ledger(config: Config) -> JobLedger:
+def _new_ledger(config: Config) -> Ledger:
     if config.ledger.kind == "redis":
         return open_ledger(config)
     return SqliteLedger(ledger_path(config), lock_seconds=0)

@@ -16,7 +16,7 @@ from proxy.app.setup.billing.ledgers import MEMORY, build_ledger
 from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.components import build_components
 from proxy.auth.caller import caller_key
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG
 from proxy.config.loader import Config
@@ -42,7 +42,7 @@ def ledger_path(config: Config) -> str:
     return str(config.base / config.ledger.path)
 
 
-def open_ledger(config: Config) -> JobLedger:
+def open_ledger(config: Config) -> Ledger:
     """Returns the ledger of *config*, not started. Raises ValueError where its file is missing."""
     if config.ledger.kind == "redis":
         return build_ledger(build_components(config), is_command=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from proxy.app.setup.session_runtime import build_revocation_store
+from proxy.app.setup.sessions import build_revocation_store
 from proxy.auth.caller import caller_key
 from proxy.auth.revocation.revocation_list import Revocation, token_subject
 from proxy.auth.revocation.revocation_store import MemoryRevocations

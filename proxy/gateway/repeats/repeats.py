@@ -64,7 +64,7 @@ class Repeats:
         Raises the refusals of `Accounting.reserve_call`, BadRequest (malformed key), ValidationFailed (a key used with
         another body), OutcomeUnknown, and ClientGone.
         """
-        key = request.named.get(b"idempotency-key")
+        key = request.fields_by_name.get(b"idempotency-key")
         try:
             claim = None if key is None else key_claim(key, grant, admitted, self._settings)
         except Refusal as refusal:
@@ -173,9 +173,6 @@ class WatchedCall:
             self._exchange.on_leave = None
         if isinstance(error, OutcomeUnknown | RunFailed):
             self.answer = error_response(error)
-        elif isinstance(error, Refusal):
-            await self._notes.free(self._reservation)
-            return
         elif error is not None:
             return  # a defect or a stop: the outcome is unknown to every repeat
         lost = self._losing is not None
@@ -184,14 +181,14 @@ class WatchedCall:
         request = self._reservation.request
         if self.answer is not None and request is not None and (lost or request.claim is not None):
             await self._notes.store(self._reservation, self._stored(self.answer), lost=lost)
-        calls = self._reservation.calls
-        if not lost and calls is not None and request is not None and request.note is not None:
-            calls.end_note(self._reservation.id)
+        ledger = self._reservation.ledger
+        if not lost and ledger is not None and request is not None and request.note is not None:
+            ledger.end_note(self._reservation.id)
 
     def _leave(self) -> None:
         request = self._reservation.request
         note = None if request is None else request.note
-        self._losing = self._notes.lose(self._reservation.calls, self._reservation.id, note)
+        self._losing = self._notes.lose(self._reservation.ledger, self._reservation.id, note)
 
     def _stored(self, answer: Response) -> bytes:
         stored = dump_answer(answer)
@@ -204,12 +201,12 @@ class _Joiner:
     A repeat that is lost too gives the call back at once, so that the next repeat joins it.
     """
 
-    __slots__ = ("_call_id", "_calls", "_exchange", "_lost", "_note", "_notes")
+    __slots__ = ("_call_id", "_exchange", "_ledger", "_lost", "_note", "_notes")
 
     def __init__(self, notes: CallNotes, request: Request, earlier: Earlier) -> None:
         self._notes = notes
         self._exchange = request.exchange
-        self._calls = earlier.calls
+        self._ledger = earlier.ledger
         self._note = earlier.request.note
         self._call_id = earlier.state.id if isinstance(earlier.state, Call) else ""
         self._lost = False
@@ -235,13 +232,13 @@ class _Joiner:
 
     def answered(self) -> None:
         """Ends the note of the earlier call: this caller gets its answer."""
-        if self._calls is not None and self._call_id and self._note is not None:
-            self._calls.end_note(self._call_id)
+        if self._call_id and self._note is not None:
+            self._ledger.end_note(self._call_id)
 
     def _leave(self) -> None:
         self._lost = True
         if self._call_id:
-            self._notes.lose(self._calls, self._call_id, self._note)
+            self._notes.lose(self._ledger, self._call_id, self._note)
 
 
 def replay_unavailable(handle: str | None = None) -> BadRequest:

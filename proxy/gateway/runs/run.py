@@ -95,7 +95,6 @@ class Run:
             return await self._respond(result, reservation, record)
         record.outcome = Outcome.ACCEPTED
         # Reservation and slot stay until the end of the stream: it is one run in flight for as long.
-        await self._accounting.begin_stream(reservation)
         exit_stack.push_async_callback(self._accounting.settle_run, reservation, JobEnd())
         return run_stream_response(
             result, slot, exit_stack.pop_all(), self._relay.secret_filter(), headers=reservation.fields

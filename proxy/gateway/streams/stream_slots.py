@@ -32,6 +32,7 @@ class EndReason(StrEnum):
     TOO_OLD = "max-age"
     DRAINING = "shutdown"
     REVOKED = "session-revoked"
+    BLOCKED = "user-blocked"
     LEFT = "caller-left"
     STUCK = "client-stalled"
 
@@ -182,12 +183,17 @@ class StreamRegistry:
             if not self._by_caller[caller]:
                 del self._by_caller[caller]
 
-    def end_sessions(self, is_ended: Callable[[Caller], bool]) -> None:
-        """Ends the streams of all sessions for which *is_ended* returns True: revoked or blocked ones."""
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """The keys of the callers with an open stream."""
+        return tuple(self._by_caller)
+
+    def end_sessions(self, is_ended: Callable[[Caller], bool], reason: EndReason = EndReason.REVOKED) -> None:
+        """Ends the streams of sessions for which *is_ended* returns True, for *reason*."""
         now = asyncio.get_running_loop().time()
         for slot, session in self._sessions.items():
             if is_ended(session):
-                slot.set_deadline(now, EndReason.REVOKED)
+                slot.set_deadline(now, reason)
 
     def drain(self, grace: float) -> None:
         """Admits no more streams. Open ones end at once, those that were paid for after *grace* seconds."""

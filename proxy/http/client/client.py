@@ -1,7 +1,7 @@
-"""The HTTP/1.1 client of the hot path: one origin, a bounded pool, no redirects, no retries, no environment.
+"""HTTP/1.1 client of the hot path: one origin, a bounded pool, no redirects and no retries.
 
-Ours because the fate of a paid submit hangs on knowing whether a byte of it was handed to the socket and whether a byte
-of an answer came back, which client libraries do not tell. `bench/clients.py` shows what it costs next to them.
+It is our own because of paid submits. Their outcome depends on whether a byte was written to the socket, and on whether
+a byte of a response arrived. Client libraries do not report that. `bench/clients.py` compares the costs.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class HttpClient:
     async def fetch(
         self, request: UpstreamRequest, *, timeout: float, max_body: int, reserved: bool = False
     ) -> UpstreamResponse:
-        """*timeout* is for all of it, from the wait for a connection to the last byte of the answer.
+        """Sends a request and reads its whole response.
+
+        *timeout* runs from the wait for a connection to the last byte of the response.
 
         *reserved* gives the request the share of the pool that no other may use.
         """
@@ -108,7 +110,9 @@ class HttpClient:
     async def stream(
         self, request: UpstreamRequest, *, timeout_head: float, timeout_idle: float = 90.0
     ) -> AsyncIterator[UpstreamStream]:
-        """*timeout_head* is for all up to the complete head, *timeout_idle* for each silence between chunks after it.
+        """Sends a request, and yields its response as a stream.
+
+        *timeout_head* runs until the head is complete, *timeout_idle* for each silence between chunks after it.
 
         Leaving the block before the end of the answer closes the connection.
         """

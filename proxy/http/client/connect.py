@@ -1,4 +1,4 @@
-"""Connections to an upstream: all addresses of a name, each with a head start over the next (RFC 8305).
+"""Connections to an upstream: all addresses of a name, each with a head start (RFC 8305).
 
 uvloop's own create_connection tries them one after the other, so a silent address would cost the whole deadline.
 """
@@ -20,7 +20,9 @@ HEAD_START = 0.25  # seconds; RFC 8305 section 5
 
 
 async def dial(connection: Connection, host: str, port: int, *, tls: ssl.SSLContext | None) -> Connection:
-    """Connects *connection*, with the peer verified as *host* if there is a TLS context. Raises ConnectFailed.
+    """Connects *connection*, with the peer verified as *host* if there is a TLS context.
+
+    Raises ConnectFailed.
 
     Has no deadline of its own; cancelling it closes all that it has opened.
     """

@@ -15,7 +15,9 @@ HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as a
 
 
 class Connection(asyncio.Protocol):
-    """An exchange is `send`, then `head`, then `read` until b"", then `finish`; deadlines are on the loop's clock.
+    """An exchange is `send`, then `head`, then `read` until b"", then `finish`.
+
+    Deadlines are on the loop's clock.
 
     An exchange begins with its write, so every TransportError after it says `sent`. Bytes that come while no exchange
     is open close the connection.
@@ -28,7 +30,9 @@ class Connection(asyncio.Protocol):
         self._answer = ResponseParser(max_head=max_head)
         self._poll = select.poll()
         self._waiter: asyncio.Future[None] | None = None
-        self._most: int | None = None  # bytes that somebody waits for the whole of, who is not woken before
+        self._most: int | None = (
+            None  # limit of bytes of a reader that waits for the whole body, and is not woken before
+        )
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._error: TransportError | None = None
@@ -49,7 +53,10 @@ class Connection(asyncio.Protocol):
         return not (transport.is_closing() or transport.get_extra_info("unfinished") or self._poll.poll(0))
 
     def send(self, message: bytes) -> None:
-        """Hands all of it over at once. Raises ConnectFailed if the connection has closed before: nothing was sent."""
+        """Hands all of it over at once.
+
+        Raises ConnectFailed if the connection has closed before: nothing was sent.
+        """
         if self._transport.is_closing():
             raise ConnectFailed("closed by the upstream before the request")
         self._answer.reset()
@@ -67,7 +74,10 @@ class Connection(asyncio.Protocol):
         return self._answer.status, self._answer.fields
 
     async def read(self, deadline: float) -> bytes:
-        """The next content, or b"" at the end of the answer. Raises TransportError, after the content before it."""
+        """The next content, or b"" at the end of the answer.
+
+        Raises TransportError, after the content before it.
+        """
         while not self._answer.buffered:
             if self._error is not None:
                 raise self._error

@@ -23,9 +23,11 @@ _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 class FieldLines:
-    """Header fields without those that belong to the connection, as they go on the wire. The repr shows none.
+    """Header fields without those that belong to the connection, as they go on the wire.
 
-    Raises ValueError if any could change the framing: whoever chose them has already checked each, this is the last
+    The repr shows none.
+
+    Raises ValueError if any could change the framing. The callers have checked each field already; this is the last
     line of defence.
     """
 
@@ -41,7 +43,7 @@ class FieldLines:
 
 
 class UpstreamRequest:
-    """*path* in origin-form, query included. Raises ValueError where one of the two is not to be sent.
+    """Request with a *path* in origin-form, query included. Raises ValueError for an invalid one.
 
     The repr shows neither fields nor body: one holds the key, the other a prompt.
     """
@@ -71,7 +73,10 @@ class UpstreamRequest:
 
 
 class UpstreamResponse(NamedTuple):
-    """*headers* as they came but with names in lower case; *body* decoded from chunks and from nothing else."""
+    """Response with its *headers* as received, but with names in lower case.
+
+    *body* is decoded from chunks, and from no content coding.
+    """
 
     status: int
     headers: Fields

@@ -17,9 +17,9 @@ Waiter = asyncio.Future[TransportError | None]  # None: the slot is yours
 class Pool:
     """Gives each exchange one of *size* slots, and with it a connection of its own.
 
-    No slot can get lost: `acquire` gives it back on every way out but its return, and `release` does not await, so no
-    cancellation can fall into it. An idle connection goes before a new one, the last used first, so there are never
-    more connections than slots.
+    No slot can get lost: `acquire` gives it back on every exit but its return. `release` does not await, so that it
+    cannot be cancelled. An idle connection is used before a new one, the last used first, so there are never more
+    connections than slots.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class Pool:
         return len(self._waiting)
 
     async def acquire(self, deadline: float, *, reserved: bool = False) -> Connection:
-        """Returns a connection, to be given back by `release`. *reserved* requests may use the reserve of the pool.
+        """Returns a connection, to be given back by `release`.
+
+        *reserved* requests may use the reserve of the pool.
 
         Raises PoolExhausted, ConnectFailed or DeadlineExceeded, nothing sent.
         """
@@ -158,7 +160,10 @@ class Pool:
             self._sweeper = asyncio.get_running_loop().call_later(self._max_idle, self._sweep)
 
     def _sweep(self) -> None:
-        """Closes what was idle too long. `_reuse` is exact about that; this only sees to those nobody asks for."""
+        """Closes what was idle too long.
+
+        `_reuse` is exact about that; this closes those that no request uses.
+        """
         self._sweeper = None
         oldest = monotonic() - self._max_idle
         while self._idle and self._idle[0].idle_since <= oldest:

@@ -1,7 +1,7 @@
-"""The bytes of an HTTP/1.1 answer, judged as they come: no I/O and no event loop (RFC 9112).
+"""Parser of HTTP/1.1 responses: no I/O and no event loop (RFC 9112).
 
-httptools (llhttp, in its strict mode) refuses bare CR and LF, folded lines, spaces before the colon, a wrong, repeated
-or missing length and Content-Length next to Transfer-Encoding. What it lets pass and a client must not is refused here.
+httptools (llhttp in its strict mode) refuses bare CR and LF, folded lines and spaces before the colon. It also refuses
+a wrong, repeated or missing length, and Content-Length beside Transfer-Encoding. Further checks are here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class ResponseParser:
         self._flaw: str | None = None
 
     def feed(self, data: bytes) -> None:
-        """*data* is one read, not empty. Raises MalformedResponse or ResponseTooLarge, which end the connection."""
+        """Parses *data*, one read that is not empty.
+
+        Raises MalformedResponse or ResponseTooLarge, which end the connection.
+        """
         if not self._started:
             # llhttp would also take RTSP/1.1, and skip blank lines left over from an earlier answer.
             if not data.startswith(b"H"):
@@ -68,7 +71,9 @@ class ResponseParser:
         return content
 
     def _parse(self, data: bytes) -> bool:
-        """Whether the answer ended before the last byte: fed apart, as llhttp swallows blank lines after an answer."""
+        """Returns True where the response ended before the last byte.
+
+        The last byte is fed apart, since llhttp skips blank lines after a response."""
         try:
             self._parser.feed_data(data[:-1])
             ended_early = self.ended
@@ -86,7 +91,7 @@ class ResponseParser:
             self._incoming.clear()
             return
         self.fields = self._incoming
-        self._incoming = []  # later ones are trailers, which nobody may mistake for fields of the head
+        self._incoming = []  # later ones are trailers, not fields of the head
         self._flaw = self._check_head(status)
         self.status = status
 
@@ -101,7 +106,7 @@ class ResponseParser:
             self.keep_alive = self._parser.should_keep_alive()
 
     def _check_head(self, status: int) -> str | None:
-        """What is wrong with the complete head (RFC 9110 section 15, RFC 9112 section 6.3)."""
+        """Returns the error of the complete head, if any (RFC 9110 section 15, RFC 9112 section 6.3)."""
         if self._parser.get_http_version() != "1.1":
             return "not HTTP/1.1"
         if not 200 <= status <= 599:

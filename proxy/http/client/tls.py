@@ -1,7 +1,7 @@
 """TLS of a client, between a TCP transport and a protocol.
 
-The event loops' own TLS has faults that lose a paid answer: uvloop's drops what a paused reader has not read when the
-peer closes (MagicStack/uvloop#661), and asyncio's reports a cut connection as a closed one (compare
+The event loops' own TLS has faults that lose a paid response. When the peer closes, uvloop's drops bytes that a paused
+reader has not read (MagicStack/uvloop#661). asyncio's reports a cut connection as a closed one (compare
 MagicStack/uvloop#385). Neither reports half a record. `tests/unit/http/client/test_stock_tls.py` shows both faults;
 when it fails, this module can be weighed again.
 """
@@ -17,9 +17,9 @@ _RECORD = 16 * 1024  # bytes of content at most (RFC 8446 section 5.1), so one r
 
 
 class TlsLayer(asyncio.Transport, asyncio.Protocol):
-    """The protocol of a TCP transport, and the transport of *protocol* once the peer is verified as *host*.
+    """Protocol of a TCP transport, and transport of *protocol* once the peer is verified as *host*.
 
-    *protocol* hears `eof_received` only if the peer said goodbye (close_notify). The result of `established` is None
+    *protocol* gets `eof_received` only if the peer sent a close_notify. The result of `established` is None
     or the error that ended the handshake.
     """
 
@@ -82,7 +82,7 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
         return self._transport.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """`unfinished` is whether the last bytes that came were no whole record of content."""
+        """Returns facts of the connection. `unfinished` is True where the last bytes were not a whole record."""
         return self._unfinished if name == "unfinished" else self._transport.get_extra_info(name, default)
 
     def _handshake(self) -> None:
@@ -134,7 +134,9 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
 
 
 async def secure(protocol: asyncio.Protocol, connected: socket.socket, context: ssl.SSLContext, host: str) -> None:
-    """Gives *protocol* a TLS session with *host* over *connected*. Raises OSError, ssl.SSLError among them.
+    """Gives *protocol* a TLS session with *host* over *connected*.
+
+    Raises OSError, ssl.SSLError among them.
 
     A session that failed or was cancelled is closed.
     """
@@ -150,7 +152,9 @@ async def secure(protocol: asyncio.Protocol, connected: socket.socket, context: 
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Verifies the peer against *ca_file*, or the system's authorities; TLS 1.2 or newer, HTTP/1.1 by ALPN.
+    """Verifies the peer against *ca_file*, or the system's authorities.
+
+    TLS 1.2 or newer, HTTP/1.1 by ALPN.
 
     Not `ssl.create_default_context`: that writes the session keys to the file SSLKEYLOGFILE names.
     """

@@ -1,8 +1,8 @@
 """HTTP/1.1 connection of a client, with limits and deadlines, for uvicorn's `http` setting.
 
-uvicorn's own classes bound neither head, trailers nor the time of a request, read requests on after an Upgrade, and
-answer pipelined requests from a queue of any length. Here a client that pipelines gets its first answer and a close,
-which RFC 9112 section 9.3.2 obliges it to expect.
+uvicorn's own classes limit neither head, trailers nor the time of a request. They read requests after an Upgrade, and
+answer pipelined requests from a queue of any length. Here a client that pipelines gets its first response and a close,
+which it must expect (RFC 9112 section 9.3.2).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class HttpConnection(asyncio.Protocol):
         self._flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Parses in small steps, because a read can be 256 KiB: an excess is seen before it has become objects."""
+        """Parses in small steps: a read can be 256 KiB, and an excess is seen before it becomes objects."""
         step = self._limits.framing
         if len(data) <= step:
             self._feed(data)

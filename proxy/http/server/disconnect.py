@@ -15,7 +15,7 @@ _GRACE = 0.05
 
 
 class CancelOnDisconnect:
-    """`async with CancelOnDisconnect(receive):` cancels the block when the caller disconnects, and raises ClientGone.
+    """Context manager that cancels its block when the caller disconnects, and raises ClientGone.
 
     The request's body must have been read to its end, because the messages of *receive* are consumed. An
     *exchange* reports the disconnect by itself; under another server a task waits for `http.disconnect`.

@@ -148,7 +148,9 @@ class Exchange:
             raise RuntimeError(f"{message['type']} may not be sent now")
 
     def answer(self, status: int, head: bytes, content: bytes) -> bool:
-        """Sends a whole response in one write. *head* has its field lines with Content-Length and without Connection.
+        """Sends a whole response in one write.
+
+        *head* has its field lines with Content-Length and without Connection.
 
         Returns False where it must go by messages, because the client is slow to read.
         """

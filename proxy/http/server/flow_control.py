@@ -1,4 +1,4 @@
-"""Flow control of one connection: back-pressure of slow clients, and detection of clients that stop reading."""
+"""Flow control of one connection: back-pressure, and detection of clients that stop reading."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class FlowControl:
             self.transport.close()
 
     def is_stalled(self, now: float, *, window: float, least: float, may_grow: bool) -> bool:
-        """Returns whether the client read less than *least* of the buffered bytes in the last *window* seconds.
+        """Returns True where the client read less than *least* buffered bytes in the last *window* seconds.
 
         Only a buffer to which nothing is added counts (not *may_grow*): a full one, or the rest of a response.
         """
@@ -77,7 +77,10 @@ class FlowControl:
 
 
 def closing_response(refusal: Refusal, common: bytes) -> bytes:
-    """Returns the bytes of a response that closes its connection; *common* are the lines of every response."""
+    """Returns the bytes of a response that closes its connection.
+
+    *common* are the lines of every response.
+    """
     response = error_response(refusal)
     close = () if CLOSE in response.headers else (CLOSE,)
     return b"".join((STATUS_LINES[response.status], common, response.lines(close), b"\r\n", response.body))

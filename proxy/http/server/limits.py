@@ -26,7 +26,7 @@ class ConnectionLimits:
     rate_grace: float = 5.0  # Kestrel: MinRequestBodyDataRate is judged after 5 s
     stall_time: float = 30.0  # for an answer's next 30 s worth of min_rate: half of nginx's send_timeout
     keep_alive: float = 75.0  # nginx: keepalive_timeout; above the 60 s that balancers keep a connection to us
-    drain: int = 64 * 1024  # of a body nobody wanted, before the connection goes: Go's net/http reads 256 KiB
+    drain: int = 64 * 1024  # bytes of an unread body, before the connection is closed: Go's net/http reads 256 KiB
     linger: float = 0.5  # Go's net/http: rstAvoidanceDelay, so that the last answer is read before the reset
     closing: float = 2.0  # for the rest of a half-sent request once the listener stops
     connections: int = field(default_factory=_most_descriptors)

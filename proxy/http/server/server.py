@@ -20,7 +20,9 @@ _CANCELLED_TIME = 1.0  # seconds in which a cancelled exchange may answer
 
 
 class HttpServer(uvicorn.Server):
-    """Serves *app* over HTTP/1.1 with our connection class. Owns no signal handler, no log and no event loop.
+    """Serves *app* over HTTP/1.1 with our connection class.
+
+    Owns no signal handler, no log and no event loop.
 
     *shared* has limits and call-backs; without it they come from the lifespan state of *app*.
     """
@@ -94,7 +96,7 @@ class HttpServer(uvicorn.Server):
 def connection_config(
     app: ASGIApp, *, shared: SharedState | None = None, lifespan: Literal["on", "off"] = "on"
 ) -> uvicorn.Config:
-    """Returns the configuration of a uvicorn server with our connection class, which needs no other setting."""
+    """Returns the configuration of a uvicorn server with our connection class."""
     protocol = HttpConnection if shared is None else partial(HttpConnection, shared=shared)
     return uvicorn.Config(
         app,

@@ -1,4 +1,4 @@
-"""State that the connections of one server share: their limits, their number, and the timer of their deadlines."""
+"""State that the connections of one server share: limits, number, and the timer of deadlines."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ class SharedState:
             self._sweep(server)
 
     def acquire_slot(self, address: str) -> str | None:
-        """Returns the key to release; "" for an address that is not counted, None where *address* has too many.
+        """Returns the key to release.
+
+        "" for an address that is not counted, None where *address* has too many.
 
         An empty *address* is the peer of a Unix socket, or one that has disconnected already.
         """

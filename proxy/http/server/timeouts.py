@@ -1,4 +1,4 @@
-"""What a connection waits for, and how long: pure, the moments are passed in."""
+"""Deadlines of a connection. Pure: the times are passed in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from proxy.http.server.limits import ConnectionLimits
 
 
 class ConnectionState(enum.Enum):
-    """What the connection waits for."""
+    """Event that the connection waits for."""
 
     IDLE = enum.auto()  # a next request
     HEAD = enum.auto()  # the rest of a head, or the first one
@@ -22,7 +22,10 @@ IDLE, HEAD, BODY, ANSWER, ENDED = ConnectionState
 
 
 class RequestTimeouts:
-    """*content*: bytes of the body so far. All moments are of the same monotonic clock, in seconds."""
+    """Deadlines of one connection. All times are of one monotonic clock, in seconds.
+
+    *content* is the number of bytes of the body so far.
+    """
 
     __slots__ = ("_body_began", "_limits", "_until", "content", "phase")
 

@@ -86,9 +86,9 @@ class Converter:
 
     def _type(self, converted: dict[str, Json], value: Json, place: str) -> None:
         names = value if isinstance(value, list) else [value]
-        known: list[Json] = [name for name in names if isinstance(name, str) and name in TYPES]
-        if len(known) == len(names):
-            converted["type"] = known if isinstance(value, list) and len(known) != 1 else known[0]
+        known: list[Json] = [name for name in TYPES if name in names]
+        if known and all(isinstance(name, str) and name in TYPES for name in names):
+            converted["type"] = known[0] if len(known) == 1 else known
         elif value is not None:
             self.warnings.append(f"{place}/type: is not a type of JSON and was dropped")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from proxy.payload.schema_import.keywords import SCHEMA, SCHEMA_LIST, SCHEMA_MAP
 from proxy.payload.validation.coercion import coerced_values
 from proxy.payload.validation.validator import Validator
 from proxy.strict_json import Json
@@ -47,10 +48,10 @@ def _schemas(node: Json, place: str) -> Iterator[tuple[str, dict[str, Json]]]:
     elif isinstance(node, dict):
         yield place, node
         for name, value in node.items():
-            if name in ("properties", "patternProperties", "$defs", "dependentSchemas") and isinstance(value, dict):
+            if name in SCHEMA_MAP | {"$defs"} and isinstance(value, dict):
                 for key, item in value.items():
                     yield from _schemas(item, f"{place}/{key}" if name != "$defs" else f"#/$defs/{key}")
-            elif name not in ("default", "examples", "enum", "const") and isinstance(value, dict | list):
+            elif name in SCHEMA | SCHEMA_LIST:
                 yield from _schemas(value, f"{place}/{name}")
 
 

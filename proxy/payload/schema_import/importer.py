@@ -59,11 +59,11 @@ def import_document(document: ModelDocument) -> ImportedSchema:
     result: dict[str, Json] = {"$schema": DRAFT, **flat_input, "type": "object"}
     if definitions := _reachable(flat_input, definitions):
         result["$defs"] = definitions
-    warnings = [*warnings, *repair_defaults(result)]
     try:
         check_schema(document.endpoint or "input", dump(result))
     except ConfigError as error:
         raise SchemaError("; ".join(problem.message for problem in error.problems[:3])) from error
+    warnings = [*warnings, *repair_defaults(result)]
     return ImportedSchema(document.endpoint, result, tuple(dict.fromkeys(warnings)))
 
 

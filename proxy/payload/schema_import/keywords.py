@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from proxy.strict_json import Json
 
-TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 MARKS = frozenset({"_fal_ui_field", "ui"})  # the kind of file a field is for
 # Keywords that hold schemas.
 SCHEMA = frozenset({"additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then"})

@@ -34,10 +34,7 @@ class Definitions:
         return value
 
     def _embedded(self) -> Mapping[str, Json]:
-        """Returns the definitions inside of schemas.
-
-        Pydantic's are copied into documents with their references.
-        """
+        """Returns the definitions inside of schemas, by name. Documents have copies of Pydantic's."""
         if self._inner is None:
             self._inner = {}
             waiting: list[Json] = [dict(self._root)]

@@ -152,7 +152,7 @@ def test_subjects(subject: str) -> None:
 @pytest.mark.parametrize(
     ("scope", "expected"),
     [("", set()), ("a", {"a"}), ("a b a", {"a", "b"}), ([], set()), (["a", "b c"], {"a", "b c"}), (" a\tb ", {"a\tb"})],
-    ids=repr,
+    ids=lambda value: repr(sorted(value)) if isinstance(value, set) else repr(value),
 )
 def test_scopes(scope: Json, expected: set[str]) -> None:
     """Scopes come as one string, split at spaces alone, or as a list."""
@@ -623,6 +623,18 @@ def test_a_revoked_session_leaves_the_cache() -> None:
         with pytest.raises(Unauthenticated, match="the session is revoked"):
             identify(who, b"Key " + first)
     assert identify(who, b"Key " + second).token_id == "b"
+    assert len(who.verifier._sessions) == 1
+
+
+def test_an_expired_session_leaves_the_cache() -> None:
+    """The first use of a token after its end removes its entry."""
+    clock = Clock()
+    who = authenticator(M, clock=clock)
+    identify(who, b"Key " + M.token())
+    clock.now = NOW + 600
+    identify(who, b"Key " + M.token())
+
+    assert not who.verifier._sessions
 
 
 def test_a_token_without_an_id_has_that_of_its_digest() -> None:

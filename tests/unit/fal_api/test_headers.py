@@ -24,7 +24,6 @@ STOPPED = [
     b"cookie",
     b"proxy-authorization",
     b"x-fal-target-url",
-    b"x-fal-object-lifecycle",
     b"x-fal-cdn-token",
     b"x-app-fal-can-disable-filter",
     b"x-app-fal-fallback",

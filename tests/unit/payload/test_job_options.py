@@ -7,6 +7,7 @@ from proxy.auth.caller import Caller
 from proxy.errors import BadRequest
 from proxy.fal_api.operations import Action, Target
 from proxy.http.fields import Fields
+from proxy.payload.files.lifecycle import FIELD as UPLOAD_LIFETIME
 from proxy.payload.job_options import DISABLE_FALLBACK, LIFETIME, STORE_IO, TAGS, JobOptions
 from proxy.payload.policy import EndpointPolicy, Policy
 from proxy.payload.validation.schema_file import UNTYPED
@@ -45,6 +46,7 @@ CASES: list[tuple[JobOptions, tuple[bytes, bytes], Fields]] = [
     (JobOptions(lifetime=600), (LIFETIME, seconds(60)), ((LIFETIME, seconds(60)),)),
     (JobOptions(lifetime=600), (LIFETIME, seconds(6000)), ((LIFETIME, seconds(600)),)),
     (JobOptions(lifetime=600), (LIFETIME, b'{"expiration_duration_seconds":null}'), ((LIFETIME, seconds(600)),)),
+    (JobOptions(lifetime=600), (UPLOAD_LIFETIME, seconds(60)), ((LIFETIME, seconds(60)),)),
     (JobOptions(), (DISABLE_FALLBACK, b"true"), ((DISABLE_FALLBACK, b"1"),)),
     (JobOptions(), (DISABLE_FALLBACK, b"0"), ()),
     (JobOptions(fallback=False), (DISABLE_FALLBACK, b"false"), ((DISABLE_FALLBACK, b"1"),)),
@@ -80,6 +82,12 @@ def test_a_wish_that_cannot_be_honoured_is_an_error(name: bytes, value: bytes) -
     """It is neither dropped nor sent in another meaning; the message has the field."""
     with pytest.raises(BadRequest, match=name.decode()):
         JobOptions().merge(((name, value),))
+
+
+def test_two_lifetimes_have_no_one_meaning() -> None:
+    """Both header fields with one request are an error."""
+    with pytest.raises(BadRequest, match="x-fal-object-lifecycle"):
+        JobOptions().merge(((LIFETIME, seconds(60)), (UPLOAD_LIFETIME, seconds(30))))
 
 
 def test_the_policy_merges_by_endpoint() -> None:

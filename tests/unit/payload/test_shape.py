@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -77,6 +78,17 @@ def test_names_of_callers_do_not_fill_the_metric() -> None:
     assert len(counts.by_name) <= MAX_COUNTED + 1
     assert sum(counts.by_name.values()) == 1004
     assert counts.by_name["other"] >= 4
+
+
+def test_names_of_callers_cost_little() -> None:
+    """A body of many or of huge unknown names is refused in bounded time."""
+    bodies: list[dict[str, Json]] = [{"x" * 1_000_000: 1}, {f"field_{i}": i for i in range(50_000)}]
+    for body in bodies:
+        raw = json.dumps(body).encode()
+        began = time.thread_time()
+        with pytest.raises(ValidationFailed):
+            EndpointPolicy("toy/app", SCHEMA).admit(raw)
+        assert time.thread_time() - began < 0.5
 
 
 def test_null_for_an_optional_field_is_dropped() -> None:

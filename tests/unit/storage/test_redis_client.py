@@ -177,7 +177,7 @@ async def test_a_caller_cancelled_before_sending(valkey: str, admin: Redis) -> N
 
 
 async def test_a_reply_without_a_caller() -> None:
-    """`on_unknown` is called once where a call may have run and its caller does not get the result."""
+    """The caller of a call that may have run learns once that the result is unknown."""
     lost: list[str] = []
     async with peer(b"") as silent, opened(silent, timeout=0.1) as store:
         with pytest.raises(StoreAway):
@@ -192,7 +192,7 @@ async def test_a_reply_without_a_caller() -> None:
 
 
 async def test_a_reply_that_arrives_as_its_caller_is_cancelled(valkey: str) -> None:
-    """`on_unknown` is called where the caller is cancelled in the turn in which its reply arrives."""
+    """A caller that is cancelled in the turn in which its reply arrives counts as without a result."""
     lost: list[str] = []
     async with opened(valkey) as store:
 
@@ -212,7 +212,7 @@ async def test_a_reply_that_arrives_as_its_caller_is_cancelled(valkey: str) -> N
 
 
 async def test_a_call_that_certainly_did_not_run(valkey: str) -> None:
-    """`on_unknown` is not called for a script that failed or a call that was never sent."""
+    """A script that failed and a call that was never sent have no unknown result."""
     lost: list[str] = []
     async with opened(valkey) as store:
         with pytest.raises(StoreAway, match="ResponseError"):
@@ -353,13 +353,13 @@ async def test_a_store_slower_than_the_timeout(server: ValkeyServer) -> None:
 
 
 async def test_sheddable_calls_are_refused_by_queue_length() -> None:
-    """While too many calls wait, a sheddable call is refused at once and other calls are still sent."""
+    """While too many calls wait, a call that may be refused is refused at once and others are still sent."""
     async with peer(b"") as url:
-        store = RedisStore(url, timeout=0.2, max_pending=5)
+        store = RedisStore(url, timeout=0.2)
         waiting = [asyncio.create_task(failed(store)) for _ in range(5)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded) as refused:
-            await store.run(ECHO, [], ["x"], sheddable=True, on_unknown=lambda: pytest.fail("it has not run"))
+            await store.run(ECHO, [], ["x"], shed_above=4, on_unknown=lambda: pytest.fail("it has not run"))
         assert store.pending == 5
         assert (await failed(store))[1] == "store: no reply in time"
         await asyncio.gather(*waiting)

@@ -11,7 +11,7 @@ from pathlib import Path
 from proxy.app.operator.ledger_socket import LedgerSocket
 from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
-from proxy.billing.ledger.interface import JobLedger, Ledger
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.storage.redis_client import RedisStore
@@ -23,7 +23,7 @@ FILE_TIMEOUT = 2.0  # seconds
 
 def build_ledger(
     parts: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
-) -> JobLedger:
+) -> Ledger:
     """Builds the ledger that all workers share, or the SQLite one of a single process.
 
     *report* writes to the log. For a command, a Redis ledger fails at once while its store is away, and closes it.

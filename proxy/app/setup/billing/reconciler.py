@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from proxy.app.setup.upstream.relay import Upstream
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.reconciler import Reconciler
 from proxy.http.client.messages import UpstreamResponse
 from proxy.telemetry.metrics import Telemetry
@@ -31,7 +31,7 @@ class RelayReads:
 
 
 def build_reconciler(
-    ledger: JobLedger,
+    ledger: Ledger,
     upstream: Upstream,
     settle: Callable[[str, JobEnd], Awaitable[None]],
     telemetry: Telemetry,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -47,7 +47,7 @@ from proxy.billing.ledger.redis.scripts.reserve import RESERVE
 from proxy.billing.ledger.redis.workers import HEARTBEAT_INTERVAL, Workers
 from proxy.errors import StoreAway
 from proxy.storage.compensation import PendingUndo
-from proxy.storage.redis_client import RedisStore, Script
+from proxy.storage.redis_client import LATER_CALL_QUEUE, RedisStore, Script
 
 SWEEP_BATCH = 20  # reservations ended in one script: it holds up the server for less than a millisecond
 ENDED_BATCH = 100  # ended notes written in one call
@@ -173,7 +173,7 @@ class RedisLedger:
         reply = await self._run(
             calls.CLAIM,
             [*args, milliseconds(ttl + CLOCK_SKEW), self._workers.name],
-            sheddable=True,
+            shed_above=LATER_CALL_QUEUE,
             on_unknown=lambda: self._undos.add(name, lambda: self.free_key(key, owner=owner)),
         )
         self._undos.flush()
@@ -246,6 +246,9 @@ class RedisLedger:
 
     async def set_blocked(self, caller: str, blocked: bool, *, now: float) -> None:
         await self._run(admin.SET_BLOCKED, ["SADD" if blocked else "SREM", caller])
+
+    async def blocked_callers(self, callers: Sequence[str]) -> frozenset[str]:
+        return frozenset(map(bytes.decode, expect(list, await self._run(admin.BLOCKED, [*callers]))))
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         return int(expect(bytes, await self._run(admin.RESET, list(accounts))))
@@ -327,7 +330,7 @@ class RedisLedger:
             reply = await self._run(
                 RESERVE,
                 args,
-                sheddable=True,
+                shed_above=LATER_CALL_QUEUE,
                 on_unknown=lambda: self._undos.add(call_id, lambda: self.refund(call_id, now=now)),
             )
             replied = True
@@ -388,10 +391,10 @@ class RedisLedger:
             raise StoreAway(reason="the ledger has not started")
 
     async def _run(
-        self, script: Script, args: Args, *, sheddable: bool = False, on_unknown: Callable[[], None] | None = None
+        self, script: Script, args: Args, *, shed_above: int | None = None, on_unknown: Callable[[], None] | None = None
     ) -> object:
         self._check_started()
-        return await self._store.run(script, [BASE], args, sheddable=sheddable, on_unknown=on_unknown)
+        return await self._store.run(script, [BASE], args, shed_above=shed_above, on_unknown=on_unknown)
 
     async def _send(self, script: Script, args: Args) -> object:
         return await self._store.run(script, [BASE], args)

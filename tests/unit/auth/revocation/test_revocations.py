@@ -111,7 +111,7 @@ class Flaky:
 async def test_the_last_known_list_holds() -> None:
     """While the store is away what was revoked stays so, and the journal has a line at either end."""
     store, lines, changes = Flaky(), list[str](), list[None]()
-    watch = RevocationWatch(store, now=time.time, report=lines.append)
+    watch = RevocationWatch(store, report=lines.append)
     watch.on_change = lambda: changes.append(None)
     await store.add(CASES["token"][0])
     await watch.look()
@@ -135,7 +135,7 @@ async def test_the_last_known_list_holds() -> None:
 async def test_every_process_knows_within_a_second() -> None:
     """A revocation of one process is seen by another one, and by the first at once."""
     store, report = MemoryRevocations(), list[str]().append
-    here, there = (RevocationWatch(store, now=time.time, report=report) for _ in range(2))
+    here, there = (RevocationWatch(store, report=report) for _ in range(2))
     here.start()
     there.start()
     await here.revoke_session(caller())

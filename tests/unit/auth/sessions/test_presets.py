@@ -32,7 +32,7 @@ def issuer(table: dict[str, object], tmp_path: Path, key: SigningKey) -> Issuer:
     sessions = [{**filled, "public_key_file": "key.pem"}]
     config = read(document(sessions=sessions), ENVIRON, base=tmp_path)
     assert not config.problems
-    return SessionBuilder(config, None).issuer(config.sessions[0])
+    return SessionBuilder(config).issuer(config.sessions[0])
 
 
 def identify(shape: Shape, tmp_path: Path, **changes: Json) -> Caller:

@@ -8,19 +8,19 @@ import pytest
 from support.ledger_jobs_suite import LedgerJobsSuite
 from support.ledger_suite import LedgerSuite
 
-from proxy.billing.ledger.interface import JobLedger
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 
 
 class TestMemory(LedgerSuite, LedgerJobsSuite):
     @pytest.fixture
-    async def ledger(self) -> AsyncIterator[JobLedger]:
+    async def ledger(self) -> AsyncIterator[Ledger]:
         ledger = SqliteLedger(":memory:")
         yield ledger
         await ledger.aclose()
 
     @pytest.fixture
-    async def empty(self) -> AsyncIterator[JobLedger]:
+    async def empty(self) -> AsyncIterator[Ledger]:
         ledger = SqliteLedger(":memory:")
         yield ledger
         await ledger.aclose()

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.errors import SchemaError
 from proxy.payload.policy import EndpointPolicy
@@ -12,6 +14,23 @@ from proxy.payload.schema_import.importer import ImportedSchema, import_schemas
 from proxy.payload.validation.schema_file import Schema, check_schema
 
 ENDPOINT = "acme/paint/fast"
+KEYWORDS = st.sampled_from(
+    [
+        *("type", "properties", "items", "anyOf", "allOf", "oneOf", "enum", "const", "default", "examples", "example"),
+        *(
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "minLength",
+            "maxItems",
+            "pattern",
+            "format",
+            "nullable",
+            "required",
+        ),
+        *("$ref", "$defs", "title", "description", "additionalProperties", "x-fal", "prefixItems", "not", "if"),
+    ]
+)
 
 
 def openapi(
@@ -353,3 +372,22 @@ def test_an_imported_schema_admits_and_refuses() -> None:
     policy = EndpointPolicy(ENDPOINT, loaded(FORMS["page"]))
 
     assert policy.admit(b'{"prompt": "a"}').raw == b'{"prompt":"a"}'
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(-1e9, 1e9), st.text("ab#/$", max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYWORDS, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(st.sampled_from(["a", "b"]), st.dictionaries(KEYWORDS, json_values, max_size=5), min_size=1))
+def test_no_document_breaks_the_import(fields: dict[str, object]) -> None:
+    """Keywords with values of any form give a loadable schema or a problem in words."""
+    document = openapi({"type": "object", "properties": fields}, {"Size": SIZE})
+    schemas, problems = import_schemas(json.dumps(document).encode())
+
+    assert len(schemas) + len(problems) == 1
+    for schema in schemas:
+        check_schema("it", json.dumps(schema.document).encode())

@@ -49,7 +49,7 @@ def test_the_file_comes_before_the_folder_and_the_folder_before_the_package(tmp_
 
 
 def test_folders_stand_for_slashes_too(tmp_path: Path) -> None:
-    """A file `fal-ai/flux/dev.json` in the folder is the same endpoint as `fal-ai__flux__dev.json`."""
+    """A file fal-ai/flux/dev.json in the folder is the same endpoint as fal-ai__flux__dev.json."""
     path = write(tmp_path / "fal-ai" / "flux" / "dev.json", schema("nested"))
 
     assert fields(None, tmp_path) == ["nested"]

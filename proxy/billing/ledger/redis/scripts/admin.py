@@ -54,6 +54,15 @@ return reply
 # ARGV: SADD or SREM, caller.
 SET_BLOCKED = script("redis.call(ARGV[1], base .. 'blocked', ARGV[2])")
 
+# ARGV: callers. Replies those that are blocked.
+BLOCKED = script("""
+local reply = {}
+for _, caller in ipairs(ARGV) do
+  if redis.call('SISMEMBER', base .. 'blocked', caller) == 1 then reply[#reply + 1] = caller end
+end
+return reply
+""")
+
 # ARGV: accounts. Replies the sum of all that was used.
 RESET = script("""
 local total = 0
