@@ -332,10 +332,10 @@ def test_the_last_event_settles_the_job(rig: Rig, error: str | None, used: float
     feed = Feed()
 
     async def fal(peer: Peer) -> None:
-        if (await peer.reader.readexactly(4)) == b"GET ":
+        if b"/status/stream" in await peer.reader.readline():
             await feed(peer)
             return
-        await peer.request()
+        await peer.request()  # the submit, or the look at the job before the limit refuses
         peer.send(whole(200, {"status": "IN_QUEUE", "request_id": JOB}))
         await peer.gone()
 
