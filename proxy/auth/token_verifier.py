@@ -31,6 +31,7 @@ class ParsedToken:
     """
 
     digest: bytes
+    cache_key: bytes
     jws: Jws
     issuers: tuple[Issuer, ...]
 
@@ -69,16 +70,22 @@ class TokenVerifier:
         # Ordered for its O(1) popitem(last=False): a plain dict searches past all deleted entries.
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
-    def cached(self, token: bytes) -> Caller | None:
-        """Returns the caller of a token that was verified before and still holds.
+    def cached(self, token: bytes, *, header: bytes | None = None) -> Caller | None:
+        """Returns the caller of a token that was verified before, from the same *header*, and still holds.
 
         Raises Unauthenticated if revoked.
         """
-        session = self._sessions.get(sha256(token).digest())
-        if session is None or not session.starts <= self._clock() < session.caller.expires:
+        digest = _cache_key(token, header)
+        session = self._sessions.get(digest)
+        if session is None:
             return None
-        self._check_revoked(session.caller)
-        return session.caller
+        if self._is_revoked(session.caller):
+            del self._sessions[digest]
+            raise _revoked()
+        now = self._clock()
+        if now >= session.caller.expires:
+            del self._sessions[digest]
+        return session.caller if session.starts <= now < session.caller.expires else None
 
     def parse(self, token: bytes, *, header: bytes | None = None) -> ParsedToken:
         """Parses *token* without cryptography. *header* is the platform's field that carried it, if one did.
@@ -95,7 +102,7 @@ class TokenVerifier:
             issuers = tuple(issuer for issuer in issuers if issuer.header == header)
         if not issuers:
             raise malformed("iss is not a configured issuer")
-        return ParsedToken(sha256(token).digest(), jws, issuers)
+        return ParsedToken(sha256(token).digest(), _cache_key(token, header), jws, issuers)
 
     async def verify(self, token: ParsedToken) -> Caller:
         """Verifies *token* by the first table of its issuer that takes it, and caches it.
@@ -110,10 +117,11 @@ class TokenVerifier:
                 # The refusal of a token with a good signature comes before that of a table with other keys.
                 refusal = error if refusal is None or refusal.counts else refusal
                 continue
-            self._check_revoked(session.caller)
+            if self._is_revoked(session.caller):
+                raise _revoked()
             # Within the leeway after its end a token still holds, but is verified each time and takes no room.
             if self._clock() < session.caller.expires:
-                self._remember(token.digest, session)
+                self._remember(token.cache_key, session)
             return session.caller
         raise refusal or malformed("iss is not a configured issuer")
 
@@ -128,20 +136,28 @@ class TokenVerifier:
         issuer.check_required(jws.claims)
         return _Session(issuer.caller(jws.claims, times, token.digest), times.starts - issuer.leeway)
 
-    def _check_revoked(self, caller: Caller) -> None:
-        if self._is_revoked(caller):
-            raise Unauthenticated(reason="the session is revoked")
-
     def _remember(self, digest: bytes, session: _Session) -> None:
         if len(self._sessions) >= self._cache_size:
             self._sessions.popitem(last=False)
         self._sessions[digest] = session
 
 
+def _cache_key(token: bytes, header: bytes | None) -> bytes:
+    """Returns the digest of the whole token (CVE-2026-35030), and of the platform's field that brought it.
+
+    A field is only good for the issuers that are configured for it. No token holds a NUL.
+    """
+    return sha256(token if header is None else header + b"\0" + token).digest()
+
+
+def _revoked() -> Unauthenticated:
+    return Unauthenticated(reason="the session is revoked")
+
+
 async def check_signature(issuer: Issuer, jws: Jws) -> None:
     """Verifies the signature of *jws* with the keys of *issuer*; an unknown kid has them fetched again.
 
-    Raises Unauthenticated, which counts as a failed login unless a fetch that was put off leaves the kid open.
+    Raises Unauthenticated. It counts as a failed login, but not for a kid that a provider may be about to publish.
     """
     keys = await issuer.keys.current()
     fitting = matching_keys(keys, jws.kid, jws.algorithm)
@@ -150,8 +166,10 @@ async def check_signature(issuer: Issuer, jws: Jws) -> None:
         certain = await issuer.keys.refresh(jws.kid)
         keys = await issuer.keys.current()
         fitting = matching_keys(keys, jws.kid, jws.algorithm)
-    # Where no key fits, one verifies all the same: an unknown kid and a bad signature take one path and one time.
-    genuine = [key.verify(jws.signing_input, jws.signature) for key in fitting or keys[:1]]
+    # Where no secret fits, one verifies all the same: an unknown kid and a bad signature take one time. The kids of
+    # public keys are public, and a flood of unknown ones should cost little.
+    spare = keys[:1] if issuer.keys.shared_secret else ()
+    genuine = [key.verify(jws.signing_input, jws.signature) for key in fitting or spare]
     if not fitting:
         raise Unauthenticated(reason="no key of the issuer has this kid and alg", counts=certain)
     if not any(genuine):

@@ -84,6 +84,7 @@ class RemoteKeys:
         self._reserve, self._regained = float(RESERVE), clock()
         self._unknown: dict[str, float] = {}
         self._tried = asyncio.Event()
+        self._failing = False
         self.fetches = 0
         self.failures = 0
 
@@ -91,6 +92,20 @@ class RemoteKeys:
     def age(self) -> float:
         """Seconds since the last good fetch; infinite without one."""
         return max(0.0, self._now() - self._fetched)
+
+    @property
+    def loaded(self) -> bool:
+        """True once there has been a good set."""
+        return bool(self._keys)
+
+    @property
+    def state(self) -> str:
+        """A word on the set for `/readyz`; it names no host."""
+        if not self.loaded:
+            return "missing"
+        if not self.usable:
+            return "too old"
+        return "not refreshed; the last good set holds" if self._failing else "ok"
 
     @property
     def usable(self) -> bool:
@@ -127,17 +142,19 @@ class RemoteKeys:
     async def refresh(self, kid: str) -> bool:
         """Fetches the set for the unknown *kid*, unless that was just done or the reserve is used up.
 
-        Returns True where the kid is known to be missing from a fresh set, or was found.
+        Returns True for a kid of the set, whose key has another algorithm. An unknown one may still be published.
         """
         # A known kid with another algorithm than its key's must not use up the reserve.
-        if self._unknown.get(kid, 0.0) > self._clock() or any(key.kid == kid for key in self._keys):
+        if any(key.kid == kid for key in self._keys):
             return True
+        if self._unknown.get(kid, 0.0) > self._clock():
+            return False
         if (self._task is None or self._task.done()) and not self._take_reserve():
             return False
         fresh = await self._shared_fetch()
         if fresh and all(key.kid != kid for key in self._keys):
             self._remember_unknown(kid)
-        return fresh
+        return False
 
     def _take_reserve(self) -> bool:
         now = self._clock()
@@ -167,10 +184,12 @@ class RemoteKeys:
             document = self._parse(material)
         except _AWAY as error:
             self.failures += 1
+            self._failing = True
             self._report(f"{self.source.name} was not read: {type(error).__name__}: {error}")
             return False
         finally:
             self._tried.set()
+        self._failing = False
         self._install(document, self._now())
         await self._save(material)
         return True
@@ -203,5 +222,7 @@ class RemoteKeys:
         while True:
             good = await self._shared_fetch()
             failures = 0 if good else failures + 1
-            interval = REFRESH_INTERVAL if good else min(RETRY_INTERVAL, 2.0 ** (failures - 1))
+            # Without a set the gateway is not ready, so the first retries come soon.
+            retry = RETRY_INTERVAL if self.usable else min(RETRY_INTERVAL, 2.0 ** (failures - 1))
+            interval = REFRESH_INTERVAL if good else retry
             await asyncio.sleep(interval * self._random.uniform(0.8, 1.0))

@@ -86,7 +86,7 @@ def test_a_caller(algorithm: str) -> None:
 
 
 def test_a_session_holds_as_long_as_its_token_is_taken() -> None:
-    """Its issuer's leeway included: a stream ends when a new request would be refused."""
+    """A session ends after its issuer's leeway: a stream ends when a new request would be refused."""
     who = Identifier([build_issuer(M, leeway=7)], clock=Clock())
 
     assert who.authenticator.session_expiry(identify(who, b"Bearer " + M.token())) == NOW + 607
@@ -623,6 +623,18 @@ def test_a_revoked_session_leaves_the_cache() -> None:
         with pytest.raises(Unauthenticated, match="the session is revoked"):
             identify(who, b"Key " + first)
     assert identify(who, b"Key " + second).token_id == "b"
+    assert len(who.verifier._sessions) == 1
+
+
+def test_an_expired_session_leaves_the_cache() -> None:
+    """The first use of a token after its end removes its entry."""
+    clock = Clock()
+    who = authenticator(M, clock=clock)
+    identify(who, b"Key " + M.token())
+    clock.now = NOW + 600
+    identify(who, b"Key " + M.token())
+
+    assert not who.verifier._sessions
 
 
 def test_a_token_without_an_id_has_that_of_its_digest() -> None:

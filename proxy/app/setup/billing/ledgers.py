@@ -89,11 +89,8 @@ def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
 def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:
     """Returns the problems and the warnings of the ledger's file, which is opened for reading where it exists."""
     section = config.ledger
-    if section.kind != "sqlite":
+    if section.kind != "sqlite" or section.path == MEMORY:
         return [], []
-    if section.path == MEMORY:
-        forgets = "is in memory: budgets and jobs in flight start from nothing at each restart"
-        return [], [Problem("ledger.path", forgets)] if config.budgets or config.in_flight else []
     path = str(config.base / section.path)
     try:
         check_path(path)
