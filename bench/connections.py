@@ -1,7 +1,7 @@
 """Closed-loop submits over many connections, by clients that wait the Retry-After of a refusal.
 
-One gateway with ledger and limits on Redis. The rate at each number of connections is compared with the best of them,
-and the rate of 32 connections soon after the last one shows that the gateway has recovered.
+One gateway with ledger and limits on Redis. The rate at each number of connections is compared with the best.
+The rate of 32 connections after the last one shows that the gateway has recovered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RETRY_AFTER = re.compile(rb"\r\nretry-after: (\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Result of one load. Times in ms. *refused* are 429 and 503, *failed* all other answers and lost connections.
+    """Result of one load. Times are in ms. *refused* are 429 and 503, *failed* all other failures.
 
     *cpu* is the gateway's time in us for each served submit; on a machine that others use it says more than the rate.
     """

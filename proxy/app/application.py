@@ -1,4 +1,4 @@
-"""Composition root: builds the gateway of one process from its components, starts, reloads and stops it."""
+"""Composition root: builds, starts, reloads and stops the gateway of one process."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Application:
         self._state.connections.drain()
 
     async def wait_until_ready(self, timeout: float | None) -> None:
-        """Waits until stores and session keys are there, at most *timeout* seconds (None: as long as it takes)."""
+        """Waits at most *timeout* seconds until stores and session keys are there; None waits forever."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while not await self._serving.readiness.dependencies_answer():  # noqa: ASYNC110 nothing is announced
@@ -135,8 +135,8 @@ class Application:
     async def start(self) -> None:
         """Starts on the running event loop, once.
 
-        An application that was stopped is built again. So is one whose event loop has ended, with its ledger where
-        that is of this process alone: a test client may run each request in an event loop of its own.
+        An application that was stopped is built again. So is one whose event loop has ended, with a ledger of its own
+        process. A test client may run each request in an event loop of its own.
         """
         loop = asyncio.get_running_loop()
         if self._starting is None or self._starting.get_loop() is not loop:

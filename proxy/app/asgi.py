@@ -1,4 +1,4 @@
-"""ASGI middleware of the gateway: request checks, CORS, one log record and one answer for each request."""
+"""ASGI middleware of the gateway: checks, CORS, one log record and one response for each request."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class GatewayProvider(Protocol):
 
 
 class GatewayMiddleware:
-    """Passes gateway routes to the gateway, fal's webhooks to their receiver, and other paths to the pages."""
+    """Middleware that sends requests to the gateway, webhooks to their receiver, others to the pages."""
 
     def __init__(self, app: ASGIApp, provider: GatewayProvider) -> None:
         self._app = app
@@ -146,14 +146,14 @@ class Call:
         location = active.base_path.locate(scope)
         hosts = frozenset() if location.is_health else active.allowed_hosts
         methods = (*METHODS, "DELETE") if location.route == _SESSION else METHODS
-        named = check_request(scope, allowed_hosts=hosts, methods=methods)
+        fields_by_name = check_request(scope, allowed_hosts=hosts, methods=methods)
         preflight = active.cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
             return preflight
         if location.is_health:
             await self._page(location, {})
             return None
-        request = self._request(location, named)
+        request = self._request(location, fields_by_name)
         if location.route is not None:
             if active.callbacks is not None and location.route.startswith(CALLBACK_ROUTE):
                 return await active.callbacks.handle(request, self._record)
@@ -162,14 +162,14 @@ class Call:
         await self._page(location, {REQUEST: request})
         return None
 
-    def _request(self, location: Location, named: Mapping[bytes, bytes]) -> Request:
+    def _request(self, location: Location, fields_by_name: Mapping[bytes, bytes]) -> Request:
         scope = self._scope
         return Request(
             scope["method"],
             location.path if location.route is None else location.route,
             scope["query_string"],
             scope["headers"],
-            named,
+            fields_by_name,
             self._active.client_address.resolve(scope),
             self._receive,
             self._active.public_origin + location.base,

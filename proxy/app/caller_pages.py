@@ -1,4 +1,4 @@
-"""Pages about the caller: the description of the listed endpoints, and what is left of the caller's allowances."""
+"""Pages for the caller: the description of the listed endpoints, and the rest of the budgets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class CallerPages:
         return openapi_document(self._listings, self._policy, public_url=url, cookie=self._cookie, jobs=self._jobs)
 
     async def usage(self, request: Request) -> Json:
-        """Returns what the caller has left, over all listed endpoints. Raises as `authenticate`, and StoreAway."""
+        """Returns what the caller has left, over all listed endpoints.
+
+        Raises as `authenticate`, and StoreAway.
+        """
         caller = await self.authenticate(request)
         endpoints = tuple(listing.endpoint for listing in self._listings)
         return format_usage(await self._accounting.allowances(caller, endpoints))

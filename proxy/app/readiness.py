@@ -9,7 +9,7 @@ from proxy.errors import StoreAway
 
 
 class Pingable(Protocol):
-    """A store that can be asked for a sign of life."""
+    """A store that can be pinged."""
 
     async def ping(self) -> None:
         """Raises StoreAway where no answer comes in time."""

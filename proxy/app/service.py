@@ -33,7 +33,9 @@ _FIRST_PASSED_DESCRIPTOR = 3  # sd_listen_fds(3)
 
 
 def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None, log: int) -> None:
-    """Serves until SIGTERM or SIGINT. *read* reads the configuration; *log* is the descriptor of the journal.
+    """Serves until SIGTERM or SIGINT.
+
+    *read* reads the configuration; *log* is the descriptor of the journal.
 
     *fd* is a listening socket inherited from the parent, as are those of LISTEN_FDS. Raises ConfigError and OSError.
     """
@@ -93,7 +95,7 @@ def inherited_sockets(fd: int | None) -> list[socket.socket]:
 
 
 def _raise_descriptor_limit() -> None:
-    """Raises the soft limit of open files, as Go's os does: a stream takes two, and 1024 is there for select(2)."""
+    """Raises the soft limit of open files, as Go does: a stream takes two, and 1024 is for select(2)."""
     soft, hard = getrlimit(RLIMIT_NOFILE)
     target = _DESCRIPTORS if hard == RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != RLIM_INFINITY and soft < target:

@@ -74,11 +74,17 @@ class TokenVerifier:
 
         Raises Unauthenticated if revoked.
         """
-        session = self._sessions.get(sha256(token).digest())
-        if session is None or not session.starts <= self._clock() < session.caller.expires:
+        digest = sha256(token).digest()
+        session = self._sessions.get(digest)
+        if session is None:
             return None
-        self._check_revoked(session.caller)
-        return session.caller
+        if self._is_revoked(session.caller):
+            del self._sessions[digest]
+            raise _revoked()
+        now = self._clock()
+        if now >= session.caller.expires:
+            del self._sessions[digest]
+        return session.caller if session.starts <= now < session.caller.expires else None
 
     def parse(self, token: bytes, *, header: bytes | None = None) -> ParsedToken:
         """Parses *token* without cryptography. *header* is the platform's field that carried it, if one did.
@@ -110,7 +116,8 @@ class TokenVerifier:
                 # The refusal of a token with a good signature comes before that of a table with other keys.
                 refusal = error if refusal is None or refusal.counts else refusal
                 continue
-            self._check_revoked(session.caller)
+            if self._is_revoked(session.caller):
+                raise _revoked()
             # Within the leeway after its end a token still holds, but is verified each time and takes no room.
             if self._clock() < session.caller.expires:
                 self._remember(token.digest, session)
@@ -128,20 +135,20 @@ class TokenVerifier:
         issuer.check_required(jws.claims)
         return _Session(issuer.caller(jws.claims, times, token.digest), times.starts - issuer.leeway)
 
-    def _check_revoked(self, caller: Caller) -> None:
-        if self._is_revoked(caller):
-            raise Unauthenticated(reason="the session is revoked")
-
     def _remember(self, digest: bytes, session: _Session) -> None:
         if len(self._sessions) >= self._cache_size:
             self._sessions.popitem(last=False)
         self._sessions[digest] = session
 
 
+def _revoked() -> Unauthenticated:
+    return Unauthenticated(reason="the session is revoked")
+
+
 async def check_signature(issuer: Issuer, jws: Jws) -> None:
     """Verifies the signature of *jws* with the keys of *issuer*; an unknown kid has them fetched again.
 
-    Raises Unauthenticated, which counts as a failed login unless a fetch that was put off leaves the kid open.
+    Raises Unauthenticated. It counts as a failed login, but not for a kid that a provider may be about to publish.
     """
     keys = await issuer.keys.current()
     fitting = matching_keys(keys, jws.kid, jws.algorithm)
@@ -150,8 +157,10 @@ async def check_signature(issuer: Issuer, jws: Jws) -> None:
         certain = await issuer.keys.refresh(jws.kid)
         keys = await issuer.keys.current()
         fitting = matching_keys(keys, jws.kid, jws.algorithm)
-    # Where no key fits, one verifies all the same: an unknown kid and a bad signature take one path and one time.
-    genuine = [key.verify(jws.signing_input, jws.signature) for key in fitting or keys[:1]]
+    # Where no secret fits, one verifies all the same: an unknown kid and a bad signature take one time. The kids of
+    # public keys are public, and a flood of unknown ones should cost little.
+    spare = keys[:1] if issuer.keys.shared_secret else ()
+    genuine = [key.verify(jws.signing_input, jws.signature) for key in fitting or spare]
     if not fitting:
         raise Unauthenticated(reason="no key of the issuer has this kid and alg", counts=certain)
     if not any(genuine):

@@ -180,7 +180,7 @@ def test_cancel(browser: Browser, rig: Rig) -> None:
         expect(alice.page.locator("#standing")).to_contain_text("5 of 5 credits")
         alice.screenshot("cancelled")
         assert len(alice.calls(CANCEL)) == 1
-        assert alice.said == []
+        assert alice.problems == []
     counts = httpx2.get(f"{sandbox.control}/counts", trust_env=False).json()
 
     assert counts["submits"]["total"] == 1

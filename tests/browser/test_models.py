@@ -72,7 +72,7 @@ LOADED = {
 
 @pytest.mark.parametrize("endpoint", MODELS)
 def test_from_an_untouched_form(browser: Browser, demo: Told, tmp_path: Path, endpoint: str) -> None:
-    """Only the required fields are sent; the result is played or shown; its price and its steps are told."""
+    """Only the required fields are sent; the result, its price and its steps are shown."""
     user, fills, sent, shown = MODELS[endpoint]
     with visit(browser, demo.url) as page:
         page.sign_in_as(user)

@@ -51,7 +51,7 @@ def test_a_refusal(browser: Browser, demo: Told, name: str, status: int, step: s
         real = [answer for answer in answers if answer.status == status]
         assert real
         assert any(answer.headers["x-fal-request-id"] in request for answer in real)
-        assert alice.said == []
+        assert alice.problems == []
 
 
 def test_a_locked_account(browser: Browser, demo: Told) -> None:
@@ -65,7 +65,7 @@ def test_a_locked_account(browser: Browser, demo: Told) -> None:
         expect(call.locator(".call-facts")).to_contain_text("service_paused")
         expect(call.locator(".call-facts")).to_contain_text("Retry after")
         expect(alice.page.locator("#standing dd .left").first).to_have_text(before or "")
-        assert alice.said == []
+        assert alice.problems == []
 
 
 def test_a_front_proxy_gives_up(browser: Browser) -> None:

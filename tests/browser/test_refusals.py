@@ -215,7 +215,7 @@ def test_a_failed_run(browser: Browser, rig: Rig) -> None:
         alice.run()
         expect(alice.trouble()).to_be_focused()
         expect(alice.page.locator("#standing")).to_contain_text("3 of 3 credits")
-        assert alice.said == []
+        assert alice.problems == []
 
 
 def test_an_ended_session(browser: Browser, rig: Rig) -> None:

@@ -363,7 +363,7 @@ def test_preflights(gates: Gates, name: str) -> None:
         assert json.loads(reply.body)["error_type"] == case.error
     if case.status == 200:
         assert leave.pop("access-control-allow-origin") == PAGE
-        assert leave.pop("access-control-allow-methods") == b"GET, POST, PUT"
+        assert leave.pop("access-control-allow-methods") == b"GET, POST, PUT, DELETE"
         assert leave.pop("access-control-max-age") == b"600"
         asked = ASK_HEADERS.partition(b": ")[2].split(b", ")
         assert set(asked) <= set(leave.pop("access-control-allow-headers").split(b", "))

@@ -163,7 +163,7 @@ def test_cases(providers: Providers, name: str) -> None:
     case = providers.cases[name]
     gateway = providers.tenants if name.startswith("entra-tenants") else providers.gateway
     response = ask_usage(gateway, ("authorization", f"Bearer {case.token}"))
-    line = gateway.line_of(response.headers["x-fal-request-id"])
+    line = gateway.request_line(response.headers["x-fal-request-id"])
 
     assert response.status_code == case.status, line
     if case.status == 401:
@@ -206,7 +206,7 @@ def test_the_reason_is_in_the_journal_of_every_route(providers: Providers, route
     transport = httpx2.HTTPTransport(local_address=next(ADDRESSES))
     with httpx2.Client(transport=transport, trust_env=False) as client:
         response = client.get(f"{providers.gateway.url}/{route}", headers={"authorization": "Bearer a.b.c"})
-    line = providers.gateway.line_of(response.headers["x-fal-request-id"])
+    line = providers.gateway.request_line(response.headers["x-fal-request-id"])
 
     assert response.json() == CONSTANT
     assert "not canonical base64url" in str(line["reason"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.budgets import QUICK, Rig, StoreKind, endpoint, eventually, key_of, money
+from support.budgets import QUICK, Rig, StoreKind, caller_digest, endpoint, eventually, money
 
 from proxy.sandbox.faults import Fault, Kind
 
@@ -71,7 +71,7 @@ async def test_each_is_told_what_happened(tmp_path: Path, store: StoreKind) -> N
         "bob": [("daily", 1, 0, 0.5, 0.5), ("jobs", 3, 1, 2)],
         "carol": [("daily", 1, 0, 0, 1), ("jobs", 3, 0, 3)],
     }
-    assert by_user == {key_of("alice"): alice_spent, key_of("bob"): bob_spent}
+    assert by_user == {caller_digest("alice"): alice_spent, caller_digest("bob"): bob_spent}
     assert by_endpoint == {endpoint(0): alice_spent, endpoint(1): bob_spent}
     assert by_day.keys() <= days
     assert {name: round(sum(row[name] for row in by_day.values()), 6) for name in alice_spent} == {

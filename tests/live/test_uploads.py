@@ -81,7 +81,7 @@ def test_a_token_reaches_its_caller_and_no_log(rig: Rig) -> None:
         older = alice.post("tokens/", json={"allowed_apps": [APP.split("/")[1]], "token_expiration": 9999})
         newer = alice.post("tokens/realtime", json={"allowed_apps": [f"{APP}/realtime"], "duration": 30})
         upload = alice.post(INITIATE, json=PNG)
-        last = gateway.line_of(upload.headers["x-fal-request-id"])
+        last = gateway.request_line(upload.headers["x-fal-request-id"])
 
     assert (older.status_code, newer.status_code, upload.status_code) == (200, 200, 200)
     secrets = [older.json(), newer.json()["token"], upload.json()["upload_url"].partition("signature=")[2], FAL_KEY]

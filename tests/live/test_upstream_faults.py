@@ -221,7 +221,7 @@ def test_a_connection_that_is_reset_unheard(rig: Rig) -> None:
         assert upstream.accepted == 1
         polled = client.get(f"queue/{APP}/requests/{gateway.job()}/status")
 
-    outcome = gateway.line_of(submitted.headers["x-fal-request-id"])["outcome"]
+    outcome = gateway.request_line(submitted.headers["x-fal-request-id"])["outcome"]
     assert (submitted.status_code, outcome) in {(504, "unknown"), (503, "not-sent")}
     assert polled.status_code in {502, 503}
     assert upstream.accepted in {2, 3}

@@ -69,7 +69,7 @@ def test_a_stop_in_the_middle_of_a_delivery(rig: Rig, tmp_path: Path) -> None:
     hooks = hooked(rig, tmp_path, app=app, try_seconds=9.0, tries=1)
     job = hooks.submit()
     with ThreadPoolExecutor(2) as pool:
-        answer = pool.submit(hooks.call, hooks.fal.callbacks[job], *hooks.fal.said(job))
+        answer = pool.submit(hooks.call, hooks.fal.callbacks[job], *hooks.fal.signed(job))
         until(lambda: app.under_way)
         stopped = pool.submit(lambda: rig.run(hooks.gateway.service.stop()))
         until(lambda: '"event":"stopping"' in hooks.gateway.journal())
@@ -86,7 +86,7 @@ def test_what_the_app_is_told(rig: Rig, tmp_path: Path) -> None:
     """
     hooks = hooked(rig, tmp_path)
     job = hooks.submit()
-    headers, body = hooks.fal.said(job, error="x", payload_error="y", secret_of_fal=1)
+    headers, body = hooks.fal.signed(job, error="x", payload_error="y", secret_of_fal=1)
 
     answer = hooks.call(hooks.fal.callbacks[job], headers, body)
 

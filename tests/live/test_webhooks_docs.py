@@ -51,7 +51,7 @@ def delivery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivery]:
     with Rig(home) as rig:
         hooks = hooked(rig, home)
         job = hooks.submit()
-        hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, payload={"prompt": "ü\u2028"}))
+        hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job, payload={"prompt": "ü\u2028"}))
         (one,) = hooks.app.deliveries
         yield one
 

@@ -31,16 +31,16 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hooked]:
 
 def forged(**more: object) -> Case:
     """Returns fal's webhook of a job with one fault."""
-    return lambda hooks, job, url: (url, *hooks.fal.said(job, **more))  # type: ignore[arg-type]
+    return lambda hooks, job, url: (url, *hooks.fal.signed(job, **more))  # type: ignore[arg-type]
 
 
 def off_by(seconds: float) -> Case:
-    return lambda hooks, job, url: (url, *hooks.fal.said(job, at=time.time() + seconds))
+    return lambda hooks, job, url: (url, *hooks.fal.signed(job, at=time.time() + seconds))
 
 
 def headers(change: Callable[[dict[str, str]], object]) -> Case:
     def call(hooks: Hooked, job: str, url: str) -> Call:
-        fields, body = hooks.fal.said(job)
+        fields, body = hooks.fal.signed(job)
         change(fields)
         return url, fields, body
 
@@ -48,12 +48,12 @@ def headers(change: Callable[[dict[str, str]], object]) -> Case:
 
 
 def url(change: Callable[[str], str]) -> Case:
-    return lambda hooks, job, url: (change(url), *hooks.fal.said(job))
+    return lambda hooks, job, url: (change(url), *hooks.fal.signed(job))
 
 
 def body(change: Callable[[bytes], bytes], *, sign: bool = False) -> Case:
     def call(hooks: Hooked, job: str, url: str) -> Call:
-        fields, text = hooks.fal.said(job)
+        fields, text = hooks.fal.signed(job)
         changed = change(text)
         return url, signed(hooks.fal.key, job, changed) if sign else fields, changed
 
@@ -61,17 +61,17 @@ def body(change: Callable[[bytes], bytes], *, sign: bool = False) -> Case:
 
 
 def another_job_of_ours(hooks: Hooked, job: str, url: str) -> Call:
-    return url, *hooks.fal.said(hooks.submit("bob"))
+    return url, *hooks.fal.signed(hooks.submit("bob"))
 
 
 def another_jobs_url(hooks: Hooked, job: str, url: str) -> Call:
-    return hooks.fal.callbacks[hooks.submit("bob")], *hooks.fal.said(job)
+    return hooks.fal.callbacks[hooks.submit("bob")], *hooks.fal.signed(job)
 
 
 def sealed_by(secret: bytes, *, issued: float = 0) -> Case:
     def call(hooks: Hooked, job: str, url: str) -> Call:
         context = CallbackContext("https://app.example.com", "alice", ENDPOINT, "f" * 32, int(time.time() - issued))
-        return f"{url.rpartition('/')[0]}/{CallbackCipher([secret]).encrypt(context)}", *hooks.fal.said(job)
+        return f"{url.rpartition('/')[0]}/{CallbackCipher([secret]).encrypt(context)}", *hooks.fal.signed(job)
 
     return call
 
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Case, int]] = {
     "stale": (off_by(-302), 403),
     "from-the-future": (off_by(310), 403),
     "another-account": (forged(account="fal-user-2"), 403),
-    "unknown-job": (lambda hooks, job, url: (url, *hooks.fal.said("job-never-made")), 403),
+    "unknown-job": (lambda hooks, job, url: (url, *hooks.fal.signed("job-never-made")), 403),
     "another-job-of-ours": (another_job_of_ours, 403),
     "another-jobs-url": (another_jobs_url, 403),
     "foreign-seal": (sealed_by(b"another-gateway's-handle-secret-01"), 403),
@@ -146,7 +146,7 @@ def test_what_is_not_fals_word_on_this_job_changes_nothing(
 
     answer = hooks.call(called, fields, text, source=source)
     after = hooks.rows()
-    good = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job), source=source)
+    good = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job), source=source)
 
     assert answer.status_code == status
     assert status != 403 or answer.content == REFUSED
@@ -173,7 +173,7 @@ def test_only_posts_are_taken(hooks: Hooked, method: str) -> None:
     """405 with Allow, and nothing looked at."""
     job = hooks.submit()
 
-    answer = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job), method=method)
+    answer = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job), method=method)
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
@@ -185,12 +185,12 @@ def test_a_replay_changes_nothing(hooks: Hooked) -> None:
     """
     job = hooks.submit()
     now = time.time()
-    call = (hooks.fal.callbacks[job], *hooks.fal.said(job, at=now))
+    call = (hooks.fal.callbacks[job], *hooks.fal.signed(job, at=now))
     first = hooks.call(*call)
     before, delivered = hooks.rows(), len(hooks.app.deliveries)
 
     replay = hooks.call(*call)
-    repeated = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, at=now + 1))
+    repeated = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job, at=now + 1))
 
     assert [first.status_code, replay.status_code, repeated.status_code] == [200, 403, 200]
     assert (hooks.rows(), len(hooks.app.deliveries)) == (before, delivered)
@@ -199,10 +199,10 @@ def test_a_replay_changes_nothing(hooks: Hooked) -> None:
 def test_a_prober_is_not_looked_at_for_long(hooks: Hooked) -> None:
     """After 30 bad signatures from one address a further call is 429, a good one too; others go on."""
     job = hooks.submit()
-    bad = (hooks.fal.callbacks[job], *hooks.fal.said(job, key=STRANGER))
+    bad = (hooks.fal.callbacks[job], *hooks.fal.signed(job, key=STRANGER))
 
     statuses = [hooks.call(*bad, source="203.0.113.77").status_code for _ in range(31)]
-    good = (hooks.fal.callbacks[job], *hooks.fal.said(job))
+    good = (hooks.fal.callbacks[job], *hooks.fal.signed(job))
     here, elsewhere = hooks.call(*good, source="203.0.113.77"), hooks.call(*good, source="203.0.113.78")
 
     assert statuses == [403] * 30 + [429]
@@ -225,7 +225,7 @@ def test_strangers_cannot_shut_fal_out(hooks: Hooked) -> None:
     for case in made_up * 9:
         assert hooks.call(*case(hooks, job, hooks.fal.callbacks[job]), source="203.0.113.80").status_code == 403
 
-    good = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job), source="203.0.113.80")
+    good = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job), source="203.0.113.80")
 
     assert good.status_code == 200
 
@@ -235,7 +235,7 @@ def test_an_ok_settles_and_an_error_pays_back(hooks: Hooked) -> None:
     ok, error, open_ = (hooks.submit("carol") for _ in range(3))
     before = hooks.usage("carol")
     for job, status in ((ok, "OK"), (error, "ERROR")):
-        assert hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, status=status)).status_code == 200
+        assert hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job, status=status)).status_code == 200
     after = hooks.usage("carol")
 
     def spent(delivered: dict[str, list[dict[str, float]]]) -> tuple[float, float, float]:
@@ -253,7 +253,7 @@ def test_an_outcome_that_was_unknown_is_known_by_the_callback(hooks: Hooked) -> 
     hooks.fal.submit_status = 200
     (job, url) = list(hooks.fal.callbacks.items())[-1]
     before = hooks.usage("dave")["budgets"][0]
-    delivered = hooks.call(url, *hooks.fal.said(job))
+    delivered = hooks.call(url, *hooks.fal.signed(job))
     after = hooks.usage("dave")["budgets"][0]
 
     assert (answer.status_code, delivered.status_code) == (504, 200)
@@ -265,7 +265,7 @@ def test_twins_deliver_once(rig: Rig, tmp_path: Path) -> None:
     """Of twenty calls for one job at once one is delivered; the others get a 503 or an acknowledgement."""
     hooks = hooked(rig, tmp_path)
     job = hooks.submit()
-    calls = [(hooks.fal.callbacks[job], *hooks.fal.said(job, at=time.time() - n)) for n in range(20)]
+    calls = [(hooks.fal.callbacks[job], *hooks.fal.signed(job, at=time.time() - n)) for n in range(20)]
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda call: hooks.call(*call), calls))
@@ -293,9 +293,9 @@ def test_fal_is_answered_what_the_app_answers(
     hooks = hooked(rig, tmp_path, app=App(lambda _: next(answers, 204)))
     job = hooks.submit()
 
-    first = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, at=time.time() - 5))
+    first = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job, at=time.time() - 5))
     after = len(hooks.app.deliveries)
-    second = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job))
+    second = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job))
 
     assert (first.status_code, after, second.status_code) == (status, heard, 200)
     assert status == 200 or "retry-after" in first.headers
@@ -314,9 +314,9 @@ def test_bad_signatures_do_not_drive_us_to_fal(rig: Rig, tmp_path: Path) -> None
     hooks.fal.key = Ed25519PrivateKey.generate()
     hooks.fal.published.insert(0, jwk(hooks.fal.key))
 
-    answer = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job))
+    answer = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job))
     for _ in range(5):
-        hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job, key=STRANGER))
+        hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job, key=STRANGER))
 
     assert (answer.status_code, hooks.fal.jwks_asked) == (200, 1)
 
@@ -328,7 +328,7 @@ def test_without_keys_nobody_is_believed(rig: Rig, tmp_path: Path) -> None:
     job = hooks.submit()
     before = hooks.rows()
 
-    answer = hooks.call(hooks.fal.callbacks[job], *hooks.fal.said(job))
+    answer = hooks.call(hooks.fal.callbacks[job], *hooks.fal.signed(job))
 
     assert (answer.status_code, answer.json()["error_type"]) == (503, "keys_unavailable")
     assert (hooks.rows(), hooks.app.deliveries) == (before, [])

@@ -60,7 +60,7 @@ def test_two_replicas_deliver_once(two: tuple[Hooked, Gateway, Valkey]) -> None:
     def call(number: int) -> int:
         job = jobs[number % JOBS]
         url = at((hooks.gateway, second)[number // JOBS % 2], hooks.fal.callbacks[job])
-        signed = hooks.fal.said(job, at=time.time() - number // JOBS)
+        signed = hooks.fal.signed(job, at=time.time() - number // JOBS)
         return hooks.call(url, *signed, source=f"192.0.2.{number}").status_code
 
     statuses: Counter[int] = Counter()
@@ -81,13 +81,13 @@ def test_without_the_store_fal_is_asked_to_come_again(two: tuple[Hooked, Gateway
     hooks, second, valkey = two
     hooks.app.plan = lambda _: 204
     job = hooks.submit()
-    call = (at(second, hooks.fal.callbacks[job]), *hooks.fal.said(job))
+    call = (at(second, hooks.fal.callbacks[job]), *hooks.fal.signed(job))
 
     rig.run(valkey.pause())
     away = hooks.call_once(*call)
     rig.run(valkey.resume())
     heard = len(hooks.app.deliveries)
-    statuses = [hooks.call(call[0], *hooks.fal.said(job, at=time.time() + n)).status_code for n in range(1, 4)]
+    statuses = [hooks.call(call[0], *hooks.fal.signed(job, at=time.time() + n)).status_code for n in range(1, 4)]
 
     assert (away.status_code, away.json()["error_type"], heard) == (503, "store_unavailable", 0)
     assert 200 in statuses

@@ -53,13 +53,13 @@ class Visit:
     page: Page
     url: str
     requests: list[Request] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     refusals: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.page.on("request", lambda request: self.requests.append(request))
         self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.said.append(f"page error: {error}"))
+        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
 
     def _hear(self, message: ConsoleMessage) -> None:
         refusal = _REFUSAL.match(message.text)
@@ -68,11 +68,11 @@ class Visit:
         if refusal is not None:
             self.refusals.append(int(refusal[1]))
         elif message.type in ("error", "warning"):
-            self.said.append(f"{message.type}: {message.text}")
+            self.problems.append(f"{message.type}: {message.text}")
 
     def check(self, *refusals: int) -> None:
         """Nothing was wrong but answers of *refusals*, and no request left loopback."""
-        assert self.said == []
+        assert self.problems == []
         assert set(self.refusals) == set(refusals)
         away = [r.url for r in self.requests if urlsplit(r.url).hostname not in ("127.0.0.1", None)]
         assert [url for url in away if not url.startswith(("data:", "blob:"))] == []

@@ -471,7 +471,7 @@ def token(subject: str) -> str:
     )
 
 
-def key_of(subject: str) -> str:
+def caller_digest(subject: str) -> str:
     """Returns the name of a user in the operator's report."""
     return caller_key(ISSUER, subject)
 

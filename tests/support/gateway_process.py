@@ -80,7 +80,7 @@ class Gateway:
         events = [json.loads(line) for line in self.journal().splitlines(keepends=True) if line.endswith("\n")]
         return [event for event in events if event["event"] == "request"]
 
-    def line_of(self, request_id: str) -> dict[str, object]:
+    def request_line(self, request_id: str) -> dict[str, object]:
         """The one line of a request, waited for."""
         until(lambda: any(line["request_id"] == request_id for line in self.requests()))
         (line,) = [line for line in self.requests() if line["request_id"] == request_id]
@@ -106,7 +106,7 @@ class Rig:
         self.home = home
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rig")
-        self._held = ExitStack()
+        self._stack = ExitStack()
         self._logs = 0
 
     def __enter__(self) -> Self:
@@ -117,7 +117,7 @@ class Rig:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._held.close()
+            self._stack.close()
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -128,7 +128,7 @@ class Rig:
 
     def enter(self, manager: AbstractAsyncContextManager[T]) -> T:
         value = self.run(manager.__aenter__())
-        self._held.callback(lambda: self.run(_exit(manager)))
+        self._stack.callback(lambda: self.run(_exit(manager)))
         return value
 
     def sandbox(self, settings: SandboxSettings = QUICK, *, port: int = 0) -> SandboxAddresses:
@@ -145,7 +145,7 @@ class Rig:
 
         *origin* is the public origin, where it is not the listening address.
         """
-        listening = self._held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = {"limits": [], "admin": {"port": 0}, **sections}
         settings["server"] = {"public_origin": origin or here, **_table(sections, "server")}
@@ -157,10 +157,10 @@ class Rig:
         self._logs += 1
         log = self.home / f"journal-{self._logs}"
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._held.callback(os.close, descriptor)
+        self._stack.callback(os.close, descriptor)
         service = GatewayServer(parts, log=descriptor)
         self.run(service.start(sock=listening))
-        self._held.callback(lambda: self.run(service.stop()))
+        self._stack.callback(lambda: self.run(service.stop()))
         return Gateway(parts, service, log)
 
 

@@ -60,7 +60,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.unsent = 0
 
     def write(self, data: bytes) -> None:
@@ -70,16 +70,16 @@ class Wire:
         return self.unsent
 
     def pause_reading(self) -> None:
-        self.told.append("pause")
+        self.calls.append("pause")
 
     def resume_reading(self) -> None:
-        self.told.append("resume")
+        self.calls.append("resume")
 
     def close(self) -> None:
-        self.told.append("close")
+        self.calls.append("close")
 
     def abort(self) -> None:
-        self.told.append("abort")
+        self.calls.append("abort")
 
 
 class Recorder:

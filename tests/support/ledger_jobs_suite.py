@@ -11,7 +11,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.ledger_suite import DAY, ENDPOINT, HOUR, NOW, TODAY, caller, charge, entry, in_flight, lacking, seat, sums
+from support.ledger_suite import DAY, ENDPOINT, HOUR, NOW, TODAY, caller, charge, entry, in_flight, lacking, slot, sums
 
 from proxy.billing.budgets import Budget, CalendarWindow, RollingWindow, charges
 from proxy.billing.ledger.interface import (
@@ -205,7 +205,7 @@ class ClaimedReservationSuite:
 class JobSuite:
     async def test_a_job_and_its_line_item(self, ledger: Ledger) -> None:
         """A job is queued, then running, then ended with its price; it is found by its name and its id."""
-        await submitted(ledger, "one", entry(10, charge(), seat()))
+        await submitted(ledger, "one", entry(10, charge(), slot()))
         queued = await ledger.job("app/one")
         await ledger.set_running("app/one", now=NOW + 1)
         running = await ledger.job("one")
@@ -278,18 +278,18 @@ class JobSuite:
 
     async def test_a_call_without_a_job_is_never_due(self, ledger: Ledger) -> None:
         """There is nothing to ask about."""
-        await ledger.reserve("run", entry(1, charge(), seat()), now=NOW)
+        await ledger.reserve("run", entry(1, charge(), slot()), now=NOW)
 
         assert await ledger.take_due(now=NOW + HOUR, limit=10) == ()
-        assert await ledger.take_oldest(seat().account, now=NOW + HOUR, limit=3, apart=5.0) == ()
+        assert await ledger.take_oldest(slot().account, now=NOW + HOUR, limit=3, apart=5.0) == ()
 
     async def test_holders_of_full_slots_are_due_first(self, ledger: Ledger) -> None:
         """Of jobs that are due those of a full account are taken before older ones."""
         for n in range(3):
-            await submitted(ledger, f"wide{n}", entry(1, charge(), seat(9, name="wide")), now=NOW)
+            await submitted(ledger, f"wide{n}", entry(1, charge(), slot(9, name="wide")), now=NOW)
         for n in range(2):
-            await submitted(ledger, f"full{n}", entry(1, charge(), seat(2, name="full")), now=NOW + 10 + n)
-        refused = await ledger.reserve("third", entry(1, charge(), seat(2, name="full")), now=NOW + 15)
+            await submitted(ledger, f"full{n}", entry(1, charge(), slot(2, name="full")), now=NOW + 10 + n)
+        refused = await ledger.reserve("third", entry(1, charge(), slot(2, name="full")), now=NOW + 15)
         due = await ledger.take_due(now=NOW + 100, limit=2)
 
         assert isinstance(refused, LimitExceeded)
@@ -308,9 +308,9 @@ class JobSuite:
     async def test_the_oldest_jobs_of_an_account(self, ledger: Ledger) -> None:
         """Up to so many that hold a slot, each at most every so many seconds."""
         for n in range(5):
-            await submitted(ledger, f"job{n}", entry(1, charge(), seat(9)), now=NOW + n)
+            await submitted(ledger, f"job{n}", entry(1, charge(), slot(9)), now=NOW + n)
         await ledger.release("app/job0", now=NOW + 5)
-        account = seat().account
+        account = slot().account
 
         first = await ledger.take_oldest(account, now=NOW + 10, limit=3, apart=5.0)
         second = await ledger.take_oldest(account, now=NOW + 11, limit=3, apart=5.0)
@@ -322,13 +322,13 @@ class JobSuite:
 
     async def test_a_slot_ends_early_without_acceptance(self, ledger: Ledger) -> None:
         """An unknown outcome frees the slot after call_seconds; an accepted job keeps it for its lease."""
-        request = replace(entry(1, charge(), seat(9, lease=600.0)), call_seconds=30.0)
+        request = replace(entry(1, charge(), slot(9, lease=600.0)), call_seconds=30.0)
         await ledger.reserve("unknown", request, now=NOW)
         await submitted(ledger, "job", request)
 
-        assert await in_flight(ledger, seat(), now=NOW + 29.9) == [2]
-        assert await in_flight(ledger, seat(), now=NOW + 30) == [1]
-        assert await in_flight(ledger, seat(), now=NOW + 600) == [0]
+        assert await in_flight(ledger, slot(), now=NOW + 29.9) == [2]
+        assert await in_flight(ledger, slot(), now=NOW + 30) == [1]
+        assert await in_flight(ledger, slot(), now=NOW + 600) == [0]
         assert await sums(ledger, charge()) == [(0, 2)]
 
     async def test_an_operator_refunds_an_ended_job(self, ledger: Ledger) -> None:
@@ -492,28 +492,28 @@ class ClockSuite:
 
     async def test_a_clock_that_jumps_ahead_erases_nothing(self, ledger: Ledger) -> None:
         """One sweep two days ahead leaves buckets, reservations and slots as they were."""
-        await submitted(ledger, "one", entry(10, charge(), seat(2, lease=HOUR)))
+        await submitted(ledger, "one", entry(10, charge(), slot(2, lease=HOUR)))
         await submitted(ledger, "two", entry(5, charge()))
         await ledger.settle("app/two", amount=None, now=NOW)
         await ledger.sweep(now=NOW + 2 * DAY)
 
         assert await sums(ledger, charge()) == [(5, 10)]
-        assert await in_flight(ledger, seat()) == [1]
+        assert await in_flight(ledger, slot()) == [1]
 
     async def test_slots_are_live_again_after_a_jump(self, ledger: Ledger) -> None:
         """A look at a time ahead, without a sweep, changes nothing either."""
-        await submitted(ledger, "one", entry(1, charge(), seat(1, lease=HOUR)))
-        assert await in_flight(ledger, seat(), now=NOW + 2 * DAY) == [0]
+        await submitted(ledger, "one", entry(1, charge(), slot(1, lease=HOUR)))
+        assert await in_flight(ledger, slot(), now=NOW + 2 * DAY) == [0]
 
-        assert await in_flight(ledger, seat()) == [1]
-        assert isinstance(await ledger.reserve("two", entry(1, charge(), seat(1)), now=NOW), LimitExceeded)
+        assert await in_flight(ledger, slot()) == [1]
+        assert isinstance(await ledger.reserve("two", entry(1, charge(), slot(1)), now=NOW), LimitExceeded)
 
 
 class DumpSuite:
     async def test_a_dump_fills_another_ledger(self, ledger: Ledger, empty: Ledger) -> None:
         """Every sum, slot, key, job, credit and block is the same there, and what is open goes on."""
         await ledger.grant_credit(credit(30), now=NOW)
-        await submitted(ledger, "open", entry(10, charge(), seat()))
+        await submitted(ledger, "open", entry(10, charge(), slot()))
         await submitted(ledger, "done", entry(5, charge()))
         await ledger.settle("app/done", amount=3, state="failed", now=NOW + 1)
         await submitted(ledger, "keyed", keyed())
@@ -524,7 +524,7 @@ class DumpSuite:
 
         assert count >= 9
         assert await sums(empty, charge()) == await sums(ledger, charge()) == [(3, 15)]
-        assert await in_flight(empty, seat()) == [1]
+        assert await in_flight(empty, slot()) == [1]
         assert await empty.report(since=TODAY, until=TODAY) == await ledger.report(since=TODAY, until=TODAY)
         assert await empty.credits(None, now=NOW) == (credit(30),)
         assert await empty.jobs("alice", states=ALL_STATES, limit=9) == await ledger.jobs(

@@ -40,7 +40,7 @@ def charge(limit: int = 100, *, name: str = "daily", enforce: bool = True) -> Ch
     return Charge(name, f"{name}:alice", 20261123, 20261123, limit, NOW + DAY / 2, DAY / 2, enforce)
 
 
-def seat(limit: int = 2, *, name: str = "jobs", lease: float = 600.0, enforce: bool = True) -> InFlightSlot:
+def slot(limit: int = 2, *, name: str = "jobs", lease: float = 600.0, enforce: bool = True) -> InFlightSlot:
     return InFlightSlot(name, f"{name}:alice", limit, lease, enforce)
 
 
@@ -93,22 +93,22 @@ class ReserveSuite:
         assert await ledger.reserve("free", entry(0, drawn), now=NOW) == Granted()
         assert await ledger.statuses((drawn,), (), now=NOW) == (AllowanceStatus("daily", 100, 0, 100, drawn.renews_at),)
 
-    @pytest.mark.parametrize("last", range(4), ids=["first", "second", "seat", "last"])
+    @pytest.mark.parametrize("last", range(4), ids=["first", "second", "slot", "last"])
     async def test_a_refusal_writes_nothing(self, ledger: Ledger, last: int) -> None:
-        """Whichever of its allowances has no room: no other is drawn on, no seat is taken, no submit reported."""
-        allowances: list[Charge | InFlightSlot] = [charge(), charge(name="all"), seat(), seat(name="ours")]
+        """Whichever of its allowances has no room: no other is drawn on, no slot is taken, no submit reported."""
+        allowances: list[Charge | InFlightSlot] = [charge(), charge(name="all"), slot(), slot(name="ours")]
         asked = list(allowances)
         asked[last] = replace(asked[last], limit=0)
         refused = await ledger.reserve("t", entry(1, *asked), now=NOW)
 
         assert isinstance(refused, LimitExceeded)
         assert await sums(ledger, charge(), charge(name="all")) == [(0, 0), (0, 0)]
-        assert await in_flight(ledger, seat(), seat(name="ours")) == [0, 0]
+        assert await in_flight(ledger, slot(), slot(name="ours")) == [0, 0]
         assert await ledger.report(since=TODAY, until=TODAY) == ()
 
     async def test_the_first_shortfall_is_told(self, ledger: Ledger) -> None:
-        """Budgets in order, then seats; with what is left, and when it renews."""
-        wide, tight, full = charge(100, name="wide"), charge(7, name="tight"), seat(1)
+        """Budgets in order, then slots; with what is left, and when it renews."""
+        wide, tight, full = charge(100, name="wide"), charge(7, name="tight"), slot(1)
         await ledger.reserve("t", entry(5, wide, tight, full), now=NOW)
 
         assert await ledger.reserve("a", entry(96, tight, wide, full), now=NOW) == replace(
@@ -139,7 +139,7 @@ class ReserveSuite:
 
         An enforced limit beside it still refuses.
         """
-        looked, counted, real = charge(10, name="look", enforce=False), seat(1, enforce=False), charge(30)
+        looked, counted, real = charge(10, name="look", enforce=False), slot(1, enforce=False), charge(30)
         reported = []
         for n in range(3):
             result = await ledger.reserve(f"t{n}", entry(8, looked, real, counted), now=NOW)
@@ -153,8 +153,8 @@ class ReserveSuite:
         assert await sums(ledger, looked) == [(0, 24)]
 
     async def test_a_ticket_counts_once(self, ledger: Ledger) -> None:
-        """Reserved again it gets the same answer, is not charged again, and takes no second seat."""
-        request = entry(10, charge(15), charge(5, name="look", enforce=False), seat(1))
+        """Reserved again it gets the same answer, is not charged again, and takes no second slot."""
+        request = entry(10, charge(15), charge(5, name="look", enforce=False), slot(1))
         answers = await asyncio.gather(*(ledger.reserve("t", request, now=NOW) for _ in range(20)))
 
         assert set(answers) == {Granted((replace(lacking(charge(5, name="look"), 5), renews_at=None),))}
@@ -185,14 +185,14 @@ class ReserveSuite:
 
             async def ask(name: int, barrier: asyncio.Barrier = barrier, drawn: Charge = drawn) -> object:
                 async with barrier:
-                    return await ledger.reserve(f"{drawn.budget}-{name}", entry(7, drawn, seat(10**6)), now=NOW)
+                    return await ledger.reserve(f"{drawn.budget}-{name}", entry(7, drawn, slot(10**6)), now=NOW)
 
             answers = await asyncio.gather(*map(ask, range(200)))
 
             assert answers.count(Granted()) == 37
             assert answers.count(lacking(drawn, 6)) == 163
             assert await sums(ledger, drawn) == [(0, 37 * 7)]
-        assert await in_flight(ledger, seat(10**6)) == [20 * 37]
+        assert await in_flight(ledger, slot(10**6)) == [20 * 37]
 
     async def test_callers_who_leave(self, ledger: Ledger) -> None:
         """A reservation that is cancelled at any moment is made whole or not at all."""
@@ -200,17 +200,17 @@ class ReserveSuite:
         both = charge(10**6), charge(10**6, name="all")
         tasks = []
         for n in range(300):
-            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, *both, seat(10**6)), now=NOW)))
+            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, *both, slot(10**6)), now=NOW)))
             if chance.random() < 0.6:
                 asyncio.get_running_loop().call_later(chance.random() * 0.002, tasks[-1].cancel)
             await asyncio.sleep(0)
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         granted = answers.count(Granted())
-        (one, other), seated = await sums(ledger, *both), await in_flight(ledger, seat(10**6))
+        (one, other), live = await sums(ledger, *both), await in_flight(ledger, slot(10**6))
 
         assert granted + sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == 300
-        assert one == other == (0, seated[0])
-        assert granted <= seated[0] <= 300
+        assert one == other == (0, live[0])
+        assert granted <= live[0] <= 300
 
 
 class EndingSuite:
@@ -221,12 +221,12 @@ class EndingSuite:
     )
     async def test_settled(self, ledger: Ledger, amount: int | None, used: int, refunded: int, overrun: int) -> None:
         """At most what was reserved is spent, the rest is free again; more is noted. True the first time only."""
-        await accepted(ledger, "job", entry(10, charge(), charge(name="all"), seat()))
+        await accepted(ledger, "job", entry(10, charge(), charge(name="all"), slot()))
 
         assert await ledger.settle("job", amount=amount, now=NOW) is True
         assert await ledger.settle("job", amount=10, now=NOW) is False
         assert await sums(ledger, charge(), charge(name="all")) == [(used, 0)] * 2
-        assert await in_flight(ledger, seat()) == [0]
+        assert await in_flight(ledger, slot()) == [0]
         assert await ledger.report(since=TODAY, until=TODAY) == (
             DailyUsage(TODAY, "alice", ENDPOINT, 1, used, 0, refunded, 0, overrun),
         )
@@ -241,12 +241,12 @@ class EndingSuite:
     async def test_refunded(self, ledger: Ledger) -> None:
         """As if it had never been, but for the report. Once."""
         for name in ("t", "u"):
-            await ledger.reserve(name, entry(10, charge(), seat()), now=NOW)
+            await ledger.reserve(name, entry(10, charge(), slot()), now=NOW)
         for _ in range(2):
             await ledger.refund("t", now=NOW)
 
         assert await sums(ledger, charge()) == [(0, 10)]
-        assert await in_flight(ledger, seat()) == [1]
+        assert await in_flight(ledger, slot()) == [1]
         assert await ledger.report(since=TODAY, until=TODAY) == (
             DailyUsage(TODAY, "alice", ENDPOINT, 2, 0, 10, 10, 0, 0),
         )
@@ -289,39 +289,39 @@ class EndingSuite:
         assert (line.used, line.refunded) == (used, 10 - used)
 
     async def test_a_job_may_take_seats_only(self, ledger: Ledger) -> None:
-        """Without a budget nothing is charged, and the seat goes with the job."""
-        await accepted(ledger, "job", entry(0, seat(1)))
+        """Without a budget nothing is charged, and the slot goes with the job."""
+        await accepted(ledger, "job", entry(0, slot(1)))
 
-        assert isinstance(await ledger.reserve("t", entry(0, seat(1)), now=NOW), LimitExceeded)
+        assert isinstance(await ledger.reserve("t", entry(0, slot(1)), now=NOW), LimitExceeded)
         assert await ledger.settle("job", amount=5, now=NOW) is True
-        assert await ledger.reserve("t", entry(0, seat(1)), now=NOW) == Granted()
+        assert await ledger.reserve("t", entry(0, slot(1)), now=NOW) == Granted()
 
 
-class SeatSuite:
+class SlotSuite:
     async def test_released(self, ledger: Ledger) -> None:
         """Seats and nothing else: the amount stays reserved until the job is settled."""
-        await accepted(ledger, "job", entry(10, charge(), seat(1), seat(1, name="ours")))
+        await accepted(ledger, "job", entry(10, charge(), slot(1), slot(1, name="ours")))
         for _ in range(2):
             await ledger.release("job", now=NOW)
 
-        assert await in_flight(ledger, seat(), seat(name="ours")) == [0, 0]
+        assert await in_flight(ledger, slot(), slot(name="ours")) == [0, 0]
         assert await sums(ledger, charge()) == [(0, 10)]
         assert await ledger.settle("job", amount=None, now=NOW) is True
 
     async def test_a_lease_is_its_own(self, ledger: Ledger) -> None:
         """It ends to the second, whatever other jobs of the caller do meanwhile, and says so without a sweep."""
-        await accepted(ledger, "first", entry(1, seat(2, lease=100.0)))
-        await accepted(ledger, "second", entry(1, seat(2, lease=100.0)), now=NOW + 50)
+        await accepted(ledger, "first", entry(1, slot(2, lease=100.0)))
+        await accepted(ledger, "second", entry(1, slot(2, lease=100.0)), now=NOW + 50)
         await ledger.accept("ticket-of-first", "first", now=NOW + 99)
 
-        assert await in_flight(ledger, seat(), now=NOW + 99.9) == [2]
-        assert await in_flight(ledger, seat(), now=NOW + 100) == [1]
-        assert await ledger.reserve("third", entry(1, seat(2)), now=NOW + 100) == Granted()
-        assert await in_flight(ledger, seat(), now=NOW + 150) == [1]
+        assert await in_flight(ledger, slot(), now=NOW + 99.9) == [2]
+        assert await in_flight(ledger, slot(), now=NOW + 100) == [1]
+        assert await ledger.reserve("third", entry(1, slot(2)), now=NOW + 100) == Granted()
+        assert await in_flight(ledger, slot(), now=NOW + 150) == [1]
 
     async def test_a_seat_that_ended_does_not_end_the_job(self, ledger: Ledger) -> None:
         """It may still run, and is settled in the end."""
-        await accepted(ledger, "job", entry(10, charge(), seat(lease=100.0)))
+        await accepted(ledger, "job", entry(10, charge(), slot(lease=100.0)))
         await ledger.sweep(now=NOW + 200)
 
         assert await sums(ledger, charge(), now=NOW + 200) == [(0, 10)]
@@ -356,12 +356,12 @@ class SweepSuite:
         assert await sums(ledger, charge()) == [(20, 0)]
 
     async def test_swept_jobs_keep_their_seats(self, ledger: Ledger) -> None:
-        """They may still run: a seat ends with its lease."""
-        await ledger.reserve("t", entry(20, charge(), seat(lease=200.0), ttl=100.0), now=NOW)
+        """They may still run: a slot ends with its lease."""
+        await ledger.reserve("t", entry(20, charge(), slot(lease=200.0), ttl=100.0), now=NOW)
         await ledger.sweep(now=NOW + 150)
 
-        assert await in_flight(ledger, seat(), now=NOW + 199) == [1]
-        assert await in_flight(ledger, seat(), now=NOW + 200) == [0]
+        assert await in_flight(ledger, slot(), now=NOW + 199) == [1]
+        assert await in_flight(ledger, slot(), now=NOW + 200) == [0]
 
     async def test_so_many_at_a_time(self, ledger: Ledger) -> None:
         """A sweep ends at most its limit, and each reservation once, also with several sweeps at once."""
@@ -446,7 +446,7 @@ class WindowSuite:
         assert isinstance(await ask("g", 1, "gold"), LimitExceeded)
 
     async def test_callers_share_what_is_global(self, ledger: Ledger) -> None:
-        """Each has their own budget and seats, and all draw on the operator's."""
+        """Each has their own budget and slots, and all draw on the operator's."""
         day = CalendarWindow("day", ZoneInfo("UTC"))
         budgets = [Budget("mine", "user", day, 10), Budget("ours", "global", day, 15)]
         rules = [InFlightLimit("jobs", "user", 2, 600.0), InFlightLimit("all", "global", 3, 600.0)]
@@ -497,7 +497,7 @@ class ReportSuite:
         await ledger.ping()
 
         assert await ledger.statuses((), (), now=NOW) == ()
-        assert await ledger.statuses((charge(),), (seat(),), now=NOW) == (
+        assert await ledger.statuses((charge(),), (slot(),), now=NOW) == (
             AllowanceStatus("daily", 100, 0, 0, charge().renews_at),
             AllowanceStatus("jobs", 2, 0, 0, None, kind="in-flight"),
         )
@@ -573,7 +573,7 @@ class ClaimSuite:
         assert await claimed(ledger, owner="o") is KeyState.FRESH
 
 
-class LedgerSuite(ReserveSuite, EndingSuite, SeatSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
+class LedgerSuite(ReserveSuite, EndingSuite, SlotSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
     pass
 
 
@@ -581,9 +581,9 @@ class SharedLedgerSuite:
     async def test_two_see_one_book(self, ledgers: tuple[Ledger, Ledger]) -> None:
         """A reservation of one ledger is settled, released, swept, reported and claimed by the other."""
         here, there = ledgers
-        await accepted(here, "job", entry(10, charge(), seat()))
+        await accepted(here, "job", entry(10, charge(), slot()))
         await there.release("job", now=NOW)
-        assert await in_flight(here, seat()) == [0]
+        assert await in_flight(here, slot()) == [0]
         assert await there.settle("job", amount=4, now=NOW) is True
         assert await here.settle("job", amount=4, now=NOW) is False
         assert await sums(here, charge()) == await sums(there, charge()) == [(4, 0)]

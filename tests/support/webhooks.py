@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
-from support.gateway_process import PATIENCE, Gateway, Rig
+from support.gateway_process import PATIENCE, Gateway, Rig, until
 from support.in_process_gateway import APP, ENDPOINT, ENVIRON, INPUT, ISSUER
 from support.sandbox import bound, origin
 
@@ -97,7 +97,7 @@ class Fal:
         self.callbacks[job] = parse_qs(query).get("fal_webhook", [""])[0]
         return JSONResponse({"status": "IN_QUEUE", "request_id": job, "queue_position": 0}, self.submit_status)
 
-    def said(
+    def signed(
         self,
         job: str,
         *,
@@ -227,7 +227,11 @@ class Hooked:
             return client.request(method, url, headers={**headers, "x-forwarded-for": source}, content=body)
 
     def rows(self) -> list[str]:
-        """All that the ledger has written down."""
+        """Returns the rows of the ledger's file without its group number, once answered calls have no notes."""
+        until(lambda: not any('INTO "note"' in row for row in self._dump()))
+        return [row for row in self._dump() if 'INTO "journal"' not in row]
+
+    def _dump(self) -> list[str]:
         with closing(sqlite3.connect(self.ledger)) as db:
             return list(db.iterdump())
 

@@ -1,4 +1,4 @@
-"""Gateway that runs in an event loop of somebody else's: the demo's, or a test's."""
+"""Gateway in an event loop that it does not own: the demo's, or a test's."""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ from proxy.telemetry.json_log import JsonLogWriter
 
 
 class ReloadSignal:
-    """Reloads *application* on SIGHUP. *load* reads the configuration; a bad one changes nothing but the journal."""
+    """Reloads *application* on SIGHUP.
+
+    *load* reads the configuration; a bad one changes nothing but the journal.
+    """
 
     def __init__(self, application: Application, journal: JsonLogWriter, load: Callable[[], Config]) -> None:
         self._application = application

@@ -73,7 +73,7 @@ class StopSignals:
 
 @contextmanager
 def ignored_after_stop() -> Iterator[None]:
-    """Lets a process end with status 0 after a signal: uvicorn raises the signal again when it has stopped."""
+    """Ends a process with status 0 after a signal, which uvicorn raises again when it has stopped."""
     previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
     try:
         yield

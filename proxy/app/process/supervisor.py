@@ -1,4 +1,4 @@
-"""Supervisor of worker processes: uvicorn's, with a reload of the configuration and an end of hopeless starts."""
+"""Supervisor of workers: uvicorn's, with a reload of the configuration and an end of failed starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # from outside, so no sign of a wo
 
 
 class WorkerSupervisor(Multiprocess):
-    """Keeps the workers of *config* alive. SIGHUP replaces them one by one, each ready before its predecessor stops.
+    """Keeps the workers of *config* alive.
+
+    SIGHUP replaces them one by one, each ready before its predecessor stops.
 
     *load* reads the configuration and returns the factory of new workers; it raises ConfigError, which keeps the old
     workers. Only SIGHUP calls it: a worker that replaces a dead one starts from what was read before.

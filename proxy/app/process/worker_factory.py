@@ -63,7 +63,10 @@ class WorkerFactory:
 
 
 def _spare_the_collector() -> None:
-    """Exempts what exists now, which stays for good; a request leaves no cycles, so few collections are enough."""
+    """Exempts what exists now, which stays for good.
+
+    A request leaves no cycles, so few collections are enough.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

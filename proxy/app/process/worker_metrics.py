@@ -1,4 +1,4 @@
-"""Metrics of all workers on one port: each worker serves its own on a Unix socket, and any of them sums all."""
+"""Metrics of all workers on one port: each has its own on a Unix socket, and any of them sums all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _SOCKET, _ENDED = ".sock", ".ended"
 
 
 class WorkerMetrics:
-    """Exposes what *own* returns, with that of all other workers in *folder*. Without a folder there are none.
+    """Exposes what *own* returns, with that of all other workers in *folder*.
+
+    Without a folder there are none.
 
     A worker that ends leaves its last values in the folder, so that no counter runs backwards.
     """

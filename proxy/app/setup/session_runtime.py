@@ -33,7 +33,7 @@ class SessionRuntime:
         revocations: RevocationWatch,
         login_limit: LoginLimit,
     ) -> None:
-        """*store*, *revocations* and *login_limit* are those of the process, which stay over a reload."""
+        """Builds the sessions. *store*, *revocations* and *login_limit* stay over a reload."""
         self._components = components
         self.remote_keys = components.sessions.remote_keys
         components.sessions.reports.connect(lambda line: journal.write({"event": "session_keys", "message": line}))

@@ -158,7 +158,7 @@ def build_revocation_store(config: Config, store: RedisStore | None) -> Revocati
 
 
 def build_key_cache(config: Config, store: RedisStore | None) -> KeyCache:
-    """Returns the place of the last good key sets: the store, else files beside the ledger, else this process."""
+    """Returns the cache of the last good key sets: store, files beside the ledger, or this process."""
     if store is not None:
         return RedisKeyCache(store)
     return MEMORY_CACHE if config.ledger.path == MEMORY else FileKeyCache(config.base / config.ledger.path)

@@ -27,7 +27,7 @@ class KeySource(Protocol):
     async def refresh(self, kid: str) -> bool:
         """Looks for the unknown *kid*.
 
-        Returns False where there was no fresh look, so its absence proves nothing.
+        Returns False where it may still appear, as after a rotation.
         """
         ...
 

@@ -127,17 +127,19 @@ class RemoteKeys:
     async def refresh(self, kid: str) -> bool:
         """Fetches the set for the unknown *kid*, unless that was just done or the reserve is used up.
 
-        Returns True where the kid is known to be missing from a fresh set, or was found.
+        Returns True for a kid of the set, whose key has another algorithm. An unknown one may still be published.
         """
         # A known kid with another algorithm than its key's must not use up the reserve.
-        if self._unknown.get(kid, 0.0) > self._clock() or any(key.kid == kid for key in self._keys):
+        if any(key.kid == kid for key in self._keys):
             return True
+        if self._unknown.get(kid, 0.0) > self._clock():
+            return False
         if (self._task is None or self._task.done()) and not self._take_reserve():
             return False
         fresh = await self._shared_fetch()
         if fresh and all(key.kid != kid for key in self._keys):
             self._remember_unknown(kid)
-        return fresh
+        return False
 
     def _take_reserve(self) -> bool:
         now = self._clock()

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Validati
 
 from proxy.auth.keys.algorithms import HMAC, PUBLIC
 from proxy.auth.keys.fetch import check_key_url
+from proxy.auth.sessions.issuer import PINS
 from proxy.auth.sessions.presets import apply_preset
 from proxy.config.value_types import DAY, OriginText, Section
 
@@ -41,16 +42,17 @@ class Session(Section):
         description="The token's `iss` claim, compared as it stands. A claim in braces is filled in from the token, "
         "as in `https://login.microsoftonline.com/{tid}/v2.0`.",
     )
-    audience: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
-        default=(),
-        description="One or several values, of which the token's `aud` claim must name one. It may be left out only "
-        "where `require` pins `azp`, `client_id`, `appid` or `cid`.",
-        examples=["fal-proxy"],
-    )
     require: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Claims that the token must have: a claim path, with the value or the list of allowed values "
         "(strings, whole numbers, true, false). Of a claim that is a list, one item must be allowed.",
+    )
+    audience: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
+        default=(),
+        validate_default=True,
+        description="One or several values, of which the token's `aud` claim must name one. It may be left out only "
+        "where `require` pins `azp`, `client_id`, `appid` or `cid`.",
+        examples=["fal-proxy"],
     )
     algorithms: tuple[Algorithm, ...] = Field(
         default=(),
@@ -134,6 +136,13 @@ class Session(Section):
             if not path or not allowed or not all(isinstance(item, str | int | bool) for item in allowed):
                 raise ValueError(f"{path or 'a path'} must have a string, a whole number, true or false, or a list")
         return require
+
+    @field_validator("audience")
+    @classmethod
+    def _check_audience(cls, audience: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not audience and "require" in info.data and not PINS & info.data["require"].keys():
+            raise ValueError(f"is required, unless require pins one of {', '.join(sorted(PINS))}")
+        return audience
 
     @field_validator("header")
     @classmethod

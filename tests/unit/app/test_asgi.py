@@ -32,7 +32,7 @@ SERVER = {"public_origin": "https://gate.example.com", "cors_origins": [APP_ORIG
     ],
 )
 async def test_every_answer_is_protected(tmp_path: Path, method: str, path: str, status: int) -> None:
-    """Whoever answers: no caching, no sniffing, an id, no redirect, and one line in the journal."""
+    """Every response has no caching, no sniffing, an id, no redirect, and one line in the log."""
     with gate(tmp_path) as g:
         async with g.client() as alice:
             answer = await alice.request(method, path)
@@ -52,7 +52,7 @@ async def test_every_answer_is_protected(tmp_path: Path, method: str, path: str,
     ids=["upgrade", "bad-host", "no-host", "coding"],
 )
 async def test_the_guards_come_first(tmp_path: Path, headers: dict[str, str]) -> None:
-    """What no honest client sends is refused on every route, before any session is looked at."""
+    """A request that no honest client sends is refused on every route, before its session is checked."""
     with gate(tmp_path) as g:
         async with g.client(None) as nobody:
             answers = [await nobody.get(path, headers=headers) for path in ("/healthz", SUBMIT)]
@@ -126,18 +126,18 @@ async def test_readiness_turns_red_while_draining(tmp_path: Path) -> None:
 
 
 async def test_the_description_needs_a_session(tmp_path: Path) -> None:
-    """Which endpoints are listed is for callers only; the schema there is the effective one."""
+    """The list of endpoints is for callers only, and has the effective schemas."""
     endpoint = {"id": ENDPOINT, "cap": {"num_images": 2}, "forbid": ["sync_mode"]}
     with gate(tmp_path, endpoints=[endpoint]) as g:
         async with g.client(None) as nobody, g.client() as alice:
             refused = await nobody.get("/api/fal/openapi.json")
-            told = (await alice.get("/api/fal/openapi.json")).json()
-    schema = told["paths"][f"/queue/{ENDPOINT}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            content = (await alice.get("/api/fal/openapi.json")).json()
+    schema = content["paths"][f"/queue/{ENDPOINT}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
 
     assert (refused.status_code, refused.json()["error_type"]) == (401, "unauthenticated")
     assert schema["properties"]["num_images"]["maximum"] == 2
     assert "sync_mode" not in json.dumps(schema["properties"])
-    assert f"/queue/{APP}/requests/{{request_id}}/cancel" in told["paths"]
+    assert f"/queue/{APP}/requests/{{request_id}}/cancel" in content["paths"]
 
 
 async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
         async with g.client() as alice:
             await alice.post(SUBMIT, json=INPUT)
         g.application.connections.on_rejected("head_too_large")
-        told = await g.metrics()
+        content = await g.metrics()
 
-    assert 'fal_proxy_requests_total{action="submit",status="200"} 1.0' in told
-    assert 'fal_proxy_refusals_total{error_type="head_too_large"} 1.0' in told
+    assert 'fal_proxy_requests_total{action="submit",status="200"} 1.0' in content
+    assert 'fal_proxy_refusals_total{error_type="head_too_large"} 1.0' in content
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ async def test_the_description_says_how_to_bring_a_session(
     """By token in either form, and by the cookie where one is configured."""
     with gate(tmp_path, **sections) as g:
         async with g.client() as alice:
-            told = (await alice.get("/api/fal/openapi.json")).json()
+            content = (await alice.get("/api/fal/openapi.json")).json()
 
-    assert told["security"] == [{scheme: []} for scheme in schemes]
-    assert list(told["components"]["securitySchemes"]) == schemes
+    assert content["security"] == [{scheme: []} for scheme in schemes]
+    assert list(content["components"]["securitySchemes"]) == schemes

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from support.identity_provider import FAULTS, IdentityProvider, signing_key
 from support.in_process_gateway import ENDPOINT, INPUT, ORIGIN, Gate, gate, parts_of, token
+from support.sandbox import bound, origin, served
 
 from proxy.errors import ConfigError
 
@@ -54,12 +56,16 @@ async def test_the_login_cookie_comes_before_the_guests(tmp_path: Path) -> None:
         async with anonymous(g) as visitor:
             guest = (await visitor.post(SESSION, headers=SAME)).json()["token"]
             cookies = f"__Host-fal-guest={guest}; __Host-session={token('alice')}"
-            await visitor.get(USAGE, headers={**SAME, "cookie": cookies})
-            await visitor.get(USAGE, headers={"authorization": f"Bearer {token('alice')}"})
-            await visitor.get(USAGE, headers={"authorization": f"Bearer {guest}"})
-        callers = [line["caller"] for line in g.lines() if str(line["path"]).endswith("usage")]
+            for fields in (
+                {**SAME, "cookie": cookies},
+                {"authorization": f"Bearer {token('alice')}"},
+                {"authorization": f"Bearer {guest}"},
+            ):
+                await visitor.post(SUBMIT, json=INPUT, headers=fields)
+        callers = [line["caller"] for line in g.lines() if line["action"] == "submit"]
 
-    assert len(callers) == 3
+    both, alice, guest_alone = callers
+    assert both == alice != guest_alone
 
 
 @pytest.mark.parametrize(
@@ -159,3 +165,32 @@ async def test_without_revocation(tmp_path: Path) -> None:
         async with g.client("alice") as alice, g.client(None) as nobody:
             assert (await alice.delete(SESSION)).status_code == 404
             assert (await nobody.delete(SESSION)).status_code == 401
+
+
+async def test_a_reload_forgets_no_revocation(tmp_path: Path) -> None:
+    """A session that was ended stays so under a new configuration."""
+    with gate(tmp_path) as g:
+        async with g.client("alice") as alice, g.client("bob") as bob:
+            await alice.delete(SESSION)
+            g.application.reload(parts_of())
+            after, other = await alice.get(USAGE), await bob.get(USAGE)
+        await g.application.stop()
+
+    assert (after.status_code, other.status_code) == (401, 200)
+
+
+async def test_a_reload_while_the_provider_is_down(tmp_path: Path) -> None:
+    """The last good keys hold under a new configuration, also without a place beside the ledger."""
+    (listener,) = bound()
+    provider = IdentityProvider(origin(listener), [signing_key("ES256", "one")])
+    sessions = [{"issuer": provider.issuer, "audience": "fal-proxy", "jwks_url": f"{provider.issuer}/keys"}]
+    async with served({listener: provider.app}):
+        with gate(tmp_path, sessions=sessions) as g:
+            async with anonymous(g, authorization=f"Bearer {provider.token()}") as alice:
+                before = await alice.get(USAGE)
+                provider.fault = FAULTS["down"]
+                g.application.reload(parts_of(sessions=sessions))
+                after = await alice.get(USAGE)
+            await g.application.stop()
+
+    assert (before.status_code, after.status_code) == (200, 200)

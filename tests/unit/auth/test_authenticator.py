@@ -623,6 +623,18 @@ def test_a_revoked_session_leaves_the_cache() -> None:
         with pytest.raises(Unauthenticated, match="the session is revoked"):
             identify(who, b"Key " + first)
     assert identify(who, b"Key " + second).token_id == "b"
+    assert len(who.verifier._sessions) == 1
+
+
+def test_an_expired_session_leaves_the_cache() -> None:
+    """The first use of a token after its end removes its entry."""
+    clock = Clock()
+    who = authenticator(M, clock=clock)
+    identify(who, b"Key " + M.token())
+    clock.now = NOW + 600
+    identify(who, b"Key " + M.token())
+
+    assert not who.verifier._sessions
 
 
 def test_a_token_without_an_id_has_that_of_its_digest() -> None:

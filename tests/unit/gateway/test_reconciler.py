@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 import pytest
-from support.ledger_suite import DAY, NOW, charge, entry, in_flight, seat, sums
+from support.ledger_suite import DAY, NOW, charge, entry, in_flight, slot, sums
 from support.scripted_upstream import until
 
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
@@ -15,7 +15,7 @@ from proxy.gateway.reconciler import AT_ONCE, INTERVAL, LOOK_APART, MAX_LOOKS, R
 from proxy.http.client.messages import UpstreamResponse
 from proxy.upstream.job_end import JobEnd
 
-ACCOUNT = seat().account
+ACCOUNT = slot().account
 
 
 def answer(code: int, **body: object) -> UpstreamResponse:
@@ -77,7 +77,7 @@ class Setup:
 
     async def submit(self, *names: str, limit: int = 100) -> None:
         for name in names:
-            await self.ledger.reserve(name, entry(1, charge(10**6), seat(limit, lease=DAY)), now=self.now)
+            await self.ledger.reserve(name, entry(1, charge(10**6), slot(limit, lease=DAY)), now=self.now)
             await self.ledger.accept(name, f"fal-ai/app/{name}", now=self.now)
 
     async def run_until(self, condition: Callable[[], bool]) -> None:
@@ -99,7 +99,7 @@ async def test_finished_jobs_that_no_caller_reads_are_settled() -> None:
 
     assert sorted(setup.jobs.asked) == ["done", "failed", "running"]
     assert setup.ends == {"fal-ai/app/done": JobEnd(), "fal-ai/app/failed": JobEnd(failed=True)}
-    assert await in_flight(setup.ledger, seat(), now=setup.now) == [1]
+    assert await in_flight(setup.ledger, slot(), now=setup.now) == [1]
     assert await sums(setup.ledger, charge(), now=setup.now) == [(1, 1)]
     job = await setup.ledger.job("fal-ai/app/running")
     assert job is not None
@@ -128,7 +128,7 @@ async def test_a_job_that_fal_forgot_has_ended() -> None:
     setup.jobs.answers = {"seen": UNKNOWN, "young": UNKNOWN}
     setup.now += 61
     await setup.run_until(lambda: setup.reconciler.counts.settled == 1 and "young" in setup.jobs.asked)
-    assert await in_flight(setup.ledger, seat(), now=setup.now) == [2]
+    assert await in_flight(setup.ledger, slot(), now=setup.now) == [2]
 
     setup.jobs.answers["young"] = UNKNOWN
     setup.now += RETENTION
@@ -153,7 +153,7 @@ async def test_an_unusable_answer_changes_nothing() -> None:
     setup.now += 61
     await setup.run_until(lambda: setup.reconciler.counts.errors == 3)
 
-    assert await in_flight(setup.ledger, seat(), now=setup.now) == [3]
+    assert await in_flight(setup.ledger, slot(), now=setup.now) == [3]
     assert setup.ends == {}
 
 
@@ -194,7 +194,7 @@ async def test_a_look_before_a_refusal() -> None:
 
     assert await setup.reconciler.look_at_oldest(ACCOUNT) is True
     assert sorted(setup.jobs.asked) == ["a", "b", "c"]
-    assert await in_flight(setup.ledger, seat(), now=setup.now) == [3]
+    assert await in_flight(setup.ledger, slot(), now=setup.now) == [3]
 
 
 async def test_looks_before_refusals_are_apart() -> None:
@@ -220,7 +220,7 @@ async def test_a_slow_answer_does_not_hold_a_refusal(monkeypatch: pytest.MonkeyP
     assert await setup.reconciler.look_at_oldest(ACCOUNT) is False
     setup.jobs.blocker.set()
     await until(lambda: bool(setup.ends))
-    assert await in_flight(setup.ledger, seat(), now=setup.now) == [0]
+    assert await in_flight(setup.ledger, slot(), now=setup.now) == [0]
 
 
 async def test_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ async def test_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.gateway.reconciler.LOOK_SECONDS", 10.0)
     setup = Setup()
     for n in range(MAX_LOOKS + 4):
-        request = replace(entry(1, seat(1)), slots=(replace(seat(1), account=f"jobs:{n}"),))
+        request = replace(entry(1, slot(1)), slots=(replace(slot(1), account=f"jobs:{n}"),))
         await setup.ledger.reserve(f"job{n}", request, now=setup.now)
         await setup.ledger.accept(f"job{n}", f"fal-ai/app/job{n}", now=setup.now)
     setup.jobs.blocker = asyncio.Event()

@@ -85,7 +85,7 @@ MALFORMED: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_the_client_is_the_nearest_that_is_not_our_proxy(name: str) -> None:
-    """Nothing left of the right-most untrusted address is believed, and nothing at all from an untrusted peer."""
+    """Values left of the right-most untrusted address are ignored, and all from an untrusted peer."""
     peer, values, client = CHAINS[name]
 
     assert client_address(peer, [(b"x-forwarded-for", value) for value in values], trusted=TRUSTED) == client
@@ -129,7 +129,7 @@ def test_only_the_configured_header_counts() -> None:
     ],
 )
 def test_a_subscriber_is_counted_once(address: str, key: str) -> None:
-    """Whoever holds a /64 has all its addresses."""
+    """All addresses of a /64 have one key."""
     assert address_key(address) == key
 
 
@@ -161,7 +161,7 @@ def resolve(hops: int, values: list[bytes]) -> str:
 
 @pytest.mark.parametrize("name", HOPS)
 def test_a_number_of_proxies_is_counted_from_the_right(name: str) -> None:
-    """What stands further left came from the client, and is ignored."""
+    """Values further left came from the client, and are ignored."""
     hops, values, client = HOPS[name]
 
     assert resolve(hops, values) == client

@@ -15,13 +15,13 @@ def test_a_listed_origin_may_ask_and_read() -> None:
     answer = cors.preflight("OPTIONS", [(b"origin", APP.encode()), ASK])
 
     assert answer is not None
-    told = dict(answer.headers)
+    fields = dict(answer.headers)
     assert answer.status == 200
     assert dict(cors.fields([(b"origin", APP.encode())]))[b"access-control-allow-origin"] == APP.encode()
-    assert told[b"access-control-max-age"] == b"600"
-    assert b"x-fal-target-url" in told[b"access-control-allow-headers"]
+    assert fields[b"access-control-max-age"] == b"600"
+    assert b"x-fal-target-url" in fields[b"access-control-allow-headers"]
     assert b"x-fal-request-id" in dict(cors.fields([(b"origin", APP.encode())]))[b"access-control-expose-headers"]
-    assert b"access-control-allow-credentials" not in told
+    assert b"access-control-allow-credentials" not in fields
 
 
 HOSTILE = [
@@ -71,7 +71,7 @@ def allowed(cors: Cors, requested: bytes) -> list[str]:
 
 
 def test_tracing_and_fields_of_fal_are_allowed() -> None:
-    """Any `x-fal-*` that is asked for, and those of OpenTelemetry and Sentry; no other name is repeated."""
+    """Any requested `x-fal-*`, and those of OpenTelemetry and Sentry, are allowed; no other name is repeated."""
     names = allowed(Cors([APP]), b"X-Fal-Request-Source, x-other, x-fal-, x-fal-a b, x-fal-\xe9, x-fal-source")
 
     assert {"traceparent", "tracestate", "baggage", "sentry-trace", "x-fal-request-source", "x-fal-source"} <= set(

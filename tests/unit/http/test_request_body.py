@@ -19,7 +19,7 @@ def part(body: bytes, *, more: bool = True) -> Message:
 
 
 class Script:
-    """A receive that says its lines and counts how many were asked for."""
+    """A receive that returns its messages and counts the calls."""
 
     def __init__(self, *lines: Message) -> None:
         self._lines = iter(lines)
@@ -81,7 +81,7 @@ async def test_a_declared_excess_is_not_read() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1,1", b"0x1", b"1.0", b"1_0", b"\xb2", b"1" * 19, b"1 1"])
 async def test_a_length_is_a_number(value: bytes) -> None:
-    """Whatever the server in front made of it."""
+    """A malformed length is refused, also behind a server that passes it."""
     with pytest.raises(BadRequest):
         await read(Script(), [(b"content-length", value)])
 
@@ -117,7 +117,7 @@ async def test_half_a_body_is_no_body(lines: list[Message]) -> None:
 
 
 async def test_the_budget_is_for_all_bodies_together() -> None:
-    """What does not fit is refused as overload; when a body goes there is room again."""
+    """A body that does not fit is refused as overload; after another has gone there is room again."""
     budget = BodyBudget(10)
     with budget.hold() as first:
         await read_body(Script(part(b"0123456", more=False)), {}, limit=10, hold=first)
@@ -146,12 +146,12 @@ async def test_the_budget_is_given_back_whatever_happens(last: Message, error: t
 async def test_the_budget_is_given_back_when_the_reader_is_cancelled() -> None:
     """As at the end of a worker."""
     budget = BodyBudget(10)
-    taken = asyncio.Event()
+    received = asyncio.Event()
 
     async def receive() -> Message:
         if budget.left == 10:
             return part(b"abc")
-        taken.set()
+        received.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -160,12 +160,12 @@ async def test_the_budget_is_given_back_when_the_reader_is_cancelled() -> None:
             await read_body(receive, {}, limit=10, hold=hold)
 
     task = asyncio.create_task(reading())
-    await taken.wait()
-    held = budget.left
+    await received.wait()
+    left = budget.left
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
-    assert (held, budget.left) == (7, 10)
+    assert (left, budget.left) == (7, 10)
 
 
 async def test_a_declared_length_costs_the_budget_nothing() -> None:

@@ -7,7 +7,7 @@ from proxy.http.response import PROTECTIVE, Response, error_response
 
 
 def test_a_refusal_is_read_by_every_client() -> None:
-    """`detail` for fal's Python client, `message` for the JavaScript one, `error_type` for programs."""
+    """An error has `detail` for fal's Python client, `message` for JavaScript, `error_type` for programs."""
     answer = error_response(JobNotFound(reason="secret thought"))
 
     assert json.loads(answer.body) == {
@@ -28,10 +28,10 @@ def test_a_validation_refusal_is_a_list_with_a_readable_message() -> None:
             ]
         )
     )
-    told = json.loads(answer.body)
+    content = json.loads(answer.body)
 
-    assert told["message"] == "body.prompt: Field required; body.embeddings.0: Input should be an object"
-    assert [error["loc"] for error in told["detail"]] == [["body", "prompt"], ["body", "embeddings", 0]]
+    assert content["message"] == "body.prompt: Field required; body.embeddings.0: Input should be an object"
+    assert [error["loc"] for error in content["detail"]] == [["body", "prompt"], ["body", "embeddings", 0]]
 
 
 def test_every_answer_is_protected_and_carries_an_id() -> None:
@@ -44,6 +44,6 @@ def test_every_answer_is_protected_and_carries_an_id() -> None:
 
 def test_a_refusal_may_state_facts() -> None:
     """Programs need not parse a sentence."""
-    told = json.loads(error_response(BudgetExceeded("Spent", facts={"budget": {"name": "daily", "left": 0}})).body)
+    content = json.loads(error_response(BudgetExceeded("Spent", facts={"budget": {"name": "daily", "left": 0}})).body)
 
-    assert (told["budget"], told["detail"]) == ({"name": "daily", "left": 0}, "Spent")
+    assert (content["budget"], content["detail"]) == ({"name": "daily", "left": 0}, "Spent")

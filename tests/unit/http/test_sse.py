@@ -66,7 +66,7 @@ def test_no_cut_changes_what_is_read(lines: list[tuple[bytes, bytes]], cuts: lis
     ids=["line", "lines", "comment", "noise"],
 )
 def test_an_event_has_a_cap(stream: bytes) -> None:
-    """Whether it ever ends or not, in one chunk or many; the events before it were given."""
+    """An event that is too long is refused, in one chunk or many; the events before it are returned."""
     whole = b"data: before\n\n" + stream + b"\n\n"
     for size in (1, 7, 4096):
         events = read_all(EventReader(max_event=1024), [whole[at : at + size] for at in range(0, len(whole), size)])

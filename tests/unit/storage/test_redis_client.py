@@ -177,7 +177,7 @@ async def test_a_caller_cancelled_before_sending(valkey: str, admin: Redis) -> N
 
 
 async def test_a_reply_without_a_caller() -> None:
-    """`on_unknown` is called once where a call may have run and its caller does not get the result."""
+    """The caller of a call that may have run learns once that the result is unknown."""
     lost: list[str] = []
     async with peer(b"") as silent, opened(silent, timeout=0.1) as store:
         with pytest.raises(StoreAway):
@@ -192,7 +192,7 @@ async def test_a_reply_without_a_caller() -> None:
 
 
 async def test_a_reply_that_arrives_as_its_caller_is_cancelled(valkey: str) -> None:
-    """`on_unknown` is called where the caller is cancelled in the turn in which its reply arrives."""
+    """A caller that is cancelled in the turn in which its reply arrives counts as without a result."""
     lost: list[str] = []
     async with opened(valkey) as store:
 
@@ -212,7 +212,7 @@ async def test_a_reply_that_arrives_as_its_caller_is_cancelled(valkey: str) -> N
 
 
 async def test_a_call_that_certainly_did_not_run(valkey: str) -> None:
-    """`on_unknown` is not called for a script that failed or a call that was never sent."""
+    """A script that failed and a call that was never sent have no unknown result."""
     lost: list[str] = []
     async with opened(valkey) as store:
         with pytest.raises(StoreAway, match="ResponseError"):

@@ -1,4 +1,4 @@
-"""With real Sentinels and a real Cluster: their own failovers take most of this file's twelve seconds."""
+"""Tests with real Sentinels and a real Cluster. Their failovers take most of the twelve seconds."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ class Server:
 
 @contextmanager
 def running(folder: Path, *settings: str, password: str | None = None, sentinel: bool = False) -> Iterator[Server]:
-    """One process of Valkey, on a free port and with a folder of its own."""
+    """Runs one Valkey process on a free port, with a folder of its own."""
     port = free_port()
     home = folder / str(port)
     home.mkdir()
@@ -98,7 +98,7 @@ async def opened(url: str, *, timeout: float = LONG_TIMEOUT) -> AsyncIterator[Re
 
 
 async def counted(store: RedisStore, within: float) -> object:
-    """What the first call that is answered returned."""
+    """Returns the result of the first call that gets one."""
     answer: object = StoreAway()
     async with asyncio.timeout(within):
         while isinstance(answer, StoreAway):
@@ -115,13 +115,13 @@ async def refused(store: RedisStore) -> str:
 
 @asynccontextmanager
 async def peer(answer: bytes) -> AsyncIterator[str]:
-    """host:port of something that says *answer* to each question; an empty one is silence."""
+    """Yields host:port of a server that sends *answer* for each command, or nothing."""
     busy = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         busy.add(asyncio.current_task())
         while question := await reader.read(65536):
-            # redis-py introduces itself with two commands before it asks.
+            # redis-py sends two commands of its own first.
             writer.write(b"+OK\r\n" * question.count(b"SETINFO") or answer)
         writer.close()
 
@@ -133,7 +133,7 @@ async def peer(answer: bytes) -> AsyncIterator[str]:
 
 @dataclass
 class Watched:
-    """A master, its replica, and the Sentinel that decides."""
+    """Master, replica and the Sentinel that watches them."""
 
     master: Server
     replica: Server
@@ -163,7 +163,7 @@ def watching(folder: Path) -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """For tests that leave everything as it is."""
+    """Servers for tests that change nothing."""
     with watching(tmp_path_factory.mktemp("watched")) as rig:
         yield rig
 
@@ -175,14 +175,14 @@ def perishable(tmp_path: Path) -> Iterator[Watched]:
 
 
 async def test_sentinels_and_their_master(watched: Watched) -> None:
-    """Sentinels have a password of their own, the servers theirs, and the database is the URL's."""
+    """Sentinels and servers get their own passwords, and the URL's database is used."""
     async with opened(watched.url()) as store:
         assert await store.run(MANY, ["a"], []) == 1
     assert "db1" in watched.master.ask("INFO")
 
 
 async def test_a_master_that_dies(perishable: Watched) -> None:
-    """Within five seconds of its death calls are answered by the new master."""
+    """Within five seconds after the master's death the new one runs the calls."""
     async with opened(perishable.url(), timeout=0.1) as store:
         assert await counted(store, within=5) == 1
         perishable.master.process.kill()
@@ -194,7 +194,7 @@ async def test_a_master_that_dies(perishable: Watched) -> None:
 
 
 async def test_a_master_that_hangs(perishable: Watched) -> None:
-    """While it is stopped calls fail in their time; the new master answers them, and the old one is asked no more."""
+    """Calls to a stopped master fail in time, and the new master runs the later ones."""
     async with opened(perishable.url(), timeout=0.1) as store:
         assert await counted(store, within=5) == 1
         os.kill(perishable.master.process.pid, signal.SIGSTOP)
@@ -208,7 +208,7 @@ async def test_a_master_that_hangs(perishable: Watched) -> None:
 
 
 async def test_a_master_that_is_replaced(perishable: Watched) -> None:
-    """After a failover that somebody ordered, too."""
+    """After a failover by command the new master runs the calls."""
     async with opened(perishable.url()) as store:
         assert await store.run(COUNT, ["n"], []) == 1
         perishable.sentinel.ask("SENTINEL FAILOVER", "main")
@@ -217,7 +217,7 @@ async def test_a_master_that_is_replaced(perishable: Watched) -> None:
 
 
 async def test_sentinels_that_are_of_no_use(watched: Watched) -> None:
-    """One that answers is enough, wherever it stands in the list: others may be gone, silent or talk nonsense."""
+    """One working Sentinel is enough, at any place in the list."""
     async with peer(b"") as silent, peer(b"*2\r\n$1\r\nh\r\n$1\r\np\r\n") as nonsense:
         nodes = (f"127.0.0.1:{free_port()}", nonsense, silent, f"127.0.0.1:{watched.sentinel.port}")
         async with opened(watched.url(*nodes), timeout=1.0) as store:
@@ -226,14 +226,14 @@ async def test_sentinels_that_are_of_no_use(watched: Watched) -> None:
             assert time.monotonic() - start < 0.9
 
 
-async def test_a_service_nobody_knows(watched: Watched) -> None:
-    """Every call fails and says why."""
+async def test_an_unknown_service(watched: Watched) -> None:
+    """Every call fails, with the reason in its error."""
     async with opened(watched.url(service="other")) as store:
         assert "the Sentinels have no such service" in await refused(store)
 
 
 async def test_a_sentinel_that_is_behind(watched: Watched) -> None:
-    """What it names is asked for its role: a replica would answer, with what was true some time ago."""
+    """A server that is no master is not used, though a Sentinel names it."""
     port = b"%d" % watched.replica.port
     async with peer(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port)) as behind:
         url = f"redis+sentinel://:pass%2Fword@{behind}/main"
@@ -241,15 +241,15 @@ async def test_a_sentinel_that_is_behind(watched: Watched) -> None:
             assert "not a master" in await refused(store)
 
 
-async def test_nobody_to_ask() -> None:
-    """With all of them gone a call fails at once."""
+async def test_no_sentinel() -> None:
+    """Without any Sentinel a call fails at once."""
     async with opened(f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{free_port()}/main") as store:
         assert "ConnectionError" in await refused(store)
 
 
 @dataclass
 class Cluster:
-    """Three masters, and a replica of the one that owns our slot."""
+    """Three masters, and a replica of the one that has the slot of the keys."""
 
     nodes: list[Server]  # the masters
 
@@ -295,7 +295,7 @@ def node(folder: Path) -> Iterator[Server]:
 
 
 async def test_the_node_that_owns_our_slot(cluster: Cluster) -> None:
-    """Whichever node the URL names, the one that owns the slot is found, and has all the keys of a call."""
+    """The node that has the slot is found from any node, and has all keys of a call."""
     for one in cluster.nodes:
         async with opened(cluster.url(one)) as store:
             assert await store.run(MANY, ["a", "{b}", "c{d}"], []) == 3
@@ -303,7 +303,7 @@ async def test_the_node_that_owns_our_slot(cluster: Cluster) -> None:
 
 
 async def test_a_slot_that_moves(cluster: Cluster) -> None:
-    """When another node has taken the slot, calls are answered there, after one that failed."""
+    """After a slot has moved, one call fails and later ones run on its new node."""
     old = cluster.owner()
     new = next(node for node in cluster.nodes if node is not old)
     old.ask("DEL", "{t:}a", "{t:}{b}", "{t:}c{d}")
@@ -322,7 +322,7 @@ async def test_a_slot_that_moves(cluster: Cluster) -> None:
 
 
 async def test_a_node_that_dies(tmp_path: Path) -> None:
-    """Its replica takes over, and answers within five seconds."""
+    """The replica of a dead node runs the calls within five seconds."""
     with clustered(tmp_path) as cluster:
         async with opened(cluster.url(), timeout=0.1) as store:
             assert await counted(store, within=5) == 1
@@ -335,18 +335,18 @@ async def test_a_node_that_dies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "asked"),
+    ("reply", "host"),
     [
-        pytest.param(b"-MOVED 1 :%d\r\n", "127.0.0.1", id="an unknown host means the one that was asked"),
+        pytest.param(b"-MOVED 1 :%d\r\n", "127.0.0.1", id="an empty host is that of the node"),
         pytest.param(b"-MOVED 1 127.0.0.1:%d\r\n", "localhost", id="a host"),
     ],
 )
-async def test_where_moved_leads(said: bytes, asked: str, tmp_path: Path) -> None:
-    """A redirection names a port, and a host where the node knows its own."""
+async def test_a_redirection(reply: bytes, host: str, tmp_path: Path) -> None:
+    """A redirection names a port, and a host unless the node does not know its own."""
     with running(tmp_path) as server:
-        async with peer(said % server.port) as elsewhere:
+        async with peer(reply % server.port) as elsewhere:
             port = elsewhere.rpartition(":")[2]
-            async with opened(f"redis+cluster://{asked}:{port}") as store:
+            async with opened(f"redis+cluster://{host}:{port}") as store:
                 assert await store.run(COUNT, ["n"], []) == 1
 
 
@@ -377,7 +377,7 @@ def test_a_url_that_is_no_good(url: str) -> None:
     assert "s3cret" not in str(wrong.value)
 
 
-def test_tls_to_all_of_them() -> None:
-    """`rediss+` takes the options of TLS, for Sentinels and servers alike."""
+def test_tls_options() -> None:
+    """URLs of `rediss+` take TLS options, for Sentinels and servers."""
     for url in ("rediss+sentinel://h:1,[::1]:2/main/3", "rediss+cluster://u:p@h:1,[::1]:2"):
         RedisStore(f"{url}?ssl_ca_certs=/ca.pem")

@@ -40,7 +40,7 @@ ANSWER_PREFIX = "call:"  # of the keys under which the answers of lost calls are
 
 
 class LedgerState:
-    """State of the ledger of one process, *worker*: notes and claims of another one are of a process that ended."""
+    """State of the ledger of one process, named *worker*: all others have ended."""
 
     def __init__(self, archive: Archive, worker: str) -> None:
         self.changes = Changes()

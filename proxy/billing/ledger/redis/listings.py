@@ -20,7 +20,10 @@ Run = Callable[[Script, Args], Awaitable[object]]
 
 
 async def read_usage(run: Run, since: date, until: date) -> tuple[DailyUsage, ...]:
-    """Returns all days from *since* to *until*, both included, by day, caller and endpoint. Raises StoreAway."""
+    """Returns all days from *since* to *until*, both included, by day, caller and endpoint.
+
+    Raises StoreAway.
+    """
     days = [since + timedelta(n) for n in range((until - since).days + 1)]
     usage: list[DailyUsage] = []
     for start in range(0, len(days), REPORT_DAYS):
@@ -33,7 +36,10 @@ async def read_usage(run: Run, since: date, until: date) -> tuple[DailyUsage, ..
 async def read_jobs(
     run: Run, caller: str, states: frozenset[JobState], limit: int, before: Cursor | None
 ) -> tuple[JobRecord, ...]:
-    """Returns a caller's calls with a state in *states*, newest first, older than *before*. Raises StoreAway."""
+    """Returns a caller's calls with a state in *states*, newest first, older than *before*.
+
+    Raises StoreAway.
+    """
     records: list[JobRecord] = []
     created, last = ("", "") if before is None else (repr(before[0]), before[1])
     more = b"1"

@@ -25,7 +25,10 @@ Command = tuple[bytes | str | int, ...]
 
 
 async def load(run: Run, rows: AsyncIterator[Row], *, now: float) -> int:
-    """Fills an empty ledger with *rows*, and returns how many. Raises ValueError if it is not empty, and StoreAway."""
+    """Fills an empty ledger with *rows*, and returns how many.
+
+    Raises ValueError if it is not empty, and StoreAway.
+    """
     async for key in keys(run):
         if key.partition(":")[0] in TABLES:
             raise ValueError("the ledger in the store is not empty")

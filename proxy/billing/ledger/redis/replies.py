@@ -1,4 +1,7 @@
-"""Values of the interface from the replies of the scripts. Pure. Raises StoreAway for a reply of another shape."""
+"""Values of the interface from the replies of the scripts.
+
+Pure. Raises StoreAway for a reply of another shape.
+"""
 
 from __future__ import annotations
 

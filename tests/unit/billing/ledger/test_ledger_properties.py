@@ -1,6 +1,6 @@
-"""Any interleaving of what happens to money, against a model a page long.
+"""Any interleaving of steps, compared with a model a page long.
 
-`machine_of` takes any ledger.
+`build_machine` takes any ledger.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ BUDGETS = [
     Budget("monthly", "global", CalendarWindow("month", ZoneInfo("UTC")), 90),
     Budget("looked-at", "user", RollingWindow(1), 5, mode="observe"),
 ]
-SEATS = [InFlightLimit("jobs", "user", 3, 600.0), InFlightLimit("few", "global", 2, 60.0, mode="observe")]
+SLOTS = [InFlightLimit("jobs", "user", 3, 600.0), InFlightLimit("few", "global", 2, 60.0, mode="observe")]
 TTL = 900.0
 
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 
 
-def allowances(charges: tuple[Charge, ...], seats: tuple[InFlightSlot, ...]) -> tuple[Charge | InFlightSlot, ...]:
-    return (*charges, *seats)
+def allowances(charges: tuple[Charge, ...], slots: tuple[InFlightSlot, ...]) -> tuple[Charge | InFlightSlot, ...]:
+    return (*charges, *slots)
 
 
 @dataclass
-class Ticket:
-    entry: ReservationRequest
+class OpenCall:
+    request: ReservationRequest
     line: date
     until: float
     job: str | None = None
@@ -63,15 +63,15 @@ class Ticket:
 
 @dataclass
 class Model:
-    """What a ledger is, without haste and without neighbours."""
+    """Reference model of a ledger: dicts and sums, one step at a time."""
 
-    tickets: dict[str, Ticket] = field(default_factory=dict)
+    calls: dict[str, OpenCall] = field(default_factory=dict)
     used: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     reserved: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     leases: dict[tuple[str, str], float] = field(default_factory=dict)
     lines: dict[date, DailyUsage] = field(default_factory=dict)
 
-    def taken(self, charge: Charge) -> tuple[int, int]:
+    def totals(self, charge: Charge) -> tuple[int, int]:
         return self._sum(self.used, charge), self._sum(self.reserved, charge)
 
     def _sum(self, amounts: dict[tuple[str, int], int], charge: Charge) -> int:
@@ -81,55 +81,55 @@ class Model:
             if account == charge.account and bucket >= charge.oldest
         )
 
-    def live(self, seat: InFlightSlot, now: float) -> int:
-        return sum(until > now for (account, _), until in self.leases.items() if account == seat.account)
+    def live(self, slot: InFlightSlot, now: float) -> int:
+        return sum(until > now for (account, _), until in self.leases.items() if account == slot.account)
 
-    def reserve(self, ticket: str, entry: ReservationRequest, now: float) -> Granted | LimitExceeded:
+    def reserve(self, call_id: str, request: ReservationRequest, now: float) -> Granted | LimitExceeded:
         observed = []
-        for allowance in allowances(entry.charges, entry.slots):
-            short = self._short(allowance, entry, now)
+        for allowance in allowances(request.charges, request.slots):
+            short = self._short(allowance, request, now)
             if short is not None and allowance.enforce:
                 return short
             observed += [] if short is None else [short]
         day = datetime.fromtimestamp(now, UTC).date()
-        self.tickets[ticket] = Ticket(entry, day, now + entry.ttl)
-        for charge in entry.charges:
-            self.reserved[charge.account, charge.current] += entry.amount
-        for seat in entry.slots:
-            self.leases[seat.account, ticket] = now + seat.lease
-        self._book(day, submits=1, reserved=entry.amount)
+        self.calls[call_id] = OpenCall(request, day, now + request.ttl)
+        for charge in request.charges:
+            self.reserved[charge.account, charge.current] += request.amount
+        for slot in request.slots:
+            self.leases[slot.account, call_id] = now + slot.lease
+        self._book(day, submits=1, reserved=request.amount)
         return Granted(tuple(observed))
 
-    def _short(self, allowance: Charge | InFlightSlot, entry: ReservationRequest, now: float) -> LimitExceeded | None:
+    def _short(self, allowance: Charge | InFlightSlot, request: ReservationRequest, now: float) -> LimitExceeded | None:
         if isinstance(allowance, InFlightSlot):
             full = self.live(allowance, now) >= allowance.limit
             return LimitExceeded("in-flight", allowance.name, allowance.limit, 0, None) if full else None
-        left = allowance.limit - sum(self.taken(allowance))
-        if entry.amount <= left:
+        left = allowance.limit - sum(self.totals(allowance))
+        if request.amount <= left:
             return None
-        renews_at = allowance.renews_at if entry.amount <= allowance.limit else None
+        renews_at = allowance.renews_at if request.amount <= allowance.limit else None
         return LimitExceeded("budget", allowance.budget, allowance.limit, max(left, 0), renews_at)
 
-    def end(self, ticket: str, told: int, *, unsettled: bool = False) -> None:
-        gone = self.tickets.pop(ticket)
-        amount, spent = gone.entry.amount, min(told, gone.entry.amount)
-        for charge in gone.entry.charges:
+    def end(self, call_id: str, due: int, *, unsettled: bool = False) -> None:
+        call = self.calls.pop(call_id)
+        amount, spent = call.request.amount, min(due, call.request.amount)
+        for charge in call.request.charges:
             self.reserved[charge.account, charge.current] -= amount
             self.used[charge.account, charge.current] += spent
         self._book(
-            gone.line,
+            call.line,
             reserved=-amount,
             used=spent,
             refunded=amount - spent,
             unsettled=spent if unsettled else 0,
-            overrun=told - spent,
+            overrun=due - spent,
         )
 
-    def stand_up(self, ticket: str) -> None:
-        self.leases = {(account, of): until for (account, of), until in self.leases.items() if of != ticket}
+    def free_slots(self, call_id: str) -> None:
+        self.leases = {(account, of): until for (account, of), until in self.leases.items() if of != call_id}
 
-    def of_job(self, job: str) -> str | None:
-        return next((name for name, ticket in self.tickets.items() if ticket.job == job), None)
+    def by_job(self, job: str) -> str | None:
+        return next((name for name, call in self.calls.items() if call.job == job), None)
 
     def _book(self, day: date, **sums: int) -> None:
         line = self.lines.get(day, DailyUsage(day, ALICE.key, ENDPOINT, 0, 0, 0, 0, 0, 0))
@@ -139,7 +139,7 @@ class Model:
 class LedgerMachine(RuleBasedStateMachine):
     open: Open
     remembers_sweeps = True
-    tickets: Bundle[str] = Bundle("tickets")
+    calls: Bundle[str] = Bundle("calls")
     jobs: Bundle[str] = Bundle("jobs")
 
     def __init__(self) -> None:
@@ -165,75 +165,78 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now += seconds
 
     @rule(
-        target=tickets,
+        target=calls,
         amount=st.integers(0, 45),
         budgets=st.lists(st.sampled_from(BUDGETS), unique_by=lambda budget: budget.name),
-        rules=st.lists(st.sampled_from(SEATS), unique_by=lambda rule: rule.name),
+        rules=st.lists(st.sampled_from(SLOTS), unique_by=lambda rule: rule.name),
     )
     def reserve(self, amount: int, budgets: list[Budget], rules: list[InFlightLimit]) -> str | MultipleResults[str]:
-        ticket = self.name("ticket")
-        drawn, taken = charges(budgets, ALICE, ENDPOINT, self.now), slots(rules, ALICE, ENDPOINT)
-        entry = ReservationRequest(ALICE.key, ENDPOINT, amount, drawn, taken, TTL)
-        said = self.runner.run(self.ledger.reserve(ticket, entry, now=self.now))
+        call_id = self.name("call_id")
+        charged, live_slots = charges(budgets, ALICE, ENDPOINT, self.now), slots(rules, ALICE, ENDPOINT)
+        request = ReservationRequest(ALICE.key, ENDPOINT, amount, charged, live_slots, TTL)
+        result = self.runner.run(self.ledger.reserve(call_id, request, now=self.now))
         self.swept_at = self.now if self.swept_at is None else self.swept_at
 
-        assert said == self.model.reserve(ticket, entry, self.now)
-        return ticket if isinstance(said, Granted) else multiple()
+        assert result == self.model.reserve(call_id, request, self.now)
+        return call_id if isinstance(result, Granted) else multiple()
 
-    @rule(target=jobs, ticket=tickets)
-    def accept(self, ticket: str) -> str:
+    @rule(target=jobs, call_id=calls)
+    def accept(self, call_id: str) -> str:
         job = self.name("job")
-        self.runner.run(self.ledger.accept(ticket, job, now=self.now))
-        if ticket in self.model.tickets and self.model.tickets[ticket].job is None:
-            self.model.tickets[ticket].job = job
+        self.runner.run(self.ledger.accept(call_id, job, now=self.now))
+        if call_id in self.model.calls and self.model.calls[call_id].job is None:
+            self.model.calls[call_id].job = job
         return job
 
-    @rule(ticket=tickets)
-    def refund(self, ticket: str) -> None:
-        self.runner.run(self.ledger.refund(ticket, now=self.now))
-        if ticket in self.model.tickets:
-            self.model.stand_up(ticket)
-            self.model.end(ticket, 0)
+    @rule(call_id=calls)
+    def refund(self, call_id: str) -> None:
+        self.runner.run(self.ledger.refund(call_id, now=self.now))
+        if call_id in self.model.calls:
+            self.model.free_slots(call_id)
+            self.model.end(call_id, 0)
 
     @rule(job=jobs, amount=st.one_of(st.none(), st.integers(0, 60)))
     def settle(self, job: str, amount: int | None) -> None:
         settled = self.runner.run(self.ledger.settle(job, amount=amount, now=self.now))
-        ticket = self.model.of_job(job)
-        assert settled == (ticket is not None)
-        if ticket is not None:
-            self.model.stand_up(ticket)
-            self.model.end(ticket, self.model.tickets[ticket].entry.amount if amount is None else amount)
+        call_id = self.model.by_job(job)
+        assert settled == (call_id is not None)
+        if call_id is not None:
+            self.model.free_slots(call_id)
+            self.model.end(call_id, self.model.calls[call_id].request.amount if amount is None else amount)
 
     @rule(job=jobs)
     def release(self, job: str) -> None:
         self.runner.run(self.ledger.release(job, now=self.now))
-        ticket = self.model.of_job(job)
-        if ticket is not None:
-            self.model.stand_up(ticket)
+        call_id = self.model.by_job(job)
+        if call_id is not None:
+            self.model.free_slots(call_id)
 
     @rule()
     def sweep(self) -> None:
         # A sweep is at most an hour after the one before, or after the first reservation.
         latest = self.now if self.swept_at is None else min(self.now, self.swept_at + 3600)
         self.swept_at = latest if type(self).remembers_sweeps else self.now
-        due = [name for name, ticket in self.model.tickets.items() if ticket.until <= self.swept_at]
+        due = [name for name, call in self.model.calls.items() if call.until <= self.swept_at]
         assert self.runner.run(self.ledger.sweep(now=self.now)) == len(due)
-        for ticket in due:
-            self.model.end(ticket, self.model.tickets[ticket].entry.amount, unsettled=True)
+        for call_id in due:
+            self.model.end(call_id, self.model.calls[call_id].request.amount, unsettled=True)
 
     @invariant()
     def agrees_and_keeps_to_its_limits(self) -> None:
-        drawn, taken = charges(BUDGETS, ALICE, ENDPOINT, self.now), slots(SEATS, ALICE, ENDPOINT)
-        standings = self.runner.run(self.ledger.statuses(drawn, taken, now=self.now))
+        charged, live_slots = charges(BUDGETS, ALICE, ENDPOINT, self.now), slots(SLOTS, ALICE, ENDPOINT)
+        statuses = self.runner.run(self.ledger.statuses(charged, live_slots, now=self.now))
 
-        assert standings == (
-            *(AllowanceStatus(c.budget, c.limit, *self.model.taken(c), c.renews_at) for c in drawn),
-            *(AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None, kind="in-flight") for s in taken),
+        assert statuses == (
+            *(AllowanceStatus(c.budget, c.limit, *self.model.totals(c), c.renews_at) for c in charged),
+            *(
+                AllowanceStatus(s.name, s.limit, self.model.live(s, self.now), 0, None, kind="in-flight")
+                for s in live_slots
+            ),
         )
-        for standing, allowance in zip(standings, allowances(drawn, taken), strict=True):
-            assert standing.used >= 0
-            assert standing.reserved >= 0
-            assert not allowance.enforce or standing.used + standing.reserved <= standing.limit
+        for status, allowance in zip(statuses, allowances(charged, live_slots), strict=True):
+            assert status.used >= 0
+            assert status.reserved >= 0
+            assert not allowance.enforce or status.used + status.reserved <= status.limit
 
     @invariant()
     def reports_what_happened(self) -> None:
@@ -242,10 +245,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert lines == tuple(sorted(self.model.lines.values(), key=lambda line: line.day))
 
 
-def machine_of(body: Open, *, remembers_sweeps: bool = True) -> type[LedgerMachine]:
-    """*body* opens an empty ledger for each example.
+def build_machine(body: Open, *, remembers_sweeps: bool = True) -> type[LedgerMachine]:
+    """Builds a machine on the ledgers that *body* opens, an empty one for each example.
 
-    A process that starts anew does not know when it swept last.
+    A restarted process has no time of its last sweep.
     """
 
     class Machine(LedgerMachine):
@@ -268,12 +271,12 @@ async def reopened() -> AsyncIterator[Ledger]:
         yield ReopenedLedger(Path(folder) / "ledger.db", now=START)  # type: ignore[misc]
 
 
-TestReopenedLedger = machine_of(reopened, remembers_sweeps=False).TestCase
+TestReopenedLedger = build_machine(reopened, remembers_sweeps=False).TestCase
 TestReopenedLedger.settings = settings(
     max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
-TestSqliteLedger = machine_of(memory).TestCase
+TestSqliteLedger = build_machine(memory).TestCase
 TestSqliteLedger.settings = settings(
     max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

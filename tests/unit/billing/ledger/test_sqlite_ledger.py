@@ -41,7 +41,7 @@ from support.ledger_suite import (
     EndingSuite,
     LedgerSuite,
     ReportSuite,
-    SeatSuite,
+    SlotSuite,
     SweepSuite,
     WindowSuite,
     accepted,
@@ -49,7 +49,7 @@ from support.ledger_suite import (
     claimed,
     entry,
     in_flight,
-    seat,
+    slot,
     sums,
 )
 from support.reopened_ledger import ReopenedLedger
@@ -103,7 +103,7 @@ class TestReopenedJobs(ClaimedReservationSuite, CreditSuite, OperatorSuite, Thre
         return ReopenedLedger(path, now=NOW)  # type: ignore[return-value]
 
 
-class TestReopened(EndingSuite, SeatSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
+class TestReopened(EndingSuite, SlotSuite, SweepSuite, WindowSuite, ReportSuite, ClaimSuite):
     @pytest.fixture
     def ledger(self, path: Path) -> Ledger:
         return ReopenedLedger(path, now=NOW)  # type: ignore[return-value]
@@ -152,13 +152,13 @@ def commits(path: Path) -> int:
 async def test_a_file_keeps_its_contents(path: Path) -> None:
     """A file that was closed and opened again has the same sums, slots, days and jobs."""
     async with opened(path) as ledger:
-        await accepted(ledger, "job", entry(10, charge(), seat()))
+        await accepted(ledger, "job", entry(10, charge(), slot()))
         await accepted(ledger, "done", entry(5, charge()))
         await ledger.settle("done", amount=3, now=NOW)
         report = await ledger.report(since=TODAY, until=TODAY)
     async with opened(path) as ledger:
         assert await sums(ledger, charge()) == [(3, 10)]
-        assert await in_flight(ledger, seat()) == [1]
+        assert await in_flight(ledger, slot()) == [1]
         assert await ledger.report(since=TODAY, until=TODAY) == report
         assert await ledger.settle("job", amount=None, now=NOW) is True
 
@@ -214,7 +214,7 @@ async def test_a_question_and_a_refusal_cost_no_sync(path: Path) -> None:
         await ledger.flush()
         before = commits(path)
         for _ in range(5):
-            await ledger.statuses((charge(),), (seat(),), now=NOW)
+            await ledger.statuses((charge(),), (slot(),), now=NOW)
             await ledger.reserve("t", entry(1, charge(100)), now=NOW)
             await ledger.settle("job", amount=0, now=NOW)
         await ledger.flush()
@@ -228,9 +228,9 @@ async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
     async def cost(ledger: Ledger, name: str) -> float:
         start = time.process_time()
         for n in range(300):
-            await ledger.reserve(f"{name}{n}", entry(1, charge(10**6), seat(10**6)), now=NOW)
-            await ledger.reserve(f"{name}-{n}", entry(1, charge(0, name="none"), seat(10**6)), now=NOW)
-            await ledger.statuses((charge(),), (seat(),), now=NOW)
+            await ledger.reserve(f"{name}{n}", entry(1, charge(10**6), slot(10**6)), now=NOW)
+            await ledger.reserve(f"{name}-{n}", entry(1, charge(0, name="none"), slot(10**6)), now=NOW)
+            await ledger.statuses((charge(),), (slot(),), now=NOW)
             await ledger.refund(f"{name}{n}", now=NOW)
             await ledger.sweep(now=NOW)
         return time.process_time() - start
@@ -240,7 +240,7 @@ async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
         for start in range(0, 20_000, 1000):
             await asyncio.gather(
                 *(
-                    ledger.reserve(f"t{n}", entry(1, charge(10**6), seat(10**6)), now=NOW)
+                    ledger.reserve(f"t{n}", entry(1, charge(10**6), slot(10**6)), now=NOW)
                     for n in range(start, start + 1000)
                 )
             )
@@ -376,7 +376,7 @@ async def test_old_rows_are_dropped(path: Path) -> None:
 
     async with opened(path) as ledger:
         for n in range(5):
-            await ledger.reserve(f"t{n}", entry(1, charge(), seat(9), ttl=100.0), now=NOW)
+            await ledger.reserve(f"t{n}", entry(1, charge(), slot(9), ttl=100.0), now=NOW)
             await claimed(ledger, f"key{n}", owner="o")
         assert counts(path) == {"reservation": 5, "bucket": 1, "claim": 5, "day": 1, "job": 0}
 
@@ -435,14 +435,14 @@ async def test_the_slot_of_a_swept_job(path: Path) -> None:
     """It is freed when the job is seen at its end after all."""
     async with opened(path) as ledger:
         for job in ("settled", "released"):
-            await accepted(ledger, job, entry(1, charge(), seat(lease=DAY), ttl=100.0))
+            await accepted(ledger, job, entry(1, charge(), slot(lease=DAY), ttl=100.0))
         await ledger.sweep(now=NOW + 100)
-        assert await in_flight(ledger, seat()) == [2]
+        assert await in_flight(ledger, slot()) == [2]
         assert await ledger.settle("settled", amount=None, now=NOW + 101) is False
-        assert await in_flight(ledger, seat()) == [1]
+        assert await in_flight(ledger, slot()) == [1]
         await ledger.release("released", now=NOW + 101)
 
-        assert await in_flight(ledger, seat()) == [0]
+        assert await in_flight(ledger, slot()) == [0]
 
 
 async def test_a_second_process_is_refused_by_name(path: Path) -> None:
@@ -573,7 +573,7 @@ async def victim(path: str) -> None:
         async def caller(name: int) -> None:
             for n in range(10_000):
                 call_id = f"{name}.{n}"
-                await ledger.reserve(call_id, entry(1, charge(10**6), charge(10**6, name="all"), seat(10**6)), now=NOW)
+                await ledger.reserve(call_id, entry(1, charge(10**6), charge(10**6, name="all"), slot(10**6)), now=NOW)
                 say(f"reserved {call_id}")
                 await ledger.accept(call_id, f"job {call_id}", now=NOW)
                 say(f"accepted {call_id}")

@@ -61,7 +61,7 @@ async def fetch(
     return await upstream.fetch(request, timeout=timeout, max_body=max_body)
 
 
-# --- what it is told ---
+# --- its arguments ---
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ async def test_a_body_of_exactly_its_cap() -> None:
 
 @on_both_loops
 async def test_a_redirect_is_an_answer() -> None:
-    """It is handed back; nobody follows it."""
+    """A redirect is returned, and not followed."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -515,7 +515,7 @@ async def test_a_dead_kept_connection_is_never_used(end: Callable[[socket.socket
 @on_both_loops
 @pytest.mark.parametrize("end", [lambda peer: None, Peer.reset], ids=["closes", "resets"])
 async def test_a_kept_connection_that_dies_on_a_request(end: Callable[[Peer], None]) -> None:
-    """Bytes were sent, so the outcome is unknown however likely it is that nobody read them; nothing is repeated."""
+    """Bytes were sent, so the outcome is unknown, even if they were hardly read; nothing is repeated."""
     seen: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -639,12 +639,12 @@ async def test_an_upstream_that_refuses() -> None:
     [(b"", False), (b"HTTP/1.1 200", True), (SIZED + b"h", True)],
     ids=["no answer", "half a head", "half a body"],
 )
-@pytest.mark.parametrize("kept", [False, True], ids=["fresh", "kept"])
-async def test_an_upstream_that_stops(start: bytes, received: bool, kept: bool) -> None:
+@pytest.mark.parametrize("stays_open", [False, True], ids=["fresh", "kept"])
+async def test_an_upstream_that_stops(start: bytes, received: bool, stays_open: bool) -> None:
     """The deadline ends it at any stage, says how far it got, and closes the connection."""
 
     async def script(peer: Peer) -> None:
-        if kept:
+        if stays_open:
             await peer.request()
             peer.send(OK)
         await peer.request()
@@ -652,7 +652,7 @@ async def test_an_upstream_that_stops(start: bytes, received: bool, kept: bool) 
         await peer.gone()
 
     async with serve(script) as server, client(server.url) as upstream:
-        if kept:
+        if stays_open:
             await fetch(upstream)
         with pytest.raises(DeadlineExceeded) as caught:
             await fetch(upstream, SUBMIT, timeout=0.3)
@@ -804,7 +804,7 @@ async def test_a_stream_may_outlast_the_deadline_of_its_head_but_not_be_silent()
 @on_both_loops
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 async def test_a_stream_nobody_reads_holds_the_upstream_back(ours: Certificates, secure: bool) -> None:
-    """What waits for a slow reader is a few buffers, not the stream."""
+    """A slow reader has a few buffers waiting, not the stream."""
     sent = 0
 
     async def script(peer: Peer) -> None:
@@ -823,16 +823,16 @@ async def test_a_stream_nobody_reads_holds_the_upstream_back(ours: Certificates,
         client(server.url, tls=tls) as upstream,
         upstream.stream(GET, timeout_head=5) as stream,
     ):
-        held = -1
-        while held != sent:  # until the kernel's buffers are full and the server's writer blocks
-            held = sent
+        unread = -1
+        while unread != sent:  # until the kernel's buffers are full and the server's writer blocks
+            unread = sent
             await asyncio.sleep(0.05)
-        assert held < 20_000_000
+        assert unread < 20_000_000
         read = 0
-        while read < held + 1_000_000:
+        while read < unread + 1_000_000:
             read += len(await anext(stream))
 
-        assert sent > held
+        assert sent > unread
 
 
 # --- many at once ---
@@ -888,7 +888,7 @@ async def echo(*, faults: float, tls: ssl.SSLContext | None = None) -> AsyncIter
 
 
 async def storm(upstream: HttpClient, count: int, seed: random.Random) -> dict[str, int]:
-    """*count* requests by 40 callers of whom many leave at a random moment; every answer must be its own."""
+    """Sends *count* requests of 40 callers, of whom many leave at random; each answer must be its own."""
     outcomes = {"answered": 0, "cancelled": 0, "broken": 0}
     numbers = iter(range(count))
 

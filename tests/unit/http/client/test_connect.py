@@ -19,7 +19,7 @@ from proxy.http.client.connection import Connection
 from proxy.http.client.tls import tls_context
 
 
-def address_of(listener: socket.socket) -> AddrInfoType:
+def address_info(listener: socket.socket) -> AddrInfoType:
     return listener.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", listener.getsockname()
 
 
@@ -33,7 +33,7 @@ def silent() -> Iterator[AddrInfoType]:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        yield address_of(listener)
+        yield address_info(listener)
         for filler in fillers:
             filler.close()
 
@@ -43,7 +43,7 @@ def listening() -> Iterator[AddrInfoType]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        yield address_of(listener)
+        yield address_info(listener)
 
 
 def refusing() -> AddrInfoType:
@@ -125,7 +125,7 @@ async def test_families_alternate() -> None:
     loop = asyncio.get_running_loop()
     with silent() as hanging, socket.create_server(("::1", 0), family=socket.AF_INET6) as good:
         began = loop.time()
-        winner = await connect_first([hanging, hanging, hanging, hanging, address_of(good)], head_start=1.0)
+        winner = await connect_first([hanging, hanging, hanging, hanging, address_info(good)], head_start=1.0)
 
         assert winner.getpeername() == good.getsockname()
         assert loop.time() - began < 2.0
@@ -143,7 +143,7 @@ async def test_a_refused_connection_is_a_connect_failure() -> None:
 
 @on_both_loops
 async def test_an_unknown_name_is_a_connect_failure() -> None:
-    """`.invalid` resolves nowhere (RFC 2606)."""
+    """A name under `.invalid` does not resolve (RFC 2606)."""
     with pytest.raises(ConnectFailed):
         await dial(Connection(max_head=1000), "upstream.invalid", 443, tls=None)
 

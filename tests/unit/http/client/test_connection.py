@@ -167,12 +167,12 @@ async def test_a_slow_reader_holds_the_upstream_back() -> None:
         await connection.head(soon())
         await until(lambda: connection._paused)
         (peer,) = server.peers
-        held = -1
-        while held != sent:  # the kernel's buffers fill up
-            held = sent
+        unread = -1
+        while unread != sent:  # the kernel's buffers fill up
+            unread = sent
             await asyncio.sleep(0.05)
 
-        assert held < size / 2
+        assert unread < size / 2
         assert connection._answer.buffered < HIGH_WATER + MIB
         assert peer.writer.transport.get_write_buffer_size() > 0
         assert len(await content(connection)) == size
@@ -256,8 +256,8 @@ async def test_an_early_answer_ends_the_connection() -> None:
 
 
 @on_both_loops
-@pytest.mark.parametrize("taken", [False, True], ids=["unread", "read"])
-async def test_bytes_after_the_answer_close_the_connection(taken: bool) -> None:
+@pytest.mark.parametrize("is_read", [False, True], ids=["unread", "read"])
+async def test_bytes_after_the_answer_close_the_connection(is_read: bool) -> None:
     """An answer stays good when more comes after it; the connection does not, read or not."""
 
     async def script(peer: Peer) -> None:
@@ -270,18 +270,18 @@ async def test_bytes_after_the_answer_close_the_connection(taken: bool) -> None:
     async with connected(script) as (connection, server):
         connection.send(REQUEST)
         await connection.head(soon())
-        if not taken:
+        if not is_read:
             await asyncio.wait_for(asyncio.shield(connection.lost), 5)
 
         assert await content(connection) == b"ok"
-        assert connection.finish() is taken
+        assert connection.finish() is is_read
         await until(lambda: not server.peers)
         assert not connection.is_idle_and_clean()
 
 
 @on_both_loops
 async def test_an_unfinished_exchange_closes_the_connection() -> None:
-    """`finish` before the end of the answer is how a caller leaves."""
+    """A caller leaves by `finish` before the end of the response."""
 
     async def script(peer: Peer) -> None:
         await peer.request()

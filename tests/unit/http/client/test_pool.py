@@ -38,12 +38,12 @@ class Dials:
     def __init__(self) -> None:
         self.made: list[FakeConnection] = []
         self.aborted: list[Connection] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.open = asyncio.Event()
+        self.open.set()
         self.errors: list[Exception] = []
 
     async def __call__(self) -> Connection:
-        await self.gate.wait()
+        await self.open.wait()
         if self.errors:
             raise self.errors.pop()
         self.made.append(FakeConnection(self.aborted))
@@ -77,10 +77,10 @@ async def test_a_release_that_fails_still_frees_the_slot(monkeypatch: pytest.Mon
 
     dials = Dials()
     some = pool(dials)
-    held = await some.acquire(soon())
-    monkeypatch.setattr(held, "finish", fail)
+    occupied = await some.acquire(soon())
+    monkeypatch.setattr(occupied, "finish", fail)
     with pytest.raises(RuntimeError):
-        some.release(held)
+        some.release(occupied)
 
     assert counts(some) == (0, 0, 0)
     await some.aclose()
@@ -105,7 +105,7 @@ async def test_the_last_used_connection_goes_first() -> None:
 
 @on_both_loops
 async def test_an_unfinished_connection_is_not_kept() -> None:
-    """What `finish` calls unfit leaves a free slot and no idle connection."""
+    """A connection that `finish` calls unfit leaves a free slot and no idle connection."""
     dials = Dials()
     some = pool(dials)
     await some.acquire(soon())
@@ -133,7 +133,7 @@ async def test_a_connection_that_is_not_quiet_is_discarded() -> None:
 
 @on_both_loops
 async def test_an_idle_connection_expires() -> None:
-    """Nobody has to ask for it: one sweep after the other closes what was idle for too long, and no more."""
+    """Sweeps close connections that were idle for too long, and no others, without a request."""
     dials = Dials()
     some = pool(dials, size=2, max_idle=0.05)
     early, late = await some.acquire(soon()), await some.acquire(soon())
@@ -174,7 +174,7 @@ async def test_a_connection_lost_while_idle_is_forgotten() -> None:
 
 @on_both_loops
 async def test_whoever_waits_longest_is_served_first() -> None:
-    """A slot goes to the head of the queue; nobody who comes later overtakes, not even in the same turn."""
+    """A slot goes to the head of the queue; a later request does not overtake, also in the same turn."""
     dials, order = Dials(), list[int]()
     some = pool(dials)
 
@@ -184,10 +184,10 @@ async def test_whoever_waits_longest_is_served_first() -> None:
         await asyncio.sleep(0)
         some.release(connection)
 
-    held = await some.acquire(soon())
+    occupied = await some.acquire(soon())
     queue = [asyncio.create_task(use(number)) for number in range(5)]
     await until(lambda: some.waiting == 5)
-    some.release(held)
+    some.release(occupied)
     queue.append(asyncio.create_task(use(5)))
     await asyncio.gather(*queue)
 
@@ -204,13 +204,13 @@ async def test_whoever_waits_longest_is_served_first() -> None:
 async def test_waiting_has_an_end(acquire_timeout: float, timeout: float, error: type[Exception]) -> None:
     """The shorter of the two limits ends the wait, nothing sent; the place in the queue is gone."""
     some = pool(Dials(), acquire_timeout=acquire_timeout)
-    held = await some.acquire(soon())
+    occupied = await some.acquire(soon())
     with pytest.raises(error) as caught:
         await some.acquire(soon(timeout))
 
     assert getattr(caught.value, "sent") is False  # noqa: B009  the type is not known here
     assert counts(some) == (1, 0, 0)
-    some.release(held)
+    some.release(occupied)
     assert counts(some) == (0, 1, 0)
     await some.aclose()
 
@@ -223,7 +223,7 @@ async def test_connecting_has_an_end(connect_timeout: float, timeout: float, err
     """The shorter of the two limits ends the dial, nothing sent; the slot is free again."""
     dials = Dials()
     some = pool(dials, connect_timeout=connect_timeout)
-    dials.gate.clear()
+    dials.open.clear()
     with pytest.raises(error) as caught:
         await some.acquire(soon(timeout))
 
@@ -235,14 +235,14 @@ async def test_connecting_has_an_end(connect_timeout: float, timeout: float, err
 @on_both_loops
 @pytest.mark.parametrize("error", [ConnectFailed("no"), ValueError("a bug")], ids=["refused", "bug"])
 async def test_a_failed_dial_gives_its_slot_to_the_next(error: Exception) -> None:
-    """Whoever waits gets the slot of a dial that broke, whatever broke it."""
+    """A waiting request gets the slot of a dial that failed, by any error."""
     dials = Dials()
     dials.errors = [error]
-    dials.gate.clear()
+    dials.open.clear()
     some = pool(dials)
     failing, waiting = asyncio.create_task(some.acquire(soon())), asyncio.create_task(some.acquire(soon()))
     await until(lambda: some.waiting == 1)
-    dials.gate.set()
+    dials.open.set()
     await asyncio.wait([failing])
 
     assert failing.exception() is error
@@ -252,15 +252,15 @@ async def test_a_failed_dial_gives_its_slot_to_the_next(error: Exception) -> Non
 
 @on_both_loops
 async def test_cancelled_while_waiting() -> None:
-    """Nobody serves a caller who left the queue, and the ones behind move up."""
+    """A caller that left the queue gets no slot, and the others move up."""
     some = pool(Dials())
-    held = await some.acquire(soon())
+    occupied = await some.acquire(soon())
     leaver, next_one = asyncio.create_task(some.acquire(soon())), asyncio.create_task(some.acquire(soon()))
     await until(lambda: some.waiting == 2)
     leaver.cancel()
-    some.release(held)
+    some.release(occupied)
 
-    assert await next_one is held
+    assert await next_one is occupied
     assert leaver.cancelled()
     assert counts(some) == (1, 0, 0)
     await some.aclose()
@@ -271,16 +271,16 @@ async def test_cancelled_while_waiting() -> None:
 async def test_granted_and_cancelled_in_one_turn(waiting: int) -> None:
     """A slot that reaches a caller who is leaving goes on to the next, or becomes free."""
     some = pool(Dials())
-    held = await some.acquire(soon())
+    occupied = await some.acquire(soon())
     leaver = asyncio.create_task(some.acquire(soon()))
     others = [asyncio.create_task(some.acquire(soon())) for _ in range(waiting)]
     await until(lambda: some.waiting == 1 + waiting)
-    some.release(held)
+    some.release(occupied)
     leaver.cancel()
     await asyncio.wait([leaver])
 
     assert leaver.cancelled()
-    assert [await other for other in others] == [held] * waiting
+    assert [await other for other in others] == [occupied] * waiting
     assert counts(some) == (waiting, 1 - waiting, 0)
     await some.aclose()
 
@@ -307,13 +307,13 @@ async def test_refused_and_cancelled_in_one_turn() -> None:
 async def test_a_granted_slot_passes_those_who_gave_up() -> None:
     """A caller whose time was up in this very turn is not handed a slot it will not take."""
     some = pool(Dials())
-    held = await some.acquire(soon())
+    occupied = await some.acquire(soon())
     late, patient = asyncio.create_task(some.acquire(soon())), asyncio.create_task(some.acquire(soon()))
     await until(lambda: some.waiting == 2)
     fail_waiter(next(iter(some._waiting)), PoolExhausted("late"))
-    some.release(held)
+    some.release(occupied)
 
-    assert await patient is held
+    assert await patient is occupied
     with pytest.raises(PoolExhausted):
         await late
     await some.aclose()
@@ -321,19 +321,19 @@ async def test_a_granted_slot_passes_those_who_gave_up() -> None:
 
 @on_both_loops
 async def test_closing() -> None:
-    """It closes what is idle and what is in use, turns the queue away, and lets nobody in afterwards."""
+    """A closed pool has closed idle and used connections, refuses the queue and later requests."""
     dials = Dials()
     some = pool(dials, size=3)
     used, idle = await some.acquire(soon()), await some.acquire(soon())
     some.release(idle)
-    dials.gate.clear()
+    dials.open.clear()
     some.release(await some.acquire(soon()))
     dialling = [asyncio.create_task(some.acquire(soon())) for _ in range(2)]
     await asyncio.sleep(0)
     waiting = asyncio.create_task(some.acquire(soon()))
     await until(lambda: some.waiting == 1)
     await some.aclose()
-    dials.gate.set()
+    dials.open.set()
     dials.made[0].complete = False
     some.release(used)
     results = await asyncio.gather(*dialling, waiting, some.acquire(soon()), return_exceptions=True)

@@ -34,7 +34,7 @@ def test_fields_of_the_head() -> None:
 
 
 def test_fields_of_an_interim_head_are_dropped() -> None:
-    """What a 100 carries is no part of the final head (RFC 9110 section 15.2)."""
+    """Fields of a 100 are not part of the final head (RFC 9110 section 15.2)."""
     assert answer(b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" + SIZED).fields == [(b"content-length", b"2")]
 
 
@@ -59,7 +59,7 @@ def test_a_cut_answer_has_not_ended(read: bytes) -> None:
 
 
 def test_one_answer_after_another() -> None:
-    """`begin` leaves nothing of the answer before, content that nobody took included."""
+    """A reset removes all of the last response, unread content too."""
     fed = answer(b"HTTP/1.1 404 No\r\nX: 1\r\nContent-Length: 3\r\n\r\nold")
     fed.reset()
     assert (fed.status, fed.fields, fed.ended, fed.buffered, fed.read_content()) == (0, [], False, 0, b"")
@@ -80,7 +80,7 @@ def test_an_unbounded_answer_is_forgotten_too() -> None:
 
 @pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED)
 def test_an_ambiguous_answer_is_malformed(raw: bytes) -> None:
-    """Whatever two readers could understand in two ways is refused, as an answer to a request that was sent."""
+    """An ambiguous response is refused, as one to a request that was sent."""
     with pytest.raises(MalformedResponse) as caught:
         answer(raw)
 

@@ -38,7 +38,7 @@ class Wire:
         return received[0]
 
     def sealed(self, content: bytes) -> bytes:
-        """*content* as TLS records, not yet sent."""
+        """Returns *content* as TLS records, not yet sent."""
         self._session.write(content)
         return self._outgoing.read()
 

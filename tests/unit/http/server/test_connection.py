@@ -226,7 +226,7 @@ async def test_a_kept_connection_owes_its_next_head_in_time() -> None:
 
 @on_uvloop
 async def test_an_answer_under_way_has_no_deadline_of_the_listener() -> None:
-    """What the client has sent in time may be answered late, and blank lines after it change nothing."""
+    """A request that was sent in time may be answered late, and blank lines after it change nothing."""
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -513,7 +513,7 @@ class Short:
     """Answers whole, as `Inbound.answer` does; by messages where that says no. What it said is taken down."""
 
     def __init__(self) -> None:
-        self.said: list[bool] = []
+        self.results: list[bool] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["raw_path"] == b"/patient":
@@ -521,8 +521,8 @@ class Short:
                 pass
         body = b"a" * 3
         head = b"content-length: 3\r\nx: y\r\n"
-        self.said.append(scope["extensions"][EXCHANGE].answer(200, head, body))
-        if not self.said[-1]:
+        self.results.append(scope["extensions"][EXCHANGE].answer(200, head, body))
+        if not self.results[-1]:
             await answer(send, body)
 
 
@@ -538,7 +538,7 @@ async def test_a_whole_answer_is_like_any_other(path: bytes) -> None:
         await connection.send(request(b"Content-Length: 3", b"Connection: close", line=line, body=b"abc"))
         (last,) = replies(await connection.until_closed())
 
-    assert app.said == [True, True]
+    assert app.results == [True, True]
     assert (first.status, first.body, first.headers[b"x"], first.headers.get(b"connection")) == (
         200,
         b"aaa",
@@ -577,35 +577,35 @@ async def test_no_100_follows_a_whole_answer() -> None:
 @on_uvloop
 async def test_who_waits_for_the_client_to_leave_is_told_after_a_whole_answer() -> None:
     """As after any: there is nothing more to receive."""
-    told: list[str] = []
+    ended: list[str] = []
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         watching = asyncio.ensure_future(receive())
         await asyncio.sleep(0)
         scope["extensions"][EXCHANGE].answer(200, b"content-length: 0\r\n", b"")
-        told.append((await asyncio.wait_for(watching, PATIENCE))["type"])
+        ended.append((await asyncio.wait_for(watching, PATIENCE))["type"])
 
     async with listening(watched) as listener, dial(listener.address) as connection:
         await connection.send(GET)
         await connection.reply()
 
-    assert told == ["http.disconnect"]
+    assert ended == ["http.disconnect"]
 
 
 @on_uvloop
 async def test_there_is_no_whole_answer_after_a_begun_one_or_to_nobody() -> None:
     """The one is for the application to finish; the other is over."""
-    said: list[bool] = []
+    results: list[bool] = []
     finished = asyncio.Event()
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
         whole = scope["extensions"][EXCHANGE].answer
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        said.append(whole(200, b"content-length: 0\r\n", b""))
+        results.append(whole(200, b"content-length: 0\r\n", b""))
         while (await receive())["type"] != "http.disconnect":
             pass
-        said.append(whole(200, b"content-length: 0\r\n", b""))
+        results.append(whole(200, b"content-length: 0\r\n", b""))
         finished.set()
 
     async with listening(both, PATIENT) as listener:
@@ -615,18 +615,18 @@ async def test_there_is_no_whole_answer_after_a_begun_one_or_to_nobody() -> None
         async with asyncio.timeout(PATIENCE):
             await finished.wait()
 
-    assert said == [False, True]
+    assert results == [False, True]
 
 
 @on_uvloop
 async def test_a_slow_reader_is_not_given_whole_answers() -> None:
     """While its buffer is full an answer has to wait, as any does."""
-    said: list[bool] = []
+    results: list[bool] = []
 
     async def large(scope: Scope, receive: Receive, send: Send) -> None:
         body = b"a" * 100_000
-        said.append(scope["extensions"][EXCHANGE].answer(200, b"content-length: 100000\r\n", body))
-        if not said[-1]:
+        results.append(scope["extensions"][EXCHANGE].answer(200, b"content-length: 100000\r\n", body))
+        if not results[-1]:
             await answer(send, body)
 
     async with listening(large, PATIENT, sock=narrow_socket()) as listener:
@@ -640,7 +640,7 @@ async def test_a_slow_reader_is_not_given_whole_answers() -> None:
                 received += some
 
     assert [len(reply.body) for reply in replies(received)] == [100_000, 100_000]
-    assert said == [True, False]
+    assert results == [True, False]
 
 
 # Readers that do not read.

@@ -42,7 +42,7 @@ class Taker(HttpConnection):
         config.load()
         loop = cast(asyncio.AbstractEventLoop, Clock())
         super().__init__(config, ServerState(), {}, loop, shared=SharedState(limits))
-        self.told: list[str | bytes | Head] = []
+        self.events: list[str | bytes | Head] = []
         self._at = at
         self._refusal = refusal
 
@@ -52,14 +52,14 @@ class Taker(HttpConnection):
 
     def start_exchange(self, head: RequestHead) -> None:
         # The list and not a copy: what comes later must not be among these.
-        self.told.append((head.method, head.url, head.fields, head.version, head.keep_alive, head.expects))
+        self.events.append((head.method, head.url, head.fields, head.version, head.keep_alive, head.expects))
         self._note("head")
 
     def receive_body(self, content: bytes) -> None:
-        if isinstance(before := self.told[-1], bytes):
-            self.told[-1] = before + content
+        if isinstance(before := self.events[-1], bytes):
+            self.events[-1] = before + content
         else:
-            self.told.append(content)
+            self.events.append(content)
         self._note("body")
 
     def finish_request(self) -> None:
@@ -67,7 +67,7 @@ class Taker(HttpConnection):
 
     def _note(self, word: str) -> None:
         if word in ("begin", "whole"):
-            self.told.append(word)
+            self.events.append(word)
         if word == self._at and self._refusal is not None:
             raise self._refusal
 
@@ -82,7 +82,7 @@ def bytewise(raw: bytes) -> list[bytes]:
     return [raw[at : at + 1] for at in range(len(raw))]
 
 
-def told(
+def events(
     method: str = "GET",
     url: bytes = b"/",
     fields: Fields | None = None,
@@ -97,41 +97,41 @@ def told(
 
 
 def chunked(content: bytes = b"") -> list[str | bytes | Head]:
-    return told("POST", fields=[(b"transfer-encoding", b"chunked")], content=content)
+    return events("POST", fields=[(b"transfer-encoding", b"chunked")], content=content)
 
 
 ARRIVALS: dict[str, tuple[bytes, list[str | bytes | Head]]] = {
-    "get": (GET, told(fields=[(b"host", b"a")])),
-    "no-fields": (b"GET /a?b=%23 HTTP/1.1\r\n\r\n", told(url=b"/a?b=%23")),
+    "get": (GET, events(fields=[(b"host", b"a")])),
+    "no-fields": (b"GET /a?b=%23 HTTP/1.1\r\n\r\n", events(url=b"/a?b=%23")),
     "fields-as-sent": (
         b"GET / HTTP/1.1\r\nX-A:  1 2 \r\nx-a: \xe9\r\nX-B:\r\n\r\n",
-        told(fields=[(b"x-a", b"1 2 "), (b"x-a", b"\xe9"), (b"x-b", b"")]),
+        events(fields=[(b"x-a", b"1 2 "), (b"x-a", b"\xe9"), (b"x-b", b"")]),
     ),
     "length": (
         b"PUT / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
-        told("PUT", fields=[(b"content-length", b"3")], content=b"abc"),
+        events("PUT", fields=[(b"content-length", b"3")], content=b"abc"),
     ),
     "chunks": (CHUNKED + b"3\r\nabc\r\n00a\r\n0123456789\r\n0\r\n\r\n", chunked(b"abc0123456789")),
     "no-chunks": (CHUNKED + b"0\r\n\r\n", chunked()),
     "extensions-and-trailers": (CHUNKED + b"3;a=b\r\nabc\r\n0;c\r\nX: y\r\n\r\n", chunked(b"abc")),
-    "1.0": (b"GET / HTTP/1.0\r\n\r\n", told(version="1.0", keeps_alive=False)),
+    "1.0": (b"GET / HTTP/1.0\r\n\r\n", events(version="1.0", keeps_alive=False)),
     "1.0-kept": (
         b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-        told(version="1.0", fields=[(b"connection", b"keep-alive")]),
+        events(version="1.0", fields=[(b"connection", b"keep-alive")]),
     ),
     "close": (
         b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
-        told(fields=[(b"connection", b"close")], keeps_alive=False),
+        events(fields=[(b"connection", b"close")], keeps_alive=False),
     ),
     "expects": (
         b"POST / HTTP/1.1\r\nEXPECT: 100-Continue\r\nContent-Length: 1\r\n\r\na",
-        told("POST", fields=[(b"expect", b"100-Continue"), (b"content-length", b"1")], content=b"a", expects=True),
+        events("POST", fields=[(b"expect", b"100-Continue"), (b"content-length", b"1")], content=b"a", expects=True),
     ),
     "expects-what-is-not": (
         b"GET / HTTP/1.1\r\nExpect: 100\r\n\r\n",
-        told(fields=[(b"expect", b"100")]),
+        events(fields=[(b"expect", b"100")]),
     ),
-    "blank-lines-before": (b"\r\n\r\n" + GET, told(fields=[(b"host", b"a")])),
+    "blank-lines-before": (b"\r\n\r\n" + GET, events(fields=[(b"host", b"a")])),
     "one-after-another": (
         b"GET /first HTTP/1.1\r\nExpect: 100-continue\r\nX: y\r\n\r\n"
         + GET
@@ -139,15 +139,15 @@ ARRIVALS: dict[str, tuple[bytes, list[str | bytes | Head]]] = {
         + b"1\r\na\r\n0\r\nX: y\r\n\r\n"
         + GET,
         [
-            *told(url=b"/first", fields=[(b"expect", b"100-continue"), (b"x", b"y")], expects=True),
-            *told(fields=[(b"host", b"a")]),
+            *events(url=b"/first", fields=[(b"expect", b"100-continue"), (b"x", b"y")], expects=True),
+            *events(fields=[(b"host", b"a")]),
             *chunked(b"a"),
-            *told(fields=[(b"host", b"a")]),
+            *events(fields=[(b"host", b"a")]),
         ],
     ),
     "behind-a-last-one": (
         b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n" + GET,
-        told(fields=[(b"connection", b"close")], keeps_alive=False),
+        events(fields=[(b"connection", b"close")], keeps_alive=False),
     ),
 }
 
@@ -160,7 +160,7 @@ def test_a_request_is_told_in_order(name: str) -> None:
         taker = Taker()
         arrive(reads, taker)
 
-        assert taker.told == steps
+        assert taker.events == steps
 
 
 def test_a_taker_is_told_as_soon_as_it_can_be() -> None:
@@ -169,7 +169,7 @@ def test_a_taker_is_told_as_soon_as_it_can_be() -> None:
     counts = []
     for read in [b"PO", b"ST / HTTP/1.1\r\nContent-Length: 3\r\n", b"\r\n", b"ab", b"c"]:
         taker.parse(read)
-        counts.append(len(taker.told))
+        counts.append(len(taker.events))
 
     assert counts == [1, 1, 2, 3, 4]
 
@@ -244,7 +244,7 @@ def test_a_head_in_one_read_is_bounded_too(value: int, fits: bool) -> None:
         with pytest.raises(HeadTooLarge):
             arrive([raw], taker)
 
-    assert len(taker.told) == (3 if fits else 1)
+    assert len(taker.events) == (3 if fits else 1)
 
 
 LONG: dict[str, bytes] = {
@@ -265,7 +265,7 @@ def test_content_is_no_framing(name: str, step: int) -> None:
     taker = Taker()
     arrival = arrive([raw[at : at + step] for at in range(0, len(raw), step)], taker)
 
-    assert taker.told[-1] == "whole"
+    assert taker.events[-1] == "whole"
     assert not arrival.has_begun
 
 
@@ -275,13 +275,13 @@ REFUSALS = [malformed("One at a time"), ContentTooLarge(), TargetTooLong()]
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.error_type)
 @pytest.mark.parametrize("at", ["begin", "head", "body", "whole"])
 def test_a_refusal_of_the_taker_comes_out_as_itself(at: str, refusal: Refusal) -> None:
-    """And ends the parsing: nothing is told after it."""
+    """A refusal ends the parsing: there are no events after it."""
     taker = Taker(at, refusal)
     with pytest.raises(Refusal) as caught:
         arrive([CHUNKED + b"1\r\na\r\n0\r\n\r\n" + GET], taker)
 
     assert caught.value is refusal
-    assert taker.told == chunked(b"a")[: ["begin", "head", "body", "whole"].index(at) + 1]
+    assert taker.events == chunked(b"a")[: ["begin", "head", "body", "whole"].index(at) + 1]
 
 
 NO_PATH = "The request target must be a path, with or without a query"
@@ -308,14 +308,14 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("whole", [True, False], ids=["in-one-read", "byte-by-byte"])
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_no_request_is_malformed(name: str, whole: bool) -> None:
-    """The parser's word for it, or that of the guards, as one refusal; no request is told as whole."""
+    """A malformed request is one refusal, and no request is complete."""
     raw, detail = MALFORMED[name]
     taker = Taker()
     with pytest.raises(BadRequest) as caught:
         arrive([raw] if whole else bytewise(raw), taker)
 
     assert (caught.value.detail, caught.value.error_type) == (detail, "malformed_request")
-    assert "whole" not in taker.told
+    assert "whole" not in taker.events
 
 
 # (reads, whether some of a request has come after each of them, and its end has not)

@@ -61,7 +61,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 
 
 async def test_an_error_of_the_block_comes_through() -> None:
-    """Whatever else the block raises is not touched, and the watcher ends."""
+    """Any other error of the block passes, and the watcher ends."""
 
     async def fail() -> None:
         async with CancelOnDisconnect(Line().receive):

@@ -37,10 +37,10 @@ class Rig:
         on_complete: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.wire = Wire()
-        self.outlet = FlowControl(cast(asyncio.Transport, self.wire))
+        self.flow_control = FlowControl(cast(asyncio.Transport, self.wire))
         self.completed: list[Exchange] = []
         self.exchange = Exchange(
-            self.outlet,
+            self.flow_control,
             SharedState(ConnectionLimits(), [], lambda _: None, default_headers=DATE),
             method,
             version,
@@ -99,14 +99,14 @@ RECEIVED: dict[str, list[tuple[list[bytes | None], Message]]] = {
 async def test_a_body_is_received_as_it_came(name: str) -> None:
     """All that is there at once, every byte one time, and the end with the last of it."""
     rig = Rig()
-    for told, message in RECEIVED[name]:
-        for content in told:
+    for events, message in RECEIVED[name]:
+        for content in events:
             rig.exchange.on_request_complete() if content is None else rig.exchange.on_body(content)
         async with asyncio.timeout(PATIENCE):
             assert await rig.exchange.receive() == message
 
 
-# What has come and been received before, what happens, and what somebody who waits gets by that.
+# Content that was received before, an event, and the message that a waiting reader gets by it.
 NEWS: dict[str, tuple[list[bytes | None], Callable[[Rig], object], Message]] = {
     "content": ([], lambda rig: rig.exchange.on_body(b"a"), part(b"a", more=True)),
     "more-content": ([b"a"], lambda rig: rig.exchange.on_body(b"b"), part(b"b", more=True)),
@@ -176,20 +176,20 @@ async def test_one_who_gave_up_waiting_is_no_harm() -> None:
 async def test_a_body_that_nobody_receives_is_held_back() -> None:
     """Above the high-water mark the connection is not read, until the application has taken all of it."""
     rig = Rig()
-    told = rig.wire.told
+    events = rig.wire.calls
     for _ in range(2):
         rig.exchange.on_body(b"a" * (HIGH_WATER - 1))
         rig.exchange.on_body(b"a")
-        assert told == []
+        assert events == []
         rig.exchange.on_body(b"a")
         rig.exchange.on_body(b"a")
-        assert told == ["pause"]
+        assert events == ["pause"]
         assert len((await rig.exchange.receive())["body"]) == HIGH_WATER + 2
-        assert told == ["pause", "resume"]
-        told.clear()
+        assert events == ["pause", "resume"]
+        events.clear()
 
 
-# (whether the client asked, what happens, how often it is told to go on)
+# (True where the client expects it, the events, the number of 100 responses)
 EXPECTED: dict[str, tuple[bool, list[str], int]] = {
     "asked": (True, ["receive"], 1),
     "once": (True, ["receive", "receive"], 1),
@@ -308,7 +308,7 @@ KEPT: dict[str, tuple[bool, list[tuple[bytes, bytes]], bytes, bool]] = {
 
 @pytest.mark.parametrize("name", KEPT)
 async def test_the_last_answer_of_a_connection_says_so_once(name: str) -> None:
-    """Whoever decided that it is the last."""
+    """The last response closes the connection, by the client's or the server's decision."""
     before, fields, lines, after = KEPT[name]
     rig = Rig(keep_alive=before)
     await rig.send(start((b"content-length", b"0"), *fields), body())
@@ -448,12 +448,12 @@ async def test_a_slow_client_is_waited_for(begun: bool) -> None:
     await rig.send(*first)
     rig.exchange.flush()
     written = rig.written
-    rig.outlet.pause_writing()
+    rig.flow_control.pause_writing()
     sending = asyncio.create_task(rig.send(then))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert (sending.done(), rig.written) == (False, written)
-    rig.outlet.resume_writing()
+    rig.flow_control.resume_writing()
     async with asyncio.timeout(PATIENCE):
         await sending
     rig.exchange.flush()
@@ -464,10 +464,10 @@ async def test_a_slow_client_is_waited_for(begun: bool) -> None:
 async def test_a_client_that_left_while_it_was_waited_for_is_sent_nothing() -> None:
     """The one who sends goes on as if it were."""
     rig = Rig()
-    rig.outlet.pause_writing()
+    rig.flow_control.pause_writing()
     sending = asyncio.create_task(rig.send(start(SIZED), body(b"abc")))
     await asyncio.sleep(0)
-    rig.outlet.resume_writing()
+    rig.flow_control.resume_writing()
     rig.exchange.on_disconnect()
     async with asyncio.timeout(PATIENCE):
         await sending
@@ -484,7 +484,7 @@ async def test_nothing_is_sent_to_a_client_that_left(congested: bool) -> None:
     written = rig.written
     rig.exchange.on_disconnect()
     if congested:
-        rig.outlet.pause_writing()
+        rig.flow_control.pause_writing()
     async with asyncio.timeout(PATIENCE):
         await rig.send(body(b"b"), body(b"c"), start())
 
@@ -494,12 +494,12 @@ async def test_nothing_is_sent_to_a_client_that_left(congested: bool) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"ab"], ids=["head-waits", "head-sent"])
 async def test_nothing_is_sent_after_a_cut(content: bytes) -> None:
-    """What was sent before goes out, the head too; then it is closed, and all is as if the client had left."""
+    """Sent content goes out, the head too; then the connection is closed as after a disconnect."""
     rig = Rig()
-    rig.exchange.on_leave = lambda: pytest.fail("nobody left")
+    rig.exchange.on_leave = lambda: pytest.fail("the client did not leave")
     await rig.send(start(SIZED), *([body(content, more=True)] if content else []))
     rig.exchange.abort()
-    assert (rig.wire.told, rig.written) == (["close"], HEAD_LINES + content)
+    assert (rig.wire.calls, rig.written) == (["close"], HEAD_LINES + content)
     await rig.send(body(b"c"))
     await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE):
@@ -546,7 +546,7 @@ async def test_some_answers_have_to_go_the_longer_way(how: str) -> None:
     rig = Rig()
     match how:
         case "congested":
-            rig.outlet.pause_writing()
+            rig.flow_control.pause_writing()
         case "started":
             await rig.send(start())
         case "answered":
@@ -558,11 +558,11 @@ async def test_some_answers_have_to_go_the_longer_way(how: str) -> None:
 
 
 async def test_a_whole_answer_for_a_slow_client_may_follow_its_relief() -> None:
-    """What was refused was only that way, at that time."""
+    """A refused event may be sent again later."""
     rig = Rig()
-    rig.outlet.pause_writing()
+    rig.flow_control.pause_writing()
     rig.exchange.answer(200, b"", b"abc")
-    rig.outlet.resume_writing()
+    rig.flow_control.resume_writing()
 
     assert rig.exchange.answer(200, b"", b"abc")
     assert rig.written == OK + b"\r\nabc"
@@ -574,14 +574,14 @@ async def test_a_whole_answer_to_nobody_is_over(congested: bool) -> None:
     rig = Rig()
     rig.exchange.on_disconnect()
     if congested:
-        rig.outlet.pause_writing()
+        rig.flow_control.pause_writing()
 
     assert rig.exchange.answer(200, b"", b"abc")
     assert (rig.wire.writes, rig.exchange.complete, rig.completed) == ([], False, [])
 
 
 async def test_an_exchange_that_is_remembered_keeps_no_connection() -> None:
-    """It is told of its completion once, and let go."""
+    """An exchange reports its completion once, and drops its connection."""
 
     class Connection:
         def answered(self, exchange: Exchange) -> None:
@@ -590,19 +590,19 @@ async def test_an_exchange_that_is_remembered_keeps_no_connection() -> None:
     answered: list[Exchange] = []
     connection = Connection()
     exchange = Rig(on_complete=connection.answered).exchange
-    kept = weakref.ref(connection)
+    reference = weakref.ref(connection)
     del connection
     gc.collect()
-    assert kept() is not None
+    assert reference() is not None
     exchange.answer(200, b"", b"")
     gc.collect()
 
     assert answered == [exchange]
-    assert kept() is None
+    assert reference() is None
 
 
 async def test_what_is_complete_is_seen_complete() -> None:
-    """By the one who is told: the content is written and the state is the last."""
+    """At the report of completion the content is written and the state is final."""
     seen: list[tuple[bool, bytes]] = []
     rig = Rig(on_complete=lambda exchange: seen.append((exchange.complete, rig.written)))
     await rig.send(start(SIZED), body(b"abc", more=True))
@@ -613,14 +613,14 @@ async def test_what_is_complete_is_seen_complete() -> None:
 
 
 async def test_a_client_leaves_once() -> None:
-    """Who asked to be told is told one time, when it is so already."""
+    """A callback that is set after a disconnect is called once."""
     rig = Rig()
-    told: list[bool] = []
-    rig.exchange.on_leave = lambda: told.append(rig.exchange.gone)
+    events: list[bool] = []
+    rig.exchange.on_leave = lambda: events.append(rig.exchange.gone)
     rig.exchange.on_disconnect()
     rig.exchange.on_disconnect()
 
-    assert told == [True]
+    assert events == [True]
 
 
 async def test_nobody_need_be_told_that_a_client_left() -> None:
@@ -633,9 +633,9 @@ async def test_nobody_need_be_told_that_a_client_left() -> None:
 
 
 async def test_an_answer_is_no_leave() -> None:
-    """Whoever waits for the client to leave is not told of the end of the answer."""
+    """A callback for a disconnect is not called at the end of the response."""
     rig = Rig()
-    rig.exchange.on_leave = lambda: pytest.fail("nobody left")
+    rig.exchange.on_leave = lambda: pytest.fail("the client did not leave")
     await rig.send(start(), body())
 
     assert (rig.exchange.gone, rig.exchange.complete) == (False, True)

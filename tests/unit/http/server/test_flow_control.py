@@ -14,14 +14,14 @@ from proxy.http.response import PROTECTIVE
 from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl, closing_response
 
 
-def outlet(wire: Wire) -> FlowControl:
+def flow_control(wire: Wire) -> FlowControl:
     return FlowControl(cast(asyncio.Transport, wire))
 
 
 async def test_it_writes_at_once() -> None:
     """Nothing is kept back, nor put together."""
     wire = Wire()
-    to = outlet(wire)
+    to = flow_control(wire)
     to.write(b"one")
     to.write(b"two")
 
@@ -30,8 +30,8 @@ async def test_it_writes_at_once() -> None:
 
 
 async def test_it_is_congested_between_the_two_words_of_the_transport() -> None:
-    """And not before; a relief that nobody needs is no harm, as of a connection that is lost."""
-    to = outlet(Wire())
+    """A resume ends the wait, and a needless one does no harm, as on a lost connection."""
+    to = flow_control(Wire())
     seen = [to.is_congested]
     for word in [to.resume_writing, to.pause_writing, to.resume_writing, to.resume_writing, to.pause_writing]:
         word()
@@ -42,7 +42,7 @@ async def test_it_is_congested_between_the_two_words_of_the_transport() -> None:
 
 async def test_nobody_waits_for_a_relief_without_congestion() -> None:
     """Also when it was congested before."""
-    to = outlet(Wire())
+    to = flow_control(Wire())
     to.pause_writing()
     to.resume_writing()
 
@@ -52,7 +52,7 @@ async def test_nobody_waits_for_a_relief_without_congestion() -> None:
 
 async def test_all_who_wait_are_relieved() -> None:
     """One who gave up takes nothing from the others."""
-    to = outlet(Wire())
+    to = flow_control(Wire())
     to.pause_writing()
     waiting = [asyncio.create_task(to.drain()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -66,9 +66,9 @@ async def test_all_who_wait_are_relieved() -> None:
 
 
 async def test_reading_is_held_and_released_once() -> None:
-    """The transport is told of changes only."""
+    """The transport is called for changes only."""
     wire = Wire()
-    to = outlet(wire)
+    to = flow_control(wire)
     for word in [
         to.resume_reading,
         to.pause_reading,
@@ -79,17 +79,17 @@ async def test_reading_is_held_and_released_once() -> None:
     ]:
         word()
 
-    assert wire.told == ["pause", "resume", "pause"]
+    assert wire.calls == ["pause", "resume", "pause"]
 
 
 @pytest.mark.parametrize(("unsent", "way"), [(0, "close"), (HIGH_WATER, "close"), (HIGH_WATER + 1, "abort")])
 async def test_a_cut_does_not_wait_for_one_who_does_not_read(unsent: int, way: str) -> None:
-    """What little is unsent still goes; a full buffer goes nowhere."""
+    """A small unsent rest is still sent; a full buffer is not."""
     wire = Wire()
     wire.unsent = unsent
-    outlet(wire).close_or_abort()
+    flow_control(wire).close_or_abort()
 
-    assert wire.told == [way]
+    assert wire.calls == [way]
 
 
 # (seconds, bytes unsent, whether more may be added, whether that is stalled): least 100 in a window of 10
@@ -122,7 +122,7 @@ PACES: dict[str, list[tuple[float, int, bool, bool]]] = {
 async def test_who_does_not_read_is_found_out(name: str) -> None:
     """By how much goes in a window of time, not by whether the buffer is ever empty."""
     wire = Wire()
-    to = outlet(wire)
+    to = flow_control(wire)
     for now, unsent, may_grow, stalled in PACES[name]:
         wire.unsent = unsent
         assert to.is_stalled(now, window=10, least=100, may_grow=may_grow) is stalled
@@ -148,8 +148,8 @@ def test_a_refusal_is_a_whole_answer_and_the_last(refusal: Refusal) -> None:
     }
     assert raw.lower().count(b"connection: close\r\n") == 1
     assert raw.endswith(reply.body)
-    told = orjson.loads(reply.body)
-    assert told == {"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type}
+    body = orjson.loads(reply.body)
+    assert body == {"detail": refusal.detail, "message": refusal.detail, "error_type": refusal.error_type}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ PATIENT = dataclasses.replace(QUICK, head_time=PATIENCE, body_time=PATIENCE)
 
 
 class Slow:
-    """An application that answers when it is told to."""
+    """An application that answers on command."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -117,7 +117,7 @@ async def test_the_lifespan_encloses_the_requests() -> None:
 
 @on_uvloop
 async def test_an_application_that_fails_to_start_is_not_served() -> None:
-    """Whoever starts the listener is told, by an exception it can catch."""
+    """A failed start raises an exception that the caller can catch."""
     with pytest.raises(RuntimeError, match="did not start"):
         await HttpServer(Living(fails=True), lifespan="on").start()
 
@@ -126,8 +126,8 @@ async def test_an_application_that_fails_to_start_is_not_served() -> None:
 async def test_a_taken_port_ends_the_start() -> None:
     """The application is not started."""
     app = Living()
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="Address already in use"):
-        await HttpServer(app, lifespan="on").start(port=taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as bound, pytest.raises(OSError, match="Address already in use"):
+        await HttpServer(app, lifespan="on").start(port=bound.getsockname()[1])
 
     assert app.turns == []
 
@@ -137,17 +137,17 @@ async def test_a_taken_port_ends_the_start() -> None:
 
 @on_uvloop
 async def test_one_address_has_so_many_connections() -> None:
-    """One more is told so and closed; when one goes there is room again."""
+    """One connection too many is refused and closed; after one has gone there is room again."""
     reports: list[str] = []
     limits = dataclasses.replace(PATIENT, per_address=2)
     async with listening(Recorder(), limits, report=reports.append) as listener:
         async with dial(listener.address) as first, dial(listener.address) as second:
             await converse(first, second)
             (refused,) = await exchange(listener.address, [])
-        told = tuple(reports)
+        reported = tuple(reports)
         await room(listener.address)
 
-    assert (refused.status, refused.headers[b"retry-after"], told) == (503, b"1", ("too_many_connections",))
+    assert (refused.status, refused.headers[b"retry-after"], reported) == (503, b"1", ("too_many_connections",))
 
 
 async def converse(*connections: RawConnection) -> None:
@@ -159,12 +159,12 @@ async def converse(*connections: RawConnection) -> None:
 async def room(address: tuple[str, int]) -> None:
     """Returns when a new connection is served again."""
     async with asyncio.timeout(PATIENCE):
-        while await status_of(address) != 200:  # noqa: ASYNC110 the worker is another process
+        while await request_status(address) != 200:  # noqa: ASYNC110 the worker is another process
             await asyncio.sleep(0.01)
 
 
-async def status_of(address: tuple[str, int]) -> int:
-    """Of one request on a new connection; 0 where there is no answer."""
+async def request_status(address: tuple[str, int]) -> int:
+    """Returns the status of one request on a new connection, 0 without an answer."""
     try:
         async with dial(address) as connection:
             await connection.send(GET)
@@ -187,7 +187,7 @@ async def test_a_trusted_proxy_may_bring_many() -> None:
 
 @on_uvloop
 async def test_a_worker_has_so_many_connections() -> None:
-    """Whoever they are from."""
+    """The limit counts connections of all addresses."""
     limits = dataclasses.replace(PATIENT, connections=1)
     async with listening(Recorder(), limits, trusted=[ip_network("127.0.0.0/8")]) as listener:
         async with dial(listener.address) as first:
@@ -249,12 +249,12 @@ def test_a_flood_of_connections_passes(options: list[str], cap: int) -> None:
 @on_uvloop
 async def test_draining_answers_close_their_connections() -> None:
     """New connections are still served, so that nothing is lost while balancers look away."""
-    async with listening(Recorder()) as listener, dial(listener.address) as kept:
-        await kept.send(GET)
-        before = await kept.reply()
+    async with listening(Recorder()) as listener, dial(listener.address) as connection:
+        await connection.send(GET)
+        before = await connection.reply()
         listener.drain()
-        await kept.send(GET)
-        (after,) = replies(await kept.until_closed())
+        await connection.send(GET)
+        (after,) = replies(await connection.until_closed())
         (fresh,) = await exchange(listener.address, [GET])
 
     assert b"connection" not in before.headers
@@ -263,7 +263,7 @@ async def test_draining_answers_close_their_connections() -> None:
 
 @on_uvloop
 async def test_draining_reaches_the_answer_under_way() -> None:
-    """Its client is told in time not to send another request."""
+    """Its client gets `Connection: close` in time."""
     app = Slow()
     async with listening(app) as listener, dial(listener.address) as connection:
         await connection.send(GET)
@@ -369,7 +369,7 @@ async def test_an_answer_that_takes_too_long_is_cancelled_and_not_cut() -> None:
 
 @on_uvloop
 async def test_stopping_waits_for_work_whose_client_left() -> None:
-    """A submit is finished, its outcome written down, though nobody hears it."""
+    """A submit is finished and its outcome stored, also without a client."""
     app = Slow()
     listener = HttpServer(app, shared=SharedState(PATIENT))
     await listener.start()

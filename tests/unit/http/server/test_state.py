@@ -9,41 +9,41 @@ from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.state import SharedState
 
 
-def door(per_address: int = 2) -> SharedState:
+def shared_state(per_address: int = 2) -> SharedState:
     return SharedState(ConnectionLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
 
 
 def test_a_crowd_is_counted_by_subscriber() -> None:
     """All of an IPv6 /64 is one; the next is another."""
-    entrance = door()
-    keys = [entrance.acquire_slot(f"2001:db8::{number}") for number in range(3)]
+    state = shared_state()
+    keys = [state.acquire_slot(f"2001:db8::{number}") for number in range(3)]
 
     assert keys == ["2001:db8::/64", "2001:db8::/64", None]
-    assert entrance.acquire_slot("2001:db8:0:1::1") == "2001:db8:0:1::/64"
+    assert state.acquire_slot("2001:db8:0:1::1") == "2001:db8:0:1::/64"
 
 
 def test_who_leaves_makes_room_and_is_forgotten() -> None:
-    """The count holds nobody who is not there."""
-    entrance = door(per_address=1)
-    key = entrance.acquire_slot("203.0.113.5")
-    refused = entrance.acquire_slot("::ffff:203.0.113.5")
-    entrance.release_slot(refused)
-    entrance.release_slot(key)
+    """The count has only open connections."""
+    state = shared_state(per_address=1)
+    key = state.acquire_slot("203.0.113.5")
+    refused = state.acquire_slot("::ffff:203.0.113.5")
+    state.release_slot(refused)
+    state.release_slot(key)
 
     assert refused is None
-    assert not entrance.connections_per_address
+    assert not state.connections_per_address
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", ""], ids=["trusted-proxy", "no-address"])
 def test_some_are_not_counted(address: str) -> None:
-    """A proxy comes with a crowd of its own; a peer without an address cannot be told from another."""
-    entrance = door(per_address=1)
-    keys = [entrance.acquire_slot(address) for _ in range(9)]
+    """A trusted proxy has many clients, and a peer without an address cannot be identified."""
+    state = shared_state(per_address=1)
+    keys = [state.acquire_slot(address) for _ in range(9)]
     for key in keys:
-        entrance.release_slot(key)
+        state.release_slot(key)
 
     assert keys == [""] * 9
-    assert not entrance.connections_per_address
+    assert not state.connections_per_address
 
 
 @pytest.mark.parametrize(("soft", "cap"), [(256, 204), (1024, 819), (resource.RLIM_INFINITY, 65_536)])

@@ -13,24 +13,24 @@ START = 1000.0
 LATER = START + 7
 
 
-def patience() -> RequestTimeouts:
-    """Of a connection that was made at START."""
+def timeouts() -> RequestTimeouts:
+    """Returns the timeouts of a connection that was made at START."""
     return RequestTimeouts(LIMITS, START)
 
 
-def reading(patience: RequestTimeouts) -> None:
-    """A body that comes faster than anybody asks for."""
-    patience.start_body(LATER)
-    patience.content = 1_000_000
+def reading(timeouts: RequestTimeouts) -> None:
+    """A body that arrives faster than the limit."""
+    timeouts.start_body(LATER)
+    timeouts.content = 1_000_000
 
 
 # (what happens, the phase after it, the seconds after LATER when time is up)
 WAITS: dict[str, tuple[Callable[[RequestTimeouts], None], ConnectionState, float]] = {
-    "made": (lambda patience: None, HEAD, 3),
-    "a-head": (lambda patience: patience.start_head(LATER), HEAD, 10),
+    "made": (lambda timeouts: None, HEAD, 3),
+    "a-head": (lambda timeouts: timeouts.start_head(LATER), HEAD, 10),
     "a-body": (reading, BODY, 30),
-    "a-next-request": (lambda patience: patience.start_idle(LATER), IDLE, 75),
-    "its-end": (lambda patience: patience.start_linger(LATER), ENDED, 0.5),
+    "a-next-request": (lambda timeouts: timeouts.start_idle(LATER), IDLE, 75),
+    "its-end": (lambda timeouts: timeouts.start_linger(LATER), ENDED, 0.5),
 }
 
 
@@ -38,7 +38,7 @@ WAITS: dict[str, tuple[Callable[[RequestTimeouts], None], ConnectionState, float
 def test_each_wait_has_its_own_end(name: str) -> None:
     """Not a moment before, and from then on; the wait before it does not count."""
     happens, phase, seconds = WAITS[name]
-    waiting = patience()
+    waiting = timeouts()
     happens(waiting)
 
     assert waiting.phase is phase
@@ -48,7 +48,7 @@ def test_each_wait_has_its_own_end(name: str) -> None:
 
 def test_an_answer_is_waited_for_as_long_as_it_takes() -> None:
     """Deadlines for it are the application's."""
-    waiting = patience()
+    waiting = timeouts()
     waiting.start_body(START)
     waiting.start_response()
 
@@ -73,7 +73,7 @@ PACES = [
 @pytest.mark.parametrize(("seconds", "content", "over"), PACES)
 def test_a_body_keeps_its_rate(seconds: float, content: int, over: bool) -> None:
     """Of the whole body since its head, the grace aside; and its deadline stands however fast it comes."""
-    waiting = patience()
+    waiting = timeouts()
     waiting.start_body(LATER)
     waiting.content = content
 
@@ -82,7 +82,7 @@ def test_a_body_keeps_its_rate(seconds: float, content: int, over: bool) -> None
 
 def test_a_next_body_owes_nothing_for_the_one_before() -> None:
     """Nor has it anything to its credit."""
-    waiting = patience()
+    waiting = timeouts()
     waiting.start_body(START)
     waiting.content = 1_000_000
     waiting.start_body(LATER)
@@ -93,9 +93,9 @@ def test_a_next_body_owes_nothing_for_the_one_before() -> None:
 
 @pytest.mark.parametrize("name", ["a-head", "a-next-request", "its-end"])
 def test_only_a_body_has_a_rate(name: str) -> None:
-    """What waits for something else is not late because no content comes."""
+    """A connection in another state is not late for missing content."""
     happens, _, seconds = WAITS[name]
-    waiting = patience()
+    waiting = timeouts()
     waiting.start_body(START)
     happens(waiting)
 
@@ -107,7 +107,7 @@ def test_only_a_body_has_a_rate(name: str) -> None:
 )
 def test_a_hurry_only_ever_shortens(since: float, hurried: float, over: float) -> None:
     """The rest must come within the closing time, or by the deadline that stood."""
-    waiting = patience()
+    waiting = timeouts()
     waiting.start_head(START + since)
     waiting.shorten(START + hurried)
 
@@ -117,7 +117,7 @@ def test_a_hurry_only_ever_shortens(since: float, hurried: float, over: float) -
 
 def test_a_hurried_body_still_keeps_its_rate() -> None:
     """The hurry is on top."""
-    waiting = patience()
+    waiting = timeouts()
     waiting.start_body(START)
     waiting.shorten(START + 5)
 

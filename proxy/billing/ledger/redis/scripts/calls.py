@@ -86,8 +86,8 @@ local job, slots = unpack(redis.call('HMGET', base .. 'call:' .. id, 'job', 'slo
 if job == ARGV[1] then free_slots(id, slots) end
 """)
 
-# ARGV: now, or the time that an earlier batch of the same sweep used; 1 for the first batch; how many; ms that an ended
-# call is kept. Replies how many ended, how many were found, the time used, and the time of the sweep before.
+# ARGV: now, or the time of an earlier batch; 1 for the first batch; the most calls; ms to keep an old one.
+# The reply: the numbers of ended and found calls, the time, the time of the last sweep.
 SWEEP = script(
     """
 local now, first, count, ms = unpack(ARGV)

@@ -47,10 +47,10 @@ return taken
 )
 
 _HOLDERS = """
--- Open jobs among the oldest 64 holders of an account's slots: id and time of the last look.
+-- Open jobs among the oldest 20 holders of an account's slots: id and time of the last look.
 local function holders(account)
   local result = {}
-  for _, id in ipairs(redis.call('ZRANGE', base .. 'slots:' .. account, 0, 63)) do
+  for _, id in ipairs(redis.call('ZRANGE', base .. 'slots:' .. account, 0, 19)) do
     local open, job, looked = unpack(redis.call('HMGET', base .. 'call:' .. id, 'open', 'job', 'looked'))
     if open == '1' and job then result[#result + 1] = {id, tonumber(looked or 0)} end
   end

@@ -1,4 +1,4 @@
-"""Script of the reservation step: block, idempotency key, lost calls, limits, and the reservation itself.
+"""Script of the reservation step: block, key, lost calls, limits, and the reservation itself.
 
 The reply is a list whose first item names the result:
 
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from proxy.billing.ledger.redis.scripts.library import script
 
-# ARGV: the fixed ones named in the script; for each charge account, current, oldest, limit, enforce, ms to keep, until,
-# thresholds; for each slot account, limit, enforce, end, ms to keep; then the ids of ended notes, the workers known to
-# be alive, and the dead ones.
+# ARGV begins with the fixed arguments that the script names. Then come, of each charge: account, current, oldest,
+# limit, enforce, ms to keep, until, thresholds. Of each slot: account, limit, enforce, end, ms to keep. Then come ids
+# of ended notes, workers that are alive, and workers that are dead.
 RESERVE = script(
     """
 local id, now, epoch, worker, caller, endpoint, amount, day, due, call_ms = unpack(ARGV, 1, 10)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis import Redis
 from support.redis_ledger import opened
-from unit.billing.ledger.test_ledger_properties import machine_of
+from unit.billing.ledger.test_ledger_properties import build_machine
 
 from proxy.billing.ledger.interface import Ledger
 
@@ -25,7 +25,7 @@ def test_any_interleaving(valkey: str, admin: Redis) -> None:
             yield ledger
 
     run_state_machine_as_test(
-        machine_of(empty),
+        build_machine(empty),
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),

@@ -73,12 +73,12 @@ async def test_due_jobs_are_taken_once(ledger: RedisLedger) -> None:
     job = await submit(ledger, "a")
     await ledger.reserve("no job yet", request(1, charge(10**6)), now=NOW)
     assert await ledger.take_due(now=NOW + FIRST_LOOK - 0.5, limit=5) == ()
-    due, taken = NOW + FIRST_LOOK, 0
+    due = NOW + FIRST_LOOK
     for _ in range(8):
         records = await ledger.take_due(now=due, limit=5)
         assert [record.job for record in records] == [job]
         assert await ledger.take_due(now=next_look(NOW, due) - 0.5, limit=5) == ()
-        due, taken = next_look(NOW, due), taken + 1
+        due = next_look(NOW, due)
     await ledger.settle(job, amount=None, now=due)
 
     assert await ledger.take_due(now=due + 10**6, limit=5) == ()
@@ -88,12 +88,11 @@ async def test_two_workers_share_the_due_jobs(valkey: str, admin: Redis) -> None
     """Each due job is taken by one worker."""
     async with opened(valkey) as first, opened(valkey) as second:
         jobs = {await submit(first, f"a{n}") for n in range(30)}
-        taken = []
+        names = []
         for ledger in (first, second) * 4:
-            taken += [record.job for record in await ledger.take_due(now=NOW + 61, limit=4)]
+            names += [record.job for record in await ledger.take_due(now=NOW + 61, limit=4)]
 
-    assert sorted(filter(None, taken)) == sorted(jobs) or len(taken) == 32
-    assert len(taken) == len(set(taken)) == 30
+    assert sorted(filter(None, names)) == sorted(jobs)
 
 
 async def test_jobs_of_full_slots_come_first(ledger: RedisLedger) -> None:
