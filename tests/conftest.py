@@ -17,10 +17,13 @@ SERIAL = frozenset(
         "live/test_redis_limits.py",
         "live/test_runs.py",
         "live/test_streams.py",
+        "unit/app/process/test_supervisor.py",
         "unit/billing/ledger/redis/test_ledger.py",
+        "unit/http/client/test_stock_tls.py",
         "unit/http/server/test_connection.py",
         "unit/http/server/test_server.py",
         "unit/storage/test_redis_client.py",
+        "unit/storage/test_redis_topology.py",
         "unit/telemetry/test_json_log.py",
         "unit/webhooks/test_sender.py",
     }

@@ -21,10 +21,7 @@ PYTHON = ("proxy", "tests", "bench", "docs", "tools")
 MARKDOWN = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "deploy/**/*.md")
 # Folders that are still being rewritten. This list only gets shorter.
 EXAMPLES = "tests/unit/test_style.py"  # holds examples of bad style
-NOT_YET: tuple[str, ...] = (
-    "proxy/billing/",
-    "tests/support/",
-)
+NOT_YET: tuple[str, ...] = ("tests/support/",)
 
 MAX_FIRST_LINE = 100  # characters; in tests, where it is the claim as a sentence, the line is the limit
 MAX_LINE = 120  # characters, as ruff allows
@@ -33,7 +30,8 @@ MAX_DOCS_WORDS = 30  # of a sentence in a page for readers
 
 # A first line that makes sense alone opens with none of these.
 _BAD_OPENING = re.compile(
-    r"(\*\w|`|(What|Whether|How|Who|Whom|Whose|Which|Where|Whatever|Whoever|Those|Nobody|Somebody)\b)"
+    r"(\*\w|`|(What|Whether|How|Who|Whom|Whose|Which|Where|Whatever|Whoever|Those|Nobody|Somebody"
+    r"|It|Its|They|Their|And|Also|Or|Nor|But|Then|So)\b)"
 )
 _BANNED_WORDS = re.compile(
     r"\b(whoever|whomever|nobody|somebody|anew|whereto|(?:is|was|are|were|be|been) (?:told|asked)|believed?|believes"

@@ -16,7 +16,7 @@ from proxy.billing.shortfalls import rfc3339
 from proxy.config.loader import Config
 from proxy.config.sections.playground import Playground
 from proxy.errors import Refusal
-from proxy.http.fields import first
+from proxy.http.fields import accepts_gzip, first
 from proxy.http.request import REQUEST
 from proxy.http.request import Request as GatewayRequest
 from proxy.strict_json import Json
@@ -107,7 +107,7 @@ def _answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[R
 
     async def answer(request: Request) -> Response:
         headers = request.scope["headers"]
-        compressed = file.compressed if _accepts_gzip(first(headers, b"accept-encoding")) else None
+        compressed = file.compressed if accepts_gzip(headers) else None
         # RFC 9110 section 8.8.3: each encoding has an entity tag of its own.
         tag = f'"{file.digest}"' if compressed is None else f'"{file.digest}-gzip"'
         known = first(headers, b"if-none-match")
@@ -118,12 +118,3 @@ def _answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[R
         return Response(body, media_type=file.media_type, headers={**fields, **encoding, "etag": tag})
 
     return answer
-
-
-def _accepts_gzip(accepted: bytes | None) -> bool:
-    """Returns True where an Accept-Encoding field has gzip with a weight above zero (RFC 9110 12.5.3)."""
-    for item in (accepted or b"").split(b","):
-        coding, _, weight = item.strip().lower().partition(b";")
-        if coding.strip() == b"gzip":
-            return weight.replace(b" ", b"").rstrip(b"0.") != b"q="
-    return False

@@ -19,3 +19,12 @@ def first(fields: Fields, name: bytes) -> bytes | None:
         if field == name:
             return value
     return None
+
+
+def accepts_gzip(fields: Fields) -> bool:
+    """Returns whether Accept-Encoding names gzip with a weight above zero (RFC 9110 section 12.5.3)."""
+    for item in (first(fields, b"accept-encoding") or b"").split(b","):
+        coding, _, weight = item.strip().lower().partition(b";")
+        if coding.strip() == b"gzip":
+            return weight.replace(b" ", b"").rstrip(b"0.") != b"q="
+    return False

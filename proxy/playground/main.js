@@ -13,7 +13,7 @@ import { replaceFiles } from "./form/file_values.js";
 import { JobHistory } from "./result/job_history.js";
 import { ResultView } from "./result/result_view.js";
 import { parseEndpoints, parseUploads } from "./form/schema.js";
-import { Caller, fetchConfig } from "./session/session.js";
+import { Caller, fetchConfig, loadFalClient } from "./session/session.js";
 import { createSignIn } from "./session/sign_in.js";
 import { Who } from "./session/who.js";
 import { clearAddress, formLink, readAddress, showEndpointInAddress, showJobInAddress } from "./address.js";
@@ -201,6 +201,7 @@ byId("form").addEventListener("keydown", (event) => {
   event.preventDefault();
   controller.run();
 });
+byId("form").addEventListener("focusin", () => loadFalClient().catch(() => {}), { once: true });
 byId("cancel").addEventListener("click", () => controller.cancel());
 
 function beginJob(entry) {
@@ -238,14 +239,15 @@ async function resumeJob() {
   if (!next?.requestId || !state.caller) return;
   workshop.choose(next.endpoint);
   const target = state.endpoints.find(({ id }) => id === next.endpoint) ?? workshop.endpoint;
-  if (target) await controller.resume({ input: {}, since: Date.now(), ...next }, target);
+  const yields = !stored.some(({ requestId }) => requestId === next.requestId);
+  if (target) await controller.resume({ input: {}, since: Date.now(), ...next }, target, { yields });
 }
 
 async function showEntry(entry) {
   outcome.select("result");
   if (entry.result) return resultView.show(entry);
   const target = state.endpoints.find(({ id }) => id === entry.endpoint);
-  if (target) await controller.resume(entry, target);
+  if (target) await controller.resume(entry, target, { yields: true });
 }
 
 // ---- limits and history ------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def test_offline(browser: Browser, site: Site) -> None:
     """The page says that the job goes on, offers to check it and never to run it again, and reconnects by itself."""
     with site.signed_in(browser) as alice:
         site.started(alice)
+        expect(alice.page.locator("#standing")).to_contain_text("1 reserved")
         alice.page.context.set_offline(True)
         box = alice.trouble()
         expect(box).to_contain_text("Connection lost, your job goes on")

@@ -294,15 +294,16 @@ def test_a_stream_that_ends_early(browser: Browser, rig: Rig) -> None:
 
 
 def test_pasted_and_dropped(browser: Browser, demo: Told) -> None:
-    """A picture comes in by paste and by drop; what is no picture is refused where it was dropped."""
+    """An image comes in by paste, by drop anywhere, and as a dragged link; another file is refused."""
     give = """([kind, type, name]) => {
       const data = new DataTransfer();
-      data.items.add(new File([new Uint8Array(9)], name, { type }));
-      const target = kind === 'paste' ? document.body : document.querySelector('.drop');
+      if (kind === 'link') data.setData('text/uri-list', name);
+      else data.items.add(new File([new Uint8Array(9)], name, { type }));
+      const target = kind === 'drop' ? document.querySelector('.drop') : document.body;
       const event = kind === 'paste'
         ? new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true })
         : new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
-      target.dispatchEvent(event);
+      return target.dispatchEvent(event);
     }"""
     with visit(browser, demo.url) as bob:
         bob.sign_in_as("bob")
@@ -314,6 +315,11 @@ def test_pasted_and_dropped(browser: Browser, demo: Told) -> None:
         bob.page.evaluate(give, ["drop", "text/plain", "notes.txt"])
         expect(bob.field("image_url").locator(".error")).to_have_text("This is not an image.")
         expect(title).to_have_text("dropped.webp")
+        assert not bob.page.evaluate(give, ["beside", "image/png", "beside.png"]), "the browser would open the file"
+        expect(title).to_have_text("beside.png")
+        bob.page.evaluate(give, ["link", "", "https://example.com/cat.png"])
+        expect(title).to_have_text("From a URL")
+        expect(bob.page.get_by_label("Image URL, as a URL")).to_have_value("https://example.com/cat.png")
         bob.page.get_by_role("button", name="Remove the image").click()
         expect(title).to_have_text("Drop an image here")
         bob.check()
@@ -367,3 +373,52 @@ def test_under_another_name(browser: Browser, demo: Told) -> None:
         expect(somebody.page.get_by_role("button", name="Continue as alice")).to_be_visible()
         expect(link).to_be_hidden()
         somebody.sign_in_as("alice")
+
+
+def test_a_link_to_a_filled_form(browser: Browser, demo: Told) -> None:
+    """The copied link opens the same endpoint with the same settings, for any user."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_as("alice")
+        page.get_by_label("Endpoint").select_option("fal-ai/flux/dev")
+        page.get_by_label("Prompt", exact=True).fill("dunes & stars")
+        alice.field("num_images").get_by_role("spinbutton").fill("2")
+        page.locator("#copy-form-link").click()
+        expect(page.locator("#copy-form-link")).to_have_text("Copied")
+        link = page.evaluate("navigator.clipboard.readText()")
+        with visit(browser, demo.url) as bob:
+            bob.sign_in_as("bob")
+            bob.page.goto(link)
+            bob.page.reload()
+            expect(bob.page.get_by_label("Endpoint")).to_have_value("fal-ai/flux/dev")
+            expect(bob.page.get_by_label("Prompt", exact=True)).to_have_value("dunes & stars")
+            expect(bob.field("num_images").get_by_role("spinbutton")).to_have_value("2")
+
+
+def test_another_endpoint_keeps_what_fits(browser: Browser, demo: Told) -> None:
+    """The prompt and the image go over to the next form; a choice that it does not have stays behind."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_as("alice")
+        alice.fill(prompt="the same words")
+        page.get_by_label("Endpoint").select_option("fal-ai/kling-video/v2.5-turbo/pro/image-to-video")
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value("the same words")
+        expect(page.locator(".drop-title").first).to_have_text("coast.jpg")
+
+
+def test_the_settings_of_an_earlier_job(browser: Browser, demo: Told) -> None:
+    """A past run fills the form again, also after a reload."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_as("alice")
+        page.get_by_label("Endpoint").select_option("openrouter/router")
+        page.get_by_label("Prompt", exact=True).fill("first words")
+        page.get_by_label("Model", exact=True).fill("acme/one")
+        alice.run()
+        expect(page.locator(".tile-text")).to_be_visible(timeout=10_000)
+        page.reload()
+        expect(page.locator(".tile-text")).to_be_visible(timeout=10_000)
+        page.get_by_label("Prompt", exact=True).fill("other words")
+        shown_job(alice).locator("..").get_by_role("button", name="Use these settings").click()
+        expect(page.get_by_label("Prompt", exact=True)).to_have_value("first words")
+        expect(page.get_by_label("Model", exact=True)).to_have_value("acme/one")

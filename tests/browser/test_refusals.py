@@ -141,10 +141,13 @@ def test_429(browser: Browser, rig: Rig) -> None:
         box = alice.trouble()
         expect(box).to_contain_text("Too many requests")
         again = box.get_by_role("button", name="Run again in")
+        assert len(alice.submitted()) == 2, "a wait that is longer than the client's patience is not tried in vain"
         expect(again).to_be_disabled()
         first = again.text_content()
         expect(again).not_to_have_text(first or "")
         expect(alice.page.locator(".compare")).to_be_visible()
+        expect(alice.page.locator(".earlier")).to_be_visible()
+        expect(alice.page.locator("#line")).to_be_hidden()
         alice.screenshot("429")
         alice.check(429)
     assert accepted(sandbox) == 1
@@ -214,7 +217,10 @@ def test_a_failed_run(browser: Browser, rig: Rig) -> None:
         ready(alice)
         alice.run()
         expect(alice.trouble()).to_be_focused()
+        expect(alice.trouble()).to_contain_text("The model failed")
+        expect(alice.trouble()).to_contain_text("You were not charged.")
         expect(alice.page.locator("#standing")).to_contain_text("3 of 3 credits")
+        expect(alice.page.locator("#history .state-failed")).to_contain_text("failed")
         assert alice.problems == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from support.front_proxies import free_port
 from support.gateway_process import Gateway, Rig, until
 from support.in_process_gateway import ENDPOINT, ENVIRON, INPUT, token
 from support.tcp_delay import TcpDelay, tcp_delay
@@ -81,7 +82,7 @@ def ready(gateway: Gateway) -> bool:
 @pytest.mark.parametrize("latency", [0.09, 0.12, 0.5])
 def test_a_store_far_away(rig: Rig, latency: float) -> None:
     """With a store latency of up to 500 ms every submit is accepted."""
-    with ValkeyServer() as valkey, delayed(valkey.port, latency / 2) as delay:
+    with ValkeyServer(port=free_port()) as valkey, delayed(valkey.port, latency / 2) as delay:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": delay.url}
         gateway = rig.gateway(rig.sandbox().queue, environ=environ, **SECTIONS)
         until(lambda: ready(gateway))
@@ -93,7 +94,7 @@ def test_a_store_far_away(rig: Rig, latency: float) -> None:
 def test_many_callers_at_once(rig: Rig) -> None:
     """With three hundred callers at once every submit is accepted in the end, and the store never counts as away."""
     server = {"max_connections_per_address": 1000}
-    with ValkeyServer() as valkey:
+    with ValkeyServer(port=free_port()) as valkey:
         environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": valkey.connection_url}
         gateway = rig.gateway(rig.sandbox().queue, environ=environ, server=server, **SECTIONS)
         until(lambda: ready(gateway))

@@ -71,9 +71,14 @@ export class Form {
     return this.#controls;
   }
 
-  /** Returns the control that a file of *type* goes to: the focused one, an empty one, or the first that accepts it. */
+  /**
+   * Returns the control that a file of *type* goes to: the focused one, an empty one, or the first that accepts it.
+   * Without a type, as of a link, each control accepts it.
+   */
   fileControl(type = "") {
-    const files = this.#controls.filter(({ field }) => ["file", "files"].includes(field.kind) && accepts(field.media, type));
+    const files = this.#controls.filter(
+      ({ field }) => ["file", "files"].includes(field.kind) && (!type || accepts(field.media, type)),
+    );
     const focused = files.find(({ node }) => node.contains(document.activeElement));
     const empty = files.find((control) => control.field.kind === "files" || control.read() === undefined);
     return focused ?? empty ?? files[0];

@@ -35,7 +35,10 @@ export class FalJob {
     this.#mode = streams ? "streaming" : "polling";
     this.requestId = requestId;
     this.#onEvent = (event) => this.#stopped || onEvent(event);
-    this.#fal = caller.client({
+  }
+
+  #connect() {
+    return this.#caller.client({
       before: (call) => this.#before(call),
       after: (call, response) => this.#after(call, response),
       headers: (call) => (call.kind === "submit" ? { "idempotency-key": this.#key } : {}),
@@ -48,6 +51,7 @@ export class FalJob {
    */
   async run() {
     try {
+      this.#fal = await this.#connect();
       if (!this.requestId) await this.#submit();
       return await this.#follow();
     } catch (error) {
@@ -72,7 +76,7 @@ export class FalJob {
   async cancel() {
     this.#active = false;
     this.#wake();
-    if (!this.requestId) return;
+    if (!this.requestId || !this.#fal) return;
     try {
       await this.#fal.queue.cancel(this.#endpoint, { requestId: this.requestId });
     } catch (error) {

@@ -21,6 +21,7 @@ export class JobController {
   #on;
   #job = null;
   #turn = 0; // jobs of earlier turns were abandoned and are not shown
+  #yields = false; // whether the job on show was started elsewhere, so that Run may leave it
   running = false;
 
   constructor({ resultView, getState, on }) {
@@ -31,18 +32,24 @@ export class JobController {
 
   async run() {
     const { caller, endpoint, form } = this.#getState();
-    if (this.running || !caller || !endpoint) return;
+    if ((this.running && !this.#yields) || !caller || !endpoint) return;
+    if (this.running) this.abandon();
     form.clearErrors();
     const values = form.read();
     const wrong = wrongNumbers(values);
     if (wrong.length) return this.#blame(wrong.map((loc) => ({ loc, message: "This is not a number" })));
     announce("Sent to the gateway");
+    this.#yields = false;
     await this.#carryOut({ endpoint, values, preview: previewOf(form, values) });
   }
 
-  /** Follows a job that runs, or shows one that has ended. *job*: `{requestId, input, since}`. */
-  async resume(job, endpoint) {
+  /**
+   * Follows a job that runs, or shows one that has ended. *job*: `{requestId, input, since}`. With *yields* the user may
+   * start another one meanwhile.
+   */
+  async resume(job, endpoint, { yields = false } = {}) {
     if (this.running) return;
+    this.#yields = yields;
     announce("Checking your job");
     const values = job.input ?? {};
     await this.#carryOut({ endpoint, values, preview: null, requestId: job.requestId, since: job.since });
@@ -103,12 +110,12 @@ export class JobController {
 
   #setRunning(yes) {
     this.running = yes;
-    byId("run").hidden = yes;
+    byId("run").hidden = yes && !this.#yields;
     byId("cancel").hidden = !yes;
     byId("cancel").disabled = false;
     byId("form").setAttribute("aria-busy", String(yes));
     const lost = [document.body, byId("cancel"), null].includes(document.activeElement);
-    if (yes) byId("cancel").focus({ preventScroll: true });
+    if (yes && !this.#yields) byId("cancel").focus({ preventScroll: true });
     else if (lost) byId("run").focus({ preventScroll: true });
     if (yes) document.title = `● Running · ${TITLE}`;
   }

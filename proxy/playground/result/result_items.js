@@ -14,7 +14,8 @@ export function resultItems(result, { input = {} } = {}) {
   const items = [];
   collect(result, "", items);
   const echoed = new Set(Object.values(input).filter((value) => typeof value === "string"));
-  const own = items.filter((item) => item.kind !== "text" || !echoed.has(item.text));
+  const first = (item, place) => !item.url || items.findIndex(({ url }) => url === item.url) === place;
+  const own = items.filter(first).filter((item) => item.kind !== "text" || !echoed.has(item.text));
   const shown = own.filter((item) => item.kind !== "text" || item.text.length > LONG);
   // Where nothing else is to be shown, a short text is the result.
   return (shown.length ? shown : own.filter((item) => item.text?.trim() && item.top)).slice(0, MOST_ITEMS);

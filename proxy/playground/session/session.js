@@ -1,8 +1,8 @@
 // Session of the caller. Without a token the browser sends its session cookie, which no script can read.
-import { createFalClient } from "../vendor/fal-client-1.10.1.js";
 import { callRecord, finishCall } from "../gateway/call_record.js";
 
 const CONFIG = "/playground/config.json";
+const FAL_CLIENT = "/playground/vendor/fal-client-1.10.1.js";
 // Seconds. Longer waits are shown to the user; fal's client would repeat the request in vain meanwhile.
 const LONGEST_CLIENT_WAIT = 2;
 
@@ -14,6 +14,16 @@ export async function fetchConfig(token) {
 }
 
 const bearer = (token) => (token ? { authorization: `Bearer ${token}` } : {});
+
+/** Loads fal's client. The first view of the page does without it. */
+export async function loadFalClient() {
+  try {
+    return await import(FAL_CLIENT);
+  } catch {
+    // A browser may remember a failed import by its address.
+    return import(`${FAL_CLIENT}?${Date.now()}`);
+  }
+}
 
 /** Returns the users of the demo; none where this is no demo, or its cookies are off. */
 export async function demoUsers() {
@@ -63,7 +73,8 @@ export class Caller {
    * Returns fal's client for one job, with this gateway as proxy. *traffic*: `before(call)` and `after(call, response)`
    * observe each call, `headers(call)` adds headers of its own.
    */
-  client(traffic) {
+  async client(traffic) {
+    const { createFalClient } = await loadFalClient();
     return createFalClient({
       proxyUrl: { url: `${this.#config.prefix}/proxy`, when: "always" },
       credentials: this.token ? () => this.token : undefined,

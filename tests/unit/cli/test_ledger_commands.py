@@ -242,7 +242,7 @@ def test_usage_as_csv(ledger: Path) -> None:
 
 
 def test_usage_of_a_missing_ledger_creates_nothing(config: Path) -> None:
-    """It is an error, and so is every other command; no file appears."""
+    """A missing ledger is an error for every command, and no file is created."""
     results = [
         fal_proxy("usage", config),
         fal_proxy("ledger", "check", config),
@@ -270,7 +270,7 @@ def test_a_ledger_in_memory_keeps_nothing(config: Path) -> None:
 
 
 def test_ledger_check(ledger: Path) -> None:
-    """It reports the schema and the rows, also of a ledger in use."""
+    """The check reports the schema and the rows, also of a ledger in use."""
     checked = json.loads(fal_proxy("ledger", "check", ledger).stdout)
 
     assert checked["schema"] == checked["newest_schema"]
@@ -351,7 +351,7 @@ def test_a_short_privacy_secret_is_a_problem(config: Path) -> None:
 
 
 def test_the_socket_is_private_and_answers_errors(tmp_path: Path) -> None:
-    """It has mode 0600, goes with the gateway, and a wrong step is an error of one line."""
+    """The socket has mode 0600 and is removed with the gateway; a wrong step is an error of one line."""
     path = tmp_path / "ledger.db"
     with running(path):
         socket = Path(f"{path}.sock")

