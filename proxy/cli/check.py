@@ -10,6 +10,7 @@ import click
 from proxy.app.live_checks import check_live
 from proxy.app.setup.components import build_components
 from proxy.cli.options import CONFIG, load_config
+from proxy.config.advice import advice
 from proxy.errors import ConfigError
 
 
@@ -19,9 +20,9 @@ from proxy.errors import ConfigError
 def check(config: Path, live: bool) -> None:
     """Reports every problem of CONFIG and its environment; opens no listener."""
     loaded = load_config(config)
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning.key}: {warning.message}", err=True)
     parts = build_components(loaded)
+    for warning in (*loaded.warnings, *advice(loaded)):
+        click.echo(f"warning: {warning.key}: {warning.message}", err=True)
     for policy in parts.policies:
         for text in policy.warnings:
             click.echo(f"warning: {policy.endpoint}: {text}", err=True)
