@@ -30,7 +30,8 @@ MAX_DOCS_WORDS = 30  # of a sentence in a page for readers
 
 # A first line that makes sense alone opens with none of these.
 _BAD_OPENING = re.compile(
-    r"(\*\w|`|(What|Whether|How|Who|Whom|Whose|Which|Where|Whatever|Whoever|Those|Nobody|Somebody)\b)"
+    r"(\*\w|`|(What|Whether|How|Who|Whom|Whose|Which|Where|Whatever|Whoever|Those|Nobody|Somebody"
+    r"|It|Its|They|Their|And|Also|Or|Nor|But|Then|So)\b)"
 )
 _BANNED_WORDS = re.compile(
     r"\b(whoever|whomever|nobody|somebody|anew|whereto|(?:is|was|are|were|be|been) (?:told|asked)|believed?|believes"

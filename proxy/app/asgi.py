@@ -97,7 +97,7 @@ class GatewayMiddleware:
 class Call:
     """One request and its response."""
 
-    __slots__ = ("_active", "_exchange", "_extra", "_receive", "_record", "_scope", "_send")
+    __slots__ = ("_active", "_exchange", "_extra", "_path", "_receive", "_record", "_scope", "_send")
 
     def __init__(self, active: ActiveGateway, scope: Scope, receive: Receive, send: Send) -> None:
         self._active = active
@@ -105,7 +105,8 @@ class Call:
         self._exchange = _exchange(scope)
         self._receive = receive if self._exchange is not None else TimedReceive(receive, active.limits)
         self._send = send
-        self._record = active.telemetry.open(scope["method"], raw_path(scope))
+        self._path = raw_path(scope)
+        self._record = active.telemetry.open(scope["method"], self._path)
 
     async def respond(self) -> None:
         try:
@@ -142,8 +143,8 @@ class Call:
         """Returns the gateway's response, or None where a page has sent its own."""
         active, scope = self._active, self._scope
         if self._exchange is None:
-            check_request_line(scope["http_version"], raw_path(scope))
-        location = active.base_path.locate(scope)
+            check_request_line(scope["http_version"], self._path)
+        location = active.base_path.locate(scope.get("root_path", ""), self._path)
         hosts = frozenset() if location.is_health else active.allowed_hosts
         methods = (*METHODS, "DELETE") if location.route == _SESSION else METHODS
         fields_by_name = check_request(scope, allowed_hosts=hosts, methods=methods)

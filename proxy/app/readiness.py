@@ -19,8 +19,12 @@ class SessionKeys(Protocol):
     """A set of keys that session tokens are verified with."""
 
     @property
-    def usable(self) -> bool:
-        """True where there is a set that is not too old."""
+    def loaded(self) -> bool:
+        """True once there has been a good set."""
+
+    @property
+    def state(self) -> str:
+        """A word on the set for `/readyz`: "ok", or what is wrong with it."""
 
 
 class Readiness:
@@ -46,18 +50,22 @@ class Readiness:
     async def check(self) -> tuple[bool, Mapping[str, str]]:
         """Returns the verdict, and the state of each dependency for the body of the answer."""
         store = await self.stores_answer()
-        keys = all(keys.usable for keys in self._keys)
+        keys = all(keys.loaded for keys in self._keys)
         return store and keys and not self.draining, {
             "serving": "draining" if self.draining else "ok",
             "store": "ok" if store else "not answering",
-            **({"session_keys": "ok" if keys else "missing or too old"} if self._keys else {}),
+            **({"session_keys": self._session_keys()} if self._keys else {}),
             **({"ledger": "; ".join(notices)} if (notices := self._notices()) else {}),
             "upstream": self._upstream_state(),
         }
 
     async def dependencies_answer(self) -> bool:
         """Returns whether the stores answer and all session keys are there."""
-        return all(keys.usable for keys in self._keys) and await self.stores_answer()
+        return all(keys.loaded for keys in self._keys) and await self.stores_answer()
+
+    def _session_keys(self) -> str:
+        """Returns the states that are not well. Keys that are too old do not count: other issuers' are good."""
+        return "; ".join(dict.fromkeys(keys.state for keys in self._keys if keys.state != "ok")) or "ok"
 
     async def stores_answer(self) -> bool:
         try:

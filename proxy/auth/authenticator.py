@@ -114,7 +114,7 @@ class Authenticator:
         return self._verifier.cached(token) if scheme.lower() in _SCHEMES else None
 
     async def _caller(self, credential: Credential, address: str) -> Caller:
-        cached = self._verifier.cached(credential.token) if credential.header is None else None
+        cached = self._verifier.cached(credential.token, header=credential.header)
         if cached is not None:
             return cached
         token = self._verifier.parse(credential.token, header=credential.header)

@@ -31,6 +31,7 @@ class ParsedToken:
     """
 
     digest: bytes
+    cache_key: bytes
     jws: Jws
     issuers: tuple[Issuer, ...]
 
@@ -69,12 +70,12 @@ class TokenVerifier:
         # Ordered for its O(1) popitem(last=False): a plain dict searches past all deleted entries.
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
-    def cached(self, token: bytes) -> Caller | None:
-        """Returns the caller of a token that was verified before and still holds.
+    def cached(self, token: bytes, *, header: bytes | None = None) -> Caller | None:
+        """Returns the caller of a token that was verified before, from the same *header*, and still holds.
 
         Raises Unauthenticated if revoked.
         """
-        digest = sha256(token).digest()
+        digest = _cache_key(token, header)
         session = self._sessions.get(digest)
         if session is None:
             return None
@@ -101,7 +102,7 @@ class TokenVerifier:
             issuers = tuple(issuer for issuer in issuers if issuer.header == header)
         if not issuers:
             raise malformed("iss is not a configured issuer")
-        return ParsedToken(sha256(token).digest(), jws, issuers)
+        return ParsedToken(sha256(token).digest(), _cache_key(token, header), jws, issuers)
 
     async def verify(self, token: ParsedToken) -> Caller:
         """Verifies *token* by the first table of its issuer that takes it, and caches it.
@@ -120,7 +121,7 @@ class TokenVerifier:
                 raise _revoked()
             # Within the leeway after its end a token still holds, but is verified each time and takes no room.
             if self._clock() < session.caller.expires:
-                self._remember(token.digest, session)
+                self._remember(token.cache_key, session)
             return session.caller
         raise refusal or malformed("iss is not a configured issuer")
 
@@ -139,6 +140,14 @@ class TokenVerifier:
         if len(self._sessions) >= self._cache_size:
             self._sessions.popitem(last=False)
         self._sessions[digest] = session
+
+
+def _cache_key(token: bytes, header: bytes | None) -> bytes:
+    """Returns the digest of the whole token (CVE-2026-35030), and of the platform's field that brought it.
+
+    A field is only good for the issuers that are configured for it. No token holds a NUL.
+    """
+    return sha256(token if header is None else header + b"\0" + token).digest()
 
 
 def _revoked() -> Unauthenticated:

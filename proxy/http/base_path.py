@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from starlette.types import Scope
 
-_HEALTH = ("/healthz", "/readyz")
+_HEALTH = frozenset({b"/healthz", b"/readyz"})
 
 
 class Location(NamedTuple):
@@ -22,7 +22,7 @@ class Location(NamedTuple):
 
     @property
     def is_health(self) -> bool:
-        return self.path.decode("latin-1") in _HEALTH
+        return self.path in _HEALTH
 
 
 class BasePath:
@@ -35,16 +35,15 @@ class BasePath:
         self._prefix = prefix
         self._prefix_bytes = prefix.encode("ascii")
 
-    def locate(self, scope: Scope) -> Location:
-        root: str = scope.get("root_path", "")
-        raw = raw_path(scope)
+    def locate(self, root: str, raw: bytes) -> Location:
+        """Locates the *raw* path of a request below the *root* path of its application."""
         if not root:
             return Location(self._prefix, self._below_prefix(raw), raw)
         relative = _below(raw, root.rstrip("/").encode("latin-1"))
         root = root.rstrip("/")
         if not root.endswith(self._prefix):
             return Location(root + self._prefix, self._below_prefix(relative), relative)
-        if relative.decode("latin-1") in _HEALTH:
+        if relative in _HEALTH:
             return Location(root, None, relative)
         return Location(root, relative, self._prefix_bytes + relative)
 

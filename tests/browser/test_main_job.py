@@ -407,7 +407,7 @@ def test_another_endpoint_keeps_what_fits(browser: Browser, demo: Told) -> None:
 
 
 def test_the_settings_of_an_earlier_job(browser: Browser, demo: Told) -> None:
-    """They fill the form again, also after a reload."""
+    """A past run fills the form again, also after a reload."""
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.sign_in_as("alice")

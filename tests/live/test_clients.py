@@ -28,7 +28,7 @@ def test_javascript(rig: Rig) -> None:
 
 
 def test_javascript_streams(rig: Rig) -> None:
-    """Its streams and runs: every test of `streams.test.mjs` passes."""
+    """The client's streams and runs pass every test of `streams.test.mjs`."""
     sandbox = rig.sandbox()
     gateway = rig.gateway(sandbox.queue, fal=origins(sandbox), endpoints=[ALL_ACTIONS])
 

@@ -142,7 +142,7 @@ def fal_proxy(*arguments: object) -> str:
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
-    """It is not ready while it waits for the file, then it ends with status 1 and names the file; the first goes on."""
+    """A second process is not ready while it waits for the file, then ends with status 1 and names the file."""
     with Rig(tmp_path) as rig:
         fal, first, second = rig.sandbox(), free_port(), free_port()
         with serving(config(tmp_path, first, fal.queue)):

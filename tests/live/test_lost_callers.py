@@ -173,7 +173,7 @@ def test_a_lost_repeat_can_be_repeated(rig: Rig) -> None:
 
 @pytest.mark.parametrize("path", [SUBMIT, RUN], ids=["submit", "run"])
 def test_a_repeat_at_another_worker_joins_the_lost_call(rig: Rig, redis_url: str, path: bytes) -> None:
-    """Also there once: the next repeat is a call of its own."""
+    """A lost call is joined once at another worker, too: the next repeat is a call of its own."""
     sandbox, (first, second) = start_two(rig, redis_url, SLOW_SUBMIT)
     lose(first, request(path))
     time.sleep(BACK_OFF)
@@ -195,7 +195,7 @@ def test_a_click_at_another_worker_is_a_new_job(rig: Rig, redis_url: str) -> Non
 
 
 def test_rejoining_can_be_turned_off(rig: Rig) -> None:
-    """Then every repeat is a new call."""
+    """With `rejoin_seconds = 0` every repeat is a new call."""
     sandbox, gateway = start(rig, SLOW_SUBMIT, ledger={"rejoin_seconds": 0})
     lose(gateway, request(SUBMIT))
     answer = ask(gateway, request(SUBMIT))

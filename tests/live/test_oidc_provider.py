@@ -20,6 +20,7 @@ import httpx2
 import jwt
 import pytest
 from support.gateway_process import Rig, program
+from support.hostile_tokens import b64
 from support.identity_provider import FAULTS, IdentityProvider, signing_key
 from support.in_process_gateway import ENDPOINT, ENVIRON
 from support.sandbox import bound, origin, served, until
@@ -261,3 +262,40 @@ async def unknown_kids(client: httpx2.AsyncClient, provider: IdentityProvider, p
         token = f"{head}.{payload}.AAAA"
         statuses.append((await client.get("usage", headers={"authorization": f"Bearer {token}"})).status_code)
     return statuses
+
+
+async def test_ten_thousand_unknown_kids(tmp_path: Path) -> None:
+    """Ten thousand unknown kids while the provider is down cause at most three fetches."""
+    (listener,) = bound()
+    provider = IdentityProvider(origin(listener), [signing_key("ES256", "one")])
+    sessions = [{"issuer": provider.issuer, "audience": "fal-proxy", "jwks_url": f"{provider.issuer}/keys"}]
+    async with served({listener: provider.app}):
+        with Rig(tmp_path) as rig:
+            gateway = await asyncio.to_thread(lambda: rig.gateway("http://127.0.0.1:9", sessions=sessions))
+            async with httpx2.AsyncClient(base_url=f"{gateway.url}/", trust_env=False, timeout=PATIENCE) as client:
+                first = (await client.get("usage", headers=fresh(provider))).status_code
+                before, provider.fault = provider.fetches, FAULTS["down"]
+                refused = await asyncio.gather(*(flood(gateway.address, provider, part) for part in range(8)))
+                known = (await client.get("usage", headers=fresh(provider))).status_code
+                ready = await client.get(f"http://127.0.0.1:{gateway.address[1]}/readyz")
+
+    assert (first, known, sum(refused)) == (200, 200, 10_000)
+    assert provider.fetches - before <= 3
+    assert (ready.status_code, ready.json()["checks"]["session_keys"]) == (
+        200,
+        "not refreshed; the last good set holds",
+    )
+
+
+async def flood(address: tuple[str, int], provider: IdentityProvider, part: int) -> int:
+    """Sends an eighth of ten thousand unknown kids on one connection, and returns how many got 401."""
+    payload = provider.token().split(".")[1]
+    reader, writer = await asyncio.open_connection(*address)
+    refused = 0
+    for number in range(1_250):
+        kid = b64(json.dumps({"alg": "ES256", "typ": "JWT", "kid": f"{part}-{number}"}).encode()).decode()
+        head = f"GET /api/fal/usage HTTP/1.1\r\nHost: gate.test\r\nAuthorization: Bearer {kid}.{payload}.AAAA\r\n\r\n"
+        writer.write(head.encode())
+        refused += (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+    return refused

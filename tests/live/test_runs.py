@@ -76,7 +76,7 @@ def test_a_caller_leaves_before_a_run_stream_begins(rig: Rig) -> None:
 
 
 def test_a_run_stream_holds_its_seat(rig: Rig) -> None:
-    """It is in flight for as long as it is open."""
+    """A run stream is in flight for as long as it is open."""
     feed = Feed(head(b"text/event-stream", b"connection: close"))
     gateway = rig.gateway(rig.upstream(feed).url, **MONEY)
     with Caller(gateway.address, run_request("/stream")) as first:
@@ -155,7 +155,7 @@ def test_a_run_stream_ends_with_its_session(rig: Rig, first: bytes, has_reason: 
 
 
 def test_heartbeats_keep_out_of_lines(rig: Rig) -> None:
-    """They stand between the lines of events only, and never in other content."""
+    """Heartbeats are between the lines of events only, and never in other content."""
     for first, beats in ((head(), True), (BINARY, False)):
         feed = Feed(first)
         gateway = rig.gateway(

@@ -91,7 +91,7 @@ def test_callers_leave(rig: Rig) -> None:
 
 
 def test_callers_leave_before_the_first_byte(rig: Rig) -> None:
-    """Also while fal has not answered at all."""
+    """A caller can leave while fal has not answered at all."""
     feed = Feed(first=b"")
     gateway = rig.gateway(rig.upstream(feed).url, streams=MANY)
     callers = [watch(gateway) for _ in range(20)]
@@ -215,7 +215,7 @@ UNFIT: dict[str, bytes] = {
 
 @pytest.mark.parametrize("event", UNFIT.values(), ids=UNFIT)
 def test_what_is_unfit_does_not_pass(rig: Rig, event: bytes) -> None:
-    """It ends the stream in its place; what came before was passed on, nothing after it."""
+    """Unfit content ends the stream: content before it was forwarded, nothing after it."""
     feed = Feed()
     gateway = rig.gateway(rig.upstream(feed).url)
     with watch(gateway) as caller:

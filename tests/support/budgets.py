@@ -332,7 +332,7 @@ class Caller:
         return (await self._send("GET", "/usage", "")).body
 
     async def units(self, budget: str) -> float:
-        """Its units that are used or reserved."""
+        """Returns the used and reserved units of a budget."""
         (found,) = (one for one in (await self.usage())["budgets"] if one["name"] == budget)
         return round(float(found["used"]) + float(found["reserved"]), 6)
 

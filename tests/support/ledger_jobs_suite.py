@@ -60,7 +60,7 @@ class LostCallSuite:
         assert await sums(ledger, charge()) == [(0, 10)]
 
     async def test_a_repeat_joins_a_lost_call(self, ledger: Ledger) -> None:
-        """It gets the job of the lost call, and reserves nothing."""
+        """A repeat gets the job of the lost call, and reserves nothing."""
         await submitted(ledger, "one", noted())
         await ledger.mark_lost("one", NOTE, now=NOW + 1)
 
@@ -261,7 +261,7 @@ class JobSuite:
         assert await ledger.jobs("carol", states=ALL_STATES, limit=9) == ()
 
     async def test_a_job_is_due_after_its_first_minute(self, ledger: Ledger) -> None:
-        """Then after half its age, at most ten minutes; each look takes it once. An ended job is never due."""
+        """A job is due after a minute, then after half its age, at most ten minutes. An ended job is never due."""
         await submitted(ledger, "one", entry(1, charge()))
         await submitted(ledger, "ended", entry(1, charge()))
         await ledger.settle("app/ended", amount=None, now=NOW)
@@ -332,7 +332,7 @@ class JobSuite:
         assert await sums(ledger, charge()) == [(0, 2)]
 
     async def test_an_operator_refunds_an_ended_job(self, ledger: Ledger) -> None:
-        """Its price goes back to its budget and from the day's used to its refunded, once."""
+        """A refund moves the price back to the budget, and in the day's usage from used to refunded, once."""
         await submitted(ledger, "one", entry(10, charge(), charge(name="all")))
         await ledger.settle("app/one", amount=8, now=NOW)
 

@@ -309,7 +309,7 @@ class SlotSuite:
         assert await ledger.settle("job", amount=None, now=NOW) is True
 
     async def test_a_lease_is_its_own(self, ledger: Ledger) -> None:
-        """It ends to the second, whatever other jobs of the caller do meanwhile, and says so without a sweep."""
+        """A lease ends to the second, with any other jobs of the caller, and without a sweep."""
         await accepted(ledger, "first", entry(1, slot(2, lease=100.0)))
         await accepted(ledger, "second", entry(1, slot(2, lease=100.0)), now=NOW + 50)
         await ledger.accept("ticket-of-first", "first", now=NOW + 99)
@@ -320,7 +320,7 @@ class SlotSuite:
         assert await in_flight(ledger, slot(), now=NOW + 150) == [1]
 
     async def test_a_seat_that_ended_does_not_end_the_job(self, ledger: Ledger) -> None:
-        """It may still run, and is settled in the end."""
+        """A job whose slot ended may still run, and is settled in the end."""
         await accepted(ledger, "job", entry(10, charge(), slot(lease=100.0)))
         await ledger.sweep(now=NOW + 200)
 
@@ -356,7 +356,7 @@ class SweepSuite:
         assert await sums(ledger, charge()) == [(20, 0)]
 
     async def test_swept_jobs_keep_their_seats(self, ledger: Ledger) -> None:
-        """They may still run: a slot ends with its lease."""
+        """A swept job may still run: its slot ends with its lease."""
         await ledger.reserve("t", entry(20, charge(), slot(lease=200.0), ttl=100.0), now=NOW)
         await ledger.sweep(now=NOW + 150)
 

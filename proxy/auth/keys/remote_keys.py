@@ -84,6 +84,7 @@ class RemoteKeys:
         self._reserve, self._regained = float(RESERVE), clock()
         self._unknown: dict[str, float] = {}
         self._tried = asyncio.Event()
+        self._failing = False
         self.fetches = 0
         self.failures = 0
 
@@ -91,6 +92,20 @@ class RemoteKeys:
     def age(self) -> float:
         """Seconds since the last good fetch; infinite without one."""
         return max(0.0, self._now() - self._fetched)
+
+    @property
+    def loaded(self) -> bool:
+        """True once there has been a good set."""
+        return bool(self._keys)
+
+    @property
+    def state(self) -> str:
+        """A word on the set for `/readyz`; it names no host."""
+        if not self.loaded:
+            return "missing"
+        if not self.usable:
+            return "too old"
+        return "not refreshed; the last good set holds" if self._failing else "ok"
 
     @property
     def usable(self) -> bool:
@@ -169,10 +184,12 @@ class RemoteKeys:
             document = self._parse(material)
         except _AWAY as error:
             self.failures += 1
+            self._failing = True
             self._report(f"{self.source.name} was not read: {type(error).__name__}: {error}")
             return False
         finally:
             self._tried.set()
+        self._failing = False
         self._install(document, self._now())
         await self._save(material)
         return True
@@ -205,5 +222,7 @@ class RemoteKeys:
         while True:
             good = await self._shared_fetch()
             failures = 0 if good else failures + 1
-            interval = REFRESH_INTERVAL if good else min(RETRY_INTERVAL, 2.0 ** (failures - 1))
+            # Without a set the gateway is not ready, so the first retries come soon.
+            retry = RETRY_INTERVAL if self.usable else min(RETRY_INTERVAL, 2.0 ** (failures - 1))
+            interval = REFRESH_INTERVAL if good else retry
             await asyncio.sleep(interval * self._random.uniform(0.8, 1.0))

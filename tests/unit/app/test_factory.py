@@ -89,7 +89,7 @@ def test_a_lifespan_can_follow_another(tmp_path: Path) -> None:
 
 
 def test_the_metrics_are_an_application_of_their_own(tmp_path: Path) -> None:
-    """They are not served by the gateway itself, and can be mounted elsewhere."""
+    """The metrics are not served by the gateway itself, and can be mounted elsewhere."""
     with configured(tmp_path) as config:
         app = create_app(config)
         metrics = create_metrics_app(app)

@@ -306,7 +306,7 @@ def test_the_bundled_client_is_what_the_lock_file_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["vendor", "tests/browser", "tests/clients"])
 def test_lock_files_have_no_addresses(folder: str) -> None:
-    """They pin by version and hash; where to get it from is the machine's business."""
+    """Lock files pin by version and hash, without addresses of a registry."""
     text = (ROOT / folder / "package-lock.json").read_text(encoding="utf-8")
 
     assert '"integrity"' in text

@@ -86,7 +86,7 @@ def test_a_caller(algorithm: str) -> None:
 
 
 def test_a_session_holds_as_long_as_its_token_is_taken() -> None:
-    """Its issuer's leeway included: a stream ends when a new request would be refused."""
+    """A session ends after its issuer's leeway: a stream ends when a new request would be refused."""
     who = Identifier([build_issuer(M, leeway=7)], clock=Clock())
 
     assert who.authenticator.session_expiry(identify(who, b"Bearer " + M.token())) == NOW + 607

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.auth.authorization import Authorization, Grant, Listing
 from proxy.auth.caller import Caller
+from proxy.auth.claim_rule import ClaimRule
 from proxy.auth.job_handles import JobHandles
+from proxy.auth.sessions.claims import Claims
 from proxy.errors import Forbidden, JobNotFound
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action, Surface, Target
 
@@ -151,3 +155,33 @@ def test_a_namespaced_endpoint_is_not_submitted_without_its_namespace() -> None:
         ownership(Listing("workflows/acme/flow", READS)).authorize(
             caller(), Target(Action.SUBMIT, "acme/flow", "acme/flow")
         )
+
+
+def test_a_rule_over_claims() -> None:
+    """A rule that is false or fails denies; scopes come before it, and one of several endpoints is enough."""
+    rule = ClaimRule("claims.plan == 'pro'")
+    authorization = ownership(
+        Listing(SDXL, READS, allow=rule), Listing("fal-ai/hyper-sdxl", READS, scope="more"), Listing("fal-ai/x", READS)
+    )
+    pro, free, unknown, scoped = (
+        replace(caller("alice", *scopes), claims=Claims(claims))
+        for claims, scopes in (({"plan": "pro"}, ()), ({"plan": "free"}, ()), ({}, ()), ({}, ("more",)))
+    )
+    submit, status = Target(Action.SUBMIT, SDXL, APP), Target(Action.STATUS, APP, APP, make_handle())
+
+    assert authorization.authorize(pro, submit).caller is pro
+    assert authorization.authorize(pro, status).upstream_id == "job-1"
+    assert authorization.authorize(scoped, status).upstream_id == "job-1"
+    for denied in (free, unknown):
+        for target in (submit, status):
+            with pytest.raises(Forbidden) as refused:
+                authorization.authorize(denied, target)
+            assert refused.value.error_type == "insufficient_claims"
+
+
+def test_the_message_names_what_is_not_offered() -> None:
+    """An operator reads which endpoint or action was wanted."""
+    with pytest.raises(Forbidden, match="not offered here: fal-ai/other"):
+        ownership().authorize(caller(), Target(Action.SUBMIT, "fal-ai/other", "fal-ai/other"))
+    with pytest.raises(Forbidden, match="not offered here: run"):
+        ownership().authorize(caller(), Target(Action.RUN, SDXL, APP))

@@ -104,6 +104,18 @@ def test_places(method: str, fields: Fields, expected: str | type[Refusal]) -> N
         completed(authenticator().authenticate(method, fields, "192.0.2.1"))
 
 
+def test_the_field_of_a_cached_token_counts() -> None:
+    """A token that was good in Authorization is still none in the field of another issuer's platform."""
+    who = authenticator()
+    fields = [platform(ALICE), SAME]
+    completed(who.authenticate("GET", [bearer(ALICE)], "192.0.2.1"))
+    first = completed(who.authenticate("GET", [platform(EDGE_ALICE), SAME], "192.0.2.1"))
+
+    assert completed(who.authenticate("GET", [platform(EDGE_ALICE), SAME], "192.0.2.1")) is first
+    with pytest.raises(Unauthenticated, match="not a configured issuer"):
+        completed(who.authenticate("GET", fields, "192.0.2.1"))
+
+
 def test_two_tables_of_one_issuer() -> None:
     """The first table that takes a token counts.
 

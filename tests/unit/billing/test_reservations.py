@@ -205,7 +205,7 @@ async def test_usage_is_the_callers_own_and_needs_a_session(tmp_path: Path) -> N
 
 
 async def test_a_payload_without_a_price_is_a_422(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It is refused before anything is spent, and what the caller wrote is in no log."""
+    """A payload without a price is refused before anything is spent, and is in no log."""
     endpoint = [{"id": ENDPOINT, "price": "number(input.prompt == 'x' ? '1' : input.prompt)"}]
     with paid(tmp_path, endpoints=endpoint) as g:
         answer = await submit(g, prompt="unpriceable words")

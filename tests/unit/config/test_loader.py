@@ -240,7 +240,7 @@ def test_overrides_win_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_table_in_error_is_still_read() -> None:
-    """Its valid keys are there for further checks, a misspelt one under its right name."""
+    """The valid keys of a table in error are checked further, a misspelt one under its right name."""
     config = read_small(endpoints=[{"id": "a/b", "forbidd": ["x"], "price": []}, {"id": "a"}])
 
     assert [(e.id, e.forbid, e.price, e.doubtful) for e in config.endpoints] == [

@@ -94,7 +94,7 @@ async def test_nothing_else_sets_a_cookie(
 
 @pytest.mark.parametrize("path", ["/", "/demo", "/demonstration", "/api/fal/usage", "/Demo/session", "/%64emo/session"])
 async def test_all_else_is_the_gateways(path: str) -> None:
-    """Also what only looks like the demo's."""
+    """A path that only looks like the demo's is the gateway's."""
     async with browser() as page:
         answer = await page.get(path)
 

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from starlette.types import Scope
 
 from proxy.http.base_path import BasePath, raw_path
 
 BASE = BasePath("/api/fal")
-
-
-def scope(path: str, root: str = "", raw: bytes | None = None) -> Scope:
-    return {"path": path, "raw_path": path.encode() if raw is None else raw, "root_path": root}
 
 
 # (path, root path, the base of URLs, the route below the prefix, the path of a page)
@@ -33,7 +28,7 @@ def test_a_request_is_located_below_any_root(name: str) -> None:
     """The prefix is appended to a root path that does not end with it."""
     path, root, base, route, page = LOCATIONS[name]
 
-    assert tuple(BASE.locate(scope(path, root))) == (base, route, page)
+    assert tuple(BASE.locate(root, path.encode())) == (base, route, page)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Client:
     ids=["late", "slow"],
 )
 async def test_a_body_that_does_not_come_is_a_timeout(limits: ConnectionLimits) -> None:
-    """Its time and its least rate are bounded, and the connection is not used again."""
+    """A late or slow body is a timeout, and its connection is not used again."""
     receive = TimedReceive(Client(body(b"abc", more=True)).receive, limits)
     first = await receive()
     with pytest.raises(RequestTimeout) as refused:

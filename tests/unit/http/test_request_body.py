@@ -71,7 +71,7 @@ async def test_the_limit_is_on_what_is_read(lines: list[Message]) -> None:
 
 
 async def test_a_declared_excess_is_not_read() -> None:
-    """Nor is the client asked to send it: a 100-continue goes out with the first read."""
+    """A body of a declared excess is not requested: a 100-continue is sent with the first read."""
     script = Script()
     with pytest.raises(ContentTooLarge):
         await read(script, [(b"content-length", b"11")])
@@ -93,7 +93,7 @@ async def test_a_length_may_have_space_around_it() -> None:
 
 @pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate", b"identity, gzip", b"GZIP", b"x", b""])
 async def test_a_coded_body_is_not_read(coding: bytes) -> None:
-    """Its size would say nothing of what is in it."""
+    """A body with a content coding is refused unread, since its size proves nothing."""
     script = Script()
     with pytest.raises(UnsupportedMediaType):
         await read(script, [(b"content-encoding", coding)])

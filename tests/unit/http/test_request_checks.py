@@ -175,7 +175,7 @@ def test_hostile_requests_end_the_connection(name: str) -> None:
 
 @pytest.mark.parametrize("host", BAD_HOSTS, ids=lambda host: repr(host[:20]))
 def test_anything_else_is_no_host(host: bytes) -> None:
-    """Also in time: a long value costs no more than reading it."""
+    """A long value that is no host costs no more than reading it."""
     with pytest.raises(BadRequest):
         check_request(scope((b"host", host)))
 

@@ -79,7 +79,7 @@ def test_a_stricter_wish_is_honoured_and_a_looser_one_is_not(
     ],
 )
 def test_a_wish_that_cannot_be_honoured_is_an_error(name: bytes, value: bytes) -> None:
-    """It is neither dropped nor sent in another meaning; the message has the field."""
+    """An option that cannot be honoured is not dropped or changed; the message has the field."""
     with pytest.raises(BadRequest, match=name.decode()):
         JobOptions().merge(((name, value),))
 

@@ -138,7 +138,7 @@ def test_an_empty_body_is_an_empty_object(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b"null", b'"hi"', b"1", b'[{"text": "hi"}]'])
 def test_a_body_that_is_not_an_object_is_a_422(raw: bytes) -> None:
-    """It is JSON, only not what the schema asks for, so it gets the shape fal itself answers with."""
+    """A body of valid JSON that is not an object gets fal's form of a 422."""
     with pytest.raises(ValidationFailed) as caught:
         policy(force={"seed": 1}, default={"hd": True}).admit(raw)
 

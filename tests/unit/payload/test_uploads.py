@@ -117,7 +117,7 @@ def test_the_body_is_strict_json(body: bytes) -> None:
 
 
 def test_the_two_urls_go_on_and_nothing_else() -> None:
-    """They are unchanged, and nothing else of fal's answer goes on."""
+    """Both URLs are forwarded unchanged, and nothing else of fal's answer."""
     response = {"upload_url": UPLOAD_URL, "file_url": FILE_URL, "account": "me", "x-fal-cdn-token": "t"}
 
     assert json.loads(UPLOADS.checked_response(json.dumps(response).encode())) == {
@@ -156,6 +156,6 @@ def test_a_url_that_leads_elsewhere_goes_nowhere(name: str, url: object) -> None
 
 @pytest.mark.parametrize("response", [b"[]", b'"x"', b"{}", b"null"])
 def test_an_answer_without_urls_is_none(response: bytes) -> None:
-    """It must be an object with both."""
+    """An answer must be an object with both URLs."""
     with pytest.raises(UpstreamFailed):
         UPLOADS.checked_response(response)

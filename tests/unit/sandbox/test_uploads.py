@@ -42,7 +42,7 @@ def test_a_presigned_url_stores_its_file() -> None:
 
 
 def test_a_presigned_url_expires_in_two_minutes() -> None:
-    """It is valid until the last second; then it is refused like a wrong signature."""
+    """A presigned URL is valid until its last second, and then refused like a wrong signature."""
     desk = OneUpload()
     with pytest.raises(FalError) as wrong:
         desk.uploads.find(desk.name, "0" * 32)

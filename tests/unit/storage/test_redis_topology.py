@@ -370,7 +370,7 @@ async def test_a_redirection(reply: bytes, host: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_url_that_is_no_good(url: str) -> None:
-    """It is refused at once, and the message holds nothing that may be a password."""
+    """A bad URL is refused at once, and the message has no password."""
     with pytest.raises(ValueError, match="URL") as wrong:
         RedisStore(url)
 

@@ -46,7 +46,7 @@ def test_a_counter_counts_by_label_values() -> None:
 
 
 def test_a_counter_without_labels() -> None:
-    """It has one child, once there was an event."""
+    """A counter without labels has one child, once there was an event."""
     counter = Counter("hits", "Hits.", [])
     assert samples(counter) == {}
     counter.add()

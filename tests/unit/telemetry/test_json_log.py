@@ -189,7 +189,7 @@ def test_nobody_reads() -> None:
 
 
 def test_closing_does_not_wait_for_a_reader() -> None:
-    """It takes no longer than it was given."""
+    """Closing takes no longer than its timeout."""
     pipe = Pipe()
     journal = JsonLogWriter(pipe.writer)
     for i in range(1_000):
@@ -252,7 +252,7 @@ def test_after_closing(log: Log) -> None:
 
 
 def test_a_line_longer_than_a_pipe_takes_at_once(log: Log) -> None:
-    """It is written all the same, whole."""
+    """A line longer than PIPE_BUF is written whole."""
     journal = JsonLogWriter(log.fd)
     journal.write({f"member{i}": "x" * MAX_VALUE for i in range(40)})
     journal.write({"i": 1})

@@ -105,7 +105,7 @@ def test_the_line_of_garbage(rig: Rig) -> None:
 
 
 def test_a_refusal(rig: Rig) -> None:
-    """Its status, its error_type and the reason that the caller is not told."""
+    """A refusal is logged with its status, its error_type and its reason, which the caller does not get."""
     record = submit(rig)
     record.record_refusal(RateLimited(retry_after=3, reason="rate limit submit-user"))
     rig.telemetry.close(record)
@@ -145,7 +145,7 @@ def test_the_upstream_clock_stops_at_an_error(rig: Rig) -> None:
 
 
 def test_what_ends_before_it_is_a_request(rig: Rig) -> None:
-    """It is counted, and makes no line."""
+    """A connection without a complete request is counted, and makes no line."""
     rig.telemetry.count_early_rejection("head_too_large")
 
     assert rig.sample("refusals_total", error_type="head_too_large") == 1

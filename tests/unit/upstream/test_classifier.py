@@ -177,7 +177,7 @@ DETAIL = b'{"detail":[{"loc":["body"],"msg":"no","type":"x"}]}'
     ],
 )
 def test_a_failed_jobs_result_is_the_models(status: int, shown: int) -> None:
-    """Its body and type are passed on, under a status that no client replays or takes for ours."""
+    """A failed job's body and type are forwarded, under a status that no client replays."""
     result = CLASSIFIER.classify_result(answer(status, DETAIL, JSON, TYPED))
 
     assert result == UpstreamResult(Outcome.FAILED, shown, (TYPED,), DETAIL)

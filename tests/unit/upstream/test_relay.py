@@ -133,7 +133,7 @@ async def test_a_read_is_repeated_no_further(error: Exception, attempts: int) ->
 
 
 async def test_a_stream_is_opened_as_a_status_is_read() -> None:
-    """It uses fal's own id, repeats a broken opening once, and passes on a refusal."""
+    """A stream uses fal's own id, repeats a broken opening once, and forwards a refusal."""
     relay, upstream = relay_over(BROKEN, UpstreamResponse(200, (EVENTS,), b"data: 1\n\n"), said({"detail": "no"}, 422))
     async with AsyncExitStack() as exit_stack:
         source = await relay.follow(make_grant(Action.STATUS_STREAM, "logs=1"), exit_stack)

@@ -61,7 +61,7 @@ async def test_it_is_tried_a_few_times(plan: list[int], verdict: DeliveryResult 
 
 
 async def test_what_the_app_gets_beside_the_signature() -> None:
-    """Its content type, and who sends it; no credential, no cookie, no compressed answer asked for."""
+    """The app gets a content type and a sender, and no credential, no cookie and no coding request."""
     app = App()
     async with listening(app.app), deliveries(app.url) as sender:
         await sender.deliver("msg_1", BODY)

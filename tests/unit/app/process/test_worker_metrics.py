@@ -52,7 +52,7 @@ async def test_one_worker_answers_for_all(folder: str) -> None:
 
 
 async def test_a_single_process_has_no_folder() -> None:
-    """It exposes its own metrics unchanged."""
+    """A single process exposes its own metrics unchanged."""
     metrics = WorkerMetrics(lambda: b"own", None)
     await metrics.start()
 

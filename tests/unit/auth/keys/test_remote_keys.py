@@ -142,14 +142,18 @@ async def test_a_provider_that_fails_changes_nothing(fault: Callable[[], Respons
     """The last good set holds for 24 hours, and then no token is verified until there is a new one."""
     async with remote() as it:
         await it.kids()
+        states = [it.keys.state]
         it.provider.fault = fault
         await it.keys.refresh("second")
         during = await it.kids()
+        states.append(it.keys.state)
         it.now.forward(MAX_STALE + 1)
         with pytest.raises(Unavailable) as refused:
             await it.kids()
+        states.append(it.keys.state)
 
     assert during == ["first"]
+    assert states == ["ok", "not refreshed; the last good set holds", "too old"]
     assert refused.value.error_type == "keys_unavailable"
     assert not it.keys.usable
     assert it.keys.failures == 1

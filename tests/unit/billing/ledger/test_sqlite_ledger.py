@@ -432,7 +432,7 @@ async def test_a_job_has_one_reservation(path: Path) -> None:
 
 
 async def test_the_slot_of_a_swept_job(path: Path) -> None:
-    """It is freed when the job is seen at its end after all."""
+    """The slot of a swept job is freed when the job's end is seen."""
     async with opened(path) as ledger:
         for job in ("settled", "released"):
             await accepted(ledger, job, entry(1, charge(), slot(lease=DAY), ttl=100.0))
@@ -446,7 +446,7 @@ async def test_the_slot_of_a_swept_job(path: Path) -> None:
 
 
 async def test_a_second_process_is_refused_by_name(path: Path) -> None:
-    """It waits for the lock first, and is not available meanwhile; the file's process goes on."""
+    """A second process waits for the lock, is not available meanwhile, and is refused; the first goes on."""
     async with opened(path) as ledger:
         second = SqliteLedger(str(path), lock_seconds=0.5)
         starting = asyncio.create_task(second.start(now=NOW))
@@ -474,7 +474,7 @@ async def test_a_second_process_takes_over(path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_a_ledger(tmp_path: Path) -> None:
-    """It is refused when the ledger is made, not at the first request."""
+    """An unusable file is refused when the ledger is built, not at the first request."""
     with pytest.raises(ValueError, match="there is no directory"):
         SqliteLedger(str(tmp_path / "missing" / "ledger.db"))
 
@@ -600,7 +600,7 @@ async def test_a_long_report_takes_its_time(path: Path) -> None:
 
 
 async def test_a_report_needs_no_lock(path: Path) -> None:
-    """It is made while another program is in the middle of a transaction."""
+    """A report is made while another program is in the middle of a transaction."""
     async with opened(path, timeout=0.1) as ledger:
         await accepted(ledger, "job", entry(10, charge()))
         with locked(path):
@@ -614,7 +614,7 @@ def overwrite(path: Path) -> None:
 
 
 async def test_a_closed_ledger_makes_no_report(path: Path) -> None:
-    """It raises StoreAway, as every other step does; so does a file that was overwritten."""
+    """A closed ledger raises StoreAway for a report, as for every step; so does an overwritten file."""
     memory = SqliteLedger(":memory:")
     await memory.aclose()
     async with opened(path) as file:

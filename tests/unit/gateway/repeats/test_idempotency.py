@@ -203,7 +203,7 @@ async def test_a_runs_unknown_outcome_is_stored(tmp_path: Path) -> None:
 
 
 async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
-    """Its repeat is refused for good, and not run again."""
+    """The repeat of a large answer is refused for good, and not run again."""
     large = said({"text": "x" * 2000})
     with gate(tmp_path, large, endpoints=RUNS, ledger={"max_stored_answer_bytes": 1024}) as g:
         answers = [await run(g, "k"), await run(g, "k")]
@@ -214,7 +214,7 @@ async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
 
 
 async def test_a_stream_is_not_replayed(tmp_path: Path) -> None:
-    """Its content is not stored, so a repeat is refused, and not with a 409 that clients replay."""
+    """The content of a stream is not stored, so a repeat is refused, and not with a 409 that clients replay."""
     with gate(tmp_path, said({"seed": 1}), endpoints=RUNS) as g:
         answers = [await run(g, "k", "/stream"), await run(g, "k", "/stream")]
 

@@ -21,7 +21,7 @@ async def spent(g: Gate) -> tuple[float, float]:
 
 
 async def test_a_run_is_carried_over_the_queue(tmp_path: Path) -> None:
-    """Its answer is the model's, its id the handle of a job that is listed and can be read again."""
+    """The answer is the model's, and its id the handle of a job that is listed and can be read again."""
     with gate(tmp_path, said(QUEUED), RUNNING, DONE, said(PICTURE), **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN, json=INPUT)

@@ -78,7 +78,7 @@ async def test_what_comes_settles_the_money(
     ids=["cut", "key", "secret-half"],
 )
 async def test_an_answer_that_cannot_be_shown_is_unknown(tmp_path: Path, step: Step) -> None:
-    """It was paid for, so no client may be made to run it again."""
+    """An answer that cannot be shown was paid for, so no client may replay it."""
     with gate(tmp_path, step, **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN, json=INPUT)
@@ -90,7 +90,7 @@ async def test_an_answer_that_cannot_be_shown_is_unknown(tmp_path: Path, step: S
 
 
 async def test_a_run_is_the_models_own_answer(tmp_path: Path) -> None:
-    """Its bytes as they came, in both modes; under our id, since fal's id of a run leads to no job."""
+    """The model's bytes are forwarded in both modes, under the gateway's id: fal's id of a run is no job."""
     raw = b'{"seed": 12345678901234567890, "images":[ ] }'
     answer = UpstreamResponse(200, (JSON, (b"x-fal-request-id", JOB.encode()), (b"set-cookie", b"a=b")), raw)
     with gate(tmp_path, answer, endpoints=[OPEN]) as g:
@@ -153,7 +153,7 @@ async def test_a_run_is_admitted_as_a_submit_is(tmp_path: Path, rest: str) -> No
 
 
 async def test_by_default_there_are_no_runs(tmp_path: Path) -> None:
-    """They have to be listed."""
+    """Runs are refused where an endpoint does not list them."""
     with gate(tmp_path) as g:
         async with g.client() as alice:
             answers = [await alice.post(RUN + rest, json=INPUT) for rest in ("", "/stream")]

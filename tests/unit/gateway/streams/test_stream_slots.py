@@ -73,7 +73,7 @@ async def test_silence_is_told_and_ends() -> None:
 
 @on_both_loops
 async def test_content_that_nobody_is_told_of_does_not_put_off_a_heartbeat() -> None:
-    """It counts from what the caller was sent."""
+    """The time to a heartbeat runs from the last bytes that were sent to the caller."""
     slot, source = new_slot(), Chunks([b"a"] * 1000)
     async with asyncio.timeout(1):
         while await slot.read(source):  # noqa: ASYNC110 content keeps coming meanwhile
@@ -147,7 +147,7 @@ async def test_sending_leaves_the_end_alone() -> None:
 
 @on_both_loops
 async def test_caps() -> None:
-    """So many a caller and so many in all; every way out gives the slot back."""
+    """Slots are limited per caller and in all, and every exit gives the slot back."""
     streams = StreamRegistry(QUICK, clock=lambda: 0.0)
     with ExitStack() as exit_stack:
         for caller in ("a", "a"):

@@ -259,7 +259,7 @@ async def test_requests_share_a_connection() -> None:
 @on_both_loops
 @pytest.mark.parametrize(("raw", "status", "content", "keep_alive"), WHOLE.values(), ids=WHOLE)
 async def test_a_sound_answer(raw: bytes, status: int, content: bytes, keep_alive: bool) -> None:
-    """It arrives whole, and the connection is kept exactly if the answer allows it."""
+    """A valid response arrives whole, and the connection stays open exactly if the response allows it."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -580,7 +580,7 @@ async def test_a_full_pool() -> None:
 
 @contextmanager
 def silent_listener() -> Iterator[str]:
-    """Its queue is full, so the kernel drops every further SYN."""
+    """Listener whose queue is full, so that the kernel drops every further SYN."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -622,7 +622,7 @@ async def test_an_upstream_that_does_not_shake_hands(ours: Certificates) -> None
 
 @on_both_loops
 async def test_an_upstream_that_refuses() -> None:
-    """It is a connect failure, nothing sent, and the slot is free."""
+    """A refused connection is a connect failure: nothing was sent, and the slot is free."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     async with client(f"http://127.0.0.1:{port}", max_connections=1) as upstream:

@@ -39,7 +39,7 @@ def test_fields_of_an_interim_head_are_dropped() -> None:
 
 
 def test_an_answer_without_length_ends_with_the_connection() -> None:
-    """It has ended only when the peer closed in good order, and leaves no connection to use again."""
+    """A response without length ends when the peer closes in good order, and its connection is not reused."""
     fed = answer(b"HTTP/1.1 200 OK\r\n\r\nhello", b" you")
     assert not fed.ended
     fed.close()

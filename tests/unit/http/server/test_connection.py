@@ -248,7 +248,7 @@ async def early(scope: Scope, receive: Receive, send: Send) -> None:
 
 @on_uvloop
 async def test_a_small_unwanted_body_is_skipped() -> None:
-    """It is neither run as a request nor does it cost the connection."""
+    """A small unread body is not parsed as a request, and the connection stays open."""
     async with listening(early) as listener, dial(listener.address) as connection:
         for _ in range(2):
             await connection.send(request(b"Content-Length: %d" % len(SMUGGLED)))
@@ -343,7 +343,7 @@ async def test_reading_goes_on_after_an_answer_that_held_it() -> None:
 
 @on_uvloop
 async def test_an_unwanted_body_that_does_not_come_is_not_waited_for() -> None:
-    """Its deadline stands; the answer was given, so there is no second one."""
+    """An unread body that does not arrive has its deadline, and causes no second response."""
     async with listening(early) as listener:
         answers = await exchange(listener.address, [request(b"Content-Length: 10", body=b"abc")])
 
@@ -458,7 +458,7 @@ async def test_a_request_behind_a_slow_one_does_not_disturb_its_answer() -> None
 
 @on_uvloop
 async def test_the_application_sees_its_client_leave() -> None:
-    """Also with bytes of a second request behind the first."""
+    """The application sees a disconnect, also with bytes of a second request behind the first."""
     asked, gone = asyncio.Event(), asyncio.Event()
 
     async def waiting(scope: Scope, receive: Receive, send: Send) -> None:

@@ -260,7 +260,7 @@ LONG: dict[str, bytes] = {
 @pytest.mark.parametrize("step", [64, LIMITS.framing])
 @pytest.mark.parametrize("name", LONG)
 def test_content_is_no_framing(name: str, step: int) -> None:
-    """Nor are the sizes of honest chunks; and each request has limits of its own. Reads are no larger than these."""
+    """Content and sizes of valid chunks are no framing, and each request has limits of its own."""
     raw = LONG[name]
     taker = Taker()
     arrival = arrive([raw[at : at + step] for at in range(0, len(raw), step)], taker)

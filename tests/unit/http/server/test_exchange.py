@@ -222,7 +222,7 @@ async def test_a_client_that_asks_is_told_to_go_on(name: str) -> None:
 
 
 async def test_a_client_is_told_to_go_on_before_its_body_is_waited_for() -> None:
-    """Or both would wait."""
+    """A 100 is sent before the body is waited for: otherwise both sides would wait."""
     rig = Rig("POST", expects=True)
     async with waiting(rig):
         assert rig.written == CONTINUE
@@ -428,7 +428,7 @@ OUT_OF_ORDER: dict[str, list[Message]] = {
 
 @pytest.mark.parametrize("name", OUT_OF_ORDER)
 async def test_a_message_out_of_order_is_a_fault(name: str) -> None:
-    """It is named, and changes nothing of what was said."""
+    """A message out of order is an error with its name, and changes nothing of the response."""
     *before, last = OUT_OF_ORDER[name]
     rig = Rig()
     await rig.send(*before)
@@ -478,7 +478,7 @@ async def test_a_client_that_left_while_it_was_waited_for_is_sent_nothing() -> N
 
 @pytest.mark.parametrize("congested", [False, True])
 async def test_nothing_is_sent_to_a_client_that_left(congested: bool) -> None:
-    """Nor is anything waited for, or out of order."""
+    """After a disconnect nothing is sent, waited for, or out of order."""
     rig = Rig()
     await rig.send(start(), body(b"a", more=True))
     written = rig.written
@@ -624,7 +624,7 @@ async def test_a_client_leaves_once() -> None:
 
 
 async def test_nobody_need_be_told_that_a_client_left() -> None:
-    """It is so all the same."""
+    """A disconnect without a callback is recorded all the same."""
     rig = Rig()
     assert not rig.exchange.gone
     rig.exchange.on_disconnect()

@@ -41,7 +41,7 @@ async def test_it_is_congested_between_the_two_words_of_the_transport() -> None:
 
 
 async def test_nobody_waits_for_a_relief_without_congestion() -> None:
-    """Also when it was congested before."""
+    """A wait without congestion ends at once, also after an earlier congestion."""
     to = flow_control(Wire())
     to.pause_writing()
     to.resume_writing()

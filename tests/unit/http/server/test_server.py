@@ -263,7 +263,7 @@ async def test_draining_answers_close_their_connections() -> None:
 
 @on_uvloop
 async def test_draining_reaches_the_answer_under_way() -> None:
-    """Its client gets `Connection: close` in time."""
+    """The client of a pending response gets `Connection: close` in time."""
     app = Slow()
     async with listening(app) as listener, dial(listener.address) as connection:
         await connection.send(GET)
@@ -277,7 +277,7 @@ async def test_draining_reaches_the_answer_under_way() -> None:
 
 @on_uvloop
 async def test_stopping_waits_for_the_answer_under_way() -> None:
-    """It arrives whole; idle connections are closed at once, and no new ones are accepted."""
+    """A pending response arrives whole; idle connections are closed, and no new ones are accepted."""
     app = Slow()
     listener = HttpServer(app, shared=SharedState(dataclasses.replace(PATIENT, closing=0.0)))
     await listener.start()
@@ -298,7 +298,7 @@ async def test_stopping_waits_for_the_answer_under_way() -> None:
 @pytest.mark.parametrize("half", [b"POST /hos", request(b"Content-Length: 5", body=b"ab")], ids=["head", "body"])
 @on_uvloop
 async def test_stopping_does_not_wait_for_half_a_request(half: bytes) -> None:
-    """Its rest has a moment to come, not all the time that answers have."""
+    """The rest of a half-sent request has a short time to arrive, not that of responses."""
     recorder = Recorder()
     listener = HttpServer(recorder, shared=SharedState(PATIENT))
     await listener.start()
@@ -385,7 +385,7 @@ async def test_stopping_waits_for_work_whose_client_left() -> None:
 
 @on_uvloop
 async def test_a_client_that_does_not_read_cannot_hold_up_the_stop() -> None:
-    """Its connection is reset when the time is over."""
+    """The connection of a client that does not read is reset at the deadline."""
     size = 20_000_000
 
     async def large(scope: Scope, receive: Receive, send: Send) -> None:

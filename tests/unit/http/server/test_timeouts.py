@@ -81,7 +81,7 @@ def test_a_body_keeps_its_rate(seconds: float, content: int, over: bool) -> None
 
 
 def test_a_next_body_owes_nothing_for_the_one_before() -> None:
-    """Nor has it anything to its credit."""
+    """A next body neither owes nor gains time by the last one."""
     waiting = timeouts()
     waiting.start_body(START)
     waiting.content = 1_000_000

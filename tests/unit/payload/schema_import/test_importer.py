@@ -104,7 +104,7 @@ def test_every_form_gives_the_same_schema(document: object) -> None:
 
 
 def test_a_plain_json_schema_has_no_endpoint() -> None:
-    """Its output is the `Output` of its `$defs`; its name has to come from elsewhere."""
+    """A plain JSON Schema has its output in `$defs.Output`, and gets its name from elsewhere."""
     schema = imported({**OBJECT, "$defs": {"Output": {"type": "object", "properties": {"seed": {"type": "integer"}}}}})
 
     assert (schema.endpoint, schema.fields) == (None, ("prompt",))
@@ -120,7 +120,7 @@ def test_one_document_a_line() -> None:
 
 
 def test_the_post_is_found_by_structure() -> None:
-    """Its path need not be the endpoint's id, and other operations with a body do not count."""
+    """The path of the POST need not be the endpoint's id; other operations with a body do not count."""
     document = openapi(OBJECT, path="/v1/something")
     document["paths"] = {
         "/webhooks/{id}": {"post": {"requestBody": content({"type": "object", "properties": {"x": {}}})}},

@@ -121,7 +121,7 @@ def test_a_hang_opens_within_five_seconds() -> None:
 
 
 def test_one_callers_hanging_calls_open_nothing() -> None:
-    """Nor do those of one caller beside young calls of others."""
+    """Hanging calls of one caller open no breaker, also beside young calls of others."""
     calls = Calls()
     for _ in range(50):
         calls.begin("alice")

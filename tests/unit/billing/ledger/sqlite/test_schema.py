@@ -92,7 +92,7 @@ def nothing(path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path: Path, made: Callable[[Path], None], message: str) -> None:
-    """It is refused at once, by name, and left as it was."""
+    """A file that is no ledger is refused at once, by name, and left as it was."""
     path = tmp_path / "data" / "ledger.db"
     path.parent.mkdir()
     made(path)
