@@ -1,8 +1,8 @@
 """Input files of a model call.
 
 A file comes from a data URI, from the sandbox's own file host (an upload), or from an http URL on loopback. The sandbox
-opens no connection to another host. A public URL such as https://example.com/cat.png fails with `file_download_error`;
-its message lists the three sources.
+opens no connection to another host. Image-to-image, which repaints its input, answers a public URL such as
+https://example.com/cat.png with `file_download_error`; models that answer by schema leave such a file unread.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class InputFiles:
         self._files = files
         self._max_bytes = max_bytes
         self._seconds = seconds
+
+    def can_read(self, url: str) -> bool:
+        """Returns True for a URL of one of the three sources, False for one that would be looked up elsewhere."""
+        return url.startswith("data:") or self._files.parse_url(url) is not None or is_loopback(url)
 
     async def read(self, url: str) -> bytes:
         """Returns the content of *url*. Raises DownloadError."""

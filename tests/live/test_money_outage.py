@@ -14,8 +14,9 @@ from typing import Literal
 import pytest
 from support.budgets import QUICK, UNITS, Rig, Sent, endpoint, eventually, moment, money, until
 
-# The promises are 0.15 s and 2 s; the rest is for a busy machine.
-REFUSED_IN, RECOVERED_IN = 0.3, 4.0
+# A store that hangs costs the time-out of a step, which is 1 s, until the breaker opens after 2 s. The promised
+# recovery is 2 s. The rest is for a busy machine.
+REFUSED_IN, RECOVERED_IN = 1.5, 4.0
 BEFORE, DURING, AFTER = 50, 300, 100  # submits
 
 
@@ -108,5 +109,6 @@ async def test_without_its_store_the_gateway_serves_jobs_and_takes_none(
     assert {one.status for one in seen.polls} == {200}
     assert {(one.status, one.error_type) for one in seen.submits} == {(503, "store_unavailable")}
     assert percentile((one.seconds for one in seen.submits), 0.99) < REFUSED_IN
+    assert percentile((one.seconds for one in seen.submits[-50:]), 0.9) < 0.15
     assert seen.recovery < RECOVERED_IN
     assert jobs == {endpoint(0): seen.accepted}

@@ -96,9 +96,14 @@ class SchemaModel:
         return builder.build(self._output_schema)
 
     async def _read_files(self, references: Sequence[FileReference]) -> Image.Image | None:
-        """Reads every file of the input and returns the first image among them, None without one."""
+        """Reads the files of the input and returns the first image among them, None without one.
+
+        A file at a public URL stays unread: the answer does not depend on it, and no connection leaves the host.
+        """
         source: Image.Image | None = None
         for reference in references[:MAX_INPUT_FILES]:
+            if not self._input_files.can_read(reference.url):
+                continue
             try:
                 content = await self._input_files.read(reference.url)
             except DownloadError as exc:

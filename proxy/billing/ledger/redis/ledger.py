@@ -50,7 +50,6 @@ from proxy.storage.compensation import PendingUndo
 from proxy.storage.redis_client import LATER_CALL_QUEUE, RedisStore, Script
 
 SWEEP_BATCH = 20  # reservations ended in one script: it holds up the server for less than a millisecond
-ENDED_BATCH = 100  # ended notes written in one call
 MAX_ATTEMPTS = 5  # repeats of a reservation step: a lost epoch, workers without a verdict
 CLOCK_JUMP = 60.0  # seconds: a smaller step of the clock is not reported
 _ENDED_MS = milliseconds(ENDED_TTL)
@@ -85,7 +84,6 @@ class RedisLedger:
         self.epoch = Epoch(self._send, on_data_loss, report)
         self._started = False
         self._heartbeat: asyncio.Task[None] | None = None
-        self._ended_notes: list[str] = []
         self._open_calls = 0
         self._unsettled = 0
         self._clock_jump = 0.0
@@ -189,7 +187,7 @@ class RedisLedger:
         await self._run(calls.FREE, [key, owner])
 
     def end_note(self, call_id: str) -> None:
-        self._ended_notes.append(call_id)
+        self._workers.ended_notes.append(call_id)
 
     async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
         rejoin = note.rejoin_seconds
@@ -314,7 +312,7 @@ class RedisLedger:
     ) -> list[object]:
         self._check_started()
         epoch = self.epoch.value
-        ended = [self._ended_notes.pop() for _ in range(min(ENDED_BATCH, len(self._ended_notes)))]
+        ended = self._workers.take_ended_notes()
         args = reserve_args(
             call_id,
             request,
@@ -336,7 +334,7 @@ class RedisLedger:
             replied = True
         finally:
             if not replied:
-                self._ended_notes += ended
+                self._workers.ended_notes += ended
         self._undos.flush()
         return expect(list, reply)
 
@@ -381,9 +379,7 @@ class RedisLedger:
                 await self._beat()
 
     async def _beat(self) -> None:
-        ended = self._ended_notes[:ENDED_BATCH]
-        epoch, self._open_calls = await self._workers.beat(ended)
-        del self._ended_notes[: len(ended)]
+        epoch, self._open_calls = await self._workers.beat()
         await self.epoch.observe(epoch)
 
     def _check_started(self) -> None:

