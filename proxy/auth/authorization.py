@@ -56,20 +56,27 @@ class Authorization:
 
     def authorize(self, caller: Caller, target: Target) -> Grant:
         """Returns the grant. Raises Forbidden (endpoint, action, scope or claims) and JobNotFound."""
-        target = self._with_namespace(caller, target)
+        if target.handle is not None:
+            target = self._with_namespace(caller, target)
         by_app = target.handle is not None and target.endpoint == target.app
         listings = (self._apps if by_app else self._listings).get(target.endpoint)
         if listings is None:
             raise _not_offered(target)
-        offered = [listing for listing in listings if _offers(listing, target.action)]
-        if not offered:
+        is_offered = is_in_scope = False
+        for listing in listings:
+            if not _offers(listing, target.action):
+                continue
+            is_offered = True
+            if listing.scope is not None and listing.scope not in caller.scopes:
+                continue
+            is_in_scope = True
+            if listing.allow is None or listing.allow.allows(caller):
+                return Grant(caller, target, None if target.handle is None else self._job(caller, target))
+        if not is_offered:
             raise Forbidden(f"This action is not offered here: {target.action}", error_type="action_not_listed")
-        in_scope = [listing for listing in offered if listing.scope is None or listing.scope in caller.scopes]
-        if not in_scope:
+        if not is_in_scope:
             raise Forbidden("The session's scope does not cover this", error_type="insufficient_scope")
-        if not any(listing.allow is None or listing.allow.allows(caller) for listing in in_scope):
-            raise Forbidden("The session's claims do not allow this", error_type="insufficient_claims")
-        return Grant(caller, target, self._job(caller, target))
+        raise Forbidden("The session's claims do not allow this", error_type="insufficient_claims")
 
     def _with_namespace(self, caller: Caller, target: Target) -> Target:
         """Returns *target* with the namespace of its job. The Kotlin and Dart clients poll without it.

@@ -164,7 +164,7 @@ def charges(
     *now* in unix seconds: windows follow wall clocks. *keys* makes the keys of callers in stores.
     """
     request = _Request(caller, endpoint, address, keys)
-    return tuple(_charge(budget, request, now) for budget in budgets if _covers(budget, endpoint))
+    return tuple([_charge(budget, request, now) for budget in budgets if _covers(budget, endpoint)])
 
 
 def slots(
@@ -178,16 +178,18 @@ def slots(
     """Returns the slots of the in-flight limits that a request falls under."""
     request = _Request(caller, endpoint, address, keys)
     return tuple(
-        InFlightSlot(
-            name=rule.name,
-            account=f"{rule.name}:{_subject(rule.per, rule.claim, request)}",
-            limit=_limit(rule, caller),
-            lease=rule.lease,
-            enforce=rule.mode == "enforce",
-            on_store_error=rule.on_store_error,
-        )
-        for rule in in_flight
-        if _covers(rule, endpoint)
+        [
+            InFlightSlot(
+                name=rule.name,
+                account=f"{rule.name}:{_subject(rule.per, rule.claim, request)}",
+                limit=_limit(rule, caller),
+                lease=rule.lease,
+                enforce=rule.mode == "enforce",
+                on_store_error=rule.on_store_error,
+            )
+            for rule in in_flight
+            if _covers(rule, endpoint)
+        ]
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
@@ -13,9 +14,7 @@ from proxy.billing.ledger.interface import (
     AllowanceStatus,
     Call,
     CallNote,
-    Charge,
     Granted,
-    InFlightSlot,
     KeyClaim,
     KeyState,
     Ledger,
@@ -37,6 +36,7 @@ from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
+SHARED_LIMIT_RETRY = 5.0  # seconds until a caller tries a full limit again that all callers share
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
@@ -111,6 +111,8 @@ class Accounting:
         self._events = events
         self._call_seconds = call_seconds or {}
         self._keys = keys or StoreKeys()
+        self._charges = partial(charges, budgets, keys=self._keys)
+        self._slots = partial(slots, in_flight, keys=self._keys)
         self._running: set[str] = set()  # jobs that the ledger knows to run
 
     async def count_request(self, grant: Grant, address: str) -> Quota:
@@ -235,9 +237,13 @@ class Accounting:
         """
         now = self._clock()
         by_account = {
-            charge.account: charge for endpoint in endpoints for charge in self._charges(caller, endpoint, address, now)
+            charge.account: charge
+            for endpoint in endpoints
+            for charge in self._charges(caller, endpoint, now, address=address)
         }
-        slots_by_account = {slot.account: slot for one in endpoints for slot in self._slots(caller, one, address)}
+        slots_by_account = {
+            slot.account: slot for one in endpoints for slot in self._slots(caller, one, address=address)
+        }
         statuses = await self._ledger.statuses(tuple(by_account.values()), tuple(slots_by_account.values()), now=now)
         budgets = [
             replace(status, endpoint=charge.endpoint)
@@ -270,23 +276,17 @@ class Accounting:
         """Counts reservations past their time as spent, and returns how many. Raises StoreAway."""
         return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
 
-    def _charges(self, caller: Caller, endpoint: str, address: str, now: float) -> tuple[Charge, ...]:
-        return charges(self._budgets, caller, endpoint, now, address=address, keys=self._keys)
-
-    def _slots(self, caller: Caller, endpoint: str, address: str) -> tuple[InFlightSlot, ...]:
-        return slots(self._in_flight, caller, endpoint, address=address, keys=self._keys)
-
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
         endpoint = payload.endpoint
-        charged = self._charges(grant.caller, endpoint, address, self._clock())
+        charged = self._charges(grant.caller, endpoint, self._clock(), address=address)
         return ReservationRequest(
             caller=self._keys.key(grant.caller.key),
             endpoint=endpoint,
             amount=self._prices[endpoint].evaluate(payload.value) if charged else 0,
             charges=charged,
-            slots=self._slots(grant.caller, endpoint, address),
+            slots=self._slots(grant.caller, endpoint, address=address),
             ttl=self._policy.reservation,
             call_seconds=self._call_seconds.get(grant.target.action),
             note=note,
@@ -339,8 +339,10 @@ class Accounting:
         self._events.refused(short)
         for crossing in short.crossed:
             self._events.crossed(crossing, caller)
-        if short.kind == "budget" or self.looks is None:
+        if short.kind == "budget":
             return limit_exceeded_error(short)
+        if self.looks is None or short.name not in self._looked_at:
+            return limit_exceeded_error(short, retry_after=SHARED_LIMIT_RETRY)
         return limit_exceeded_error(short, retry_after=await self.looks.next_look(_account(short, request)))
 
     async def _end_in(self, ledger: Ledger, job: str, end: JobEnd) -> None:

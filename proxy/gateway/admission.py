@@ -48,21 +48,20 @@ class Admission:
         A payload that is refused counts in the windows of refused payloads instead. Raises RateLimited, StoreAway and
         the refusals of `request_body` and `policy`.
         """
-        record.enter("admit")
+        trace = record.trace
+        if trace is not None:
+            trace.enter("admit")
         quota = await self._accounting.count_payload(grant, request.address)
         try:
-            return await self._admit(request, grant, hold, record, quota)
+            options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
+            json_content_type(request.fields_by_name)
+            body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
+            payload = self._policy.admit(grant, body)
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
-
-    async def _admit(self, request: Request, grant: Grant, hold: Hold, record: AccessRecord, quota: Quota) -> Admitted:
-        options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
-        json_content_type(request.fields_by_name)
-        body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
-        payload = self._policy.admit(grant, body)
-        if record.trace is not None and isinstance(received := parse_payload(body), dict):
-            record.trace.record_payload(received, payload.value)
+        if trace is not None and isinstance(received := parse_payload(body), dict):
+            trace.record_payload(received, payload.value)
         return Admitted(payload, options, body, quota)
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:

@@ -44,7 +44,8 @@ class Gateway:
         Raises a Refusal where the request ends early, and ClientGone. A request without a session learns nothing
         about targets, webhooks and endpoints.
         """
-        record.enter("authenticate")
+        if record.trace is not None:
+            record.trace.enter("authenticate")
         caller = await self._authenticator.authenticate(request.method, request.headers, request.address)
         record.caller = caller.key
         if record.trace is not None:

@@ -28,9 +28,11 @@ class PaidCall:
 
     async def __aenter__(self) -> None:
         self._started = self._record.clock()
-        if (trace := self._record.trace) is not None and (request := self._reservation.request) is not None:
-            trace.record_reserved(request.amount / MICRO)
-        self._record.enter("relay")
+        trace, request = self._record.trace, self._reservation.request
+        if trace is not None:
+            if request is not None:
+                trace.record_reserved(request.amount / MICRO)
+            trace.enter("relay")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -45,7 +45,8 @@ class Submit:
             self._relay.account.check(grant.target)
         with self._admission.hold() as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
-            record.enter("reserve")
+            if record.trace is not None:
+                record.trace.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record)
             if isinstance(reservation, Response):
                 return reservation

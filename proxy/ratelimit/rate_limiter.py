@@ -136,7 +136,8 @@ class RateLimiter:
 
     async def hit_payload(self, action: str, request: LimitedRequest) -> Quota:
         """Counts a request whose body is not read yet. Raises as `hit` and `check_refused`."""
-        self.check_refused(request)
+        if self._full:
+            self.check_refused(request)
         return await self.hit(action, request)
 
     async def refuse(self, action: str, request: LimitedRequest, status: int) -> None:
@@ -236,4 +237,5 @@ def _by_action(rules: Iterable[RateRule]) -> Mapping[str, tuple[RateRule, ...]]:
 
 
 def _select(rules: Mapping[str, tuple[RateRule, ...]], action: str, request: LimitedRequest) -> Sequence[RateRule]:
-    return [rule for rule in rules.get(action, ()) if rule.applies(request)]
+    listed = rules.get(action)
+    return [rule for rule in listed if rule.applies(request)] if listed else ()

@@ -64,15 +64,30 @@ class ResponseClassifier:
         self._clock = clock
 
     def classify_submit(self, response: UpstreamResponse) -> Accepted | UpstreamResult:
-        """Returns a refusal of fal's as UpstreamResult.
+        """Returns the job of an accepted submit, or fal's refusal.
 
         Raises OutcomeUnknown where the job may run although no usable answer came, Unavailable, RateLimited,
         ServicePaused, BadRequest.
         """
         fields = by_name(response.headers)
-        if 200 <= response.status < 300:
-            return self._accepted(response, fields)
-        return self._not_accepted(response, fields, account_refusal)
+        if not 200 <= response.status < 300:
+            return self._not_accepted(response, fields, account_refusal)
+        if not self._is_presentable(fields, response.body, MAX_BODY):
+            raise OutcomeUnknown(reason="fal accepted the submit with an answer that cannot be read")
+        try:
+            body = orjson.loads(response.body)
+        except orjson.JSONDecodeError as error:
+            raise OutcomeUnknown(reason="fal accepted the submit with an answer that is not JSON") from error
+        job_id = body.get("request_id") if isinstance(body, dict) else None
+        if not isinstance(job_id, str):
+            raise OutcomeUnknown(reason="fal accepted the submit but its answer has no job id")
+        state, position = body.get("status"), body.get("queue_position")
+        return Accepted(
+            job_id,
+            state if isinstance(state, str) else "IN_QUEUE",
+            position if isinstance(position, int) else None,
+            headers.from_fal(fields),
+        )
 
     def classify_run(self, response: UpstreamResponse) -> UpstreamResult:
         """As a submit, but a 4xx is the model's own failure, and so is a 5xx with fal's own error type.
@@ -141,25 +156,6 @@ class ResponseClassifier:
     def secret_filter(self) -> SecretFilter:
         """Returns a filter for content that is passed on chunk by chunk."""
         return SecretFilter(self._secrets)
-
-    def _accepted(self, response: UpstreamResponse, fields: FieldMap) -> Accepted:
-        """Raises OutcomeUnknown where the answer does not show a job: fal accepted the submit all the same."""
-        if not self._is_presentable(fields, response.body, MAX_BODY):
-            raise OutcomeUnknown(reason="fal accepted the submit with an answer that cannot be read")
-        try:
-            body = orjson.loads(response.body)
-        except orjson.JSONDecodeError as error:
-            raise OutcomeUnknown(reason="fal accepted the submit with an answer that is not JSON") from error
-        job_id = body.get("request_id") if isinstance(body, dict) else None
-        if not isinstance(job_id, str):
-            raise OutcomeUnknown(reason="fal accepted the submit but its answer has no job id")
-        state, position = body.get("status"), body.get("queue_position")
-        return Accepted(
-            job_id,
-            state if isinstance(state, str) else "IN_QUEUE",
-            position if isinstance(position, int) else None,
-            headers.from_fal(fields),
-        )
 
     def _not_accepted(
         self, response: UpstreamResponse, fields: FieldMap, refusal_in: Callable[[int, bytes], AccountRefusal | None]

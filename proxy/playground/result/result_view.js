@@ -58,7 +58,7 @@ export class ResultView {
   #drawIdle(preview) {
     this.progress.hide();
     this.#facts.hidden = true;
-    this.#views.hidden = true;
+    this.#views.classList.add("off");
     this.#tabs.select("preview");
     this.#canvas.className = "canvas empty";
     const kind = outputKind(this.#endpoint);
@@ -101,7 +101,7 @@ export class ResultView {
     this.trouble.clear();
     this.#shown = entry;
     this.progress.end(entry.took);
-    this.#views.hidden = false;
+    this.#views.classList.remove("off");
     this.#tabs.select("preview");
     this.#canvas.className = "canvas";
     drawJson(byId("json"), entry.result);

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from proxy.app.operator.ledger_socket import LedgerSocket
@@ -13,7 +14,10 @@ from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.redis.ledger import RedisLedger
+from proxy.billing.ledger.sqlite.schema import check_path, damaged_tables, open_readonly
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.config.loader import Config
+from proxy.errors import Problem
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
 
@@ -80,3 +84,20 @@ def build_ledger_socket(parts: Components, ledger: Ledger) -> LedgerSocket | Non
 def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
     """Builds the ledger that counts in this process while the store does not answer."""
     return SqliteLedger(MEMORY) if parts.config.ledger.kind == "redis" else ledger
+
+
+def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:
+    """Returns the problems and the warnings of the ledger's file, which is opened for reading where it exists."""
+    section = config.ledger
+    if section.kind != "sqlite" or section.path == MEMORY:
+        return [], []
+    path = str(config.base / section.path)
+    try:
+        check_path(path)
+    except ValueError as error:
+        found = [Problem("ledger.path", str(error))]
+        return (found, []) if Path(path).exists() else ([], found)
+    if not Path(path).exists():
+        return [], []
+    with closing(open_readonly(path)) as db:
+        return [Problem("ledger.path", f"{table} is damaged: {text}") for table, text in damaged_tables(db).items()], []
