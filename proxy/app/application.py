@@ -122,6 +122,9 @@ class Application:
         self._background = [task for task in self._background if not task.done()]
         self._background.append(asyncio.create_task(previous.retire()))
 
+    def count_reload(self, result: str) -> None:
+        self._state.telemetry.events("reloads", "Reloads of the configuration in place.", "result").add(result)
+
     def _on_shutdown(self) -> None:
         """Ends open streams; those that were paid for have as long as the longest call to complete."""
         self._serving.readiness.draining = True

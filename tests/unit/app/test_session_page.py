@@ -73,6 +73,7 @@ async def test_the_login_cookie_comes_before_the_guests(tmp_path: Path) -> None:
     [
         {},
         {"content-type": "application/json"},
+        {"sec-fetch-site": "same-site", "content-type": "application/json"},
         {"sec-fetch-site": "cross-site", "content-type": "application/json"},
         {"origin": "https://evil.example", "content-type": "application/json"},
     ],
@@ -85,6 +86,26 @@ async def test_only_our_pages_make_guests(tmp_path: Path, headers: dict[str, str
 
     assert refused.status_code == 403
     assert "set-cookie" not in refused.headers
+
+
+async def test_a_page_needs_no_media_type(tmp_path: Path) -> None:
+    """A page may ask for a guest session, and end it, with a plain fetch."""
+    with gate(tmp_path, **GUESTS) as g:
+        async with anonymous(g, **{"sec-fetch-site": "same-origin"}) as visitor:
+            given = await visitor.post(SESSION)
+            cookie = f"__Host-fal-guest={given.json()['token']}"
+            ended = await visitor.delete(SESSION, headers={"cookie": cookie})
+            after = await visitor.get(USAGE, headers={"cookie": cookie})
+
+    assert (given.status_code, ended.status_code, after.status_code) == (200, 204, 401)
+    assert "Max-Age=0" in ended.headers["set-cookie"]
+
+
+def test_guests_need_a_limit_by_address() -> None:
+    """Own limits without one for guests are refused."""
+    limits = [{"name": "submits", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
+    with pytest.raises(ConfigError, match=r"actions = ..session.. is needed"):
+        parts_of(**GUESTS, limits=limits)
 
 
 async def test_guests_are_limited_by_address(tmp_path: Path) -> None:
