@@ -196,7 +196,7 @@ def test_states_of_the_demo(browser: Browser, demo: Told) -> None:
 
 
 def judged_everywhere(visiting: Visit, name: str) -> None:
-    """`judged` at each size and in each theme, without a new visit."""
+    """Judges the page at each size and in each theme, without a new visit."""
     for size, (width, height) in SIZES.items():
         visiting.page.set_viewport_size({"width": width, "height": height})
         visiting.page.evaluate("document.getElementById('workshop').dataset.side = 'result'")

@@ -87,7 +87,7 @@ def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
 
 
 def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:
-    """Returns the problems and the warnings of the ledger's file, which is opened for reading where it exists."""
+    """Returns problems and warnings of the ledger's file, which is opened for reading where it exists."""
     section = config.ledger
     if section.kind != "sqlite" or section.path == MEMORY:
         return [], []

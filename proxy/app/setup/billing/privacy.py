@@ -27,7 +27,7 @@ _FOREVER = 100 * 366 * 86_400.0  # seconds
 
 
 async def check_privacy(ledger: Ledger, keys: StoreKeys, *, now: float) -> None:
-    """Raises ValueError where the users in *ledger* have keys made with another [privacy] secret, and StoreAway."""
+    """Checks the [privacy] secret. Raises ValueError where *ledger* has keys of another, and StoreAway."""
     fingerprint = sha256(keys.key("0" * 64).encode()).hexdigest()
     state = await ledger.claim_key(PRIVACY_KEY, fingerprint, owner="", now=now, ttl=_FOREVER, hold=0.0)
     if state is KeyState.MISMATCH:
