@@ -32,7 +32,7 @@ export class ResultView {
   #shown = null; // the entry on show
   #earlier = null; // the one before the job that runs, to come back to after an error
 
-  /** *on*: `reuseSeed(seed)`, `useAsInput(url, kind)`; *takes(kind)*: whether the form takes such a file. */
+  /** Connects the view. *on*: `reuseSeed(seed)`, `useAsInput(url)`. *takes(kind)*: true where the form takes such a file. */
   constructor({ on, takes }) {
     this.#on = { ...on, takes };
     this.#tabs = new Tabs(byId("view-tabs"), [

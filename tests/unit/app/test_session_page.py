@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from support.identity_provider import FAULTS, IdentityProvider, signing_key
 from support.in_process_gateway import ENDPOINT, INPUT, ORIGIN, LocalGateway, open_gateway, small_components, token
 from support.sandbox import bound, origin, served
@@ -115,6 +116,19 @@ async def test_guests_are_limited_by_address(tmp_path: Path) -> None:
             statuses = [(await visitor.post(SESSION, headers=SAME)).status_code for _ in range(12)]
 
     assert statuses == [200] * 10 + [429] * 2
+
+
+async def test_guest_sessions_are_described(tmp_path: Path) -> None:
+    """The OpenAPI document has the route where guests are on, and is valid with it."""
+    (tmp_path / "without").mkdir()
+    with gate(tmp_path, **GUESTS) as g, gate(tmp_path / "without") as without:
+        async with g.client() as alice, without.client() as bob:
+            described = (await alice.get("/api/fal/openapi.json")).json()
+            plain = (await bob.get("/api/fal/openapi.json")).json()
+
+    OpenAPIV31SpecValidator(described).validate()
+    assert set(described["paths"]["/session"]) == {"post", "delete"}
+    assert "/session" not in plain["paths"]
 
 
 async def test_off_by_default(tmp_path: Path) -> None:
