@@ -121,7 +121,7 @@ async def test_guests_are_limited_by_address(tmp_path: Path) -> None:
 async def test_guest_sessions_are_described(tmp_path: Path) -> None:
     """The OpenAPI document has the route where guests are on, and is valid with it."""
     (tmp_path / "without").mkdir()
-    with gate(tmp_path, **GUESTS) as g, gate(tmp_path / "without") as without:
+    with open_gateway(tmp_path, **GUESTS) as g, open_gateway(tmp_path / "without") as without:
         async with g.client() as alice, without.client() as bob:
             described = (await alice.get("/api/fal/openapi.json")).json()
             plain = (await bob.get("/api/fal/openapi.json")).json()
