@@ -16,7 +16,7 @@ run: install
 
 test: $(VENV)/.dev $(NPM) system-packages check
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -q -m "not serial" -n $(WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=0 --durations=15
+	$(BIN)/python -m pytest -q -m "not serial" -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 --durations=15
 	$(BIN)/python -m pytest -q -m serial --cov --cov-append --cov-report= --cov-fail-under=0 --durations=5
 	$(BIN)/coverage report
 

@@ -31,6 +31,9 @@ environment variable `PORT` is used.
 `${NAME}` in any string is replaced by the environment variable `NAME`, and `${NAME:-text}` by `text` where the variable
 is unset or empty. Write `$${` for a literal `${`. A number may be given this way too: `port = "${GATEWAY_PORT:-8080}"`.
 
+Variables that the environment does not have are read from the file `.env` beside the configuration, if there is one.
+Its lines are `NAME=value`, with or without quotes. `fal-proxy init` writes one for development.
+
 Secrets come from the environment only, each as `NAME` or as `NAME_FILE` (the path of a file that holds it):
 
 | variable | what |
@@ -54,10 +57,22 @@ Redis 7 or newer, or Valkey. `ledger.kind = "redis"` keeps the ledger in the sto
 | Sentinel | `redis+sentinel://host:port,host:port/service/db`; the user needs the ROLE command |
 | Cluster | `redis+cluster://host:port,host:port`; all keys are in one slot, since a step counts several of them |
 
-`rediss+sentinel` and `rediss+cluster` use TLS. Set `maxmemory-policy noeviction` and `appendonly yes`: keys that the
-server evicts or loses are lost to the budgets. Replication is asynchronous, so a failover may lose the last writes;
-`min-replicas-to-write 1` makes that rarer. Each call has 100 ms; `on_store_error` says what a limit does without an
-answer.
+`rediss+sentinel` and `rediss+cluster` use TLS. A server with another `maxmemory-policy` than `noeviction` is refused
+at the start, because it may drop what was spent (`ledger.allow_eviction`). Set `appendonly yes`, else a restart of
+the server loses what was spent since its last snapshot. Replication is asynchronous, so a failover may lose the last
+writes; `min-replicas-to-write 1` makes that rarer.
+
+A store that comes back empty is noticed within a second: `ledger.on_data_loss` sets the effect. A call has
+`ledger.timeout_seconds` from its sending to its reply, 1 second by default, so a store with a latency of 500 ms
+works. After 2 seconds without any reply calls fail at once until the server replies again. `on_store_error` sets the
+effect on a limit.
+
+The ledger's keys end by themselves, except lifetime budgets, credits, blocks, the epoch and the schema version. Ended
+jobs stay for 7 days, the newest 1,000 of each caller. A store that 0.1.0 wrote is converted at the first start; its
+old keys stay for 7 days under `{ledger}:v1:`. Stop all gateways of the old version before.
+
+`maxmemory` bounds the store: a full server takes no new call, and every end of one. 50,000 open jobs take about 62
+MB.
 """
 
 COMMANDS_INTRODUCTION = """# Commands

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 # The slow folders first: a long file that starts last would run alone.
@@ -30,12 +32,27 @@ SERIAL = frozenset(
 )
 
 
+class ModuleScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Scheduler that keeps a module in one worker, and all modules with Chromium in one.
+
+    The marker `xdist_group` does not work with pytest 9.2: xdist 3.8 changes an attribute that is no longer read.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "browser" if module.startswith("tests/browser/") else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ModuleScheduling:
+    """Replaces the scheduler of `--dist`."""
+    return ModuleScheduling(config, log)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks serial modules, and keeps each module in one worker; Chromium is in one worker at a time."""
+    """Marks serial modules, and puts slow folders first."""
     for item in items:
-        name = item.path.relative_to(HERE).as_posix()
-        if name in SERIAL:
+        if item.path.relative_to(HERE).as_posix() in SERIAL:
             item.add_marker("serial")
-        item.add_marker(pytest.mark.xdist_group("browser" if name.startswith("browser/") else name))
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(HERE).parts[0]))

@@ -18,6 +18,7 @@ from proxy.app.runtime.process_state import build_process_state
 from proxy.app.runtime.reload import KEPT, restart_only_changes, with_readable_jobs
 from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
+from proxy.app.setup.billing.privacy import check_privacy
 from proxy.app.setup.components import Components, build_components
 from proxy.billing.ledger.interface import Ledger
 from proxy.errors import ConfigError, StoreAway
@@ -58,6 +59,7 @@ class Application:
         self._state = build_process_state(components, self._journal, ledger, on_shutdown=self._on_shutdown)
         self._state.telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
         self._socket = build_ledger_socket(components, ledger)
+        self._store_keys = components.store_keys
         self._serving = Serving(components, self._state, self._scripted_upstream)
 
     def _build_ledger(self, components: Components) -> Ledger:
@@ -119,6 +121,9 @@ class Application:
         self._serving = serving
         self._background = [task for task in self._background if not task.done()]
         self._background.append(asyncio.create_task(previous.retire()))
+
+    def count_reload(self, result: str) -> None:
+        self._state.telemetry.events("reloads", "Reloads of the configuration in place.", "result").add(result)
 
     def _on_shutdown(self) -> None:
         """Ends open streams; those that were paid for have as long as the longest call to complete."""
@@ -190,6 +195,8 @@ class Application:
         self._started_ledger = ledger
         try:
             await ledger.start(now=time.time())
+            with suppress(StoreAway):
+                await check_privacy(ledger, self._store_keys, now=time.time())
         except ValueError as error:
             self._journal.write({"event": "ledger_refused", "message": str(error)})
             sys.stderr.write(f"{error}\n")

@@ -18,7 +18,7 @@ from proxy.strict_json import Json
 class CallerPages:
     """Answers GET requests for pages that need a session. *cookie*: name of the session cookie.
 
-    *jobs*: whether callers may list their jobs.
+    *jobs*: whether callers may list their jobs. *guests*: whether visitors get guest sessions.
     """
 
     def __init__(
@@ -30,10 +30,12 @@ class CallerPages:
         policy: Policy,
         accounting: Accounting,
         jobs: bool,
+        guests: bool = False,
     ) -> None:
         self._authenticator = authenticator
         self._cookie = cookie
         self._jobs = jobs
+        self._guests = guests
         self._listings = listings
         self._policy = policy
         self._accounting = accounting
@@ -46,7 +48,14 @@ class CallerPages:
         """Returns the OpenAPI document, with the URL of the prefix as its server. Raises as `authenticate`."""
         await self.authenticate(request)
         url = request.public_url
-        return openapi_document(self._listings, self._policy, public_url=url, cookie=self._cookie, jobs=self._jobs)
+        return openapi_document(
+            self._listings,
+            self._policy,
+            public_url=url,
+            cookie=self._cookie,
+            jobs=self._jobs,
+            guests=self._guests,
+        )
 
     async def usage(self, request: Request) -> Json:
         """Returns what the caller has left, over all listed endpoints.

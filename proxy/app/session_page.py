@@ -6,7 +6,7 @@ from proxy import strict_json
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.revocation.revocation_watch import RevocationWatch
 from proxy.auth.sessions.guest_sessions import GuestSessions, ended_cookie
-from proxy.auth.sessions.session_cookie import check_ambient
+from proxy.auth.sessions.session_cookie import same_origin
 from proxy.errors import MalformedJson, NotFound, StoreAway, ValidationFailed
 from proxy.fal_api.operations import Action
 from proxy.http.request import Request
@@ -47,7 +47,7 @@ class SessionPage:
         """
         if self._guests is None:
             raise NotFound()
-        check_ambient("POST", request.headers, self._origins)
+        same_origin("POST", request.headers, self._origins)
         await self._limiter.hit(Action.SESSION, LimitedRequest(request.address, request.address))
         session = self._guests.create((await self._body(request)).get("proof"))
         return {"token": session.token, "expires_in": session.lifetime}, session.cookie

@@ -42,8 +42,6 @@ def mint(
     *key* is the secret of HS256, or a private key as PEM or JWK. *audience* may be None. *claims* come on top, and
     cannot replace the other arguments. Raises ValueError where *key* is not a good one for *algorithm*.
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"the algorithm must be one of {', '.join(ALGORITHMS)}")
     payload = {
         **claims,
         "iss": issuer,
@@ -53,8 +51,8 @@ def mint(
         "exp": int(now + lifetime),
         **({"scope": " ".join(scopes)} if scopes else {}),
     }
-    headers = None if kid is None else {"kid": kid}
-    return jwt.encode(payload, _signing_key(algorithm, key), algorithm=algorithm, headers=headers)
+    signing_key = _signing_key(algorithm, key)
+    return jwt.encode(payload, signing_key, algorithm=algorithm, headers=None if kid is None else {"kid": kid})
 
 
 def fitting_algorithm(key: bytes, algorithms: Sequence[str]) -> str:
@@ -75,6 +73,8 @@ def public_part(algorithm: str, key: bytes, kid: str | None) -> VerificationKey:
 
 
 def _signing_key(algorithm: str, key: bytes) -> bytes | RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey:
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"the algorithm must be one of {', '.join(ALGORITHMS)}")
     if algorithm == HMAC:
         hmac_key(key)
         return key

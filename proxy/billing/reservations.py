@@ -37,6 +37,7 @@ from proxy.ratelimit.rate_limiter import Quota, RateLimiter
 from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
+SHARED_LIMIT_RETRY = 5.0  # seconds until a caller tries a full limit again that all callers share
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
@@ -343,8 +344,10 @@ class Accounting:
         self._events.refused(short)
         for crossing in short.crossed:
             self._events.crossed(crossing, caller)
-        if short.kind == "budget" or self.looks is None:
+        if short.kind == "budget":
             return limit_exceeded_error(short)
+        if self.looks is None or short.name not in self._looked_at:
+            return limit_exceeded_error(short, retry_after=SHARED_LIMIT_RETRY)
         return limit_exceeded_error(short, retry_after=await self.looks.next_look(_account(short, request)))
 
     async def _end_in(self, ledger: Ledger, job: str, end: JobEnd) -> None:

@@ -4,7 +4,7 @@ import { createCodePanel } from "./code/code_panel.js";
 import { drawQuota } from "./gateway/quota_panel.js";
 import { Inspector } from "./gateway/inspector.js";
 import { PricePreview } from "./gateway/price_preview.js";
-import { createRefusalMenu } from "./gateway/refusal_menu.js";
+import { RefusalMenu } from "./gateway/refusal_menu.js";
 import { allowHosts } from "./hosts.js";
 import { JobController } from "./job/job_controller.js";
 import { StoredJobs } from "./job/stored_jobs.js";
@@ -14,7 +14,7 @@ import { JobHistory } from "./result/job_history.js";
 import { ResultView } from "./result/result_view.js";
 import { parseEndpoints, parseUploads } from "./form/schema.js";
 import { Caller, fetchConfig, loadFalClient } from "./session/session.js";
-import { createSignIn } from "./session/sign_in.js";
+import { SignIn } from "./session/sign_in.js";
 import { Who } from "./session/who.js";
 import { clearAddress, formLink, readAddress, showEndpointInAddress, showJobInAddress } from "./address.js";
 import { Tabs } from "./tabs.js";
@@ -37,8 +37,8 @@ const outcome = new Tabs(byId("outcome-tabs"), [
 ]);
 const price = new PricePreview(byId("price"), getState);
 const who = new Who();
-const signIn = createSignIn({ onEnter: enter });
-const refusals = createRefusalMenu(byId("refusals"), getState, {
+const signIn = new SignIn({ onEnter: enter });
+const refusals = new RefusalMenu(byId("refusals"), getState, {
   begin(name, text) {
     inspector.begin(name, text);
     outcome.select("gateway");
@@ -82,7 +82,10 @@ async function start() {
   byId("journey-end").textContent = state.config.sandbox ? "Sandbox" : "fal.ai";
   byId("foot-version").textContent = `fal-auth-proxy ${state.config.version}`;
   byId("api-link").href = `${state.config.prefix}/openapi.json`;
-  for (const [id, url] of [["docs-link", state.config.docs_url], ["source-link", state.config.source_url]]) {
+  for (const [id, url] of [
+    ["docs-link", state.config.docs_url],
+    ["source-link", state.config.source_url],
+  ]) {
     byId(id).hidden = !url;
     if (url) byId(id).href = url;
   }
@@ -96,7 +99,13 @@ async function enter(config, token) {
   const caller = new Caller(config, token);
   const openapi = await caller.get("/openapi.json");
   const endpoints = parseEndpoints(openapi);
-  Object.assign(state, { config, caller, endpoints, uploads: parseUploads(openapi), stored: new StoredJobs(caller.user) });
+  Object.assign(state, {
+    config,
+    caller,
+    endpoints,
+    uploads: parseUploads(openapi),
+    stored: new StoredJobs(caller.user),
+  });
   allowHosts(config);
   signIn.close();
   byId("workshop").hidden = false;
@@ -234,7 +243,8 @@ async function resumeJob() {
   const { job, endpoint } = readAddress();
   const stored = state.stored.list();
   const known = [...stored, ...jobHistory.entries].find(({ requestId }) => requestId === job);
-  const open = stored.find((each) => each.open) ?? jobHistory.entries.find((each) => ["queued", "running"].includes(each.state));
+  const open =
+    stored.find((each) => each.open) ?? jobHistory.entries.find((each) => ["queued", "running"].includes(each.state));
   const next = job ? { ...known, requestId: job, endpoint: known?.endpoint ?? endpoint } : open;
   if (!next?.requestId || !state.caller) return;
   workshop.choose(next.endpoint);

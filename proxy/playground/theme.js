@@ -1,8 +1,10 @@
 // A plain script, run before the first paint: a module would come after it and flash the other colours.
 (() => {
   const ORDER = ["system", "light", "dark"];
-  const SAID = { system: "follow the system", light: "light", dark: "dark" };
-  const root = document.documentElement;
+  const LABELS = { system: "follow the system", light: "light", dark: "dark" };
+  let theme = stored();
+  show();
+  document.addEventListener("DOMContentLoaded", connect);
 
   function stored() {
     try {
@@ -13,30 +15,31 @@
     }
   }
 
-  function show(theme) {
-    if (theme === "system") delete root.dataset.theme;
-    else root.dataset.theme = theme;
+  function store() {
+    try {
+      localStorage.setItem("theme", theme);
+    } catch {
+      // Without storage it lasts as long as the page.
+    }
   }
 
-  let theme = stored();
-  show(theme);
+  function show() {
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+  }
 
-  document.addEventListener("DOMContentLoaded", () => {
+  function connect() {
     const button = document.getElementById("theme");
     const label = () => {
-      button.setAttribute("aria-label", `Colours: ${SAID[theme]}`);
-      button.title = `Colours: ${SAID[theme]}`;
+      button.setAttribute("aria-label", `Colours: ${LABELS[theme]}`);
+      button.title = `Colours: ${LABELS[theme]}`;
     };
     label();
     button.addEventListener("click", () => {
       theme = ORDER[(ORDER.indexOf(theme) + 1) % ORDER.length];
-      show(theme);
+      show();
       label();
-      try {
-        localStorage.setItem("theme", theme);
-      } catch {
-        // It lasts as long as the page, then.
-      }
+      store();
     });
-  });
+  }
 })();

@@ -8,7 +8,7 @@ export class Workshop {
   #endpoints = [];
   #onChoose;
 
-  /** *onChoose(endpoint)* is called after each new form. */
+  /** Creates the form side. *onChoose(endpoint)* is called after each new form. */
   constructor({ onChoose }) {
     this.#onChoose = onChoose;
     byId("show-form").addEventListener("click", () => this.showForm());

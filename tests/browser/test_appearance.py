@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Request, expect
 from support.browser import AXE, SIZES, Theme, Visit, playground, visit
+from support.demo import Told
 from support.gateway_process import Gateway, Rig
 from support.in_process_gateway import ENDPOINT, token
 
@@ -173,3 +174,85 @@ def test_text_twice_as_large(browser: Browser, gateway: Gateway, size: str) -> N
         across, inner = alice.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
 
         assert across <= inner
+
+
+def test_states_of_the_demo(browser: Browser, demo: Told) -> None:
+    """The menu of refusals, a refusal in the inspector, and a lost connection: axe finds nothing at any size."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_as("alice")
+        page.locator("#refusals summary").click()
+        judged_everywhere(alice, "demo-menu")
+        page.set_viewport_size({"width": 1440, "height": 900})
+        page.locator("[data-refusal=budget]").click()
+        expect(page.locator(".step-refused")).to_be_visible()
+        judged_everywhere(alice, "demo-refusal")
+        page.set_viewport_size({"width": 1440, "height": 900})
+        alice.fill()
+        page.context.set_offline(True)
+        alice.run()
+        expect(alice.trouble()).to_be_visible()
+        judged_everywhere(alice, "demo-offline")
+
+
+def judged_everywhere(visiting: Visit, name: str) -> None:
+    """Judges the page at each size and in each theme, without a new visit."""
+    for size, (width, height) in SIZES.items():
+        visiting.page.set_viewport_size({"width": width, "height": height})
+        visiting.page.evaluate("document.getElementById('workshop').dataset.side = 'result'")
+        for theme in THEMES:
+            visiting.page.emulate_media(color_scheme=theme)
+            judged(visiting, f"{name}-{size}-{theme}")
+
+
+def test_nothing_jumps(browser: Browser, demo: Told) -> None:
+    """The layout shifts that no input caused stay below 0.05, from the first load to a result."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_as("alice")
+        page.reload()
+        expect(page.locator("#workshop")).to_be_visible()
+        alice.fill()
+        alice.run()
+        alice.result()
+        expect(page.locator("#fact-price")).to_be_visible()
+        shifts = page.evaluate(
+            """() => new Promise((resolve) => {
+              let sum = 0;
+              const observer = new PerformanceObserver((list) => {
+                for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
+              });
+              observer.observe({ type: "layout-shift", buffered: true });
+              requestAnimationFrame(() => requestAnimationFrame(() => resolve(sum)));
+            })"""
+        )
+
+    assert shifts < 0.05
+
+
+@pytest.mark.parametrize("signed_in", [False, True], ids=["signed out", "signed in"])
+def test_the_first_load(browser: Browser, demo: Told, signed_in: bool) -> None:
+    """Less than 120 kB on the wire, heads included; each request is due to the page or to its settings."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        if signed_in:
+            alice.sign_in_as("alice")
+            with browser.new_context() as fresh:
+                fresh.add_cookies(page.context.cookies())  # type: ignore[arg-type]
+                cold = fresh.new_page()
+                requests: list[Request] = []
+                cold.on("request", lambda request: requests.append(request))
+                cold.goto(demo.url)
+                expect(cold.locator("#standing dd").first).to_be_visible()
+                size = wire_size(requests)
+        else:
+            expect(page.get_by_role("button", name="Continue as alice")).to_be_visible()
+            size = wire_size(alice.requests)
+
+    assert size < 120_000
+
+
+def wire_size(requests: list[Request]) -> int:
+    """Bytes of all responses, their heads included."""
+    sizes = [request.sizes() for request in requests if request.url.startswith("http")]
+    return sum(each["responseBodySize"] + each["responseHeadersSize"] for each in sizes)

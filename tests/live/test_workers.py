@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -146,6 +147,37 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert (await submitting).status == 0
 
 
+async def test_a_second_signal_ends_all_workers(tmp_path: Path) -> None:
+    """With several workers, too: none goes on with the request that the first signal waits for."""
+    async with money(tmp_path, "redis") as rig, rig.caller() as caller:
+        workers = rig.gateway.workers()
+        rig.upstream.fail(Fault(Kind.LATENCY, "submit", delay=60.0))
+        submitting = asyncio.create_task(caller.submit("fal-ai/money/0"))
+        await eventually(lambda: rig.gateway.metric("fal_proxy_upstream_active"), lambda active: active == 1)
+        os.kill(rig.gateway.pid, signal.SIGTERM)
+        await until(lambda: len(rig.gateway.journal("stopping")) == 2)
+        os.kill(rig.gateway.pid, signal.SIGTERM)
+        await until(lambda: not any(map(is_running, [rig.gateway.pid, *workers])))
+
+        assert (await submitting).status == 0
+
+
+async def test_a_drain_serves_on_while_balancers_look_away(tmp_path: Path) -> None:
+    """For `server.drain_seconds` after the signal `/readyz` is red, and requests are answered."""
+    async with money(tmp_path, "sqlite") as rig, rig.caller(fresh=True) as caller:
+        edit(rig.config, "[admin]", "drain_seconds = 3.0\n[admin]")
+        await rig.gateway.stop()
+        await rig.gateway.start()
+        began = time.monotonic()
+        os.kill(rig.gateway.pid, signal.SIGTERM)
+        await until(lambda: rig.gateway.journal("stopping"))
+        during = await caller.get("/readyz"), (await caller.submit("fal-ai/money/0")).status
+        await until(lambda: not is_running(rig.gateway.pid))
+
+        assert during == (503, 200)
+        assert time.monotonic() - began >= 3
+
+
 def edit(config: Path, old: str, new: str) -> None:
     text = config.read_text()
     assert old in text
@@ -185,6 +217,7 @@ async def test_a_reload_that_cannot_be_applied_changes_nothing(tmp_path: Path, o
         await until(lambda: rig.gateway.journal("reload_failed"))
 
         assert key in rig.gateway.journal("reload_failed")[0]["reason"]
+        assert await rig.gateway.metric('fal_proxy_reloads_total{result="refused"}') == 1
         assert (await alice.submit("fal-ai/money/0")).status == 200
 
 

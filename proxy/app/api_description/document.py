@@ -20,6 +20,7 @@ from proxy.app.api_description.components import (
 )
 from proxy.app.api_description.examples import input_example
 from proxy.app.api_description.operations import component, json_response, operation
+from proxy.app.api_description.session_paths import session_paths
 from proxy.auth.authorization import Listing
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import ACTIONS, REST, Action
@@ -56,11 +57,17 @@ _EVENTS: Json = {"text/event-stream": {}}
 
 
 def openapi_document(
-    listings: Iterable[Listing], policy: Policy, *, public_url: str, cookie: str | None = None, jobs: bool = True
+    listings: Iterable[Listing],
+    policy: Policy,
+    *,
+    public_url: str,
+    cookie: str | None = None,
+    jobs: bool = True,
+    guests: bool = False,
 ) -> Json:
     """Returns the document of path mode below *public_url*. *cookie*: the name of the session cookie.
 
-    *jobs*: whether callers may list their jobs.
+    *jobs*: whether callers may list their jobs. *guests*: whether visitors get guest sessions.
     """
     schemes = dict(SECURITY_SCHEMES)
     if cookie is not None:
@@ -83,6 +90,7 @@ def openapi_document(
             **_job_paths(listed, policy),
             **_rest_paths(listed),
             **caller_paths(listed, policy, jobs=jobs),
+            **(session_paths() if guests else {}),
         },
     }
 

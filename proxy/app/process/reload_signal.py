@@ -47,6 +47,8 @@ class ReloadSignal:
             components = await asyncio.to_thread(lambda: build_components(self._load()))
             self._application.reload(components)
         except (ConfigError, OSError) as error:
+            self._application.count_reload("refused")
             self._journal.write({"event": "reload_failed", "reason": str(error)})
         else:
+            self._application.count_reload("applied")
             self._journal.write({"event": "reloaded"})

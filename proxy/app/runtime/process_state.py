@@ -125,6 +125,7 @@ def transport_security(seconds: int) -> Fields:
 
 def _register_metrics(state: ProcessState) -> None:
     telemetry, store = state.telemetry, state.store
+    telemetry.gauge("requests_active", "Requests under way.", lambda: telemetry.active)
     telemetry.gauge("streams_open", "Answers that stay open.", lambda: len(state.streams))
     telemetry.counter("settlements_lost", "Outcomes the ledger could not take down.", lambda: state.lost_settlements)
     if store is not None:

@@ -147,6 +147,7 @@ class Serving:
             policy=self._policy,
             accounting=self.accounting,
             jobs=components.config.jobs.enabled,
+            guests=components.sessions.guests is not None,
         )
         return create_pages(
             prefix=components.config.server.prefix,

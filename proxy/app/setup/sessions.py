@@ -10,6 +10,7 @@ from functools import partial
 
 from proxy.app.setup.key_reports import KeyReports
 from proxy.auth.keys.algorithms import HMAC
+from proxy.auth.keys.fetch import check_key_url
 from proxy.auth.keys.hmac_secret import hmac_key
 from proxy.auth.keys.key_cache import FileKeyCache, KeyCache, MemoryKeyCache, RedisKeyCache
 from proxy.auth.keys.key_document import parse_key_document
@@ -27,6 +28,7 @@ from proxy.config.loader import Config, secret
 from proxy.config.sections.guests import GuestsSection
 from proxy.config.sections.sessions import Session
 from proxy.errors import Problem
+from proxy.fal_api.operations import Action
 from proxy.http.client.tls import tls_context
 from proxy.storage.redis_client import RedisStore
 
@@ -75,6 +77,9 @@ class SessionBuilder:
             return None
         if (uncovered := _without_global_budget(self._config)) is not None:
             message = f'a [[budgets]] table with per = "global" must cover {uncovered}: guests cost nothing to make'
+            problems.append(Problem("guests.enabled", message))
+        if not any(limit.per == "address" and Action.SESSION in limit.actions for limit in self._config.limits):
+            message = 'a [[limits]] table with per = "address" and actions = ["session"] is needed'
             problems.append(Problem("guests.enabled", message))
         built: list[GuestSessions] = []
         _try(problems, "guests", lambda: built.append(self._guest_sessions(section, issuers)))
@@ -135,10 +140,14 @@ class SessionBuilder:
         return StaticKeys(tuple(hmac_key(text.encode(), kid, forbidden=forbidden) for text in texts))
 
     def _remote_keys(self, session: Session, algorithms: tuple[str, ...]) -> RemoteKeys:
+        if session.discovery and "{" in session.issuer:
+            raise ValueError("an issuer with a claim in braces takes jwks_url")
+        source = JwksSource(url=session.jwks_url, issuer=session.issuer, tls=tls_context())
+        check_key_url(source.name)
         key = (session.jwks_url, "" if session.jwks_url else session.issuer, algorithms)
         if key not in self._remote:
             self._remote[key] = RemoteKeys(
-                JwksSource(url=session.jwks_url, issuer=session.issuer, tls=tls_context()),
+                source,
                 partial(parse_key_document, algorithms=algorithms),
                 clock=time.monotonic,
                 now=time.time,

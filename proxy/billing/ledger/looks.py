@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FIRST_LOOK = 60.0  # seconds after the job was reserved
+PER_SECOND = 10  # looks of all workers at due jobs
 LONGEST_PAUSE = 600.0  # seconds between two looks at one job
 
 

@@ -71,7 +71,7 @@ class HttpConnection(asyncio.Protocol):
         self._root_path = config.root_path
         self._server_state = server_state
         self._app_state = app_state
-        self._shared = shared or cast(SharedState, app_state.setdefault(SHARED_STATE, SharedState()))
+        self._shared = shared or _shared_state(app_state)
         self._limits = self._shared.limits
         self._loop = _loop or asyncio.get_running_loop()
         self._exchange: Exchange | None = None
@@ -357,3 +357,11 @@ class HttpConnection(asyncio.Protocol):
         self._flow.pause_reading()
         if self.transport.can_write_eof():  # TLS has no half-close
             self.transport.write_eof()
+
+
+def _shared_state(app_state: dict[str, object]) -> SharedState:
+    """Returns the state that the application's lifespan has left, or the default one of this server."""
+    shared = app_state.get(SHARED_STATE)
+    if not isinstance(shared, SharedState):
+        shared = app_state[SHARED_STATE] = SharedState()
+    return shared

@@ -23,6 +23,7 @@ class FileFields:
 
     def __init__(self, schema: Json, listed: frozenset[str] = frozenset()) -> None:
         self._files = set(listed)
+        self._known: dict[str, bool] = {}  # whether a name of the schema is one of a file
         self._media_types: dict[str, frozenset[str]] = {}
         self._words: dict[str, frozenset[str]] = {}
         for name, field in _properties(schema):
@@ -32,9 +33,13 @@ class FileFields:
                 types = field_media_types(name, field)
                 self._media_types[name] = types | self._media_types.get(name, frozenset())
                 self._words[name] = frozenset(_words(field)) | self._words.get(name, frozenset())
+        self._known = {name: self.is_file(name) for name, _ in _properties(schema)}
 
     def is_file(self, name: str) -> bool:
         """Returns whether a field of this *name* holds files."""
+        known = self._known.get(name)
+        if known is not None:
+            return known
         return name in self._files or name.strip().lower().endswith(_URL_NAMES)
 
     def is_path(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.errors import FieldError
 from proxy.payload.files.file_fields import FileFields, textless_fields
@@ -69,8 +70,8 @@ class Inputs:
     def violations(self, payload: dict[str, Json]) -> list[FieldError]:
         """Returns at most 50 errors, each with its field. None repeats what the caller wrote."""
         errors: list[FieldError] = []
-        fields = sorted(payload.keys() - self._textless)
-        waiting: list[_Node] = [_Node((), "", {name: payload[name] for name in fields})]
+        fields = {name: item for name, item in payload.items() if name not in self._textless}
+        waiting: list[_Node] = [_Node((), "", fields)]
         while waiting and len(errors) < MAX_VIOLATIONS:
             node = waiting.pop()
             for step, item in node.items():
@@ -128,8 +129,7 @@ class Inputs:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):
     """A list or object of the payload. *name* is the field it belongs to."""
 
     path: tuple[str | int, ...]

@@ -3,7 +3,7 @@ import { byId, copyText } from "../dom.js";
 import { Tabs } from "../tabs.js";
 import { LANGUAGES, highlight } from "./code_samples.js";
 
-/** *getState()* returns the values for the samples; the returned function writes the selected sample again. */
+/** Returns a function that writes the selected sample again. *getState()* returns the values for the samples. */
 export function createCodePanel(getState) {
   const code = byId("code");
   const panel = byId("code-panel");

@@ -1,7 +1,10 @@
 // Code samples of the current request: JavaScript, Python and curl.
 import { el } from "../dom.js";
 
-/** *state*: `{origin, prefix, endpoint, input, uploads, cookie}`; a File in *input* becomes the reading of a file. */
+/**
+ * Languages of the samples. *state*: `{origin, prefix, endpoint, input, uploads, cookie}`; a File in *input* becomes the
+ * reading of a file.
+ */
 export const LANGUAGES = [
   { id: "js", name: "JavaScript", write: javascript },
   { id: "python", name: "Python", write: python },
@@ -130,14 +133,16 @@ const MEDIA_TYPES = {
 
 const mediaType = (name) => MEDIA_TYPES[name.split(".").at(-1).toLowerCase()] ?? "application/octet-stream";
 
-/** *value* as source text; *style* says how a file, a key and a plain value are written, and the indentation of a level. */
+/** Returns *value* as source text. *style* has writers for a file, a key and a plain value, and the indentation. */
 function literalText(value, depth, style) {
   const outer = (style.step ?? "  ").repeat(depth);
   const inner = outer + (style.step ?? "  ");
   if (value instanceof File) return style.file(value);
   if (Array.isArray(value)) return `[${value.map((item) => literalText(item, depth, style)).join(", ")}]`;
   if (value && typeof value === "object") {
-    const members = Object.entries(value).map(([name, item]) => `${style.key(name)}: ${literalText(item, depth + 1, style)}`);
+    const members = Object.entries(value).map(
+      ([name, item]) => `${style.key(name)}: ${literalText(item, depth + 1, style)}`,
+    );
     if (!members.length) return "{}";
     if (members.length <= 2 && depth > 1) return `{ ${members.join(", ")} }`;
     return `{\n${inner}${members.join(`,\n${inner}`)}\n${outer}}`;
@@ -149,7 +154,7 @@ const TOKENS =
   /(\/\/[^\n]*|#[^\n]*)|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\b(import|from|const|await|new|async|print|True|False|None|true|false|null|curl|printf)\b|(-?\b\d+(?:\.\d+)?\b)/g;
 const TOKEN_KINDS = ["comment", "string", "word", "number"];
 
-/** *source* as nodes, its strings, words and comments marked for colour. */
+/** Returns *source* as nodes, its strings, words and comments marked for colour. */
 export function highlight(source) {
   const nodes = [];
   let last = 0;

@@ -20,7 +20,9 @@ const decode = (text) => (text ? JSON.parse(text) : undefined);
 /** Radio buttons that look like one switch, or a list where there are many. */
 export function choiceControl(field) {
   if (field.segmented) return radios(field, "segments", ({ label }) => [el("span", { text: label })]);
-  const blank = field.options.some(({ value }) => value === undefined) ? [] : [{ value: undefined, label: "Select one" }];
+  const blank = field.options.some(({ value }) => value === undefined)
+    ? []
+    : [{ value: undefined, label: "Select one" }];
   const placeholder = field.default === undefined ? blank : [];
   const options = [...placeholder, ...field.options].map(({ value, label }) =>
     el("option", { value: encode(value), text: label }),
@@ -63,7 +65,11 @@ function radios(field, look, faces) {
 /** The size presets as little frames of their shape, and a custom width and height. */
 export function sizeControl(field) {
   const custom = "custom size";
-  const control = radios({ ...field, options: [...field.options, { value: custom, label: "Custom" }] }, "sizes", sizeFace);
+  const control = radios(
+    { ...field, options: [...field.options, { value: custom, label: "Custom" }] },
+    "sizes",
+    sizeFace,
+  );
   const sides = field.custom.map((side) => createSide(side));
   const row = el("div", { class: "sides", role: "group", "aria-label": "Custom size", hidden: true });
   row.append(...sides.map((side) => side.node));

@@ -3,7 +3,7 @@ import { announce, byId } from "../dom.js";
 
 const CARRIED = ["Files", "text/uri-list"];
 
-/** *getForm()* returns the form that takes the files, or null. */
+/** Listens for drops and pastes. *getForm()* returns the form that takes the files, or null. */
 export function listenForFiles(getForm) {
   const overlay = byId("drop-overlay");
   const carries = (event) => CARRIED.some((type) => event.dataTransfer?.types.includes(type));

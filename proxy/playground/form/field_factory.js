@@ -5,7 +5,7 @@ import { choiceControl, sizeControl } from "./choice_field.js";
 import { el, newId } from "../dom.js";
 import { FieldFrame, simple, valueText } from "./field_wrapper.js";
 import { FileControl } from "./file_field.js";
-import { listControl, objectControl } from "./list_field.js";
+import { ListControl, ObjectControl } from "./list_field.js";
 import { numberControl } from "./number_field.js";
 
 const MAKERS = {
@@ -18,8 +18,8 @@ const MAKERS = {
   number: numberControl,
   switch: switchControl,
   strings: stringsControl,
-  list: (field) => listControl(field, createControl),
-  object: (field) => objectControl(field, createControl),
+  list: (field) => new ListControl(field, createControl),
+  object: (field) => new ObjectControl(field, createControl),
   fixed: fixedControl,
   json: jsonControl,
 };

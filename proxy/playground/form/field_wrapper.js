@@ -63,7 +63,11 @@ export class FieldFrame {
 
 function note(field) {
   const preset = field.default !== undefined && !['""', "[]", "{}"].includes(valueText(field.default));
-  const text = field.required ? "required" : preset && field.kind !== "fixed" ? `default ${valueText(field.default)}` : "";
+  const text = field.required
+    ? "required"
+    : preset && field.kind !== "fixed"
+      ? `default ${valueText(field.default)}`
+      : "";
   return el("span", { class: "note", text });
 }
 
@@ -87,7 +91,7 @@ export function simple(field, input, read, write) {
 
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-/** Whether the user has changed the value of *control*. */
+/** Returns true where the user has changed the value of *control*. */
 export const changed = (control) => !same(control.read(), control.initial);
 
 /** Returns the values to send: those of required fields, and of optional fields that the user changed. */

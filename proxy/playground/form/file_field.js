@@ -110,7 +110,9 @@ export class FileControl {
 
   /** Takes what was dragged here: files, or the address of a picture or link of another page. */
   takeTransfer(transfer) {
-    const [url] = (transfer.getData("text/uri-list") || "").split(/\r?\n/).filter((line) => /^(https?|data):/.test(line));
+    const [url] = (transfer.getData("text/uri-list") || "")
+      .split(/\r?\n/)
+      .filter((line) => /^(https?|data):/.test(line));
     if (transfer.files.length) this.takeFiles([...transfer.files]);
     else if (url) this.add(url);
     else this.takeFiles([]);
@@ -169,8 +171,19 @@ export class FileControl {
 
   #tile(entry) {
     const face = entry.src ? el("img", { src: entry.src, alt: "" }) : icon(this.field.media || "file", 20);
-    const text = el("span", { class: "drop-text" }, el("span", { text: entry.title }), el("small", { text: entry.hint }));
-    return el("li", {}, face, text, iconButton(`Remove ${entry.title}`, () => this.#remove(entry)));
+    const text = el(
+      "span",
+      { class: "drop-text" },
+      el("span", { text: entry.title }),
+      el("small", { text: entry.hint }),
+    );
+    return el(
+      "li",
+      {},
+      face,
+      text,
+      iconButton(`Remove ${entry.title}`, () => this.#remove(entry)),
+    );
   }
 
   read() {

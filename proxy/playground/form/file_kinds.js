@@ -1,4 +1,4 @@
-// Which strings are addresses of files, and of which media. This module does not use the DOM.
+// Recognition of strings that are addresses of files, and of their media. This module does not use the DOM.
 
 const ADDRESS = /(^|_)(image|img|mask|video|audio)s?(_data)?(_urls?)?$|_urls?$/;
 // Addresses that are not files of the user.
@@ -19,7 +19,8 @@ export function fileMedia(name, schema) {
   return BY_NAME.find(([pattern]) => pattern.test(name))?.[1] ?? "";
 }
 
-/** Whether a file of *type* (a media type) may go into a field of *media*. */
+/** Returns true where a file of *type* (a media type) may go into a field of *media*. */
 export const accepts = (media, type) => !media || type.startsWith(`${media}/`);
 
-export const mediaNoun = (media) => ({ image: "an image", video: "a video", audio: "an audio file" })[media] ?? "a file";
+export const mediaNoun = (media) =>
+  ({ image: "an image", video: "a video", audio: "an audio file" })[media] ?? "a file";

@@ -13,7 +13,8 @@ export async function inlineFiles(value, limit) {
 /** Returns *value* with each File replaced by *replacement*; undefined leaves it out. */
 export function replaceFiles(value, replacement) {
   if (value instanceof Blob) return replacement;
-  if (Array.isArray(value)) return value.map((item) => replaceFiles(item, replacement)).filter((item) => item !== undefined);
+  if (Array.isArray(value))
+    return value.map((item) => replaceFiles(item, replacement)).filter((item) => item !== undefined);
   if (!value || typeof value !== "object") return value;
   const entries = Object.entries(value).map(([name, item]) => [name, replaceFiles(item, replacement)]);
   return Object.fromEntries(entries.filter(([, item]) => item !== undefined));

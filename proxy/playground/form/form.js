@@ -23,7 +23,10 @@ export class Form {
     this.#controls = [...this.#visible, ...this.#hidden];
     this.#more = el("details", { class: "advanced" }, el("summary", {}, "Advanced", this.#count));
     this.#more.append(el("div", { class: "advanced-in" }, ...this.#hidden.map((control) => control.node)));
-    holder.replaceChildren(...this.#visible.map((control) => control.node), ...(this.#hidden.length ? [this.#more] : []));
+    holder.replaceChildren(
+      ...this.#visible.map((control) => control.node),
+      ...(this.#hidden.length ? [this.#more] : []),
+    );
     // Assigned, not added: the next form takes the same holder.
     holder.oninput = holder.onchange = () => this.#countHidden();
   }
@@ -58,7 +61,7 @@ export class Form {
     return Boolean(control);
   }
 
-  /** Whether every required field has a value. */
+  /** True where every required field has a value. */
   get complete() {
     return this.#controls.every((control) => !control.field.required || control.read() !== undefined);
   }

@@ -8,7 +8,17 @@ const PRESETS = {
   landscape_4_3: "Landscape 4:3",
   landscape_16_9: "Landscape 16:9",
 };
-const WRITTEN = { url: "URL", urls: "URLs", id: "ID", lora: "LoRA", loras: "LoRAs", cfg: "CFG", fps: "FPS", nsfw: "NSFW", hd: "HD" };
+const WRITTEN = {
+  url: "URL",
+  urls: "URLs",
+  id: "ID",
+  lora: "LoRA",
+  loras: "LoRAs",
+  cfg: "CFG",
+  fps: "FPS",
+  nsfw: "NSFW",
+  hd: "HD",
+};
 // Names of formats are values, not words.
 const FORMATS = new Set(["jpeg", "webp", "webm", "flac", "opus", "none"]);
 
@@ -29,8 +39,13 @@ export function fieldLabel(name, title) {
 
 /** Returns a class name of a schema in words: `LoraWeight` as "LoRA weight". */
 export function itemName(title) {
-  const words = title.replaceAll("_", " ").replace(/([a-z0-9])([A-Z])/g, "$1 $2").split(" ");
-  return words.map((word) => WRITTEN[word.toLowerCase()] ?? (/^[A-Z][a-z]/.test(word) ? word.toLowerCase() : word)).join(" ");
+  const words = title
+    .replaceAll("_", " ")
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .split(" ");
+  return words
+    .map((word) => WRITTEN[word.toLowerCase()] ?? (/^[A-Z][a-z]/.test(word) ? word.toLowerCase() : word))
+    .join(" ");
 }
 
 const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);

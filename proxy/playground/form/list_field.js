@@ -6,7 +6,12 @@ import { FieldFrame, readAll, touch, writeAll } from "./field_wrapper.js";
 const FIRST_INPUT = "input, textarea, select";
 
 const addButton = (name, onclick) =>
-  el("button", { type: "button", class: "quiet with-icon", onclick }, icon("plus", 16), el("span", { text: `Add ${name}` }));
+  el(
+    "button",
+    { type: "button", class: "quiet with-icon", onclick },
+    icon("plus", 16),
+    el("span", { text: `Add ${name}` }),
+  );
 
 const removeButton = (name, onclick) =>
   el(
@@ -18,99 +23,138 @@ const removeButton = (name, onclick) =>
 const blamePart = (parts, path, message) =>
   parts.find((part) => part.field.name === path[0])?.blame(path.slice(1), message);
 
-/** Returns a control of one object. An optional one without a default has no value until it is added. */
-export function objectControl(field, createControl) {
-  const outer = new FieldFrame(field, { group: true });
-  const fixed = field.required || field.default !== undefined;
-  const name = itemName(field.label);
-  const holder = el("div", { class: fixed ? "nested" : "row", role: "group", "aria-labelledby": outer.labelledBy });
-  const add = addButton(name, () => {
-    open();
-    holder.querySelector(FIRST_INPUT)?.focus();
-    touch(holder);
-  });
-  let parts = null;
+/** Control of one object. An optional one without a default has no value until it is added. */
+export class ObjectControl {
+  #outer;
+  #createControl;
+  #fixed;
+  #name;
+  #holder;
+  #add;
+  #parts = null;
 
-  function open() {
-    parts = field.fields.map(createControl);
-    const remove = removeButton(name, () => {
-      close();
-      add.focus();
-      touch(outer.node);
-    });
-    holder.replaceChildren(...(fixed ? [] : [remove]), ...parts.map((part) => part.node));
-    holder.hidden = false;
-    add.hidden = true;
+  constructor(field, createControl) {
+    this.field = field;
+    this.#createControl = createControl;
+    this.#outer = new FieldFrame(field, { group: true });
+    this.#fixed = field.required || field.default !== undefined;
+    this.#name = itemName(field.label);
+    this.#holder = el("div", { class: this.#fixed ? "nested" : "row", role: "group" });
+    this.#holder.setAttribute("aria-labelledby", this.#outer.labelledBy);
+    this.#add = addButton(this.#name, () => this.#addByUser());
+    this.#outer.hold(this.#holder, this.#add);
+    this.#outer.node.tabIndex = -1;
   }
 
-  function close() {
-    parts = null;
-    holder.replaceChildren();
-    holder.hidden = true;
-    add.hidden = false;
+  get node() {
+    return this.#outer.node;
   }
 
-  outer.hold(holder, add);
-  outer.node.tabIndex = -1;
-  return {
-    field,
-    node: outer.node,
-    get parts() {
-      return parts ?? [];
-    },
-    read: () => (parts ? readAll(parts) : undefined),
-    write(value) {
-      const next = value === undefined ? field.default : value;
-      if (!next && !fixed) return close();
-      open();
-      writeAll(parts, next ?? {});
-    },
-    blame: (path, message) => blamePart(parts ?? [], path, message) ?? outer.blame(message, parts ? outer.node : add),
-  };
+  #addByUser() {
+    this.#open();
+    this.#holder.querySelector(FIRST_INPUT)?.focus();
+    touch(this.#holder);
+  }
+
+  #removeByUser() {
+    this.#close();
+    this.#add.focus();
+    touch(this.node);
+  }
+
+  #open() {
+    this.#parts = this.field.fields.map(this.#createControl);
+    const remove = this.#fixed ? [] : [removeButton(this.#name, () => this.#removeByUser())];
+    this.#holder.replaceChildren(...remove, ...this.#parts.map((part) => part.node));
+    this.#holder.hidden = false;
+    this.#add.hidden = true;
+  }
+
+  #close() {
+    this.#parts = null;
+    this.#holder.replaceChildren();
+    this.#holder.hidden = true;
+    this.#add.hidden = false;
+  }
+
+  read() {
+    return this.#parts ? readAll(this.#parts) : undefined;
+  }
+
+  write(value) {
+    const next = value === undefined ? this.field.default : value;
+    if (!next && !this.#fixed) return this.#close();
+    this.#open();
+    writeAll(this.#parts, next ?? {});
+  }
+
+  blame(path, message) {
+    const target = this.#parts ? this.node : this.#add;
+    return blamePart(this.#parts ?? [], path, message) ?? this.#outer.blame(message, target);
+  }
 }
 
-/** Returns a control of a list of objects, one below the other. */
-export function listControl(field, createControl) {
-  const outer = new FieldFrame(field, { group: true });
-  const rows = el("div", { class: "rows" });
-  let items = [];
-  const add = addButton(field.itemName, () => {
-    put();
-    items.at(-1).node.querySelector(FIRST_INPUT)?.focus();
-    touch(rows);
-  });
-  outer.hold(rows, add);
+/** Control of a list of objects, one below the other. */
+export class ListControl {
+  #outer;
+  #createControl;
+  #rows = el("div", { class: "rows" });
+  #add;
+  #items = []; // {parts, node}
 
-  function put(value) {
-    const parts = field.item.map(createControl);
-    const remove = removeButton(field.itemName, () => {
-      items = items.filter((other) => other.parts !== parts);
-      node.remove();
-      add.focus();
-      touch(rows);
-    });
-    const label = `${field.itemName} ${items.length + 1}`;
-    const node = el("div", { class: "row", role: "group", "aria-label": label }, remove, ...parts.map((part) => part.node));
-    items.push({ parts, node });
-    rows.append(node);
+  constructor(field, createControl) {
+    this.field = field;
+    this.#createControl = createControl;
+    this.#outer = new FieldFrame(field, { group: true });
+    this.#add = addButton(field.itemName, () => this.#addByUser());
+    this.#outer.hold(this.#rows, this.#add);
+  }
+
+  get node() {
+    return this.#outer.node;
+  }
+
+  #addByUser() {
+    this.#put();
+    this.#items.at(-1).node.querySelector(FIRST_INPUT)?.focus();
+    touch(this.#rows);
+  }
+
+  #put(value) {
+    const { itemName: name, item } = this.field;
+    const parts = item.map(this.#createControl);
+    const node = el("div", { class: "row", role: "group", "aria-label": `${name} ${this.#items.length + 1}` });
+    const added = { parts, node };
+    node.append(
+      removeButton(name, () => this.#removeByUser(added)),
+      ...parts.map((part) => part.node),
+    );
+    this.#items.push(added);
+    this.#rows.append(node);
     if (value) writeAll(parts, value);
   }
 
-  return {
-    field,
-    node: outer.node,
-    get parts() {
-      return items.flatMap((item) => item.parts);
-    },
-    read: () => (items.length || field.default !== undefined ? items.map((item) => readAll(item.parts)) : undefined),
-    write(value) {
-      items = [];
-      rows.replaceChildren();
-      ((value === undefined ? field.default : value) ?? []).forEach(put);
-    },
-    blame(path, message) {
-      const item = items[path[0]];
-      return (item && blamePart(item.parts, path.slice(1), message)) ?? outer.blame(message, add);
-    },
-  };
+  #removeByUser(item) {
+    this.#items = this.#items.filter((other) => other !== item);
+    item.node.remove();
+    this.#add.focus();
+    touch(this.#rows);
+  }
+
+  read() {
+    const empty = !this.#items.length && this.field.default === undefined;
+    return empty ? undefined : this.#items.map((item) => readAll(item.parts));
+  }
+
+  write(value) {
+    this.#items = [];
+    this.#rows.replaceChildren();
+    ((value === undefined ? this.field.default : value) ?? []).forEach((each) => this.#put(each));
+  }
+
+  blame(path, message) {
+    const item = this.#items[path[0]];
+    const target = item && blamePart(item.parts, path.slice(1), message);
+    return target ?? this.#outer.blame(message, this.#add);
+  }
 }

@@ -79,7 +79,8 @@ const shared = ({ _fal_ui_field, ui, "x-fal-file-input": file }) => ({ _fal_ui_f
 function kindOf(field, schema, branches) {
   const choices = branches.find((branch) => Array.isArray(branch.enum));
   const pair = branches.find((branch) => branch.properties?.width && branch.properties?.height);
-  if (choices && pair) return { kind: "size", options: options(field, choices), custom: parseFields(pair).map(asRequired) };
+  if (choices && pair)
+    return { kind: "size", options: options(field, choices), custom: parseFields(pair).map(asRequired) };
   const free = branches.find((branch) => branch.type === "string" && !branch.enum);
   if (choices && free) return { kind: "text", suggestions: choices.enum.map(String) };
   // Some enums come twice, as numbers and as their spellings: one of them is enough.
@@ -137,17 +138,15 @@ function arrayKind({ name }, items) {
 
 function booleanKind(field) {
   if (typeof field.default === "boolean") return { kind: "switch" };
-  return choiceKind([
-    ...unset(field),
-    { value: true, label: "On" },
-    { value: false, label: "Off" },
-  ]);
+  return choiceKind([...unset(field), { value: true, label: "On" }, { value: false, label: "Off" }]);
 }
 
 function numberKind(schema) {
   const integer = schema.type === "integer";
-  const min = schema.minimum ?? (integer && isNumber(schema.exclusiveMinimum) ? schema.exclusiveMinimum + 1 : undefined);
-  const max = schema.maximum ?? (integer && isNumber(schema.exclusiveMaximum) ? schema.exclusiveMaximum - 1 : undefined);
+  const min =
+    schema.minimum ?? (integer && isNumber(schema.exclusiveMinimum) ? schema.exclusiveMinimum + 1 : undefined);
+  const max =
+    schema.maximum ?? (integer && isNumber(schema.exclusiveMaximum) ? schema.exclusiveMaximum - 1 : undefined);
   const step = schema.multipleOf ?? (integer ? 1 : stepFor(min, max));
   // A slider of thousands of steps cannot be set to any of them.
   const slides = min !== undefined && max !== undefined && max > min && (max - min) / step <= 1000;
@@ -170,9 +169,10 @@ const options = (field, schema) => [
 ];
 
 /** Returns the option of a field without a value, where it may have none. */
-const unset = (field) => (field.required || field.default !== undefined ? [] : [{ value: undefined, label: "Not set" }]);
+const unset = (field) =>
+  field.required || field.default !== undefined ? [] : [{ value: undefined, label: "Not set" }];
 
-/** Whether *value*, set in another form, can be set in *field*. */
+/** Returns true where *value*, set in another form, can be set in *field*. */
 export function fits(field, value) {
   if (value instanceof File) return field.kind === "file";
   switch (field.kind) {

@@ -27,7 +27,7 @@ const STEP_OF_STATUS = {
   504: "relay",
 };
 
-/** What each step does, for a reader who has only the page. */
+/** Purpose of each step, for a reader who has only the page. */
 export const MEANING = {
   authenticate: "verify the session token",
   resolve: "read which endpoint and operation the request is for",
@@ -43,7 +43,9 @@ export function callSteps(call) {
   const steps = call.trace?.steps ?? guessedSteps(call);
   const passed = new Map(steps.map((step) => [step.name, step]));
   const refused = steps.find((step) => !step.ok);
-  const names = GATEWAY_STEPS.filter((name) => passed.has(name) || refused || (OF_KIND[call.kind] ?? GATEWAY_STEPS).includes(name));
+  const names = GATEWAY_STEPS.filter(
+    (name) => passed.has(name) || refused || (OF_KIND[call.kind] ?? GATEWAY_STEPS).includes(name),
+  );
   return names.map((name) => {
     const step = passed.get(name);
     if (step) return { name, state: step.ok ? "ok" : "refused", note: stepNote(step, call), ms: step.ms };
@@ -63,7 +65,9 @@ function guessedSteps(call) {
 function stepNote(step, call) {
   if (!step.ok) return refusalText(call) || step.note;
   if (step.note) return step.note;
-  return step.name === "reserve" && call.window ? `${call.window.left} of ${call.window.of} requests left` : MEANING[step.name];
+  return step.name === "reserve" && call.window
+    ? `${call.window.left} of ${call.window.of} requests left`
+    : MEANING[step.name];
 }
 
 function openNote(name, call) {

@@ -15,7 +15,10 @@ export class Inspector {
   constructor(panel) {
     this.#panel = panel;
     panel.replaceChildren(this.#intro, this.#list);
-    this.begin("Calls to the gateway", "Run a model, or see a refusal: each call is listed here with the steps of the gateway.");
+    this.begin(
+      "Calls to the gateway",
+      "Run a model, or see a refusal: each call is listed here with the steps of the gateway.",
+    );
   }
 
   /** Starts a new list of calls under *title*. */
@@ -95,7 +98,9 @@ function stepNode({ name, state, note, ms }) {
 }
 
 function facts(call) {
-  const rows = callFacts(call).map(([name, value]) => el("div", {}, el("dt", { text: name }), el("dd", { text: value })));
+  const rows = callFacts(call).map(([name, value]) =>
+    el("div", {}, el("dt", { text: name }), el("dd", { text: value })),
+  );
   const copy = action("copy", "Copy for support", () => copyText(supportText(call), copy));
   return el("div", { class: "call-facts" }, el("dl", {}, ...rows), copy);
 }

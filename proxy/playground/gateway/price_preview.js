@@ -12,7 +12,7 @@ export class PricePreview {
   #off = false;
   #pausedUntil = 0;
 
-  /** *getState()* returns `{caller, endpoint, form, config}`. */
+  /** Shows prices in *node*. *getState()* returns `{caller, endpoint, form, config}`. */
   constructor(node, getState) {
     this.#node = node;
     this.#getState = getState;
@@ -28,7 +28,8 @@ export class PricePreview {
   update() {
     clearTimeout(this.#timer);
     this.#turn += 1;
-    if (!this.#off) this.#timer = setTimeout(() => this.#quote(this.#turn), Math.max(PAUSE, this.#pausedUntil - Date.now()));
+    if (!this.#off)
+      this.#timer = setTimeout(() => this.#quote(this.#turn), Math.max(PAUSE, this.#pausedUntil - Date.now()));
   }
 
   async #quote(turn) {

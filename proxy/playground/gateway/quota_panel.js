@@ -2,7 +2,7 @@
 import { el } from "../dom.js";
 import { amount, until } from "../job/error_messages.js";
 
-/** *usage* is the response of `/usage`; *window* is the rate-limit window of the last submit, or null. */
+/** Fills *list*. *usage* is the response of `/usage`; *window* is the rate-limit window of the last submit, or null. */
 export function drawQuota(list, usage, window) {
   const rows = [
     ...usage.budgets.map(budgetRow),
@@ -41,6 +41,12 @@ function limitRow({ name, text, left, reserved = 0, note = "" }) {
   const share = (part) => String(Math.max(0, Math.min(1, part)));
   meter.style.setProperty("--part", share(left));
   meter.style.setProperty("--reserved", share(reserved));
-  const value = el("dd", {}, el("span", { class: "left", text }), meter, note && el("span", { class: "more", text: note }));
+  const value = el(
+    "dd",
+    {},
+    el("span", { class: "left", text }),
+    meter,
+    note && el("span", { class: "more", text: note }),
+  );
   return el("div", {}, el("dt", { text: name }), value);
 }

@@ -44,7 +44,7 @@ export const REFUSALS = [
     id: "foreign",
     status: 404,
     name: "The job of another user",
-    text: "The job exists. Its handle is bound to the user who started it, and to nobody else.",
+    text: "The job exists. Its handle is bound to the user who started it.",
     send: foreignJob,
   },
   {
@@ -128,7 +128,10 @@ async function forgedToken({ caller, config, endpoints }) {
   const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
   const key = await crypto.subtle.generateKey({ name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
   const mac = new Uint8Array(await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(signed)));
-  const signature = btoa(String.fromCharCode(...mac)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const signature = btoa(String.fromCharCode(...mac))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
   const endpoint = imageEndpoint(endpoints);
   return one(caller, "POST", `/queue/${endpoint.id}`, { body: validInput(endpoint), token: `${signed}.${signature}` });
 }

@@ -127,7 +127,8 @@ function other(error, detail) {
 }
 
 function modelFailed(error, detail) {
-  const cost = error.price === 0 ? "You were not charged." : error.price > 0 ? `It cost ${credits(error.price)}.` : null;
+  const cost =
+    error.price === 0 ? "You were not charged." : error.price > 0 ? `It cost ${credits(error.price)}.` : null;
   return {
     title: "The model failed",
     text: detail,
@@ -144,7 +145,12 @@ export function describeLost(during) {
       text: "Your request is sent again when the connection is back. It runs only once.",
       calm: true,
     };
-  return { title: "Connection lost, your job goes on", text: "The page reconnects by itself.", calm: true, check: true };
+  return {
+    title: "Connection lost, your job goes on",
+    text: "The page reconnects by itself.",
+    calm: true,
+    check: true,
+  };
 }
 
 /** Returns fal's `detail` list as `[{loc, message}]`, without the leading `body`. */

@@ -24,7 +24,7 @@ export class FalJob {
   requestId;
 
   /**
-   * *onEvent* receives `{phase, ...}` at each change: "sending", "uploading", "waiting" (the gateway answered
+   * Prepares a job. *onEvent* receives `{phase, ...}` at each change: "sending", "uploading", "waiting" (the gateway answered
    * Retry-After), "queued" (with `position`), "running", "logs", "lost" (no connection), "call" (with `call`).
    * With *requestId* a job that runs already is followed.
    */
@@ -57,7 +57,12 @@ export class FalJob {
     } catch (error) {
       const uploading = ["upload", "upload-end"].includes(this.#last?.kind);
       const announcing = this.#last?.kind === "upload-start";
-      const facts = { announcing, cancelled: !this.#active, retryAfter: this.#last?.retryAfter, requestId: this.requestId };
+      const facts = {
+        announcing,
+        cancelled: !this.#active,
+        retryAfter: this.#last?.retryAfter,
+        requestId: this.requestId,
+      };
       throw Object.assign(error, { ...facts, uploading, stopped: this.#stopped });
     }
   }

@@ -10,7 +10,7 @@ const BODY_SHARE = 0.9; // share of the gateway's body limit for files; the rest
 const TITLE = document.title;
 
 /**
- * *getState()* returns `{config, caller, endpoint, form, uploads, stored}`. *on*: `begin(entry)` before a run,
+ * Controller of the page's job. *getState()* returns `{config, caller, endpoint, form, uploads, stored}`. *on*: `begin(entry)` before a run,
  * `call(call)` for each call, `started(entry)` once fal accepted it, `ended(entry)` for each end, `price(entry)` to read
  * what a failed job cost, `settled(entry)` after the end, `signIn()` after the end of the session, and `fields()` before
  * the focus goes to a field.
@@ -174,7 +174,9 @@ export class JobController {
     document.title = `✓ Done · ${TITLE}`;
     this.#resultView.show(entry);
     this.#on.ended(entry);
-    announce(entry.took.total === null ? "The result is here" : `Done in ${(entry.took.total / 1000).toFixed(1)} seconds`);
+    announce(
+      entry.took.total === null ? "The result is here" : `Done in ${(entry.took.total / 1000).toFixed(1)} seconds`,
+    );
   }
 
   async #showError(error, entry) {

@@ -8,7 +8,7 @@ export class JobTimes {
   #resumedFrom;
   announced = null; // the last place in the queue that was announced
 
-  /** *resumedFrom*: when a resumed job was started (milliseconds since the epoch), else null. */
+  /** Starts the clock. *resumedFrom*: when a resumed job was started (milliseconds since the epoch), else null. */
   constructor(resumedFrom) {
     this.#resumedFrom = resumedFrom;
   }

@@ -66,7 +66,11 @@ export class ProgressLine {
     this.#node.hidden = false;
     this.#node.className = "line ended";
     this.step("done", total === null ? "" : seconds(total));
-    for (const [name, time] of [["gateway", gateway], ["queue", queue], ["run", run]])
+    for (const [name, time] of [
+      ["gateway", gateway],
+      ["queue", queue],
+      ["run", run],
+    ])
       this.#write(name, time === null ? "" : seconds(time));
   }
 

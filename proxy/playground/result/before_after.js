@@ -1,7 +1,7 @@
 // Before and after in one frame. The divider is a range input, so arrow keys and screen readers know what to do with it.
 import { el, icon } from "../dom.js";
 
-/** *before* may be null: then there is only the picture. */
+/** Returns a figure of two images. *before* may be null: then there is only one. */
 export function createComparison({ before, after, alt, width, height }) {
   const picture = el("img", { class: "after", src: after, alt, width, height });
   const node = el("figure", { class: "compare" }, picture);

@@ -44,7 +44,8 @@ export class JobHistory {
   merge(jobs, stored) {
     for (const job of jobs) {
       const known = this.#entries.find((entry) => entry.requestId === job.request_id && job.request_id);
-      if (known) Object.assign(known, { price: job.price ?? known.price, state: known.result ? known.state : job.state });
+      if (known)
+        Object.assign(known, { price: job.price ?? known.price, state: known.result ? known.state : job.state });
       else this.#entries.push(remoteEntry(job, stored));
     }
     this.#entries.sort((a, b) => b.since - a.since);

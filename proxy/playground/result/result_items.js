@@ -33,13 +33,19 @@ function collect(value, path, items) {
   }
 }
 
-const lastName = (path) => path.replace(/\[\d+\]/g, "").split(".").at(-1);
+const lastName = (path) =>
+  path
+    .replace(/\[\d+\]/g, "")
+    .split(".")
+    .at(-1);
 
-const isFileUrl = (text) => /^data:(image|video|audio|model)\//.test(text) || (/^https?:\/\/\S+$/.test(text) && ending(text) !== "");
+const isFileUrl = (text) =>
+  /^data:(image|video|audio|model)\//.test(text) || (/^https?:\/\/\S+$/.test(text) && ending(text) !== "");
 
 function fileItem({ url, content_type: type, file_name: fileName, file_size: size, width, height }, path) {
   const media = type ?? /^data:([^;,]+)/.exec(url)?.[1] ?? "";
-  const name = fileName ?? (url.startsWith("data:") ? lastName(path) : decodeURIComponent(url.split(/[?#]/)[0].split("/").at(-1)));
+  const name =
+    fileName ?? (url.startsWith("data:") ? lastName(path) : decodeURIComponent(url.split(/[?#]/)[0].split("/").at(-1)));
   return { kind: kindOfFile(media, url), url, name: name || lastName(path), type: media, size, width, height, path };
 }
 

@@ -15,7 +15,12 @@ function videoTile(item) {
 }
 
 function audioTile(item) {
-  const audio = el("audio", { src: item.url, controls: true, preload: "metadata", "aria-label": `Audio: ${item.name}` });
+  const audio = el("audio", {
+    src: item.url,
+    controls: true,
+    preload: "metadata",
+    "aria-label": `Audio: ${item.name}`,
+  });
   return el("div", { class: "tile tile-audio" }, audio, caption(item));
 }
 
@@ -29,7 +34,13 @@ function hiddenTile(item) {
     { class: "tile tile-hidden" },
     el("p", { text: `This ${item.kind} is on ${host}, which this page may not show.` }),
     el("code", { class: "address", text: item.url }),
-    el("p", { class: "hint" }, "The operator can allow it in ", el("code", { text: "[playground] picture_hosts" }), "."),
+    el(
+      "p",
+      { class: "hint" },
+      "The operator can allow it in ",
+      el("code", { text: "[playground] picture_hosts" }),
+      ".",
+    ),
     fileActions(item),
   );
 }

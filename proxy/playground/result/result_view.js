@@ -32,7 +32,7 @@ export class ResultView {
   #shown = null; // the entry on show
   #earlier = null; // the one before the job that runs, to come back to after an error
 
-  /** *on*: `reuseSeed(seed)`, `useAsInput(url, kind)`; *takes(kind)*: whether the form takes such a file. */
+  /** Connects the view. *on*: `reuseSeed(seed)`, `useAsInput(url)`. *takes(kind)*: true where the form takes such a file. */
   constructor({ on, takes }) {
     this.#on = { ...on, takes };
     this.#tabs = new Tabs(byId("view-tabs"), [
@@ -58,7 +58,7 @@ export class ResultView {
   #drawIdle(preview) {
     this.progress.hide();
     this.#facts.hidden = true;
-    this.#views.hidden = true;
+    this.#views.classList.add("off");
     this.#tabs.select("preview");
     this.#canvas.className = "canvas empty";
     const kind = outputKind(this.#endpoint);
@@ -101,7 +101,7 @@ export class ResultView {
     this.trouble.clear();
     this.#shown = entry;
     this.progress.end(entry.took);
-    this.#views.hidden = false;
+    this.#views.classList.remove("off");
     this.#tabs.select("preview");
     this.#canvas.className = "canvas";
     drawJson(byId("json"), entry.result);

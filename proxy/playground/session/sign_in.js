@@ -2,54 +2,61 @@
 import { byId, el } from "../dom.js";
 import { demoUsers, openDemoSession, fetchConfig } from "./session.js";
 
+const REJECTED = "The gateway does not accept this token: it may be incomplete, expired, or of another issuer.";
 const TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-/** *onEnter(config, token)* is called after the sign-in; *token* is null where a cookie is the session. */
-export function createSignIn({ onEnter }) {
-  const section = byId("entrance");
-  const token = byId("token");
-  const tokenError = byId("token-error");
+export class SignIn {
+  #onEnter;
+  #section = byId("entrance");
+  #token = byId("token");
+  #tokenError = byId("token-error");
 
-  async function signInAs(user) {
+  /** Connects the form. *onEnter(config, token)* is called after the sign-in; *token* is null where a cookie is the session. */
+  constructor({ onEnter }) {
+    this.#onEnter = onEnter;
+    byId("token-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#signInWith(this.#token.value.trim());
+    });
+  }
+
+  async #signInAs(user) {
     byId("sign-in-error").textContent = "";
     try {
       await openDemoSession(user);
-      await onEnter(await fetchConfig(), null);
+      await this.#onEnter(await fetchConfig(), null);
     } catch (error) {
       byId("sign-in-error").textContent = error.message;
     }
   }
 
-  async function signInWith(text) {
-    tokenError.textContent = "";
+  async #signInWith(text) {
+    this.#tokenError.textContent = "";
     const config = TOKEN.test(text) ? await fetchConfig(text) : { user: null };
     if (config.user !== null) {
-      token.removeAttribute("aria-invalid");
-      token.value = "";
-      await onEnter(config, text);
+      this.#token.removeAttribute("aria-invalid");
+      this.#token.value = "";
+      await this.#onEnter(config, text);
       return;
     }
-    tokenError.textContent = "The gateway does not accept this token: it may be incomplete, expired, or of another issuer.";
-    token.setAttribute("aria-invalid", "true");
-    token.focus();
+    this.#tokenError.textContent = REJECTED;
+    this.#token.setAttribute("aria-invalid", "true");
+    this.#token.focus();
   }
 
-  byId("token-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    signInWith(token.value.trim());
-  });
-
-  async function open(config, { focus = false } = {}) {
+  async open(config, { focus = false } = {}) {
     const users = config.sandbox ? await demoUsers() : [];
-    section.hidden = false;
+    this.#section.hidden = false;
     showOtherOrigin(config, users);
     byId("demo-users").hidden = users.length === 0;
     byId("with-token").open = users.length === 0;
-    byId("users").replaceChildren(...users.map((user) => userButton(user, () => signInAs(user))));
+    byId("users").replaceChildren(...users.map((user) => userButton(user, () => this.#signInAs(user))));
     if (focus) byId("entrance-title").focus();
   }
 
-  return { open, close: () => (section.hidden = true) };
+  close() {
+    this.#section.hidden = true;
+  }
 }
 
 /** Shows where the demo's users can sign in, if the page was opened under another host name: no cookie is sent there. */

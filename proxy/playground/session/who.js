@@ -1,4 +1,4 @@
-// Who is signed in: name in the header, and issuer, scopes and end of the session in a popover.
+// Display of the signed-in user: name in the header, and issuer, scopes and end of the session in a popover.
 import { byId, el } from "../dom.js";
 import { closeOnOutside } from "../gateway/menu.js";
 
@@ -13,7 +13,7 @@ export class Who {
     closeOnOutside(this.#menu);
   }
 
-  /** *session*: `{issuer, subject, scopes, expires_at, source}`, or null of a gateway that does not describe it. */
+  /** Shows *caller*. *session*: `{issuer, subject, scopes, expires_at, source}`, or null of a gateway that does not describe it. */
   show(caller, session) {
     byId("who").hidden = false;
     byId("who-name").textContent = caller.user;

@@ -8,7 +8,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER,
 
 from proxy.app.operator.ledger_socket import LedgerSocket
 from proxy.app.operator.operator_steps import OperatorSteps
+from proxy.app.setup.billing.privacy import check_privacy
 from proxy.auth.caller import caller_key
 from proxy.billing.ledger.interface import Charge, Granted, InFlightSlot, ReservationRequest
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
@@ -296,6 +297,38 @@ def test_ledger_check_names_a_damaged_table(config: Path) -> None:
     assert "\nday:" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("make", "code", "words"),
+    [
+        (lambda path: path.write_text("a shopping list " * 100), 1, "file is not a database"),
+        (lambda path: path.mkdir(), 1, "is a directory"),
+        (lambda path: None, 0, ""),
+    ],
+    ids=["text", "directory", "new"],
+)
+def test_check_opens_the_ledger(config: Path, make: Callable[[Path], object], code: int, words: str) -> None:
+    """The command `check` reports a file that cannot be a ledger under its key, and creates none."""
+    make(config.parent / "ledger.db")
+    result = fal_proxy("check", config)
+
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert (config.parent / "ledger.db").exists() == bool(code)
+
+
+def test_check_warns_of_a_ledger_in_memory(config: Path) -> None:
+    """Budgets that a restart forgets are a warning; a folder that is not there yet is one as well."""
+    config.write_text(CONFIG.replace('path = "ledger.db"', 'path = ":memory:"'))
+    in_memory = fal_proxy("check", config)
+    config.write_text(CONFIG.replace('path = "ledger.db"', 'path = "missing/ledger.db"'))
+    missing = fal_proxy("check", config)
+
+    assert (in_memory.exit_code, missing.exit_code) == (0, 0)
+    assert "warning: ledger.path: in memory" in in_memory.stderr
+    assert "warning: ledger.path:" in missing.stderr
+    assert "there is no directory" in missing.stderr
+
+
 def test_ledger_backup(ledger: Path) -> None:
     """A copy of a ledger in use is a ledger; no file is overwritten."""
     copy = ledger.parent / "copy.db"
@@ -368,3 +401,14 @@ def test_the_socket_is_private_and_answers_errors(tmp_path: Path) -> None:
         assert "error" in asyncio.run(send(b"not json\n"))
         assert "error" in asyncio.run(send(b"[1]\n"))
     assert not socket.exists()
+
+
+async def test_a_ledger_keeps_its_privacy_secret() -> None:
+    """The first start fixes it; another secret, and none, are refused by name."""
+    ledger = SqliteLedger()
+    now = time.time()
+    for keys in (StoreKeys(b"1" * 32), StoreKeys(b"1" * 32)):
+        await check_privacy(ledger, keys, now=now)
+    for keys in (StoreKeys(b"2" * 32), StoreKeys()):
+        with pytest.raises(ValueError, match=r"another \[privacy\] secret"):
+            await check_privacy(ledger, keys, now=now)

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from proxy.app.operator.ledger_socket import LedgerSocket
@@ -13,7 +14,10 @@ from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.redis.ledger import RedisLedger
+from proxy.billing.ledger.sqlite.schema import check_path, damaged_tables, open_readonly
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
+from proxy.config.loader import Config
+from proxy.errors import Problem
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
 
@@ -22,16 +26,16 @@ FILE_TIMEOUT = 2.0  # seconds
 
 
 def build_ledger(
-    parts: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
+    components: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
 ) -> Ledger:
     """Builds the ledger that all workers share, or the SQLite one of a single process.
 
     *report* writes to the log. For a command, a Redis ledger fails at once while its store is away, and closes it.
     """
-    section = parts.config.ledger
-    if section.kind == "redis" and parts.store is not None:
+    section = components.config.ledger
+    if section.kind == "redis" and components.store is not None:
         return RedisLedger(
-            parts.store,
+            components.store,
             on_data_loss=section.on_data_loss,
             allow_eviction=section.allow_eviction,
             lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
@@ -39,7 +43,7 @@ def build_ledger(
             is_command=is_command,
         )
     return SqliteLedger(
-        section.path if section.path == MEMORY else str(parts.config.base / section.path),
+        section.path if section.path == MEMORY else str(components.config.base / section.path),
         timeout=section.timeout_seconds or FILE_TIMEOUT,
         lock_seconds=section.lock_seconds,
         keep_days=section.keep_days,
@@ -69,14 +73,31 @@ def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
     telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: int(store.breaker_is_open))
 
 
-def build_ledger_socket(parts: Components, ledger: Ledger) -> LedgerSocket | None:
+def build_ledger_socket(components: Components, ledger: Ledger) -> LedgerSocket | None:
     """Builds the socket for commands. None without a file: Redis takes commands itself, memory none."""
-    section = parts.config.ledger
+    section = components.config.ledger
     if not isinstance(ledger, SqliteLedger) or section.path == MEMORY:
         return None
-    return LedgerSocket(f"{parts.config.base / section.path}.sock", OperatorSteps(ledger, time.time))
+    return LedgerSocket(f"{components.config.base / section.path}.sock", OperatorSteps(ledger, time.time))
 
 
-def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
+def build_local_ledger(components: Components, ledger: Ledger) -> Ledger:
     """Builds the ledger that counts in this process while the store does not answer."""
-    return SqliteLedger(MEMORY) if parts.config.ledger.kind == "redis" else ledger
+    return SqliteLedger(MEMORY) if components.config.ledger.kind == "redis" else ledger
+
+
+def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:
+    """Returns problems and warnings of the ledger's file, which is opened for reading where it exists."""
+    section = config.ledger
+    if section.kind != "sqlite" or section.path == MEMORY:
+        return [], []
+    path = str(config.base / section.path)
+    try:
+        check_path(path)
+    except ValueError as error:
+        found = [Problem("ledger.path", str(error))]
+        return (found, []) if Path(path).exists() else ([], found)
+    if not Path(path).exists():
+        return [], []
+    with closing(open_readonly(path)) as db:
+        return [Problem("ledger.path", f"{table} is damaged: {text}") for table, text in damaged_tables(db).items()], []

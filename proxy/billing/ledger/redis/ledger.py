@@ -26,7 +26,7 @@ from proxy.billing.ledger.interface import (
     StoredAnswer,
 )
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
-from proxy.billing.ledger.looks import FIRST_LOOK, LONGEST_PAUSE
+from proxy.billing.ledger.looks import FIRST_LOOK, LONGEST_PAUSE, PER_SECOND
 from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis import listings, replies, server_checks
 from proxy.billing.ledger.redis.arguments import (
@@ -220,7 +220,7 @@ class RedisLedger:
         return None if reply is None else replies.read_record(reply)
 
     async def take_due(self, *, now: float, limit: int) -> tuple[JobRecord, ...]:
-        args: Args = [repr(now), limit, repr(FIRST_LOOK), repr(LONGEST_PAUSE)]
+        args: Args = [repr(now), limit, repr(FIRST_LOOK), repr(LONGEST_PAUSE), PER_SECOND]
         return replies.read_records(await self._run(jobs.TAKE_DUE, args))
 
     async def take_oldest(self, account: str, *, now: float, limit: int, apart: float) -> tuple[JobRecord, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from proxy.billing.ledger.redis.replies import expect
 from proxy.billing.ledger.redis.scripts.admin import GET_OR_SET, INFO
 from proxy.billing.ledger.redis.scripts.library import SCHEMA
+from proxy.billing.ledger.redis.upgrade import upgrade
 from proxy.storage.redis_client import Script
 
 Run = Callable[[Script, list[bytes | str | int]], Awaitable[object]]
@@ -20,6 +21,8 @@ async def check(run: Run, *, allow_eviction: bool, now: float) -> None:
             f"the store's maxmemory-policy is {policy}, so it may drop what was spent; set it to noeviction, "
             "or set ledger.allow_eviction = true"
         )
+    if not await run(GET_OR_SET, ["schema", ""]):
+        await upgrade(run, now=now)
     schema = expect(bytes, await run(GET_OR_SET, ["schema", SCHEMA])).decode()
     if schema != SCHEMA:
         raise ValueError(f"the store's ledger has schema {schema}, and this version reads schema {SCHEMA}")

@@ -53,7 +53,7 @@ class Workers:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     async def beat(self) -> tuple[str, int]:
-        """Renews the heartbeat and writes all ended notes; returns the ledger's epoch and the number of open calls."""
+        """Renews the heartbeat and writes all ended notes; returns epoch and number of open calls."""
         while True:
             epoch, open_calls = texts(await self._send_beat(self.take_ended_notes()))
             if not self.ended_notes:

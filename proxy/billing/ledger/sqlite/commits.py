@@ -65,6 +65,7 @@ class GroupCommit:
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
+        self.error: str | None = None  # of the last commit, None where it was done
         self.commits = 0
         self.commit_seconds = 0.0
 
@@ -157,11 +158,12 @@ class GroupCommit:
         return None
 
     def _done(self, group: _Group, error: sqlite3.Error | None) -> None:
-        self.commits += 1
-        self.commit_seconds += time.perf_counter() - self._started
         if error is not None:
             self._failed(group, error)
             return
+        self.commits += 1
+        self.commit_seconds += time.perf_counter() - self._started
+        self.error = None
         self._journal.committed()
         self._committing = None
         _end(group, None)
@@ -183,6 +185,7 @@ class GroupCommit:
         if is_locked:
             self._rejoin(group)
         else:
+            self.error = str(error)
             self._on_error(error)
             _end(group, StoreAway(reason=f"ledger: {error}"))
         self._schedule(loop, 0.0)

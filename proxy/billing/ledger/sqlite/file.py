@@ -41,8 +41,6 @@ class LedgerFile:
         self._lock = FileLock(f"{path}.lock")
         self._journal: SqliteJournal | None = None
         self._problem: str | None = "it has not been opened yet"
-        self._error: str | None = None
-        self._error_at = 0
 
     async def start(self, worker: str, now: float) -> LedgerState:
         """Takes the lock, opens the file and returns its state. Raises ValueError, naming the file.
@@ -69,9 +67,7 @@ class LedgerFile:
         return self._problem
 
     def note_error(self, error: sqlite3.Error) -> None:
-        """Records an error of the file; a damaged file is unavailable from then on."""
-        self._error = str(error)
-        self._error_at = 0 if self.commits is None else self.commits.commits
+        """Makes a file that turns out to be damaged unavailable."""
         if error.sqlite_errorname in _CORRUPT:
             self._problem = self._damage() or str(error)
 
@@ -79,8 +75,8 @@ class LedgerFile:
         """Returns why the file is unavailable, or the error of the last commit."""
         if self._problem is not None:
             return (f"the ledger is not available: {self._problem}",)
-        if self._error is not None and self.commits is not None and self.commits.commits <= self._error_at + 1:
-            return (f"the ledger cannot be written: {self._error}",)
+        if self.commits is not None and self.commits.error is not None:
+            return (f"the ledger cannot be written: {self.commits.error}",)
         return ()
 
     async def report(self, since: date, until: date) -> tuple[DailyUsage, ...]:

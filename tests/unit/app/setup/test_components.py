@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.identities import completed
-from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, parts_of
+from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, small_components
 
 from proxy.app.setup.components import Components, build_components
 from proxy.config.loader import read
@@ -38,7 +38,7 @@ def base(tmp_path: Path) -> Path:
 
 def test_a_good_configuration_becomes_parts() -> None:
     """One issuer, one listing, one policy; nothing of the key in a repr."""
-    parts = parts_of()
+    parts = small_components()
 
     assert (len(parts.issuers), len(parts.listings), len(parts.policies)) == (1, 1, 1)
     assert (parts.store, parts.tls) == (None, None)
@@ -175,3 +175,19 @@ def test_what_is_held_outlasts_a_run(tmp_path: Path) -> None:
         in problems(tmp_path, ENVIRON, endpoints=runs, in_flight=in_flight)["in_flight[0].lease_seconds"]
     )
     assert vetted(tmp_path, ENVIRON, in_flight=in_flight).in_flight
+
+
+@pytest.mark.parametrize(
+    ("session", "words"),
+    [
+        ({"issuer": "my-app", "audience": "a", "discovery": True}, "must be an https URL"),
+        ({"issuer": "http://login.example", "audience": "a", "discovery": True}, "http is for a loopback host"),
+        ({"issuer": "https://x/{tid}", "audience": "a", "discovery": True}, "takes jwks_url"),
+        ({"issuer": "i", "audience": "a", "jwks_url": "http://login.example/keys"}, "http is for a loopback host"),
+        ({"issuer": "i", "jwks_url": "https://login.example/keys"}, "unless require pins one of"),
+        ({"issuer": "i", "audience": "a"}, "exactly one of secret_env"),
+    ],
+)
+def test_remote_keys_that_cannot_be(base: Path, session: dict[str, object], words: str) -> None:
+    """A session table whose keys could never be fetched, or that admits every app, is refused at start."""
+    assert any(words in message for message in problems(base, sessions=[session]).values())

@@ -358,7 +358,6 @@ async def test_a_full_disk_keeps_settlements(path: Path) -> None:
             assert await sums(ledger, charge(), charge(name="all")) == [(40, 0)] * 2
         assert settled == [True] * 40
         await ledger.ping()
-        await ledger.ping()
         assert ledger.notices() == ()
     async with opened(path) as ledger:
         assert await sums(ledger, charge(), charge(name="all")) == [(40, 0)] * 2

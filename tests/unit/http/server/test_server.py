@@ -295,6 +295,27 @@ async def test_stopping_waits_for_the_answer_under_way() -> None:
     assert (reply.body, reply.headers[b"connection"]) == (b"done", b"close")
 
 
+@pytest.mark.parametrize("before", [[], [GET]], ids=["accepted-just-now", "kept"])
+@on_uvloop
+async def test_stopping_answers_a_request_that_is_on_its_way(before: list[bytes]) -> None:
+    """A connection without a request is not closed at once: its client may be sending one, and could not repeat it."""
+    listener = HttpServer(Recorder(), shared=SharedState(dataclasses.replace(PATIENT, closing=PATIENCE)))
+    await listener.start()
+    async with dial(listener.address) as connection:
+        for raw in before:
+            await connection.send(raw)
+            await connection.reply()
+        stopping = asyncio.create_task(listener.stop(PATIENCE))
+        async with asyncio.timeout(PATIENCE):
+            while listener.servers[0].is_serving():  # noqa: ASYNC110 the server announces nothing
+                await asyncio.sleep(0.005)
+        await connection.send(GET)
+        (reply,) = replies(await connection.until_closed())
+        await stopping
+
+    assert (reply.body, reply.headers[b"connection"]) == (b"heard", b"close")
+
+
 @pytest.mark.parametrize("half", [b"POST /hos", request(b"Content-Length: 5", body=b"ab")], ids=["head", "body"])
 @on_uvloop
 async def test_stopping_does_not_wait_for_half_a_request(half: bytes) -> None:

@@ -16,13 +16,16 @@ local function look(id, now, first, longest)
 end
 """
 
-# ARGV: now, how many, seconds until the first look, longest pause. Replies records. Jobs of full slots come first: of
-# ten full accounts at random, the oldest sixteen each, so that the cost has a bound.
+# ARGV: now, how many, seconds until the first look, longest pause, looks a second of all workers. Replies records.
+# Jobs of full slots come first: of ten full accounts at random, the oldest sixteen each, so that the cost has a bound.
 TAKE_DUE = script(
     _LOOK
     + """
 local now, count, first, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local queue, taken = base .. 'look', {}
+local second = base .. 'looks:' .. math.floor(now)
+count = math.min(count, ARGV[5] - (redis.call('GET', second) or 0))
+if count < 1 then return taken end
 local full = redis.call('ZRANDMEMBER', base .. 'full', 10, 'WITHSCORES')
 for i = 1, #full, 2 do
   local holders = base .. 'slots:' .. full[i]
@@ -41,6 +44,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue, '-inf', ARGV[1], 'LIMIT',
   else
     redis.call('ZREM', queue, id)
   end
+end
+if #taken > 0 then
+  redis.call('INCRBY', second, #taken)
+  redis.call('PEXPIRE', second, 10000)
 end
 return taken
 """

@@ -9,7 +9,7 @@ from support.redis_ledger import NOW, TODAY, charge, opened, request, slot, sums
 
 from proxy.billing.ledger.interface import Blocked, Crossing, Granted, LimitExceeded, ReservationRequest
 from proxy.billing.ledger.jobs import Credit, EndState, JobState, Row
-from proxy.billing.ledger.looks import FIRST_LOOK, next_look
+from proxy.billing.ledger.looks import FIRST_LOOK, PER_SECOND, next_look
 from proxy.billing.ledger.redis.ledger import RedisLedger
 
 ALL: frozenset[JobState] = frozenset(("queued", "running", "completed", "failed", "cancelled", "unknown"))
@@ -85,14 +85,20 @@ async def test_due_jobs_are_taken_once(ledger: RedisLedger) -> None:
 
 
 async def test_two_workers_share_the_due_jobs(valkey: str, admin: Redis) -> None:
-    """Each due job is taken by one worker."""
+    """Each due job is taken by one worker, and all of them take PER_SECOND a second at most."""
     async with opened(valkey) as first, opened(valkey) as second:
         jobs = {await submit(first, f"a{n}") for n in range(30)}
-        names = []
-        for ledger in (first, second) * 4:
-            names += [record.job for record in await ledger.take_due(now=NOW + 61, limit=4)]
+        names: list[str | None] = []
+        counts: list[int] = []
+        for second_of_day in range(4):
+            before = len(names)
+            for ledger in (first, second) * 2:
+                records = await ledger.take_due(now=NOW + 61 + second_of_day, limit=4)
+                names += [record.job for record in records]
+            counts.append(len(names) - before)
 
     assert sorted(filter(None, names)) == sorted(jobs)
+    assert counts == [PER_SECOND] * 3 + [0]
 
 
 async def test_jobs_of_full_slots_come_first(ledger: RedisLedger) -> None:
