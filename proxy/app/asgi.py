@@ -145,13 +145,14 @@ class Call:
         if self._exchange is None:
             check_request_line(scope["http_version"], self._path)
         location = active.base_path.locate(scope.get("root_path", ""), self._path)
-        hosts = frozenset() if location.is_health else active.allowed_hosts
+        is_health = location.is_health
+        hosts = frozenset() if is_health else active.allowed_hosts
         methods = (*METHODS, "DELETE") if location.route == _SESSION else METHODS
         fields_by_name = check_request(scope, allowed_hosts=hosts, methods=methods)
         preflight = active.cors.preflight(scope["method"], scope["headers"])
         if preflight is not None:
             return preflight
-        if location.is_health:
+        if is_health:
             await self._page(location, {})
             return None
         request = self._request(location, fields_by_name)

@@ -23,6 +23,7 @@ from proxy.billing.ledger.interface import (
     StoredAnswer,
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
+from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
@@ -98,6 +99,7 @@ class Accounting:
         events: AccountingEvents,
         call_seconds: Mapping[Action, float] | None = None,
         keys: StoreKeys | None = None,
+        expose_price: bool = False,
     ) -> None:
         self.looks: JobLooks | None = None
         self._limiter = limiter
@@ -112,6 +114,7 @@ class Accounting:
         self._clock = clock
         self._events = events
         self._call_seconds = call_seconds or {}
+        self._expose_price = expose_price
         self._keys = keys or StoreKeys()
         self._charges = partial(charges, budgets, keys=self._keys)
         self._slots = partial(slots, in_flight, keys=self._keys)
@@ -332,6 +335,8 @@ class Accounting:
                     observed += tuple(short.name for short in result.observed)
                 for crossing in result.crossed:
                     self._events.crossed(crossing, caller)
+                if self._expose_price and request.charges:
+                    quota = quota._replace(headers=(*quota.headers, price_field(request.amount)))
                 return Reservation(call_id, quota, ledger, observed, request)
             case LimitExceeded():
                 raise await self._refusal(result, request, caller)
@@ -384,3 +389,8 @@ def _only_local(request: ReservationRequest) -> ReservationRequest:
 def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
     """Returns the response field that names limits in observe mode without room."""
     return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()
+
+
+def price_field(amount: Micros) -> tuple[bytes, bytes]:
+    """Returns the response field with the reserved price, in the operator's units."""
+    return b"x-price", f"{amount / MICRO:.6f}".rstrip("0").rstrip(".").encode("ascii")

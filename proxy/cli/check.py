@@ -21,15 +21,15 @@ from proxy.errors import ConfigError
 def check(config: Path, live: bool) -> None:
     """Reports every problem of CONFIG and its environment; opens no listener."""
     loaded = load_config(config)
-    parts = build_components(loaded)
+    components = build_components(loaded)
     problems, ledger_warnings = check_ledger_file(loaded)
     for warning in (*loaded.warnings, *advice(loaded), *ledger_warnings):
         click.echo(f"warning: {warning.key}: {warning.message}", err=True)
     if problems:
         raise ConfigError(problems)
-    for policy in parts.policies:
+    for policy in components.policies:
         for text in policy.warnings:
             click.echo(f"warning: {policy.endpoint}: {text}", err=True)
-    if live and (problems := asyncio.run(check_live(parts))):
+    if live and (problems := asyncio.run(check_live(components))):
         raise ConfigError(problems)
-    click.echo(f"{config}: good; {len(parts.listings)} endpoint(s), {len(parts.issuers)} issuer(s)")
+    click.echo(f"{config}: good; {len(components.listings)} endpoint(s), {len(components.issuers)} issuer(s)")

@@ -50,8 +50,10 @@ class Admission:
         """
         trace = record.trace
         if trace is not None:
-            trace.enter("admit")
+            trace.enter("reserve", "the request is counted before its body is read")
         quota = await self._accounting.count_payload(grant, request.address)
+        if trace is not None:
+            trace.enter("admit")
         try:
             options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
             json_content_type(request.fields_by_name)

@@ -50,7 +50,7 @@ ENVIRON = {
 }
 
 
-def parts_of(**sections: object) -> Components:
+def small_components(**sections: object) -> Components:
     return build_components(read(document(**sections), ENVIRON, base=Path()))
 
 
@@ -67,7 +67,7 @@ def token(subject: str = "alice", *, scopes: Sequence[str] = (), lifetime: float
     )
 
 
-def said(value: object, status: int = 200, *fields: tuple[bytes, bytes]) -> UpstreamResponse:
+def reply(value: object, status: int = 200, *fields: tuple[bytes, bytes]) -> UpstreamResponse:
     return UpstreamResponse(status, (JSON, *fields), json.dumps(value).encode())
 
 
@@ -135,7 +135,7 @@ class ScriptedUpstream:
 
 
 @dataclass
-class Gate:
+class LocalGateway:
     """An application in process, its upstream requests and its log."""
 
     application: Application
@@ -162,15 +162,19 @@ class Gate:
 
 
 @contextmanager
-def gate(tmp_path: Path, *script: Step, **sections: object) -> Iterator[Gate]:
+def open_gateway(tmp_path: Path, *script: Step, **sections: object) -> Iterator[LocalGateway]:
     """Runs an application.
 
     *script* are the upstream's answers; *sections* replace those of the small configuration.
     """
     log = tmp_path / "journal"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    upstream = ScriptedUpstream(list(script) or [said(QUEUED)])
+    upstream = ScriptedUpstream(list(script) or [reply(QUEUED)])
     journal = JsonLogWriter(descriptor)
-    yield Gate(Application(parts_of(**sections), journal, upstream=upstream), upstream, journal, log)
+    yield LocalGateway(Application(small_components(**sections), journal, upstream=upstream), upstream, journal, log)
     journal.close()
     os.close(descriptor)
+
+
+# Former names, until all tests use the new ones.
+said, gate, Gate, parts_of = reply, open_gateway, LocalGateway, small_components

@@ -35,7 +35,7 @@ class WebhookComponents:
 
 
 def build_webhooks(
-    parts: Components,
+    components: Components,
     *,
     ledger: Ledger,
     accounting: Accounting,
@@ -44,10 +44,10 @@ def build_webhooks(
     away: Callable[[], None],
 ) -> WebhookComponents | None:
     """Builds the receiver and the sender. Returns None in other modes."""
-    settings = parts.webhooks
+    settings = components.webhooks
     if settings is None:
         return None
-    section = parts.config.webhooks
+    section = components.config.webhooks
     hold = settings.schedule.total_seconds + _HOLD_OVER_DELIVERY
     claims = DeliveryState(ledger, keep=section.keep_seconds, hold=hold, clock=time.time, away=away)
     deliveries = WebhookSender(
@@ -59,20 +59,20 @@ def build_webhooks(
         clock=time.time,
     )
     keys = Jwks(
-        f"{parts.config.fal.rest_origin}/.well-known/jwks.json",
+        f"{components.config.fal.rest_origin}/.well-known/jwks.json",
         parse_jwks,
-        tls=parts.tls or tls_context(),
+        tls=components.tls or tls_context(),
         max_age=section.jwks_max_age_seconds,
         clock=time.monotonic,
         report=lambda text: journal.write({"event": "fal_keys", "reason": text}),
     )
-    secrets = frozenset(part.encode() for part in (parts.fal_key, parts.fal_key.rpartition(":")[2]))
+    secrets = frozenset(part.encode() for part in (components.fal_key, components.fal_key.rpartition(":")[2]))
     callbacks = WebhookReceiver(
         cipher=settings.seals,
         verification=VerificationSettings(keys, section.fal_user_id, section.keep_seconds, secrets),
         state=claims,
         accounting=accounting,
-        handles=parts.handles,
+        handles=components.handles,
         sender=deliveries,
         failed=FailedLogins(FAILED, FAILED_WINDOW, time.monotonic),
         max_body=section.max_body_bytes,

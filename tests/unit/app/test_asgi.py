@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, gate, said
+from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, open_gateway, reply
 
 from proxy.http.response import PROTECTIVE
 
@@ -33,7 +33,7 @@ SERVER = {"public_origin": "https://gate.example.com", "cors_origins": [APP_ORIG
 )
 async def test_every_answer_is_protected(tmp_path: Path, method: str, path: str, status: int) -> None:
     """Every response has no caching, no sniffing, an id, no redirect, and one line in the log."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             answer = await alice.request(method, path)
         lines = g.lines()
@@ -53,7 +53,7 @@ async def test_every_answer_is_protected(tmp_path: Path, method: str, path: str,
 )
 async def test_the_guards_come_first(tmp_path: Path, headers: dict[str, str]) -> None:
     """A request that no honest client sends is refused on every route, before its session is checked."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client(None) as nobody:
             answers = [await nobody.get(path, headers=headers) for path in ("/healthz", SUBMIT)]
 
@@ -64,7 +64,7 @@ async def test_the_guards_come_first(tmp_path: Path, headers: dict[str, str]) ->
 async def test_a_page_of_a_listed_origin_may_call(tmp_path: Path) -> None:
     """Preflight without a session, then the call; both name the origin, refusals included."""
     ask = {"origin": APP_ORIGIN, "access-control-request-method": "POST"}
-    with gate(tmp_path, server=SERVER) as g:
+    with open_gateway(tmp_path, server=SERVER) as g:
         async with g.client(None) as nobody, g.client() as alice:
             preflight = await nobody.options("/api/fal/proxy", headers=ask)
             refused = await nobody.post(SUBMIT, json=INPUT, headers={"origin": APP_ORIGIN})
@@ -79,7 +79,7 @@ async def test_a_page_of_a_listed_origin_may_call(tmp_path: Path) -> None:
 async def test_another_origin_gets_no_leave(tmp_path: Path) -> None:
     """No CORS field for an origin that is not listed, and no preflight."""
     ask = {"origin": "https://evil.test", "access-control-request-method": "POST"}
-    with gate(tmp_path, server=SERVER) as g:
+    with open_gateway(tmp_path, server=SERVER) as g:
         async with g.client() as alice:
             preflight = await alice.options("/api/fal/proxy", headers=ask)
             answer = await alice.post(SUBMIT, json=INPUT, headers={"origin": "https://evil.test"})
@@ -90,7 +90,7 @@ async def test_another_origin_gets_no_leave(tmp_path: Path) -> None:
 
 async def test_a_defect_is_a_500_that_tells_nothing(tmp_path: Path) -> None:
     """The caller gets a constant; the journal has the error and where it came from; the next request works."""
-    with gate(tmp_path, RuntimeError("inner secret"), said(QUEUED)) as g:
+    with open_gateway(tmp_path, RuntimeError("inner secret"), reply(QUEUED)) as g:
         async with g.client() as alice:
             broken = await alice.post(SUBMIT, json=INPUT)
             fine = await alice.post(SUBMIT, json=INPUT)
@@ -104,7 +104,7 @@ async def test_a_defect_is_a_500_that_tells_nothing(tmp_path: Path) -> None:
 async def test_an_allowed_host_can_be_asked_for(tmp_path: Path) -> None:
     """With a list of hosts every other Host is refused, except for the probes."""
     server = {"public_origin": "https://gate.example.com", "allowed_hosts": ["gate.example.com"]}
-    with gate(tmp_path, server=server) as g:
+    with open_gateway(tmp_path, server=server) as g:
         async with g.client() as alice:
             good = await alice.get("/api/fal/usage")
             bad = await alice.get("/api/fal/usage", headers={"host": "evil.test"})
@@ -116,7 +116,7 @@ async def test_an_allowed_host_can_be_asked_for(tmp_path: Path) -> None:
 
 async def test_readiness_turns_red_while_draining(tmp_path: Path) -> None:
     """Liveness stays; readiness says why not."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         g.application.drain()
         async with g.client(None) as nobody:
             ready, alive = await nobody.get("/readyz"), await nobody.get("/healthz")
@@ -128,7 +128,7 @@ async def test_readiness_turns_red_while_draining(tmp_path: Path) -> None:
 async def test_the_description_needs_a_session(tmp_path: Path) -> None:
     """The list of endpoints is for callers only, and has the effective schemas."""
     endpoint = {"id": ENDPOINT, "cap": {"num_images": 2}, "forbid": ["sync_mode"]}
-    with gate(tmp_path, endpoints=[endpoint]) as g:
+    with open_gateway(tmp_path, endpoints=[endpoint]) as g:
         async with g.client(None) as nobody, g.client() as alice:
             refused = await nobody.get("/api/fal/openapi.json")
             content = (await alice.get("/api/fal/openapi.json")).json()
@@ -142,7 +142,7 @@ async def test_the_description_needs_a_session(tmp_path: Path) -> None:
 
 async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None:
     """Requests are counted by action and status, and the public port has no metrics."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             await alice.post(SUBMIT, json=INPUT)
         g.application.connections.on_rejected("head_too_large")
@@ -161,7 +161,7 @@ async def test_the_description_says_how_to_bring_a_session(
     tmp_path: Path, sections: dict[str, object], schemes: list[str]
 ) -> None:
     """By token in either form, and by the cookie where one is configured."""
-    with gate(tmp_path, **sections) as g:
+    with open_gateway(tmp_path, **sections) as g:
         async with g.client() as alice:
             content = (await alice.get("/api/fal/openapi.json")).json()
 

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 from support.gateway_process import program
-from support.in_process_gateway import ISSUER, gate, token
+from support.in_process_gateway import ISSUER, open_gateway, token
 
 from proxy.app.page_files import FILES, IMMUTABLE, MODULES, PAGES, bundle, page_files
 from proxy.app.playground import content_security_policy
@@ -59,7 +59,7 @@ def test_nothing_comes_from_elsewhere(name: str) -> None:
 
 async def test_off_by_default(tmp_path: Path) -> None:
     """Without the table [playground] there is no page, no file and no configuration."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             statuses = {path: (await alice.get(path)).status_code for path in (*FILES, "/playground/config.json")}
 
@@ -68,7 +68,7 @@ async def test_off_by_default(tmp_path: Path) -> None:
 
 async def test_every_file(tmp_path: Path) -> None:
     """A file has its bytes, its type, the page's policy and a 304; HEAD sends the same head."""
-    with gate(tmp_path, playground=ON) as g:
+    with open_gateway(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
             for path, file in page_files().items():
                 whole, head = await nobody.get(path), await nobody.head(path)
@@ -103,7 +103,7 @@ async def test_text_is_sent_compressed_where_the_client_takes_it(
     tmp_path: Path, accepted: str, encoding: str | None
 ) -> None:
     """The compressed form has a length and an entity tag of its own, and is the same text."""
-    with gate(tmp_path, playground=ON) as g:
+    with open_gateway(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
             answer = await nobody.get("/playground/style.css", headers={"accept-encoding": accepted})
             font = await nobody.get("/playground/vendor/geist-5.3.0.woff2", headers={"accept-encoding": accepted})
@@ -117,7 +117,7 @@ async def test_text_is_sent_compressed_where_the_client_takes_it(
 
 async def test_the_page_names_files_by_their_digest(tmp_path: Path) -> None:
     """The script and the style of the page can be stored for good: their names change with their content."""
-    with gate(tmp_path, playground=ON) as g:
+    with open_gateway(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
             page = (await nobody.get("/")).text
             script, style, theme = (
@@ -190,7 +190,7 @@ def test_another_form_of_import_is_refused(text: str) -> None:
 )
 async def test_only_the_table(tmp_path: Path, method: str, path: str, status: int) -> None:
     """No other path, spelling or method gets anything."""
-    with gate(tmp_path, playground=ON) as g:
+    with open_gateway(tmp_path, playground=ON) as g:
         async with g.client(None) as nobody:
             answer = await nobody.request(method, path)
 
@@ -200,7 +200,7 @@ async def test_only_the_table(tmp_path: Path, method: str, path: str, status: in
 
 async def test_the_api_keeps_its_own_policy(tmp_path: Path) -> None:
     """The page's policy is the page's alone."""
-    with gate(tmp_path, playground=ON) as g:
+    with open_gateway(tmp_path, playground=ON) as g:
         async with g.client() as alice:
             answers = [await alice.get(path) for path in ("/healthz", "/api/fal/usage", "/playground/config.json")]
 
@@ -211,7 +211,7 @@ async def test_the_api_keeps_its_own_policy(tmp_path: Path) -> None:
 async def test_what_the_page_is_told(tmp_path: Path) -> None:
     """The page's settings have the user of the session; a bad session has none and is no error."""
     playground = {"enabled": True, "picture_hosts": ["https://a.example"], "upload_hosts": ["https://b.example"]}
-    with gate(tmp_path, playground=playground) as g:
+    with open_gateway(tmp_path, playground=playground) as g:
         async with g.client() as alice, g.client(None) as nobody:
             hers = (await alice.get("/playground/config.json")).json()
             anybody = (await nobody.get("/playground/config.json")).json()
@@ -248,7 +248,7 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
 )
 async def test_a_trace_for_the_caller(tmp_path: Path, playground: dict[str, object], explains: bool) -> None:
     """With `explain` each response has the steps of its own request, else none has."""
-    with gate(tmp_path, playground=playground) as g:
+    with open_gateway(tmp_path, playground=playground) as g:
         async with g.client() as alice, g.client(None) as nobody:
             refused = await alice.post("/api/fal/queue/acme/not-listed", json={"prompt": "secret words"})
             stranger = await nobody.get("/api/fal/queue/acme/app/requests/x/status")

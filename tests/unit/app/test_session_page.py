@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from support.identity_provider import FAULTS, IdentityProvider, signing_key
-from support.in_process_gateway import ENDPOINT, INPUT, ORIGIN, Gate, gate, parts_of, token
+from support.in_process_gateway import ENDPOINT, INPUT, ORIGIN, LocalGateway, open_gateway, small_components, token
 from support.sandbox import bound, origin, served
 
 from proxy.errors import ConfigError
@@ -21,7 +21,7 @@ COOKIE = r"(__Host-fal-guest=[^;]+); Path=/; Secure; HttpOnly; SameSite=Lax"
 SAME = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
 
 
-def anonymous(g: Gate, **headers: str) -> httpx2.AsyncClient:
+def anonymous(g: LocalGateway, **headers: str) -> httpx2.AsyncClient:
     client = g.client(None)
     client.headers.update(headers)
     return client
@@ -29,7 +29,7 @@ def anonymous(g: Gate, **headers: str) -> httpx2.AsyncClient:
 
 async def test_a_visitor_becomes_a_guest(tmp_path: Path) -> None:
     """The token works in Authorization and as the cookie, for another caller each time."""
-    with gate(tmp_path, **GUESTS) as g:
+    with open_gateway(tmp_path, **GUESTS) as g:
         async with anonymous(g) as visitor:
             given = await visitor.post(SESSION, headers=SAME)
             guest = given.json()["token"]
@@ -53,7 +53,7 @@ async def test_a_visitor_becomes_a_guest(tmp_path: Path) -> None:
 
 async def test_the_login_cookie_comes_before_the_guests(tmp_path: Path) -> None:
     """A visitor who has signed in is no guest any more, though the guest's cookie is still sent."""
-    with gate(tmp_path, cookie={"name": "__Host-session"}, **GUESTS) as g:
+    with open_gateway(tmp_path, cookie={"name": "__Host-session"}, **GUESTS) as g:
         async with anonymous(g) as visitor:
             guest = (await visitor.post(SESSION, headers=SAME)).json()["token"]
             cookies = f"__Host-fal-guest={guest}; __Host-session={token('alice')}"
@@ -81,7 +81,7 @@ async def test_the_login_cookie_comes_before_the_guests(tmp_path: Path) -> None:
 )
 async def test_only_our_pages_make_guests(tmp_path: Path, headers: dict[str, str]) -> None:
     """A page of another origin makes its visitors no guests."""
-    with gate(tmp_path, **GUESTS) as g:
+    with open_gateway(tmp_path, **GUESTS) as g:
         async with anonymous(g) as visitor:
             refused = await visitor.post(SESSION, headers=headers)
 
@@ -91,7 +91,7 @@ async def test_only_our_pages_make_guests(tmp_path: Path, headers: dict[str, str
 
 async def test_a_page_needs_no_media_type(tmp_path: Path) -> None:
     """A page may ask for a guest session, and end it, with a plain fetch."""
-    with gate(tmp_path, **GUESTS) as g:
+    with open_gateway(tmp_path, **GUESTS) as g:
         async with anonymous(g, **{"sec-fetch-site": "same-origin"}) as visitor:
             given = await visitor.post(SESSION)
             cookie = f"__Host-fal-guest={given.json()['token']}"
@@ -106,12 +106,12 @@ def test_guests_need_a_limit_by_address() -> None:
     """Own limits without one for guests are refused."""
     limits = [{"name": "submits", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
     with pytest.raises(ConfigError, match=r"actions = ..session.. is needed"):
-        parts_of(**GUESTS, limits=limits)
+        small_components(**GUESTS, limits=limits)
 
 
 async def test_guests_are_limited_by_address(tmp_path: Path) -> None:
     """Ten an hour from one address by default."""
-    with gate(tmp_path, **GUESTS) as g:
+    with open_gateway(tmp_path, **GUESTS) as g:
         async with anonymous(g) as visitor:
             statuses = [(await visitor.post(SESSION, headers=SAME)).status_code for _ in range(12)]
 
@@ -121,7 +121,7 @@ async def test_guests_are_limited_by_address(tmp_path: Path) -> None:
 async def test_guest_sessions_are_described(tmp_path: Path) -> None:
     """The OpenAPI document has the route where guests are on, and is valid with it."""
     (tmp_path / "without").mkdir()
-    with gate(tmp_path, **GUESTS) as g, gate(tmp_path / "without") as without:
+    with open_gateway(tmp_path, **GUESTS) as g, open_gateway(tmp_path / "without") as without:
         async with g.client() as alice, without.client() as bob:
             described = (await alice.get("/api/fal/openapi.json")).json()
             plain = (await bob.get("/api/fal/openapi.json")).json()
@@ -133,7 +133,7 @@ async def test_guest_sessions_are_described(tmp_path: Path) -> None:
 
 async def test_off_by_default(tmp_path: Path) -> None:
     """Without the table there are no guests, and no cookie of theirs counts."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with anonymous(g) as visitor:
             assert (await visitor.post(SESSION, headers=SAME)).status_code == 404
             assert (await visitor.get(USAGE, headers={"cookie": "__Host-fal-guest=a.b.c"})).status_code == 401
@@ -152,7 +152,7 @@ async def test_off_by_default(tmp_path: Path) -> None:
 def test_guests_need_a_global_budget(budgets: list[dict[str, object]]) -> None:
     """Guests do not start without a limit on what all of them together can spend."""
     with pytest.raises(ConfigError) as refused:
-        parts_of(**{**GUESTS, "budgets": budgets})
+        small_components(**{**GUESTS, "budgets": budgets})
 
     assert any(problem.key == "guests.enabled" for problem in refused.value.problems)
 
@@ -166,12 +166,12 @@ def test_the_issuer_of_guests_is_reserved() -> None:
         "secret_env": "SESSION_SECRET",
     }
     with pytest.raises(ConfigError, match="is reserved for guest sessions"):
-        parts_of(sessions=[table])
+        small_components(sessions=[table])
 
 
 async def test_a_session_ends_itself(tmp_path: Path) -> None:
     """DELETE revokes the caller's own token, and no other one of the same user."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client("alice") as alice, g.client("bob") as bob:
             before = await alice.get(USAGE)
             ended = await alice.delete(SESSION)
@@ -186,7 +186,7 @@ async def test_a_session_ends_itself(tmp_path: Path) -> None:
 
 async def test_an_ended_session_needs_a_page_of_ours(tmp_path: Path) -> None:
     """Another site cannot end the session of a cookie."""
-    with gate(tmp_path, cookie={"name": "__Host-session"}) as g:
+    with open_gateway(tmp_path, cookie={"name": "__Host-session"}) as g:
         async with anonymous(g, cookie=f"__Host-session={token('alice')}") as alice:
             crossed = await alice.delete(SESSION, headers={**SAME, "sec-fetch-site": "cross-site"})
             ended = await alice.delete(SESSION, headers={**SAME, "origin": ORIGIN})
@@ -196,7 +196,7 @@ async def test_an_ended_session_needs_a_page_of_ours(tmp_path: Path) -> None:
 
 async def test_without_revocation(tmp_path: Path) -> None:
     """Without revocation a session cannot be ended."""
-    with gate(tmp_path, revocation={"enabled": False}) as g:
+    with open_gateway(tmp_path, revocation={"enabled": False}) as g:
         async with g.client("alice") as alice, g.client(None) as nobody:
             assert (await alice.delete(SESSION)).status_code == 404
             assert (await nobody.delete(SESSION)).status_code == 401
@@ -204,10 +204,10 @@ async def test_without_revocation(tmp_path: Path) -> None:
 
 async def test_a_reload_forgets_no_revocation(tmp_path: Path) -> None:
     """A session that was ended stays so under a new configuration."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client("alice") as alice, g.client("bob") as bob:
             await alice.delete(SESSION)
-            g.application.reload(parts_of())
+            g.application.reload(small_components())
             after, other = await alice.get(USAGE), await bob.get(USAGE)
         await g.application.stop()
 
@@ -220,11 +220,11 @@ async def test_a_reload_while_the_provider_is_down(tmp_path: Path) -> None:
     provider = IdentityProvider(origin(listener), [signing_key("ES256", "one")])
     sessions = [{"issuer": provider.issuer, "audience": "fal-proxy", "jwks_url": f"{provider.issuer}/keys"}]
     async with served({listener: provider.app}):
-        with gate(tmp_path, sessions=sessions) as g:
+        with open_gateway(tmp_path, sessions=sessions) as g:
             async with anonymous(g, authorization=f"Bearer {provider.token()}") as alice:
                 before = await alice.get(USAGE)
                 provider.fault = FAULTS["down"]
-                g.application.reload(parts_of(sessions=sessions))
+                g.application.reload(small_components(sessions=sessions))
                 after = await alice.get(USAGE)
             await g.application.stop()
 

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, INPUT, JOB, QUEUED, Gate, Step, gate, said
+from support.in_process_gateway import (
+    APP,
+    ENDPOINT,
+    INPUT,
+    JOB,
+    QUEUED,
+    LocalGateway,
+    Step,
+    open_gateway,
+    reply,
+)
 
 from proxy.errors import ConnectFailed, ExchangeBroken
 from proxy.http.client.messages import UpstreamResponse
@@ -15,33 +25,33 @@ from proxy.payload.validation.schema_file import SHIPPED
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
 PRICED = [{"id": ENDPOINT, "price": "input.num_images"}]
 DAILY = {"name": "daily", "per": "user", "window": "day", "limit": 3}
-DONE = said({"status": "COMPLETED", "request_id": JOB})
-FAILED = said({"status": "COMPLETED", "request_id": JOB, "error": "Failed"})
+DONE = reply({"status": "COMPLETED", "request_id": JOB})
+FAILED = reply({"status": "COMPLETED", "request_id": JOB, "error": "Failed"})
 SLOT = {"name": "jobs", "per": "user", "limit": 1}
 BROKEN = ExchangeBroken("reset", sent=True)
 
 
 def queued(number: int) -> UpstreamResponse:
-    return said({**QUEUED, "request_id": f"job-{number}"})
+    return reply({**QUEUED, "request_id": f"job-{number}"})
 
 
-def paid(tmp_path: Path, *script: Step, **sections: object) -> AbstractContextManager[Gate]:
-    return gate(tmp_path, *script, **{"endpoints": PRICED, "budgets": [DAILY], **sections})
+def paid(tmp_path: Path, *script: Step, **sections: object) -> AbstractContextManager[LocalGateway]:
+    return open_gateway(tmp_path, *script, **{"endpoints": PRICED, "budgets": [DAILY], **sections})
 
 
-async def allowance(g: Gate, subject: str = "alice") -> dict[str, Any]:
+async def allowance(g: LocalGateway, subject: str = "alice") -> dict[str, Any]:
     async with g.client(subject) as client:
         usage = (await client.get("/api/fal/usage")).json()
     return {**usage["budgets"][0], "jobs": [slot["used"] for slot in usage["in_flight"]]}
 
 
-async def submit(g: Gate, subject: str = "alice", **fields: object) -> dict[str, Any]:
+async def submit(g: LocalGateway, subject: str = "alice", **fields: object) -> dict[str, Any]:
     async with g.client(subject) as client:
         answer = await client.post(SUBMIT, json={**INPUT, **fields})
     return {**answer.json(), "status_code": answer.status_code, "headers": answer.headers}
 
 
-async def follow(g: Gate, handle: object, tail: str = "/status", method: str = "GET") -> None:
+async def follow(g: LocalGateway, handle: object, tail: str = "/status", method: str = "GET") -> None:
     async with g.client() as client:
         await client.request(method, f"/api/fal/queue/{APP}/requests/{handle}{tail}")
 
@@ -88,12 +98,12 @@ async def test_a_budget_refusal_gives_the_window_back(tmp_path: Path) -> None:
     ("step", "reserved"),
     [
         (ConnectFailed("refused"), 0.0),
-        (said({"detail": "no"}, 422), 0.0),
-        (said({"detail": "busy"}, 503), 0.0),
-        (said({"detail": "key"}, 401), 0.0),
+        (reply({"detail": "no"}, 422), 0.0),
+        (reply({"detail": "busy"}, 503), 0.0),
+        (reply({"detail": "key"}, 401), 0.0),
         (BROKEN, 2.0),
-        (said({}, 500), 2.0),
-        (said({"no": "job"}), 2.0),
+        (reply({}, 500), 2.0),
+        (reply({"no": "job"}), 2.0),
         (RuntimeError("a defect"), 2.0),
     ],
     ids=["not-sent", "refused", "busy", "key", "reset", "500", "no-job", "defect"],
@@ -112,9 +122,9 @@ async def test_what_is_not_certain_to_be_free_stays_reserved(tmp_path: Path, ste
     [
         (DONE, "/status", "GET", 2.0),
         (FAILED, "/status", "GET", 0.0),
-        (said({"images": []}), "", "GET", 2.0),
-        (said({"detail": []}, 422), "", "GET", 0.0),
-        (said({"status": "OK"}), "/cancel", "PUT", 0.0),
+        (reply({"images": []}), "", "GET", 2.0),
+        (reply({"detail": []}, 422), "", "GET", 0.0),
+        (reply({"status": "OK"}), "/cancel", "PUT", 0.0),
     ],
     ids=["completed", "failed", "result", "failed-result", "cancelled"],
 )
@@ -144,7 +154,7 @@ async def test_a_job_is_settled_once(tmp_path: Path) -> None:
 
 async def test_fals_units_can_decide(tmp_path: Path) -> None:
     """With settle_by "billable" the result's units are what is spent, at most what was reserved."""
-    billed = said({"images": []}, 200, (b"x-fal-billable-units", b"1.25"))
+    billed = reply({"images": []}, 200, (b"x-fal-billable-units", b"1.25"))
     ledger = {"settle_by": "billable", "unit_price": 0.8}
     with paid(tmp_path, queued(1), DONE, billed, ledger=ledger) as g:
         handle = (await submit(g, num_images=2))["request_id"]
@@ -195,7 +205,7 @@ async def test_a_plan_decides_the_budget(tmp_path: Path) -> None:
 
 async def test_usage_is_the_callers_own_and_needs_a_session(tmp_path: Path) -> None:
     """No session, no figures; without allowances there are none to tell."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client(None) as nobody, g.client() as alice:
             refused = await nobody.get("/api/fal/usage")
             usage = (await alice.get("/api/fal/usage")).json()
@@ -238,7 +248,7 @@ async def test_a_budget_of_each_endpoint_says_which(tmp_path: Path) -> None:
 
 async def test_a_run_is_over_with_its_answer(tmp_path: Path) -> None:
     """At its answer: one after the other they find the seat free, until the budget is spent."""
-    with paid(tmp_path, said({}), endpoints=[{**PRICED[0], "actions": ["run"]}], in_flight=[SLOT]) as g:
+    with paid(tmp_path, reply({}), endpoints=[{**PRICED[0], "actions": ["run"]}], in_flight=[SLOT]) as g:
         async with g.client() as alice:
             for _ in range(3):
                 assert (await alice.post(f"/api/fal/run/{ENDPOINT}", json=INPUT)).status_code == 200
@@ -265,7 +275,7 @@ async def test_a_look_before_a_refusal_frees_the_slots_of_ended_jobs(tmp_path: P
 
 async def test_a_refusal_says_when_to_come_again(tmp_path: Path) -> None:
     """Retry-After is the time until unfinished jobs are looked at again; until then no request is sent."""
-    with paid(tmp_path, queued(1), said({"status": "IN_PROGRESS"}, 202), in_flight=[SLOT]) as g:
+    with paid(tmp_path, queued(1), reply({"status": "IN_PROGRESS"}, 202), in_flight=[SLOT]) as g:
         await submit(g)
         refused = [await submit(g) for _ in range(3)]
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, INPUT, JOB, ORIGIN, QUEUED, gate, said, token
+from support.in_process_gateway import APP, ENDPOINT, INPUT, JOB, ORIGIN, QUEUED, open_gateway, reply, token
 
 from proxy.errors import ConnectFailed, ExchangeBroken
 from proxy.http.client.messages import UpstreamResponse
@@ -17,7 +17,13 @@ FAL_URL = f"https://queue.fal.run/{ENDPOINT}"
 async def test_a_submit_returns_a_handle_that_reads_the_job(tmp_path: Path) -> None:
     """Submit, status, result and cancel in both modes, by the handle handed out."""
     running = {"status": "IN_PROGRESS", "request_id": JOB, "logs": [], "response_url": "https://queue.fal.run/x"}
-    with gate(tmp_path, said(QUEUED), said(running, 202), said({"images": []}), said({"status": "OK"})) as g:
+    with open_gateway(
+        tmp_path,
+        reply(QUEUED),
+        reply(running, 202),
+        reply({"images": []}),
+        reply({"status": "OK"}),
+    ) as g:
         async with g.client() as alice:
             queued = (await alice.post(SUBMIT, json=INPUT)).json()
             handle = queued["request_id"]
@@ -41,7 +47,7 @@ async def test_a_submit_returns_a_handle_that_reads_the_job(tmp_path: Path) -> N
 
 async def test_limits_are_told_on_every_answer(tmp_path: Path) -> None:
     """RateLimit and RateLimit-Policy name the caller's own windows."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             answer = await alice.post(SUBMIT, json=INPUT)
 
@@ -53,7 +59,7 @@ async def test_the_order_of_refusals(tmp_path: Path) -> None:
     """Steps refuse in the order authenticate, resolve, authorize, count, admit, reserve."""
     limits = [{"name": "one", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
     bad = {"content": b"{", "headers": {"content-type": "application/json"}}
-    with gate(tmp_path, limits=limits) as g:
+    with open_gateway(tmp_path, limits=limits) as g:
         async with g.client(None) as nobody, g.client() as alice:
             answers = [
                 await nobody.post("/api/fal/queue/fal-ai/%2e%2e", **bad),  # type: ignore[arg-type]
@@ -72,7 +78,7 @@ async def test_the_order_of_refusals(tmp_path: Path) -> None:
 async def test_a_refused_request_spends_nothing(tmp_path: Path) -> None:
     """A payload that does not validate leaves the window as it was."""
     limits = [{"name": "one", "per": "user", "actions": ["submit"], "rate": "1/minute"}]
-    with gate(tmp_path, limits=limits) as g:
+    with open_gateway(tmp_path, limits=limits) as g:
         async with g.client() as alice:
             refused = await alice.post(SUBMIT, json={"prompt": 7})
             accepted = await alice.post(SUBMIT, json=INPUT)
@@ -84,7 +90,7 @@ async def test_a_refused_request_spends_nothing(tmp_path: Path) -> None:
 async def test_refused_payloads_have_a_limit_of_their_own(tmp_path: Path) -> None:
     """After too many refused payloads the caller's next payload is refused before it is parsed; other users are not."""
     limits = [{"name": "refused", "per": "user", "actions": ["refused"], "rate": "2/minute"}]
-    with gate(tmp_path, limits=limits) as g:
+    with open_gateway(tmp_path, limits=limits) as g:
         async with g.client() as alice, g.client("bob") as bob:
             answers = [await alice.post(SUBMIT, json={"prompt": 7}) for _ in range(3)]
             after = [await client.post(SUBMIT, json=INPUT) for client in (alice, bob)]
@@ -95,7 +101,7 @@ async def test_refused_payloads_have_a_limit_of_their_own(tmp_path: Path) -> Non
 
 async def test_strangers_and_made_up_ids_get_the_same_bytes(tmp_path: Path) -> None:
     """Foreign, unknown, raw and malformed job ids: one answer, and nothing asked upstream."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice, g.client("bob") as bob:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
             ids = [handle, JOB, "x", f"{JOB}.{'A' * 24}", "%00", "a" * 3000]
@@ -114,7 +120,7 @@ async def test_strangers_and_made_up_ids_get_the_same_bytes(tmp_path: Path) -> N
 )
 async def test_an_accepted_submit_without_a_usable_job_is_unknown(tmp_path: Path, body: object) -> None:
     """fal accepted it, so no client may be made to send it again."""
-    with gate(tmp_path, said(body)) as g:
+    with open_gateway(tmp_path, reply(body)) as g:
         async with g.client() as alice:
             answer = await alice.post(SUBMIT, json=INPUT)
 
@@ -126,8 +132,8 @@ async def test_an_accepted_submit_without_a_usable_job_is_unknown(tmp_path: Path
     [
         (ConnectFailed("refused"), 503, "not-sent"),
         (ExchangeBroken("reset", sent=True), 504, "unknown"),
-        (said({"detail": "no"}, 422), 422, "refused"),
-        (said(QUEUED), 200, "accepted"),
+        (reply({"detail": "no"}, 422), 422, "refused"),
+        (reply(QUEUED), 200, "accepted"),
     ],
     ids=["not-sent", "unknown", "refused", "accepted"],
 )
@@ -135,7 +141,7 @@ async def test_the_outcome_is_in_the_journal(
     tmp_path: Path, step: UpstreamResponse | Exception, status: int, outcome: str
 ) -> None:
     """One line a request, with what became of the money and without the prompt."""
-    with gate(tmp_path, step) as g:
+    with open_gateway(tmp_path, step) as g:
         async with g.client() as alice:
             answer = await alice.post(SUBMIT, json={**INPUT, "prompt": "a secret wish"})
         [line] = g.lines()
@@ -147,7 +153,7 @@ async def test_the_outcome_is_in_the_journal(
 
 async def test_a_flood_of_bad_sessions_is_stopped_before_any_crypto(tmp_path: Path) -> None:
     """After thirty bad sessions in a minute no new one from that address is verified; known ones go on."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client(None) as nobody, g.client() as alice:
             known = await alice.post(SUBMIT, json=INPUT)
             bad = {"authorization": f"Bearer {token()[:-4]}AAAA"}
@@ -160,7 +166,7 @@ async def test_a_flood_of_bad_sessions_is_stopped_before_any_crypto(tmp_path: Pa
 
 async def test_a_scope_can_be_asked_for(tmp_path: Path) -> None:
     """An endpoint with a scope is closed to sessions without it."""
-    with gate(tmp_path, endpoints=[{"id": ENDPOINT, "scope": "images"}]) as g:
+    with open_gateway(tmp_path, endpoints=[{"id": ENDPOINT, "scope": "images"}]) as g:
         async with g.client() as alice, g.client(None) as scoped:
             refused = await alice.post(SUBMIT, json=INPUT)
             granted = await scoped.post(
@@ -179,9 +185,9 @@ async def test_a_submit_is_finished_although_the_caller_left(tmp_path: Path) -> 
         asked.set()
         await asyncio.sleep(0.2)
         answered.set()
-        return said(QUEUED)
+        return reply(QUEUED)
 
-    with gate(tmp_path, slowly) as g:
+    with open_gateway(tmp_path, slowly) as g:
         left = asyncio.Event()
         sent: list[dict[str, object]] = []
 
@@ -210,9 +216,9 @@ async def test_a_poll_is_dropped_when_the_caller_leaves(tmp_path: Path) -> None:
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        return said({})
+        return reply({})
 
-    with gate(tmp_path, said(QUEUED), forever) as g:
+    with open_gateway(tmp_path, reply(QUEUED), forever) as g:
         async with g.client() as alice:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
         sent: list[dict[str, object]] = []
@@ -249,3 +255,21 @@ def _scope(method: str, path: str) -> dict[str, object]:
             (b"authorization", b"Bearer " + token().encode()),
         ],
     }
+
+
+@pytest.mark.parametrize("exposed", [True, False])
+async def test_prices_are_exposed_where_that_is_configured(tmp_path: Path, exposed: bool) -> None:
+    """A submit has the reserved price, and a result fal's billable units; both are readable by pages."""
+    priced = {"endpoints": [{"id": ENDPOINT, "price": "0.25"}], "server": {"cors_origins": ["https://a.example.com"]}}
+    budgets = [{"name": "day", "per": "user", "window": "day", "limit": 10}]
+    script = (reply(QUEUED), reply({"images": []}, 200, (b"x-fal-billable-units", b"1.5")))
+    sections = {**priced, "budgets": budgets, "ledger": {"expose_price": exposed}}
+    sections["server"] = {"public_origin": ORIGIN, **priced["server"]}  # type: ignore[dict-item]
+    with open_gateway(tmp_path, *script, **sections) as g:
+        async with g.client() as alice:
+            queued = await alice.post(SUBMIT, json=INPUT, headers={"origin": "https://a.example.com"})
+            result = await alice.get(f"/api/fal/queue/{APP}/requests/{queued.json()['request_id']}")
+
+    fields = (queued.headers.get("x-price"), result.headers.get("x-fal-billable-units"))
+    assert fields == (("0.25", "1.5") if exposed else (None, None))
+    assert "x-price" in queued.headers["access-control-expose-headers"]

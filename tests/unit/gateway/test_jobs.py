@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, Gate, gate, said
+from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, LocalGateway, open_gateway, reply
 
 from proxy.http.client.messages import UpstreamResponse
 
@@ -17,10 +17,10 @@ TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 def queued(number: int) -> UpstreamResponse:
-    return said({**QUEUED, "request_id": f"job-{number}"})
+    return reply({**QUEUED, "request_id": f"job-{number}"})
 
 
-async def jobs(g: Gate, query: str = "", who: str = "alice") -> dict[str, Any]:
+async def jobs(g: LocalGateway, query: str = "", who: str = "alice") -> dict[str, Any]:
     async with g.client(who) as client:
         answer = await client.get(f"/api/fal/jobs{query}")
     assert answer.status_code == 200, answer.text
@@ -28,14 +28,14 @@ async def jobs(g: Gate, query: str = "", who: str = "alice") -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def submit(g: Gate, who: str = "alice", seed: int = 1) -> str:
+async def submit(g: LocalGateway, who: str = "alice", seed: int = 1) -> str:
     async with g.client(who) as client:
         return str((await client.post(f"/api/fal/queue/{ENDPOINT}", json={**INPUT, "seed": seed})).json()["request_id"])
 
 
 async def test_a_caller_lists_its_own_jobs(tmp_path: Path) -> None:
     """Newest first, with handles that read the jobs; another caller's list has none of them."""
-    with gate(tmp_path, queued(1), queued(2), queued(3), **MONEY) as g:
+    with open_gateway(tmp_path, queued(1), queued(2), queued(3), **MONEY) as g:
         handles = [await submit(g), await submit(g, seed=2)]
         await submit(g, "bob")
         listed = await jobs(g)
@@ -54,15 +54,15 @@ async def test_states_follow_what_fal_says(tmp_path: Path) -> None:
     """A status read shows that a job runs, its end and its price; a run has no job."""
     script = (
         queued(1),
-        said({"status": "IN_PROGRESS"}, 202),
-        said({"status": "COMPLETED"}),
+        reply({"status": "IN_PROGRESS"}, 202),
+        reply({"status": "COMPLETED"}),
         queued(2),
-        said({"detail": [{"loc": ["body"], "msg": "no", "type": "x"}]}, 500),
+        reply({"detail": [{"loc": ["body"], "msg": "no", "type": "x"}]}, 500),
         queued(3),
-        said({"status": "OK"}),
-        said({"images": []}),
+        reply({"status": "OK"}),
+        reply({"images": []}),
     )
-    with gate(tmp_path, *script, **MONEY) as g:
+    with open_gateway(tmp_path, *script, **MONEY) as g:
         async with g.client() as client:
             first = f"/api/fal/queue/{APP}/requests/{await submit(g, seed=3)}"
             await client.get(f"{first}/status")
@@ -87,7 +87,7 @@ async def test_states_follow_what_fal_says(tmp_path: Path) -> None:
 
 async def test_pages_follow_each_other(tmp_path: Path) -> None:
     """Each job once, in order, and no cursor after the last."""
-    with gate(tmp_path, *[queued(number) for number in range(5)], **MONEY) as g:
+    with open_gateway(tmp_path, *[queued(number) for number in range(5)], **MONEY) as g:
         handles = [await submit(g) for _ in range(5)]
         seen: list[str] = []
         query = "?limit=2"
@@ -107,7 +107,7 @@ async def test_pages_follow_each_other(tmp_path: Path) -> None:
 )
 async def test_a_malformed_query_is_refused(tmp_path: Path, query: str) -> None:
     """With a 400 that tells what the query takes."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as client:
             answer = await client.get(f"/api/fal/jobs?{query}")
 
@@ -116,7 +116,7 @@ async def test_a_malformed_query_is_refused(tmp_path: Path, query: str) -> None:
 
 async def test_the_list_needs_a_session_and_can_be_turned_off(tmp_path: Path) -> None:
     """Without a session it is a 401 like every route; turned off it is a 403 for all callers."""
-    with gate(tmp_path, jobs={"enabled": False}) as g:
+    with open_gateway(tmp_path, jobs={"enabled": False}) as g:
         async with g.client(None) as nobody, g.client() as alice:
             answers = [
                 await nobody.get("/api/fal/jobs"),

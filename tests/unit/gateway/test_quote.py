@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.in_process_gateway import ENDPOINT, INPUT, QUEUED, gate, said
+from support.in_process_gateway import ENDPOINT, INPUT, QUEUED, open_gateway, reply
 
 QUOTE, SUBMIT = f"/api/fal/quote/{ENDPOINT}", f"/api/fal/queue/{ENDPOINT}"
 PRICED = {"id": ENDPOINT, "price": "double(input.num_images) * 1.5 + 0.25"}
@@ -17,10 +17,10 @@ BUDGETS = [
 async def test_a_quote_equals_what_the_submit_reserves(tmp_path: Path) -> None:
     """Over random payloads, to the millionth; and it reserves nothing itself."""
     random = Random(7)
-    with gate(tmp_path, said(QUEUED), endpoints=[PRICED], budgets=BUDGETS[:1], limits=[]) as g:
+    with open_gateway(tmp_path, reply(QUEUED), endpoints=[PRICED], budgets=BUDGETS[:1], limits=[]) as g:
         async with g.client() as alice:
             for number in range(50):
-                g.upstream.script[:] = [said({**QUEUED, "request_id": f"job-{number}"})]
+                g.upstream.script[:] = [reply({**QUEUED, "request_id": f"job-{number}"})]
                 payload = {**INPUT, "num_images": random.randint(1, 8), "seed": random.randint(0, 9)}
                 quote = (await alice.post(QUOTE, json=payload)).json()
                 before = (await alice.get("/api/fal/usage")).json()["budgets"][0]
@@ -45,7 +45,7 @@ async def test_a_quote_tells_why_a_submit_would_be_refused(
     tmp_path: Path, sections: dict[str, object], reason: str | None
 ) -> None:
     """By the type of the error that it would get."""
-    with gate(tmp_path, endpoints=[PRICED], limits=[], **sections) as g:
+    with open_gateway(tmp_path, endpoints=[PRICED], limits=[], **sections) as g:
         async with g.client() as alice:
             await alice.post(SUBMIT, json={**INPUT, "num_images": 1})
             quote = (await alice.post(QUOTE, json={**INPUT, "num_images": 8})).json()
@@ -55,7 +55,7 @@ async def test_a_quote_tells_why_a_submit_would_be_refused(
 
 async def test_a_quote_is_refused_as_the_submit_would_be(tmp_path: Path) -> None:
     """A bad payload, an endpoint that is not listed, another method, a query and a missing session."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice, g.client(None) as nobody:
             answers = [
                 await alice.post(QUOTE, json={"prompt": 7}),

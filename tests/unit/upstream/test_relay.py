@@ -3,7 +3,18 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, JOB, JSON, QUEUED, ScriptedUpstream, Step, said
+from support.in_process_gateway import (
+    APP,
+    ENDPOINT,
+    EVENTS,
+    FAL_KEY,
+    JOB,
+    JSON,
+    QUEUED,
+    ScriptedUpstream,
+    Step,
+    reply,
+)
 
 from proxy.auth.authorization import Authorization, Grant, Listing
 from proxy.auth.caller import Caller
@@ -57,7 +68,7 @@ def make_grant(action: Action, query: str = "", caller: Caller = ALICE) -> Grant
 
 async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
     """Method, rebuilt path, our Authorization and exactly the validated bytes."""
-    relay, upstream = relay_over(said(QUEUED))
+    relay, upstream = relay_over(reply(QUEUED))
     await relay.submit(make_grant(Action.SUBMIT, "fal_max_queue_length=3"), PAYLOAD, ((b"x-fal-no-retry", b"1"),))
     [asked] = upstream.asked
 
@@ -77,7 +88,7 @@ async def test_a_submit_goes_out_with_our_key_and_the_validated_body() -> None:
 )
 async def test_a_follow_up_is_addressed_by_fals_own_id(action: Action, method: bytes, path: str) -> None:
     """Upstream hears the id inside the handle, never the handle, and no body."""
-    relay, upstream = relay_over(said({}))
+    relay, upstream = relay_over(reply({}))
     await relay.read(make_grant(action, "logs=1"))
     [asked] = upstream.asked
 
@@ -97,7 +108,7 @@ async def test_a_follow_up_is_addressed_by_fals_own_id(action: Action, method: b
 )
 async def test_a_broken_submit_is_never_repeated(error: Exception, refusal: type[Exception]) -> None:
     """One attempt, whatever became of it; what was sent decides the answer."""
-    relay, upstream = relay_over(error, said(QUEUED))
+    relay, upstream = relay_over(error, reply(QUEUED))
 
     with pytest.raises(refusal):
         await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
@@ -106,7 +117,7 @@ async def test_a_broken_submit_is_never_repeated(error: Exception, refusal: type
 
 async def test_a_broken_read_is_repeated_once() -> None:
     """No byte of an answer came, so asking again is safe and enough."""
-    relay, upstream = relay_over(BROKEN, said({"status": "IN_QUEUE"}, 202))
+    relay, upstream = relay_over(BROKEN, reply({"status": "IN_QUEUE"}, 202))
     relayed = await relay.read(make_grant(Action.STATUS))
 
     assert relayed.status == 202
@@ -134,7 +145,7 @@ async def test_a_read_is_repeated_no_further(error: Exception, attempts: int) ->
 
 async def test_a_stream_is_opened_as_a_status_is_read() -> None:
     """A stream uses fal's own id, repeats a broken opening once, and forwards a refusal."""
-    relay, upstream = relay_over(BROKEN, UpstreamResponse(200, (EVENTS,), b"data: 1\n\n"), said({"detail": "no"}, 422))
+    relay, upstream = relay_over(BROKEN, UpstreamResponse(200, (EVENTS,), b"data: 1\n\n"), reply({"detail": "no"}, 422))
     async with AsyncExitStack() as exit_stack:
         source = await relay.follow(make_grant(Action.STATUS_STREAM, "logs=1"), exit_stack)
         refused = await relay.follow(make_grant(Action.STATUS_STREAM), exit_stack)
@@ -150,7 +161,7 @@ async def test_a_stream_is_opened_as_a_status_is_read() -> None:
 @pytest.mark.parametrize("action", [Action.RUN, Action.RUN_STREAM])
 async def test_a_run_is_sent_once_and_says_nothing_of_fal(action: Action) -> None:
     """Not repeated, whatever became of it; and neither slow nor failing models keep others from the queue."""
-    relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, said(QUEUED))
+    relay, upstream = relay_over(*[DeadlineExceeded("late", sent=True)] * 5, reply(QUEUED))
     for _ in range(5):
         async with AsyncExitStack() as exit_stack:
             with pytest.raises(OutcomeUnknown):
@@ -198,7 +209,7 @@ async def test_our_own_full_pool_does_not_count_against_fal() -> None:
 
 async def test_fals_5xx_counts_against_it() -> None:
     """Ten failed reads of two callers open the breaker for reads, and no other one."""
-    relay, upstream = relay_over(*[said({}, 500, JSON)] * 10, said(QUEUED))
+    relay, upstream = relay_over(*[reply({}, 500, JSON)] * 10, reply(QUEUED))
     for caller in (ALICE, BOB) * 5:
         with pytest.raises(UpstreamFailed):
             await relay.read(make_grant(Action.STATUS, caller=caller))
@@ -212,7 +223,7 @@ async def test_fals_5xx_counts_against_it() -> None:
 async def test_failed_jobs_are_no_failures_of_fals() -> None:
     """Results of failed jobs, read as often as you like by two callers, open no breaker."""
     failed = {"detail": [{"loc": ["body"], "msg": "boom", "type": "internal_server_error"}]}
-    relay, upstream = relay_over(said(failed, 500))
+    relay, upstream = relay_over(reply(failed, 500))
     for caller in (ALICE, BOB) * 50:
         result = await relay.read(make_grant(Action.RESULT, caller=caller))
         assert (result.status, result.outcome) == (500, Outcome.FAILED)
@@ -230,7 +241,7 @@ async def test_failed_jobs_are_no_failures_of_fals() -> None:
 )
 async def test_the_status_of_a_job_decides_where_its_result_does_not(status: object, is_the_models: bool) -> None:
     """A 5xx in JSON without a mark is the model's only where the job ended with an error."""
-    relay, upstream = relay_over(said({"message": "boom"}, 500), said(status))
+    relay, upstream = relay_over(reply({"message": "boom"}, 500), reply(status))
     if is_the_models:
         assert (await relay.read(make_grant(Action.RESULT))).body == b'{"message": "boom"}'
     else:
@@ -246,7 +257,7 @@ async def test_the_status_of_a_job_decides_where_its_result_does_not(status: obj
 async def test_a_locked_account_pauses_all_submits() -> None:
     """After fal's first refusal no further submit of any endpoint is sent."""
     locked = {"detail": "User is locked. Reason: Exhausted balance."}
-    relay, _ = relay_over(said(locked, 403))
+    relay, _ = relay_over(reply(locked, 403))
     relay.account.check(make_grant(Action.SUBMIT).target)
     with pytest.raises(ServicePaused):
         await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
@@ -264,7 +275,7 @@ async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
     for _ in range(5):
         with pytest.raises(UpstreamFailed):
             await relay.issue(grant, PAYLOAD, ())
-    upstream.script[:] = [said(QUEUED)]
+    upstream.script[:] = [reply(QUEUED)]
 
     await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
     assert [asked.path.decode() for asked in upstream.asked] == [path] * 5 + [f"/{ENDPOINT}"]

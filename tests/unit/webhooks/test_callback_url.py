@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import NoReturn
 from urllib.parse import parse_qs
 
-from support.in_process_gateway import ENDPOINT, ISSUER, JOB, parts_of
+from support.in_process_gateway import ENDPOINT, ISSUER, JOB, small_components
 from support.sandbox import Clock
 
 from proxy.auth.authorization import Authorization, Grant
@@ -31,7 +31,7 @@ def urls(ledger: SqliteLedger) -> CallbackUrls:
 
 def grant() -> Grant:
     """alice may submit."""
-    parts = parts_of()
+    parts = small_components()
     caller = Caller(ISSUER, "alice", caller_key(ISSUER, "alice"), frozenset(), 2e9, {})
     target = resolve("POST", f"/queue/{ENDPOINT}".encode(), b"", None)
     return Authorization(parts.listings, parts.handles).authorize(caller, target)

@@ -26,16 +26,16 @@ FILE_TIMEOUT = 2.0  # seconds
 
 
 def build_ledger(
-    parts: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
+    components: Components, *, report: Callable[[str], None] = lambda message: None, is_command: bool = False
 ) -> Ledger:
     """Builds the ledger that all workers share, or the SQLite one of a single process.
 
     *report* writes to the log. For a command, a Redis ledger fails at once while its store is away, and closes it.
     """
-    section = parts.config.ledger
-    if section.kind == "redis" and parts.store is not None:
+    section = components.config.ledger
+    if section.kind == "redis" and components.store is not None:
         return RedisLedger(
-            parts.store,
+            components.store,
             on_data_loss=section.on_data_loss,
             allow_eviction=section.allow_eviction,
             lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
@@ -43,7 +43,7 @@ def build_ledger(
             is_command=is_command,
         )
     return SqliteLedger(
-        section.path if section.path == MEMORY else str(parts.config.base / section.path),
+        section.path if section.path == MEMORY else str(components.config.base / section.path),
         timeout=section.timeout_seconds or FILE_TIMEOUT,
         lock_seconds=section.lock_seconds,
         keep_days=section.keep_days,
@@ -73,17 +73,17 @@ def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
     telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: int(store.breaker_is_open))
 
 
-def build_ledger_socket(parts: Components, ledger: Ledger) -> LedgerSocket | None:
+def build_ledger_socket(components: Components, ledger: Ledger) -> LedgerSocket | None:
     """Builds the socket for commands. None without a file: Redis takes commands itself, memory none."""
-    section = parts.config.ledger
+    section = components.config.ledger
     if not isinstance(ledger, SqliteLedger) or section.path == MEMORY:
         return None
-    return LedgerSocket(f"{parts.config.base / section.path}.sock", OperatorSteps(ledger, time.time))
+    return LedgerSocket(f"{components.config.base / section.path}.sock", OperatorSteps(ledger, time.time))
 
 
-def build_local_ledger(parts: Components, ledger: Ledger) -> Ledger:
+def build_local_ledger(components: Components, ledger: Ledger) -> Ledger:
     """Builds the ledger that counts in this process while the store does not answer."""
-    return SqliteLedger(MEMORY) if parts.config.ledger.kind == "redis" else ledger
+    return SqliteLedger(MEMORY) if components.config.ledger.kind == "redis" else ledger
 
 
 def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:

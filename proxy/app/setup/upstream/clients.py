@@ -14,32 +14,32 @@ RESERVED_SHARE = 20  # one connection in so many to fal's queue is for cancels a
 MIN_RESERVING = 4  # connections of a pool that keeps a reserve
 
 
-def build_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
+def build_clients(components: Components) -> dict[Surface, relay.UpstreamClient]:
     """Returns a client for each of fal's origins. Its pool keeps a reserve for cancels."""
-    fal = parts.config.fal
+    fal = components.config.fal
     origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin, Surface.STORAGE: fal.rest_origin}
     size = fal.max_connections
     reserve = {Surface.QUEUE: max(1, size // RESERVED_SHARE) if size >= MIN_RESERVING else 0}
     clients: dict[Surface, relay.UpstreamClient] = {
-        surface: _upstream(Origin.parse(origin), parts, size, reserve.get(surface, 0))
+        surface: _upstream(Origin.parse(origin), components, size, reserve.get(surface, 0))
         for surface, origin in origins.items()
     }
-    return _with_backup(clients, parts, size, reserve[Surface.QUEUE])
+    return _with_backup(clients, components, size, reserve[Surface.QUEUE])
 
 
-def build_stream_clients(parts: Components) -> dict[Surface, relay.UpstreamClient]:
+def build_stream_clients(components: Components) -> dict[Surface, relay.UpstreamClient]:
     """Returns clients for answers that stay open, so that streams take no connection from submits."""
-    fal, size = parts.config.fal, parts.config.streams.per_worker
+    fal, size = components.config.fal, components.config.streams.per_worker
     origins = {Surface.QUEUE: fal.queue_origin, Surface.RUN: fal.run_origin}
     clients: dict[Surface, relay.UpstreamClient] = {
-        surface: _upstream(Origin.parse(origin), parts, size) for surface, origin in origins.items()
+        surface: _upstream(Origin.parse(origin), components, size) for surface, origin in origins.items()
     }
-    return _with_backup(clients, parts, size)
+    return _with_backup(clients, components, size)
 
 
-def build_stream_limits(parts: Components) -> StreamLimits:
+def build_stream_limits(components: Components) -> StreamLimits:
     """Builds the limits of the table [streams]."""
-    section = parts.config.streams
+    section = components.config.streams
     return StreamLimits(
         per_user=section.per_user,
         per_worker=section.per_worker,
@@ -50,20 +50,20 @@ def build_stream_limits(parts: Components) -> StreamLimits:
 
 
 def _with_backup(
-    clients: dict[Surface, relay.UpstreamClient], parts: Components, size: int, reserve: int = 0
+    clients: dict[Surface, relay.UpstreamClient], components: Components, size: int, reserve: int = 0
 ) -> dict[Surface, relay.UpstreamClient]:
-    backup = parts.config.fal.backup_queue_origin
+    backup = components.config.fal.backup_queue_origin
     if backup is None:
         return clients
-    second = _upstream(Origin.parse(backup), parts, size, reserve)
+    second = _upstream(Origin.parse(backup), components, size, reserve)
     return {**clients, Surface.QUEUE: FailoverClient(clients[Surface.QUEUE], second)}
 
 
-def _upstream(origin: Origin, parts: Components, size: int, reserve: int = 0) -> HttpClient:
+def _upstream(origin: Origin, components: Components, size: int, reserve: int = 0) -> HttpClient:
     return HttpClient(
         origin,
-        tls=parts.tls if origin.scheme == "https" else None,
+        tls=components.tls if origin.scheme == "https" else None,
         max_connections=size,
         reserve=reserve,
-        connect_timeout=parts.config.fal.connect_seconds,
+        connect_timeout=components.config.fal.connect_seconds,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from support.in_process_gateway import APP, ENDPOINT, gate, parts_of
+from support.in_process_gateway import APP, ENDPOINT, open_gateway, small_components
 
 from proxy.app.api_description.document import openapi_document
 from proxy.fal_api.operations import Action
@@ -32,7 +32,7 @@ OURS = tuple(action for action in Action if action not in NOT_OF_ENDPOINTS)
 
 
 async def described(tmp_path: Path, *actions: Action) -> dict[str, dict[str, dict[str, object]]]:
-    with gate(tmp_path, endpoints=[{"id": ENDPOINT, "actions": list(actions)}]) as g:
+    with open_gateway(tmp_path, endpoints=[{"id": ENDPOINT, "actions": list(actions)}]) as g:
         async with g.client() as alice:
             paths = (await alice.get("/api/fal/openapi.json")).json()["paths"]
     assert isinstance(paths, dict)
@@ -68,7 +68,7 @@ def whole_document() -> Any:
     actions = [str(action) for action in OURS]
     endpoints = [{"id": endpoint, "actions": actions} for endpoint in known_endpoints(None)]
     untyped = [{"id": "acme/any", "schema": "any"}, {"id": "acme/any/fast", "schema": "any"}]
-    components = parts_of(endpoints=[*endpoints, *untyped], uploads={}, realtime={"apps": [ENDPOINT]})
+    components = small_components(endpoints=[*endpoints, *untyped], uploads={}, realtime={"apps": [ENDPOINT]})
     policy = Policy(components.policies)
     return openapi_document(components.listings, policy, public_url="https://a.example.com/api/fal", cookie="session")
 

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.identities import completed
-from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, parts_of
+from support.in_process_gateway import AUDIENCE, ENDPOINT, ENVIRON, ISSUER, document, small_components
 
 from proxy.app.setup.components import Components, build_components
 from proxy.config.loader import read
@@ -38,7 +38,7 @@ def base(tmp_path: Path) -> Path:
 
 def test_a_good_configuration_becomes_parts() -> None:
     """One issuer, one listing, one policy; nothing of the key in a repr."""
-    parts = parts_of()
+    parts = small_components()
 
     assert (len(parts.issuers), len(parts.listings), len(parts.policies)) == (1, 1, 1)
     assert (parts.store, parts.tls) == (None, None)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from support.in_process_gateway import parts_of
+from support.in_process_gateway import small_components
 
 from proxy.errors import ConfigError
 
@@ -11,13 +11,13 @@ BUDGET = [{"name": "day", "per": "user", "window": "day", "limit": 1}]
 def problems(**endpoint: object) -> list[str]:
     """The problems of a configuration with one untyped endpoint and a budget."""
     with pytest.raises(ConfigError) as raised:
-        parts_of(endpoints=[{"id": "acme/any", "schema": "any", **endpoint}], budgets=BUDGET)
+        small_components(endpoints=[{"id": "acme/any", "schema": "any", **endpoint}], budgets=BUDGET)
     return [str(problem) for problem in raised.value.problems]
 
 
 def test_an_untyped_endpoint_takes_a_flat_price() -> None:
     """A number is a price of it; an expression over its fields is not, and the message has the way out."""
-    assert parts_of(endpoints=[{"id": "acme/any", "schema": "any", "price": 0.5}], budgets=BUDGET).prices
+    assert small_components(endpoints=[{"id": "acme/any", "schema": "any", "price": 0.5}], budgets=BUDGET).prices
     assert problems(price="input.num_images * 2") == [
         'endpoints[0].price: "input.num_images * 2": the endpoint has no schema, so no field is known; a flat price is '
         "a number, as in price = 0.5"
@@ -55,7 +55,7 @@ def test_mistakes_in_the_keys_of_an_endpoint(key: str, value: object, message: s
 def test_rules_of_an_untyped_endpoint() -> None:
     """Any field can be forced, defaulted or forbidden; a cap has nothing to bound."""
     rules = {"force": {"a": 1}, "default": {"b": 2}, "forbid": ["c"]}
-    components = parts_of(endpoints=[{"id": "acme/any", "schema": "any", **rules}])
+    components = small_components(endpoints=[{"id": "acme/any", "schema": "any", **rules}])
 
     assert components.policies[0].admit(b'{"d": 4}').value == {"a": 1, "b": 2, "d": 4}
     assert "cannot be capped" in problems(price=1, cap={"a": 3})[0]

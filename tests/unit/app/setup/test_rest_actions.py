@@ -12,12 +12,12 @@ from support.in_process_gateway import (
     INPUT,
     ORIGIN,
     QUEUED,
-    Gate,
+    LocalGateway,
     Step,
     document,
-    gate,
-    parts_of,
-    said,
+    open_gateway,
+    reply,
+    small_components,
     token,
 )
 
@@ -45,7 +45,7 @@ OPEN: dict[str, object] = {
 }
 
 
-async def spent(g: Gate, budget: str) -> tuple[float, float]:
+async def spent(g: LocalGateway, budget: str) -> tuple[float, float]:
     """Returns the used and the reserved units of *budget*."""
     async with g.client() as alice:
         usage: dict[str, Any] = (await alice.get("/api/fal/usage")).json()
@@ -61,7 +61,7 @@ async def test_an_upload_goes_to_fal_as_understood(tmp_path: Path) -> None:
         "https://rest.alpha.fal.ai/storage/upload/initiate",
         "https://rest.fal.ai/storage/upload/initiate-multipart?storage_type=gcs",
     ]
-    with gate(tmp_path, said(SLOT), uploads={"lifetime_seconds": 3600}) as g:
+    with open_gateway(tmp_path, reply(SLOT), uploads={"lifetime_seconds": 3600}) as g:
         async with g.client() as alice:
             answers = [await alice.post(INITIATE, json=PNG, headers=lifecycle), await alice.post(MULTIPART, json=PNG)]
             answers += [
@@ -93,7 +93,13 @@ async def test_a_token_request_goes_to_fal_as_understood(tmp_path: Path) -> None
     """Both mints, in both modes; the answer keeps its shape, and no log line has the token."""
     older = {"allowed_apps": ["fast-lcm"], "token_expiration": 9999}
     target = {"x-fal-target-url": "https://rest.fal.ai/tokens/"}
-    with gate(tmp_path, said(TOKEN["token"]), said(TOKEN["token"]), said(TOKEN), realtime={"apps": [APP]}) as g:
+    with open_gateway(
+        tmp_path,
+        reply(TOKEN["token"]),
+        reply(TOKEN["token"]),
+        reply(TOKEN),
+        realtime={"apps": [APP]},
+    ) as g:
         async with g.client() as alice:
             answers = [
                 await alice.post(MINT, json=older),
@@ -115,7 +121,7 @@ async def test_a_token_request_goes_to_fal_as_understood(tmp_path: Path) -> None
 @pytest.mark.parametrize("route", [INITIATE, MULTIPART, MINT, MINT_NEW])
 async def test_both_are_closed_by_default(tmp_path: Path, route: str) -> None:
     """Without their tables: 401 without a session, 403 with one, and nothing asked of fal."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client(None) as nobody, g.client() as alice:
             answers = [await nobody.post(route, json=PNG), await alice.post(route, json=PNG)]
 
@@ -127,7 +133,7 @@ async def test_both_are_closed_by_default(tmp_path: Path, route: str) -> None:
 async def test_a_scope_may_be_asked_for(tmp_path: Path) -> None:
     """Each of the two has a scope of its own."""
     sections: dict[str, object] = {"uploads": {"scope": "files"}, "realtime": {"apps": [APP], "scope": "talk"}}
-    with gate(tmp_path, said(SLOT), **sections) as g:
+    with open_gateway(tmp_path, reply(SLOT), **sections) as g:
         async with g.client(None) as client:
             statuses = [
                 (await client.post(INITIATE, json=PNG, headers={"authorization": f"Bearer {token(scopes=scopes)}"}))
@@ -144,12 +150,12 @@ async def test_a_scope_may_be_asked_for(tmp_path: Path) -> None:
 async def test_they_have_limits_of_their_own(tmp_path: Path) -> None:
     """By default thirty uploads and ten tokens a minute; submits are counted apart."""
     sections: dict[str, object] = {"uploads": {}, "realtime": {"apps": [APP]}}
-    with gate(tmp_path, said(SLOT), **sections) as g:
+    with open_gateway(tmp_path, reply(SLOT), **sections) as g:
         async with g.client() as alice:
             uploads = [await alice.post(INITIATE, json=PNG) for _ in range(31)]
-            g.upstream.script[:] = [said(TOKEN)]
+            g.upstream.script[:] = [reply(TOKEN)]
             tokens = [await alice.post(MINT_NEW, json=WANTED) for _ in range(11)]
-            g.upstream.script[:] = [said(QUEUED)]
+            g.upstream.script[:] = [reply(QUEUED)]
             submit = await alice.post(f"/api/fal/queue/{ENDPOINT}", json=INPUT)
 
     assert [answer.status_code for answer in uploads] == [200] * 30 + [429]
@@ -161,10 +167,10 @@ async def test_they_have_limits_of_their_own(tmp_path: Path) -> None:
 
 async def test_a_budget_that_names_them_pays_their_price(tmp_path: Path) -> None:
     """At once, for good, and no other budget; spent means 402 and nothing asked of fal."""
-    with gate(tmp_path, said(SLOT), **OPEN) as g:
+    with open_gateway(tmp_path, reply(SLOT), **OPEN) as g:
         async with g.client() as alice:
             statuses = [(await alice.post(INITIATE, json=PNG)).status_code for _ in range(3)]
-            g.upstream.script[:] = [said(TOKEN)]
+            g.upstream.script[:] = [reply(TOKEN)]
             statuses.append((await alice.post(MINT_NEW, json=WANTED)).status_code)
         assert [await spent(g, name) for name in ("all", "files", "talk")] == [(0, 0), (4, 0), (3, 0)]
 
@@ -174,7 +180,7 @@ async def test_a_budget_that_names_them_pays_their_price(tmp_path: Path) -> None
 
 async def test_their_price_is_flat_however_jobs_are_settled(tmp_path: Path) -> None:
     """Settling by fal's billable units waits for a result, and these have none."""
-    with gate(tmp_path, said(SLOT), **OPEN, ledger={"settle_by": "billable"}) as g:
+    with open_gateway(tmp_path, reply(SLOT), **OPEN, ledger={"settle_by": "billable"}) as g:
         async with g.client() as alice:
             await alice.post(INITIATE, json=PNG)
         assert await spent(g, "files") == (2, 0)
@@ -184,25 +190,25 @@ FAILURES: list[tuple[str, Step, int]] = [
     ("refused connection", ConnectFailed("refused"), 503),
     ("reset", ExchangeBroken("reset", sent=True), 502),
     ("too slow", DeadlineExceeded("late", sent=True), 502),
-    ("500", said({"detail": "no"}, 500), 502),
-    ("503", said({"detail": "no"}, 503), 502),
-    ("404", said({"detail": "no"}, 404), 502),
-    ("our key", said({"detail": "User is locked. Reason: Exhausted balance."}, 403), 503),
-    ("redirect", said({}, 307, (b"location", b"https://evil.com/")), 502),
-    ("busy", said({"detail": "slow down"}, 429), 429),
-    ("refused", said({"detail": [{"loc": ["body", "file_name"], "msg": "no", "type": "x"}]}, 422), 422),
-    ("conflict", said({"detail": "no"}, 409), 400),
-    ("not json", said("x", 200, (b"content-type", b"text/html")), 502),
-    ("elsewhere", said({**SLOT, "upload_url": "https://evil.com/"}), 502),
-    ("key in it", said({**SLOT, "note": FAL_KEY}), 502),
-    ("nothing", said({}), 502),
+    ("500", reply({"detail": "no"}, 500), 502),
+    ("503", reply({"detail": "no"}, 503), 502),
+    ("404", reply({"detail": "no"}, 404), 502),
+    ("our key", reply({"detail": "User is locked. Reason: Exhausted balance."}, 403), 503),
+    ("redirect", reply({}, 307, (b"location", b"https://evil.com/")), 502),
+    ("busy", reply({"detail": "slow down"}, 429), 429),
+    ("refused", reply({"detail": [{"loc": ["body", "file_name"], "msg": "no", "type": "x"}]}, 422), 422),
+    ("conflict", reply({"detail": "no"}, 409), 400),
+    ("not json", reply("x", 200, (b"content-type", b"text/html")), 502),
+    ("elsewhere", reply({**SLOT, "upload_url": "https://evil.com/"}), 502),
+    ("key in it", reply({**SLOT, "note": FAL_KEY}), 502),
+    ("nothing", reply({}), 502),
 ]
 
 
 @pytest.mark.parametrize(("step", "status"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES])
 async def test_what_fails_is_paid_back(tmp_path: Path, step: Step, status: int) -> None:
     """A failure refunds the price, since no job can run, and the client may retry."""
-    with gate(tmp_path, step, **OPEN) as g:
+    with open_gateway(tmp_path, step, **OPEN) as g:
         async with g.client() as alice:
             answer = await alice.post(INITIATE, json=PNG)
         assert await spent(g, "files") == (0, 0)
@@ -229,7 +235,7 @@ async def test_what_fails_is_paid_back(tmp_path: Path, step: Step, status: int) 
 async def test_bad_input_spends_nothing(tmp_path: Path, options: dict[str, Any], status: int) -> None:
     """A refused upload costs nothing: no window, no budget, no call of fal."""
     one = [{"name": "one", "per": "user", "actions": ["upload"], "rate": "1/minute"}]
-    with gate(tmp_path, said(SLOT), **OPEN, limits=one) as g:
+    with open_gateway(tmp_path, reply(SLOT), **OPEN, limits=one) as g:
         async with g.client() as alice:
             refused: httpx2.Response = await alice.post(INITIATE, **options)
             accepted = await alice.post(INITIATE, json=PNG)
@@ -295,17 +301,17 @@ def test_a_mistake_is_reported_at_its_key(sections: dict[str, object], key: str,
 
 def test_a_bare_table_opens_them() -> None:
     """The table [uploads] alone is enough, and each action has a listing."""
-    parts = parts_of(uploads={}, realtime={"apps": [APP]})
+    parts = small_components(uploads={}, realtime={"apps": [APP]})
 
     assert [listing.endpoint for listing in parts.listings] == [ENDPOINT, "uploads", "realtime"]
-    assert parts_of().rest_actions.issues == {}
+    assert small_components().rest_actions.issues == {}
 
 
 async def test_the_description_has_what_is_open(tmp_path: Path) -> None:
     """A client can see from openapi.json whether it may upload."""
     described = []
     for sections in ({}, {"uploads": {}, "realtime": {"apps": [APP]}}):
-        with gate(tmp_path, **sections) as g:
+        with open_gateway(tmp_path, **sections) as g:
             async with g.client() as alice:
                 paths = (await alice.get("/api/fal/openapi.json")).json()["paths"]
         described.append([path for path in paths if not path.startswith(("/queue/", "/usage", "/jobs", "/quote/"))])
@@ -316,7 +322,7 @@ async def test_the_description_has_what_is_open(tmp_path: Path) -> None:
     ]
 
 
-async def submitted(g: Gate, **fields: object) -> list[str]:
+async def submitted(g: LocalGateway, **fields: object) -> list[str]:
     """The types of the errors of a submit with *fields*."""
     async with g.client() as alice:
         answer = await alice.post(f"/api/fal/queue/{ENDPOINT}", json={**INPUT, **fields})
@@ -325,7 +331,7 @@ async def submitted(g: Gate, **fields: object) -> list[str]:
 
 async def test_files_by_default(tmp_path: Path) -> None:
     """Public https URLs and pictures pass, all else is a 422 with the field, before anything is spent."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         accepted = [
             await submitted(g, image_url=url) for url in ("https://example.com/a.png", "data:image/png;base64,AAAA")
         ]
@@ -348,7 +354,7 @@ async def test_files_as_configured(tmp_path: Path) -> None:
         "uploads": {"hosts": ["up.example.com"]},
         "fal": dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), "http://127.0.0.1:9"),
     }
-    with gate(tmp_path, **sections) as g:
+    with open_gateway(tmp_path, **sections) as g:
         for url in ("https://cdn.example.com/a", "https://up.example.com/a", "http://127.0.0.1:9/files/a"):
             assert await submitted(g, image_url=url) == []
         assert await submitted(g, image_url="data:audio/mpeg;base64,AAAA") == []
@@ -361,7 +367,7 @@ def test_the_sandbox_is_let_in_only_where_it_is_the_upstream() -> None:
     """With a real (https) REST origin "uploads" never means plain http."""
     files = {"hosts": ["uploads"]}
     https = dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), "https://fal.example.com")
-    parts = parts_of(endpoints=[{"id": ENDPOINT, "files": files}], fal=https, server={"public_origin": ORIGIN})
+    parts = small_components(endpoints=[{"id": ENDPOINT, "files": files}], fal=https, server={"public_origin": ORIGIN})
     body = json.dumps({**INPUT, "image_url": "http://127.0.0.1:9/files/a"}).encode()
 
     with pytest.raises(Exception, match="https URL of a public host"):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 from support.hostile_webhooks import ROWS
-from support.in_process_gateway import ENDPOINT, ENVIRON, INPUT, ORIGIN, document, gate
+from support.in_process_gateway import ENDPOINT, ENVIRON, INPUT, ORIGIN, document, open_gateway
 from support.webhooks import OLD_SECRET, SECRET, WEBHOOK_ENVIRON
 
 from proxy.app.setup.components import build_components
@@ -92,7 +92,7 @@ def test_a_missing_handle_secret_is_one_problem() -> None:
 
 async def submitted(tmp_path: Path, query: str, webhooks: dict[str, object], *, by_header: bool) -> tuple[int, str]:
     """Status, and the query fal got or the error type."""
-    with gate(tmp_path, webhooks=webhooks) as it:
+    with open_gateway(tmp_path, webhooks=webhooks) as it:
         async with it.client() as client:
             if by_header:
                 target = f"{TARGET}/{ENDPOINT}?{query}"
@@ -132,7 +132,7 @@ async def test_two_webhooks_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ROWS[::4], ids=[name for name, _ in ROWS[::4]])
 async def test_a_hostile_webhook_reaches_nobody(tmp_path: Path, row: tuple[str, bytes]) -> None:
     """Through the whole gateway: 400, and nothing is sent."""
-    with gate(tmp_path, webhooks=ALLOW) as it:
+    with open_gateway(tmp_path, webhooks=ALLOW) as it:
         async with it.client() as client:
             target = f"{TARGET}/{ENDPOINT}?fal_webhook=".encode() + row[1]
             answer = await client.post("/api/fal/proxy", json=INPUT, headers=[(b"x-fal-target-url", target)])
@@ -149,7 +149,7 @@ async def test_only_a_submit_takes_a_webhook(tmp_path: Path, action: str) -> Non
         "cancel": ("PUT", f"queue/{ENDPOINT}/requests/x/cancel"),
         "run": ("POST", f"run/{ENDPOINT}"),
     }[action]
-    with gate(tmp_path, webhooks=ALLOW) as it:
+    with open_gateway(tmp_path, webhooks=ALLOW) as it:
         async with it.client() as client:
             answer = await client.request(method, f"/api/fal/{path}?fal_webhook=https%3A%2F%2Fapp.example.com%2F")
 
@@ -159,7 +159,7 @@ async def test_only_a_submit_takes_a_webhook(tmp_path: Path, action: str) -> Non
 @pytest.mark.parametrize("mode", [{}, ALLOW])
 async def test_without_ours_nobody_answers_callbacks(tmp_path: Path, mode: dict[str, object]) -> None:
     """The route does not exist, which only a caller with a session learns."""
-    with gate(tmp_path, webhooks=mode) as it:
+    with open_gateway(tmp_path, webhooks=mode) as it:
         async with it.client(None) as nobody, it.client() as alice:
             answers = [await client.post("/api/fal/webhooks/fal/abc", json={}) for client in (nobody, alice)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, Gate, gate, said
+from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, LocalGateway, open_gateway, reply
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
@@ -26,7 +26,9 @@ HEADER_MODE = {"x-fal-target-url": f"https://queue.fal.run/{ENDPOINT}"}
 Sent = tuple[int, dict[str, Any], bool]
 
 
-async def send(g: Gate, key: str | None, who: str = "alice", *, header_mode: bool = False, **fields: object) -> Sent:
+async def send(
+    g: LocalGateway, key: str | None, who: str = "alice", *, header_mode: bool = False, **fields: object
+) -> Sent:
     """Status, body, and whether the answer is marked as replayed."""
     headers = {**({} if key is None else {"idempotency-key": key}), **(HEADER_MODE if header_mode else {})}
     path = "/api/fal/proxy" if header_mode else SUBMIT
@@ -36,12 +38,12 @@ async def send(g: Gate, key: str | None, who: str = "alice", *, header_mode: boo
 
 
 def queued(number: int) -> UpstreamResponse:
-    return said({**QUEUED, "request_id": f"job-{number}"})
+    return reply({**QUEUED, "request_id": f"job-{number}"})
 
 
 async def test_a_key_makes_one_job(tmp_path: Path) -> None:
     """The second request gets the first one's answer, marked, in either mode, and nothing is sent again."""
-    with gate(tmp_path, queued(1), queued(2)) as g:
+    with open_gateway(tmp_path, queued(1), queued(2)) as g:
         first = await send(g, "k-1")
         second = await send(g, "k-1", header_mode=True)
 
@@ -52,7 +54,7 @@ async def test_a_key_makes_one_job(tmp_path: Path) -> None:
 
 async def test_keys_are_each_callers_own(tmp_path: Path) -> None:
     """Another caller, another key and no key are other jobs."""
-    with gate(tmp_path, queued(1), queued(2), queued(3), queued(4)) as g:
+    with open_gateway(tmp_path, queued(1), queued(2), queued(3), queued(4)) as g:
         answers = [await send(g, "k"), await send(g, "k", "bob"), await send(g, "j"), await send(g, None)]
 
     assert {answer[0] for answer in answers} == {200}
@@ -64,7 +66,7 @@ async def test_a_replay_is_counted_as_a_request(tmp_path: Path) -> None:
     limit = {"name": "submits", "per": "user", "actions": ["submit"], "rate": "3/hour"}
     priced = {"id": ENDPOINT, "price": "1"}
     daily = {"name": "daily", "per": "user", "window": "day", "limit": 9}
-    with gate(tmp_path, queued(1), limits=[limit], endpoints=[priced], budgets=[daily]) as g:
+    with open_gateway(tmp_path, queued(1), limits=[limit], endpoints=[priced], budgets=[daily]) as g:
         async with g.client() as client:
             key = {"idempotency-key": "k"}
             answers = [await client.post(SUBMIT, json=INPUT, headers=key) for _ in range(4)]
@@ -81,7 +83,7 @@ async def test_a_replay_is_counted_as_a_request(tmp_path: Path) -> None:
 
 async def test_another_body_under_a_key_is_refused(tmp_path: Path) -> None:
     """A 422 that names the header."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         await send(g, "k")
         status, body, _ = await send(g, "k", prompt="another")
 
@@ -93,7 +95,7 @@ async def test_another_body_under_a_key_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["", " ", "a" * 129, "a b", "é"])
 async def test_a_malformed_key_is_refused(tmp_path: Path, key: str) -> None:
     """1 to 128 visible ASCII characters."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as client:
             answer = await client.post(SUBMIT, json=INPUT, headers=[(b"idempotency-key", key.encode())])
 
@@ -103,12 +105,12 @@ async def test_a_malformed_key_is_refused(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize(
     ("first", "status"),
-    [(ConnectFailed("refused"), 503), (said({"detail": "no"}, 422), 422), (said({}, 429), 429)],
+    [(ConnectFailed("refused"), 503), (reply({"detail": "no"}, 422), 422), (reply({}, 429), 429)],
     ids=["not-sent", "refused", "busy"],
 )
 async def test_a_refusal_frees_the_key(tmp_path: Path, first: UpstreamResponse | Exception, status: int) -> None:
     """A call that certainly made no job can be tried again under the same key."""
-    with gate(tmp_path, first, queued(1)) as g:
+    with open_gateway(tmp_path, first, queued(1)) as g:
         answers = [await send(g, "k"), await send(g, "k")]
 
     assert [answer[0] for answer in answers] == [status, 200]
@@ -116,7 +118,7 @@ async def test_a_refusal_frees_the_key(tmp_path: Path, first: UpstreamResponse |
 
 async def test_unknown_stays_unknown(tmp_path: Path) -> None:
     """A submit with an unknown outcome is never sent again under its key."""
-    with gate(tmp_path, ExchangeBroken("reset", sent=True), queued(1)) as g:
+    with open_gateway(tmp_path, ExchangeBroken("reset", sent=True), queued(1)) as g:
         answers = [await send(g, "k") for _ in range(3)]
 
     assert [answer[0] for answer in answers] == [504, 504, 504]
@@ -132,7 +134,7 @@ async def test_a_concurrent_twin_waits_for_the_first_answer(tmp_path: Path) -> N
         await release.wait()
         return queued(1)
 
-    with gate(tmp_path, slowly) as g:
+    with open_gateway(tmp_path, slowly) as g:
         sending = [asyncio.create_task(send(g, "k")) for _ in range(10)]
         await asked.wait()
         release.set()
@@ -146,7 +148,7 @@ async def test_a_concurrent_twin_waits_for_the_first_answer(tmp_path: Path) -> N
 
 async def test_a_bad_payload_leaves_its_key_free(tmp_path: Path) -> None:
     """Validation comes first and claims nothing."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         bad = await send(g, "k", prompt=7)
         good = await send(g, "k")
 
@@ -167,7 +169,7 @@ RUN_PATH = f"/api/fal/run/{ENDPOINT}"
 RUNS = [{"id": ENDPOINT, "actions": ["submit", "run", "run-stream"]}]
 
 
-async def run(g: Gate, key: str, rest: str = "", **fields: object) -> Sent:
+async def run(g: LocalGateway, key: str, rest: str = "", **fields: object) -> Sent:
     """As `send`, for a run."""
     async with g.client() as client:
         answer = await client.post(RUN_PATH + rest, json={**INPUT, **fields}, headers={"idempotency-key": key})
@@ -176,7 +178,7 @@ async def run(g: Gate, key: str, rest: str = "", **fields: object) -> Sent:
 
 async def test_a_key_makes_one_run(tmp_path: Path) -> None:
     """The model's answer is stored and sent again; another input under the key is refused."""
-    with gate(tmp_path, said({"seed": 1}), said({"seed": 2}), endpoints=RUNS) as g:
+    with open_gateway(tmp_path, reply({"seed": 1}), reply({"seed": 2}), endpoints=RUNS) as g:
         answers = [await run(g, "k"), await run(g, "k"), await run(g, "k", prompt="another"), await run(g, "j")]
 
     assert answers[:2] == [(200, {"seed": 1}, False), (200, {"seed": 1}, True)]
@@ -186,7 +188,7 @@ async def test_a_key_makes_one_run(tmp_path: Path) -> None:
 
 async def test_a_key_of_a_run_is_not_one_of_a_submit(tmp_path: Path) -> None:
     """Each action has keys of its own."""
-    with gate(tmp_path, said({"seed": 1}), queued(1), endpoints=RUNS) as g:
+    with open_gateway(tmp_path, reply({"seed": 1}), queued(1), endpoints=RUNS) as g:
         answers = [await run(g, "k"), await send(g, "k")]
 
     assert [answer[0] for answer in answers] == [200, 200]
@@ -195,7 +197,7 @@ async def test_a_key_of_a_run_is_not_one_of_a_submit(tmp_path: Path) -> None:
 
 async def test_a_runs_unknown_outcome_is_stored(tmp_path: Path) -> None:
     """A repeat gets the same answer, and fal is not called again."""
-    with gate(tmp_path, ExchangeBroken("reset", sent=True), said({}), endpoints=RUNS) as g:
+    with open_gateway(tmp_path, ExchangeBroken("reset", sent=True), reply({}), endpoints=RUNS) as g:
         answers = [await run(g, "k"), await run(g, "k")]
 
     assert [(answer[0], answer[1]["error_type"]) for answer in answers] == [(504, "outcome_unknown")] * 2
@@ -204,8 +206,8 @@ async def test_a_runs_unknown_outcome_is_stored(tmp_path: Path) -> None:
 
 async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
     """The repeat of a large answer is refused for good, and not run again."""
-    large = said({"text": "x" * 2000})
-    with gate(tmp_path, large, endpoints=RUNS, ledger={"max_stored_answer_bytes": 1024}) as g:
+    large = reply({"text": "x" * 2000})
+    with open_gateway(tmp_path, large, endpoints=RUNS, ledger={"max_stored_answer_bytes": 1024}) as g:
         answers = [await run(g, "k"), await run(g, "k")]
 
     assert [answer[0] for answer in answers] == [200, 400]
@@ -215,7 +217,7 @@ async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
 
 async def test_a_stream_is_not_replayed(tmp_path: Path) -> None:
     """The content of a stream is not stored, so a repeat is refused, and not with a 409 that clients replay."""
-    with gate(tmp_path, said({"seed": 1}), endpoints=RUNS) as g:
+    with open_gateway(tmp_path, reply({"seed": 1}), endpoints=RUNS) as g:
         answers = [await run(g, "k", "/stream"), await run(g, "k", "/stream")]
 
     assert answers[0][0] == 200

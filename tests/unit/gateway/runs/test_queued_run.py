@@ -3,18 +3,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, INPUT, JOB, QUEUED, Gate, Step, gate, said
+from support.in_process_gateway import (
+    APP,
+    ENDPOINT,
+    INPUT,
+    JOB,
+    QUEUED,
+    LocalGateway,
+    Step,
+    open_gateway,
+    reply,
+)
 
 from proxy.errors import ConnectFailed, ExchangeBroken
 
 RUN = f"/api/fal/run/{ENDPOINT}"
 PRICED = {"id": ENDPOINT, "actions": ["run", "status", "result"], "run_via": "queue", "price": "2.0"}
 MONEY = {"endpoints": [PRICED], "budgets": [{"name": "day", "per": "user", "window": "24h", "limit": 10}]}
-RUNNING, DONE = said({"status": "IN_PROGRESS"}, 202), said({"status": "COMPLETED"})
+RUNNING, DONE = reply({"status": "IN_PROGRESS"}, 202), reply({"status": "COMPLETED"})
 PICTURE = {"images": [], "seed": 7}
 
 
-async def spent(g: Gate) -> tuple[float, float]:
+async def spent(g: LocalGateway) -> tuple[float, float]:
     async with g.client() as alice:
         budget = (await alice.get("/api/fal/usage")).json()["budgets"][0]
     return budget["used"], budget["reserved"]
@@ -22,7 +32,7 @@ async def spent(g: Gate) -> tuple[float, float]:
 
 async def test_a_run_is_carried_over_the_queue(tmp_path: Path) -> None:
     """The answer is the model's, and its id the handle of a job that is listed and can be read again."""
-    with gate(tmp_path, said(QUEUED), RUNNING, DONE, said(PICTURE), **MONEY) as g:
+    with open_gateway(tmp_path, reply(QUEUED), RUNNING, DONE, reply(PICTURE), **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN, json=INPUT)
             handle = answer.headers["x-fal-request-id"]
@@ -42,20 +52,20 @@ async def test_a_run_is_carried_over_the_queue(tmp_path: Path) -> None:
     ]
 
 
-FAILED = said({"detail": [{"loc": ["body"], "msg": "boom", "type": "x"}]}, 500)
+FAILED = reply({"detail": [{"loc": ["body"], "msg": "boom", "type": "x"}]}, 500)
 BROKEN = ExchangeBroken("cut", sent=True, received=True)
 
 
 @pytest.mark.parametrize(
     ("script", "status", "money"),
     [
-        ((said({"detail": "no"}, 422),), 422, (0.0, 0.0)),
+        ((reply({"detail": "no"}, 422),), 422, (0.0, 0.0)),
         ((ConnectFailed("refused"),), 503, (0.0, 0.0)),
         ((BROKEN,), 504, (0.0, 2.0)),
-        ((said(QUEUED), DONE, FAILED), 500, (0.0, 0.0)),
-        ((said(QUEUED), said({}, 500), BROKEN, DONE, said(PICTURE)), 200, (2.0, 0.0)),
-        ((said(QUEUED), said({"status": "NOT_FOUND"}, 404)), 504, (0.0, 2.0)),
-        ((said(QUEUED), DONE, said({}, 302)), 504, (0.0, 2.0)),
+        ((reply(QUEUED), DONE, FAILED), 500, (0.0, 0.0)),
+        ((reply(QUEUED), reply({}, 500), BROKEN, DONE, reply(PICTURE)), 200, (2.0, 0.0)),
+        ((reply(QUEUED), reply({"status": "NOT_FOUND"}, 404)), 504, (0.0, 2.0)),
+        ((reply(QUEUED), DONE, reply({}, 302)), 504, (0.0, 2.0)),
     ],
     ids=["refused", "not-sent", "unknown", "failed", "patient", "lost-job", "no-result"],
 )
@@ -63,7 +73,7 @@ async def test_each_end_of_a_queued_run(
     tmp_path: Path, script: tuple[Step, ...], status: int, money: tuple[float, float]
 ) -> None:
     """As for a submit and its result; a job whose result cannot be read is named, and is paid for."""
-    with gate(tmp_path, *script, **MONEY) as g:
+    with open_gateway(tmp_path, *script, **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN, json=INPUT)
         assert await spent(g) == money
@@ -76,10 +86,10 @@ async def test_each_end_of_a_queued_run(
 async def test_a_job_that_takes_too_long_is_named(tmp_path: Path) -> None:
     """The run ends with a 504 and the id of its job; the same key waits for that job again."""
     key = {"idempotency-key": "k"}
-    with gate(tmp_path, said(QUEUED), RUNNING, **MONEY, fal={"run_seconds": 0.3, "submit_seconds": 0.2}) as g:
+    with open_gateway(tmp_path, reply(QUEUED), RUNNING, **MONEY, fal={"run_seconds": 0.3, "submit_seconds": 0.2}) as g:
         async with g.client() as alice:
             late = await alice.post(RUN, json=INPUT, headers=key)
-            g.upstream.script[:] = [DONE, said(PICTURE)]
+            g.upstream.script[:] = [DONE, reply(PICTURE)]
             again = await alice.post(RUN, json=INPUT, headers=key)
 
     assert (late.status_code, late.headers["x-fal-request-timeout-type"]) == (504, "user")

@@ -3,7 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, EVENTS, FAL_KEY, INPUT, JOB, JSON, Gate, Step, gate, said
+from support.in_process_gateway import (
+    APP,
+    ENDPOINT,
+    EVENTS,
+    FAL_KEY,
+    INPUT,
+    JOB,
+    JSON,
+    LocalGateway,
+    Step,
+    open_gateway,
+    reply,
+)
 
 from proxy.errors import ConnectFailed, DeadlineExceeded, ExchangeBroken, ResponseTooLarge
 from proxy.http.client.messages import UpstreamResponse
@@ -23,7 +35,7 @@ def page(status: int = 200) -> UpstreamResponse:
     return UpstreamResponse(status, ((b"content-type", b"text/html"),), b"<html>")
 
 
-async def allowances(g: Gate) -> tuple[float, float, int]:
+async def allowances(g: LocalGateway) -> tuple[float, float, int]:
     """Returns alice's used and reserved units, and her jobs in flight."""
     async with g.client() as alice:
         usage = (await alice.get("/api/fal/usage")).json()
@@ -34,18 +46,23 @@ SPENT, FREE, KEPT = (2.0, 0.0, 0), (0.0, 0.0, 0), (0.0, 2.0, 1)
 
 # What fal says, for a run and for the head of a stream alike; what is answered, the money after it, and the journal.
 OUTCOMES: dict[str, tuple[Step, int, tuple[float, float, int], str]] = {
-    "done": (said({"images": []}), 200, SPENT, "accepted"),
-    "invalid": (said({"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": "x"}]}, 422), 422, FREE, "failed"),
-    "conflict": (said({"detail": "twice"}, 409), 400, FREE, "failed"),
-    "no-model": (said({"detail": "Application not found"}, 404), 404, FREE, "refused"),
-    "busy": (said(BUSY, 429, (b"retry-after", b"3")), 429, FREE, "refused"),
-    "our-account": (said({"detail": "User is locked. Reason: Exhausted balance."}, 403), 503, FREE, "refused"),
-    "its-own-403": (said({"detail": "Not for you"}, 403), 400, FREE, "failed"),
-    "away": (said({"detail": "no runner"}, 503), 503, FREE, "refused"),
-    "failed": (said({"detail": "oops"}, 500, ERROR), 500, FREE, "failed"),
-    "timed-out": (said({"detail": "late"}, 504, ERROR), 500, FREE, "failed"),
+    "done": (reply({"images": []}), 200, SPENT, "accepted"),
+    "invalid": (
+        reply({"detail": [{"loc": ["body", "prompt"], "msg": "no", "type": "x"}]}, 422),
+        422,
+        FREE,
+        "failed",
+    ),
+    "conflict": (reply({"detail": "twice"}, 409), 400, FREE, "failed"),
+    "no-model": (reply({"detail": "Application not found"}, 404), 404, FREE, "refused"),
+    "busy": (reply(BUSY, 429, (b"retry-after", b"3")), 429, FREE, "refused"),
+    "our-account": (reply({"detail": "User is locked. Reason: Exhausted balance."}, 403), 503, FREE, "refused"),
+    "its-own-403": (reply({"detail": "Not for you"}, 403), 400, FREE, "failed"),
+    "away": (reply({"detail": "no runner"}, 503), 503, FREE, "refused"),
+    "failed": (reply({"detail": "oops"}, 500, ERROR), 500, FREE, "failed"),
+    "timed-out": (reply({"detail": "late"}, 504, ERROR), 500, FREE, "failed"),
     "gateway": (page(502), 504, KEPT, "unknown"),
-    "unsigned": (said({"detail": "oops"}, 500), 504, KEPT, "unknown"),
+    "unsigned": (reply({"detail": "oops"}, 500), 504, KEPT, "unknown"),
     "page": (page(), 504, KEPT, "unknown"),
     "refused": (ConnectFailed("refused"), 503, FREE, "not-sent"),
     "reset": (ExchangeBroken("reset", sent=True), 504, KEPT, "unknown"),
@@ -60,7 +77,7 @@ async def test_what_comes_settles_the_money(
     tmp_path: Path, rest: str, step: Step, status: int, money: tuple[float, float, int], outcome: str
 ) -> None:
     """A 2xx is spent, a certain failure is not, and an unknown outcome stays reserved."""
-    with gate(tmp_path, step, **MONEY) as g:
+    with open_gateway(tmp_path, step, **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN + rest, json={**INPUT, "num_images": 2})
         assert await allowances(g) == money
@@ -74,12 +91,16 @@ async def test_what_comes_settles_the_money(
 
 @pytest.mark.parametrize(
     "step",
-    [UpstreamResponse(200, (JSON,), b"{"), said({"note": FAL_KEY}), said({"note": FAL_KEY.partition(":")[2]})],
+    [
+        UpstreamResponse(200, (JSON,), b"{"),
+        reply({"note": FAL_KEY}),
+        reply({"note": FAL_KEY.partition(":")[2]}),
+    ],
     ids=["cut", "key", "secret-half"],
 )
 async def test_an_answer_that_cannot_be_shown_is_unknown(tmp_path: Path, step: Step) -> None:
     """An answer that cannot be shown was paid for, so no client may replay it."""
-    with gate(tmp_path, step, **MONEY) as g:
+    with open_gateway(tmp_path, step, **MONEY) as g:
         async with g.client() as alice:
             answer = await alice.post(RUN, json=INPUT)
         money = await allowances(g)
@@ -93,7 +114,7 @@ async def test_a_run_is_the_models_own_answer(tmp_path: Path) -> None:
     """The model's bytes are forwarded in both modes, under the gateway's id: fal's id of a run is no job."""
     raw = b'{"seed": 12345678901234567890, "images":[ ] }'
     answer = UpstreamResponse(200, (JSON, (b"x-fal-request-id", JOB.encode()), (b"set-cookie", b"a=b")), raw)
-    with gate(tmp_path, answer, endpoints=[OPEN]) as g:
+    with open_gateway(tmp_path, answer, endpoints=[OPEN]) as g:
         async with g.client() as alice:
             path = await alice.post(RUN, json=INPUT)
             target = {"x-fal-target-url": f"https://fal.run/{ENDPOINT}"}
@@ -109,8 +130,8 @@ async def test_a_run_is_the_models_own_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("units", "used"), [(b"0.5", 0.5), (b"", 2.0)], ids=["told", "not-told"])
 async def test_billable_units(tmp_path: Path, units: bytes, used: float) -> None:
     """fal's billable units are spent where they are configured and sent, else the price, at once."""
-    step = said({}, 200, (b"x-fal-billable-units", units))
-    with gate(tmp_path, step, **MONEY, ledger={"settle_by": "billable"}) as g:
+    step = reply({}, 200, (b"x-fal-billable-units", units))
+    with open_gateway(tmp_path, step, **MONEY, ledger={"settle_by": "billable"}) as g:
         async with g.client() as alice:
             await alice.post(RUN, json={**INPUT, "num_images": 2})
         assert await allowances(g) == (used, 0.0, 0)
@@ -118,8 +139,13 @@ async def test_billable_units(tmp_path: Path, units: bytes, used: float) -> None
 
 async def test_failed_runs_may_be_charged(tmp_path: Path) -> None:
     """As failed jobs are, by the same setting; what never ran is free all the same."""
-    steps = (said({"detail": "no"}, 422), said({"detail": "oops"}, 500, ERROR), said(BUSY, 429), said({}, 404))
-    with gate(tmp_path, *steps, **MONEY, ledger={"refund_failed": False}) as g:
+    steps = (
+        reply({"detail": "no"}, 422),
+        reply({"detail": "oops"}, 500, ERROR),
+        reply(BUSY, 429),
+        reply({}, 404),
+    )
+    with open_gateway(tmp_path, *steps, **MONEY, ledger={"refund_failed": False}) as g:
         async with g.client() as alice:
             for _ in steps:
                 await alice.post(RUN, json=INPUT)
@@ -131,7 +157,7 @@ async def test_a_run_is_admitted_as_a_submit_is(tmp_path: Path, rest: str) -> No
     """A run must be listed, in JSON, and within schema, windows, slots and budget."""
     limits = [{"name": "runs", "per": "user", "actions": ["run", "run-stream"], "rate": "3/minute"}]
     budgets = [{"name": "day", "per": "user", "window": "24h", "limit": 1}]
-    with gate(tmp_path, said({}), limits=limits, endpoints=[OPEN], budgets=budgets) as g:
+    with open_gateway(tmp_path, reply({}), limits=limits, endpoints=[OPEN], budgets=budgets) as g:
         async with g.client() as alice:
             url = RUN + rest
             answers = [
@@ -154,7 +180,7 @@ async def test_a_run_is_admitted_as_a_submit_is(tmp_path: Path, rest: str) -> No
 
 async def test_by_default_there_are_no_runs(tmp_path: Path) -> None:
     """Runs are refused where an endpoint does not list them."""
-    with gate(tmp_path) as g:
+    with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             answers = [await alice.post(RUN + rest, json=INPUT) for rest in ("", "/stream")]
 
@@ -180,7 +206,7 @@ TYPES = {
 async def test_what_may_be_streamed(tmp_path: Path, kind: bytes, passes: bool) -> None:
     """Events, data and media; never what a browser would run as a page of ours."""
     step = UpstreamResponse(200, ((b"content-type", kind),), b"data: {}\n\n")
-    with gate(tmp_path, step, endpoints=[OPEN]) as g:
+    with open_gateway(tmp_path, step, endpoints=[OPEN]) as g:
         async with g.client() as alice:
             answer = await alice.post(f"{RUN}/stream", json=INPUT)
 
@@ -194,7 +220,7 @@ async def test_a_stream_is_the_models_own_bytes(tmp_path: Path) -> None:
     """Names, ids, line ends and comments included; under our id."""
     raw = b': hi\r\nevent: x\r\nid: 7\r\ndata: {"a":  1}\r\n\r\ndata: 2\n\n'
     step = UpstreamResponse(200, (EVENTS, (b"x-fal-request-id", JOB.encode())), raw)
-    with gate(tmp_path, step, endpoints=[OPEN]) as g:
+    with open_gateway(tmp_path, step, endpoints=[OPEN]) as g:
         async with g.client() as alice:
             answer = await alice.post(f"{RUN}/stream", json=INPUT)
         [line] = g.lines()

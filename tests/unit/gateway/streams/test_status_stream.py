@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.in_process_gateway import APP, ENDPOINT, EVENTS, INPUT, JOB, QUEUED, gate, said
+from support.in_process_gateway import APP, ENDPOINT, EVENTS, INPUT, JOB, QUEUED, open_gateway, reply
 from support.streams import status_event
 
 from proxy.http.client.messages import UpstreamResponse
@@ -21,7 +21,7 @@ async def test_events_are_told_in_our_terms(tmp_path: Path) -> None:
     feed = events(
         b"id: " + JOB.encode() + b"\nevent: x\n" + status_event(gateway_request_id=JOB, queue_position=3), b": ping\n\n"
     )
-    with gate(tmp_path, said(QUEUED), feed) as g:
+    with open_gateway(tmp_path, reply(QUEUED), feed) as g:
         async with g.client() as alice:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
             path = f"{APP}/requests/{handle}/status/stream?logs=1"
@@ -52,7 +52,7 @@ async def test_events_are_told_in_our_terms(tmp_path: Path) -> None:
 )
 async def test_the_end_is_in_the_journal(tmp_path: Path, more: bytes, ended: str) -> None:
     """One log line is written at the end, with its reason and the bytes sent; nothing is sent after it."""
-    with gate(tmp_path, said(QUEUED), events(status_event(note="before"), more)) as g:
+    with open_gateway(tmp_path, reply(QUEUED), events(status_event(note="before"), more)) as g:
         async with g.client() as alice:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
             answer = await alice.get(f"/api/fal/queue/{APP}/requests/{handle}/status/stream")
@@ -66,7 +66,7 @@ async def test_the_end_is_in_the_journal(tmp_path: Path, more: bytes, ended: str
 async def test_streams_have_windows_of_their_own(tmp_path: Path) -> None:
     """The default is sixty a minute; polls do not count in it, nor it in theirs."""
     steps = [events(status_event("COMPLETED")) for _ in range(60)]
-    with gate(tmp_path, said(QUEUED), *steps, said({"status": "IN_PROGRESS"}, 202)) as g:
+    with open_gateway(tmp_path, reply(QUEUED), *steps, reply({"status": "IN_PROGRESS"}, 202)) as g:
         async with g.client() as alice:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
             path = f"/api/fal/queue/{APP}/requests/{handle}/status"
@@ -80,7 +80,7 @@ async def test_streams_have_windows_of_their_own(tmp_path: Path) -> None:
 
 async def test_a_stream_takes_no_body(tmp_path: Path) -> None:
     """As a status: what comes with it is read, bounded, and dropped."""
-    with gate(tmp_path, said(QUEUED), events(status_event("COMPLETED"))) as g:
+    with open_gateway(tmp_path, reply(QUEUED), events(status_event("COMPLETED"))) as g:
         async with g.client() as alice:
             handle = (await alice.post(SUBMIT, json=INPUT)).json()["request_id"]
             path = f"/api/fal/queue/{APP}/requests/{handle}/status/stream"
