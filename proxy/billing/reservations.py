@@ -38,6 +38,8 @@ from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
 SHARED_LIMIT_RETRY = 5.0  # seconds until a caller tries a full limit again that all callers share
+SWEEP_BATCH = 1_000  # reservations that one step of a sweep ends
+UNCHARGED_TTL = 3_600.0  # seconds that a call without budgets and slots stays open where its end is not seen
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
@@ -277,20 +279,29 @@ class Accounting:
 
     async def sweep(self) -> int:
         """Counts reservations past their time as spent, and returns how many. Raises StoreAway."""
-        return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
+        total = 0
+        for ledger in self._ledgers:
+            while True:
+                swept = await ledger.sweep(now=self._clock(), limit=SWEEP_BATCH)
+                total += swept
+                if swept < SWEEP_BATCH:
+                    break
+        return total
 
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
         endpoint = payload.endpoint
         charged = self._charges(grant.caller, endpoint, self._clock(), address=address)
+        occupied = self._slots(grant.caller, endpoint, address=address)
+        ttl = self._policy.reservation
         return ReservationRequest(
             caller=self._keys.key(grant.caller.key),
             endpoint=endpoint,
             amount=self._prices[endpoint].evaluate(payload.value) if charged else 0,
             charges=charged,
-            slots=self._slots(grant.caller, endpoint, address=address),
-            ttl=self._policy.reservation,
+            slots=occupied,
+            ttl=ttl if charged or occupied else min(ttl, UNCHARGED_TTL),
             call_seconds=self._call_seconds.get(grant.target.action),
             note=note,
             claim=claim,
