@@ -414,6 +414,8 @@ async def test_a_sweep_of_many(path: Path) -> None:
 
         assert await ledger.sweep(now=NOW + 100) == 1000
         assert await sums(ledger, charge()) == [(1000, 0)]
+        await ledger.reserve("free", entry(0, ttl=1.0), now=NOW + 100)
+        assert await ledger.sweep(now=NOW + 101) == 1
         assert ledger.stats().unsettled == 1000
 
 
