@@ -57,7 +57,7 @@ class Jobs:
     async def _list(
         self, caller: Caller, states: frozenset[JobState], limit: int, before: Cursor | None
     ) -> tuple[JobRecord, ...]:
-        """Returns up to *limit* records. In the ledger a call of unknown outcome is queued until it is settled."""
+        """Returns up to *limit* records. A call of unknown outcome is queued in the ledger until it settles."""
         stored = states | _QUEUED if "unknown" in states else states
         records: list[JobRecord] = []
         while True:
