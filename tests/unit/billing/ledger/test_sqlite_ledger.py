@@ -325,6 +325,33 @@ async def test_a_cancelled_caller_reserves_nothing(path: Path) -> None:
         assert answers.count(Granted()) >= 100
 
 
+def test_a_ledger_goes_on_in_another_event_loop(path: Path) -> None:
+    """A test client may end its event loop in the middle of a commit; the next one writes what was left."""
+
+    async def start() -> SqliteLedger:
+        ledger = SqliteLedger(str(path), timeout=TIMEOUT)
+        await ledger.start(now=NOW)
+        await accepted(ledger, "job", call_request(10, charge()))
+        return ledger
+
+    async def leave(ledger: SqliteLedger) -> None:
+        await ledger.settle("job", amount=4, now=NOW)
+        task = asyncio.ensure_future(ledger.flush())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+
+    async def finish(ledger: SqliteLedger) -> None:
+        await accepted(ledger, "other", call_request(5, charge()))
+        assert await sums(ledger, charge()) == [(4, 5)]
+        await ledger.aclose()
+
+    ledger = asyncio.run(start())
+    asyncio.run(leave(ledger))
+    asyncio.run(finish(ledger))
+    assert rows(path, "SELECT used, reserved FROM bucket") == [(4, 5)]
+
+
 async def test_too_many_waiting_calls_are_shed(path: Path) -> None:
     """Beyond MAX_WAITING a call fails at once; those in front are served, and later ones again."""
     async with opened(path) as ledger:
