@@ -31,6 +31,9 @@ environment variable `PORT` is used.
 `${NAME}` in any string is replaced by the environment variable `NAME`, and `${NAME:-text}` by `text` where the variable
 is unset or empty. Write `$${` for a literal `${`. A number may be given this way too: `port = "${GATEWAY_PORT:-8080}"`.
 
+Variables that the environment does not have are read from the file `.env` beside the configuration, if there is one.
+Its lines are `NAME=value`, with or without quotes. `fal-proxy init` writes one for development.
+
 Secrets come from the environment only, each as `NAME` or as `NAME_FILE` (the path of a file that holds it):
 
 | variable | what |

@@ -80,13 +80,16 @@ def create_pages(
     return app
 
 
+_VARY = dict(PROTECTIVE)[b"vary"].decode("ascii")
+
+
 def _json(value: Json, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 def _compressed(request: Request, value: Json) -> Response:
     """Returns *value* in gzip where the client accepts it: schemas are long and repetitive."""
-    body, fields = orjson.dumps(value), {"vary": "Accept-Encoding"}
+    body, fields = orjson.dumps(value), {"vary": f"{_VARY}, Accept-Encoding"}
     if accepts_gzip(request.scope["headers"]):
         body, fields = gzip.compress(body, _COMPRESSION, mtime=0), {**fields, "content-encoding": "gzip"}
     return Response(body, headers=fields, media_type="application/json")

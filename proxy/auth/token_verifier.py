@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from proxy.auth.caller import Caller
 from proxy.auth.keys.algorithms import HMAC
-from proxy.auth.keys.key_source import matching_keys
+from proxy.auth.keys.key_source import KeySource, matching_keys
 from proxy.auth.sessions.issuer import Issuer, parse_times
 from proxy.auth.sessions.jws import Jws, malformed, parse_jws
 from proxy.errors import Unauthenticated
@@ -17,10 +17,15 @@ from proxy.errors import Unauthenticated
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """Verified token: its digest stands for *caller* from *starts* until the caller's session expires."""
+    """Verified token: its digest stands for *caller* from *starts* until the caller's session expires.
+
+    It ends earlier where the keys are no longer those of *version*: the one that signed it may be gone.
+    """
 
     caller: Caller
     starts: float
+    keys: KeySource
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +88,10 @@ class TokenVerifier:
             del self._sessions[digest]
             raise _revoked()
         now = self._clock()
-        if now >= session.caller.expires:
+        if now >= session.caller.expires or session.version != session.keys.version:
             del self._sessions[digest]
-        return session.caller if session.starts <= now < session.caller.expires else None
+            return None
+        return session.caller if session.starts <= now else None
 
     def parse(self, token: bytes, *, header: bytes | None = None) -> ParsedToken:
         """Parses *token* without cryptography. *header* is the platform's field that carried it, if one did.
@@ -129,12 +135,14 @@ class TokenVerifier:
         jws = token.jws
         if jws.type not in issuer.types:
             raise Unauthenticated(reason="typ is not one that is accepted here")
+        version = issuer.keys.version  # read first: keys that change meanwhile have the token verified once more
         await check_signature(issuer, jws)
         times = parse_times(jws.claims)
         issuer.check_time(times, self._clock())
         issuer.check_audience(jws.claims)
         issuer.check_required(jws.claims)
-        return _Session(issuer.caller(jws.claims, times, token.digest), times.starts - issuer.leeway)
+        caller = issuer.caller(jws.claims, times, token.digest)
+        return _Session(caller, times.starts - issuer.leeway, issuer.keys, version)
 
     def _remember(self, digest: bytes, session: _Session) -> None:
         if len(self._sessions) >= self._cache_size:

@@ -41,7 +41,6 @@ PURE = (
     "auth/token_verifier",
     "billing/budgets",
     "billing/pricing",
-    "circuit_breaker",
     "errors",
     "fal_api/headers",
     "fal_api/operations",

@@ -34,14 +34,21 @@ class KeyFile:
         self._clock = clock
         self._report = report
         self._checked = clock()
-        self._version = self._stat()
+        self._content = self._stat()
+        self._changes = 0
         self._keys = parse(_read(path)).keys
 
-    async def current(self) -> Sequence[VerificationKey]:
-        """Returns the keys of the file's last usable content."""
+    @property
+    def version(self) -> int:
+        """The number of changes, after a look at the file where one is due."""
         if self._clock() - self._checked >= CHECK_INTERVAL:
             self._checked = self._clock()
             self._check()
+        return self._changes
+
+    async def current(self) -> Sequence[VerificationKey]:
+        """Returns the keys of the file's last usable content."""
+        _ = self.version
         return self._keys
 
     async def refresh(self, kid: str) -> bool:
@@ -51,11 +58,11 @@ class KeyFile:
         return True
 
     def _check(self) -> None:
-        version = self._stat()
-        if version is None or version == self._version:
+        content = self._stat()
+        if content is None or content == self._content:
             return
         # Noted first: a file that cannot be used is reported once, not with every token.
-        self._version = version
+        self._content = content
         try:
             document = self._parse(_read(self._path))
         except ValueError as error:
@@ -63,6 +70,7 @@ class KeyFile:
             return
         self._report(f"{self._path.name} has changed: {describe_change(self._keys, document)}")
         self._keys = document.keys
+        self._changes += 1
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:

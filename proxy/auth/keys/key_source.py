@@ -17,6 +17,11 @@ class KeySource(Protocol):
         """True where the keys are shared secrets."""
         ...
 
+    @property
+    def version(self) -> int:
+        """A number that changes with the keys: what an older set has verified must be verified again."""
+        ...
+
     async def current(self) -> Sequence[VerificationKey]:
         """Returns the keys that verify now.
 
@@ -47,6 +52,10 @@ class StaticKeys:
     @property
     def shared_secret(self) -> bool:
         return isinstance(self.listed[0].material, bytes)
+
+    @property
+    def version(self) -> int:
+        return 0
 
     async def current(self) -> tuple[VerificationKey, ...]:
         return self.listed

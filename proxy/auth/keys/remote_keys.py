@@ -25,7 +25,7 @@ UNKNOWN_TTL = 2.0  # seconds for which a kid that a fetch did not bring is not l
 _MAX_UNKNOWN = 1_000  # kids
 
 _PATH = "/.well-known/openid-configuration"
-_AWAY = (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError, ValueError)
+_AWAY = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)  # a TimeoutError is an OSError
 
 
 class JwksSource:
@@ -85,6 +85,7 @@ class RemoteKeys:
         self._unknown: dict[str, float] = {}
         self._tried = asyncio.Event()
         self._failing = False
+        self.version = 0
         self.fetches = 0
         self.failures = 0
 
@@ -197,8 +198,10 @@ class RemoteKeys:
     def _install(self, document: KeyDocument, fetched: float) -> None:
         if {key.thumbprint() for key in self._keys} != {key.thumbprint() for key in document.keys}:
             self._report(f"{self.source.name}: {describe_change(self._keys, document)}")
+            self.version += 1
         self._keys, self._fetched = document.keys, fetched
         self._unknown.clear()
+        self._tried.set()
 
     async def _save(self, material: bytes) -> None:
         try:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
-from support.identities import completed
-from support.identity_provider import signing_key
+from support.identities import Identifier, completed
+from support.identity_provider import IdentityProvider, signing_key
 from support.sandbox import Clock
 
 from proxy.auth.keys.key_document import parse_key_document
 from proxy.auth.keys.key_file import CHECK_INTERVAL, KeyFile
+from proxy.auth.sessions.issuer import Issuer
+from proxy.errors import Unauthenticated
 
 OLD, NEW = signing_key("ES256", "a"), signing_key("ES256", "b")
 PARSE = partial(parse_key_document, algorithms=("ES256",))
@@ -61,6 +64,25 @@ def test_an_unknown_kid_looks_at_once(tmp_path: Path) -> None:
 
     assert completed(file.refresh("b")) is True
     assert completed(file.current())[0].material != OLD.public
+
+
+def test_a_removed_key_ends_cached_sessions(tmp_path: Path) -> None:
+    """A token that was verified with the old key is refused within a second of the change."""
+    path, clock = tmp_path / "key.pem", Clock()
+    path.write_bytes(OLD.public)
+    file = KeyFile(path, PARSE, clock=clock, report=lambda line: None)
+    identifier = Identifier([Issuer("https://login.example", ("fal-proxy",), file)], clock=time.time)
+    provider = IdentityProvider("https://login.example", [OLD])
+    fields = [(b"authorization", b"Bearer " + provider.token().encode())]
+    first = identifier.identify(fields)
+    replace(path, NEW.public)
+    still = identifier.identify(fields)
+    clock.forward(CHECK_INTERVAL)
+
+    assert still is first
+    with pytest.raises(Unauthenticated, match="the signature does not verify"):
+        identifier.identify(fields)
+    assert not identifier.verifier._sessions
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -208,6 +208,35 @@ async def test_a_restart_while_the_provider_is_down(tmp_path: Path) -> None:
     assert [mode & 0o777 for mode in modes(tmp_path)] == [0o600]
 
 
+async def test_the_cached_set_does_not_wait_for_the_provider(tmp_path: Path) -> None:
+    """After a restart tokens are verified with the cached set before a slow provider answers."""
+    cache = FileKeyCache(tmp_path / "ledger.db")
+    async with remote(cache) as it:
+        await it.kids()
+        await until(lambda: modes(tmp_path))
+        it.provider.delay = 3
+        again = build(it.provider, cache)
+        async with asyncio.timeout(2):
+            kids = await again.kids()
+        await again.keys.aclose()
+
+    assert kids == ["first"]
+
+
+async def test_the_version_changes_with_the_keys() -> None:
+    """A refresh that brings the same set changes nothing; a rotation does."""
+    async with remote() as it:
+        await it.kids()
+        first = it.keys.version
+        await it.keys.refresh("typo")
+        same = it.keys.version
+        it.provider.rotate(SECOND)
+        await it.keys.refresh("second")
+
+    assert same == first
+    assert it.keys.version == first + 1
+
+
 async def test_a_damaged_cache(tmp_path: Path) -> None:
     """A cache that cannot be read is reported, and the provider's own answer counts."""
     cache = FileKeyCache(tmp_path / "ledger.db")
