@@ -145,7 +145,15 @@ def _changes(names: list[str]) -> int:
 
 
 def drive(port: int) -> None:
-    """The caller: traces a submit, a submit with a key and a poll, then ends the process."""
+    """Traces the requests of a caller, then ends the process, also after an error."""
+    try:
+        _trace_all(port)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _trace_all(port: int) -> None:
+    """Traces a submit, a submit with a key and a poll."""
     while True:
         try:
             connection = socket.create_connection(("127.0.0.1", port))
@@ -163,7 +171,6 @@ def drive(port: int) -> None:
     rows["poll"], _ = trace(connection, [request("GET", f"/queue/{APP}/requests/{handle}/status")] * ROUNDS)
     for name, traced in rows.items():
         report(name, traced)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _free_port() -> int:

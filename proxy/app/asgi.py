@@ -85,13 +85,17 @@ class GatewayMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_test_client = False
         if self._provider.loop is not asyncio.get_running_loop():
             await self._provider.start()
-            if scope.get("client") == _TEST_CLIENT:
-                await Call(self._provider.active, scope, receive, send).respond()
-                await self._provider.pause()
-                return
-        await Call(self._provider.active, scope, receive, send).respond()
+            is_test_client = scope.get("client") == _TEST_CLIENT
+        call = Call(self._provider.active, scope, receive, send)
+        try:
+            await call.respond()
+        finally:
+            call.close()
+        if is_test_client:
+            await self._provider.pause()
 
 
 class Call:
@@ -105,16 +109,14 @@ class Call:
         self._exchange = _exchange(scope)
         self._receive = receive if self._exchange is not None else TimedReceive(receive, active.limits)
         self._send = send
-        self._path = raw_path(scope)
+        self._path: bytes = scope["raw_path"] if self._exchange is not None else raw_path(scope)
         self._record = active.telemetry.open(scope["method"], self._path)
 
-    async def respond(self) -> None:
-        try:
-            await self._respond()
-        finally:
-            self._active.telemetry.close(self._record)
+    def close(self) -> None:
+        """Counts and logs the request."""
+        self._active.telemetry.close(self._record)
 
-    async def _respond(self) -> None:
+    async def respond(self) -> None:
         scope, record = self._scope, self._record
         cors = self._active.cors.fields(scope["headers"])
         self._extra = cors if self._exchange is not None else (*cors, *self._active.headers)
@@ -148,9 +150,10 @@ class Call:
         hosts = frozenset() if location.is_health else active.allowed_hosts
         methods = (*METHODS, "DELETE") if location.route == _SESSION else METHODS
         fields_by_name = check_request(scope, allowed_hosts=hosts, methods=methods)
-        preflight = active.cors.preflight(scope["method"], scope["headers"])
-        if preflight is not None:
-            return preflight
+        if scope["method"] == "OPTIONS":
+            preflight = active.cors.preflight("OPTIONS", scope["headers"])
+            if preflight is not None:
+                return preflight
         if location.is_health:
             await self._page(location, {})
             return None

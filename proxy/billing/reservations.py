@@ -23,6 +23,7 @@ from proxy.billing.ledger.interface import (
     StoredAnswer,
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
+from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
@@ -37,6 +38,8 @@ from proxy.upstream.job_end import JobEnd
 from proxy.upstream.outcomes import Outcome
 
 SHARED_LIMIT_RETRY = 5.0  # seconds until a caller tries a full limit again that all callers share
+SWEEP_BATCH = 1_000  # reservations that one step of a sweep ends
+UNCHARGED_TTL = 3_600.0  # seconds that a call without budgets and slots stays open where its end is not seen
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
@@ -96,6 +99,7 @@ class Accounting:
         events: AccountingEvents,
         call_seconds: Mapping[Action, float] | None = None,
         keys: StoreKeys | None = None,
+        expose_price: bool = False,
     ) -> None:
         self.looks: JobLooks | None = None
         self._limiter = limiter
@@ -110,6 +114,7 @@ class Accounting:
         self._clock = clock
         self._events = events
         self._call_seconds = call_seconds or {}
+        self._expose_price = expose_price
         self._keys = keys or StoreKeys()
         self._charges = partial(charges, budgets, keys=self._keys)
         self._slots = partial(slots, in_flight, keys=self._keys)
@@ -274,20 +279,29 @@ class Accounting:
 
     async def sweep(self) -> int:
         """Counts reservations past their time as spent, and returns how many. Raises StoreAway."""
-        return sum([await ledger.sweep(now=self._clock()) for ledger in self._ledgers])
+        total = 0
+        for ledger in self._ledgers:
+            while True:
+                swept = await ledger.sweep(now=self._clock(), limit=SWEEP_BATCH)
+                total += swept
+                if swept < SWEEP_BATCH:
+                    break
+        return total
 
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
         endpoint = payload.endpoint
         charged = self._charges(grant.caller, endpoint, self._clock(), address=address)
+        occupied = self._slots(grant.caller, endpoint, address=address)
+        ttl = self._policy.reservation
         return ReservationRequest(
             caller=self._keys.key(grant.caller.key),
             endpoint=endpoint,
             amount=self._prices[endpoint].evaluate(payload.value) if charged else 0,
             charges=charged,
-            slots=self._slots(grant.caller, endpoint, address=address),
-            ttl=self._policy.reservation,
+            slots=occupied,
+            ttl=ttl if charged or occupied else min(ttl, UNCHARGED_TTL),
             call_seconds=self._call_seconds.get(grant.target.action),
             note=note,
             claim=claim,
@@ -321,6 +335,8 @@ class Accounting:
                     observed += tuple(short.name for short in result.observed)
                 for crossing in result.crossed:
                     self._events.crossed(crossing, caller)
+                if self._expose_price and request.charges:
+                    quota = quota._replace(headers=(*quota.headers, price_field(request.amount)))
                 return Reservation(call_id, quota, ledger, observed, request)
             case LimitExceeded():
                 raise await self._refusal(result, request, caller)
@@ -373,3 +389,8 @@ def _only_local(request: ReservationRequest) -> ReservationRequest:
 def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
     """Returns the response field that names limits in observe mode without room."""
     return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()
+
+
+def price_field(amount: Micros) -> tuple[bytes, bytes]:
+    """Returns the response field with the reserved price, in the operator's units."""
+    return b"x-price", f"{amount / MICRO:.6f}".rstrip("0").rstrip(".").encode("ascii")

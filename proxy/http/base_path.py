@@ -14,15 +14,13 @@ class Location(NamedTuple):
     """A request's path. *route* is the raw path below the prefix, None outside of it.
 
     *path* is where the pages are registered, as without a root path. *base* is the path of the prefix in public URLs.
+    *is_health* is True for the paths that probes ask.
     """
 
     base: str
     route: bytes | None
     path: bytes
-
-    @property
-    def is_health(self) -> bool:
-        return self.path in _HEALTH
+    is_health: bool
 
 
 class BasePath:
@@ -37,18 +35,16 @@ class BasePath:
 
     def locate(self, root: str, raw: bytes) -> Location:
         """Locates the *raw* path of a request below the *root* path of its application."""
-        if not root:
-            return Location(self._prefix, self._below_prefix(raw), raw)
-        relative = _below(raw, root.rstrip("/").encode("latin-1"))
         root = root.rstrip("/")
+        relative = _below(raw, root.encode("latin-1")) if root else raw
+        is_health = relative in _HEALTH
         if not root.endswith(self._prefix):
-            return Location(root + self._prefix, self._below_prefix(relative), relative)
-        if relative in _HEALTH:
-            return Location(root, None, relative)
-        return Location(root, relative, self._prefix_bytes + relative)
-
-    def _below_prefix(self, path: bytes) -> bytes | None:
-        return path[len(self._prefix_bytes) :] if path.startswith(self._prefix_bytes) else None
+            prefix = self._prefix_bytes
+            route = relative[len(prefix) :] if relative.startswith(prefix) else None
+            return Location(root + self._prefix, route, relative, is_health)
+        if is_health:
+            return Location(root, None, relative, is_health)
+        return Location(root, relative, self._prefix_bytes + relative, is_health)
 
 
 def raw_path(scope: Scope) -> bytes:

@@ -24,7 +24,15 @@ _REQUEST_HEADERS = (
 )
 _RESPONSE_HEADERS = (
     *("x-fal-request-id", "x-fal-request-timeout-type", "x-fal-error-type", "retry-after"),
-    *("ratelimit", "ratelimit-policy", "idempotent-replayed", "would-deny", "www-authenticate"),
+    *(
+        "ratelimit",
+        "ratelimit-policy",
+        "idempotent-replayed",
+        "x-price",
+        "x-fal-billable-units",
+        "would-deny",
+        "www-authenticate",
+    ),
 )
 # Fields of later versions of fal's clients are allowed too; those that the gateway does not know it drops.
 _FAL_FIELD = re.compile(rb"x-fal-[a-z0-9-]{1,58}")

@@ -42,6 +42,8 @@ _REFUSED_AS = {408: 400, 409: 400}
 # Statuses of a model that a client would take for the gateway's own: a bad session, a replay, an unknown job.
 _MODEL_FAILED_AS = {401: 400, 403: 400, 404: 400, 408: 400, 409: 400, 429: 400}
 
+_UNITS = b"x-fal-billable-units"
+
 FieldMap = Mapping[bytes, bytes]  # the first field of each name
 
 
@@ -56,12 +58,13 @@ class UnmarkedFailure(UpstreamFailed):
 class ResponseClassifier:
     """Classifier of answers, none of which may hold one of *secrets* (FAL_KEY, its secret half).
 
-    *clock* in unix seconds.
+    *clock* in unix seconds. With *expose_units* fal's billable units are passed on to callers.
     """
 
-    def __init__(self, secrets: frozenset[bytes], *, clock: Callable[[], float]) -> None:
+    def __init__(self, secrets: frozenset[bytes], *, clock: Callable[[], float], expose_units: bool = False) -> None:
         self._secrets = secrets
         self._clock = clock
+        self._expose_units = expose_units
 
     def classify_submit(self, response: UpstreamResponse) -> Accepted | UpstreamResult:
         """Returns the job of an accepted submit, or fal's refusal.
@@ -99,7 +102,7 @@ class ResponseClassifier:
         if 200 <= status < 300:
             if not self._is_presentable(fields, body, MAX_BODY) or not _is_json(body):
                 raise OutcomeUnknown(reason="fal answered a run with an answer that cannot be read")
-            return _result(Outcome.ACCEPTED, status, fields, body)
+            return self._result(Outcome.ACCEPTED, status, fields, body)
         forwarded = headers.from_fal(fields)
         typed = any(name == b"x-fal-error-type" for name, _ in forwarded)
         if status >= 500 and status != 503 and typed and self._is_presentable(fields, body, MAX_ERROR_BODY):
@@ -118,7 +121,7 @@ class ResponseClassifier:
             return self._refused(response, fields, status, account_refusal)
         if not 200 <= status < 300 or not self._is_presentable(fields, response.body, MAX_BODY):
             raise UpstreamFailed(reason=f"fal answered a read with {status}, or not with plain JSON")
-        return _result(Outcome.ACCEPTED, status, fields, response.body)
+        return self._result(Outcome.ACCEPTED, status, fields, response.body)
 
     def classify_result(self, response: UpstreamResponse) -> UpstreamResult:
         """The result of a job, which for a failed job is the model's own error (fal docs, queue).
@@ -131,7 +134,7 @@ class ResponseClassifier:
         if not self._is_presentable(fields, body, MAX_BODY) or not _is_json(body):
             raise UpstreamFailed(reason=f"fal answered a result with {status}, or not with plain JSON")
         if 200 <= status < 300:
-            return _result(Outcome.ACCEPTED, status, fields, body)
+            return self._result(Outcome.ACCEPTED, status, fields, body)
         if status < 400:
             raise UpstreamFailed(reason=f"fal answered a result with {status}")
         return self._failed_result(response, fields)
@@ -144,7 +147,7 @@ class ResponseClassifier:
             return self._refused(response, fields, _REFUSED_AS.get(status, status), account_refusal)
         if not 200 <= status < 300 or not self._is_presentable(fields, response.body, MAX_ERROR_BODY):
             raise UpstreamFailed(reason=f"fal answered a REST request with {status}, or not with plain JSON")
-        return _result(Outcome.ACCEPTED, status, fields, response.body)
+        return self._result(Outcome.ACCEPTED, status, fields, response.body)
 
     def contains_secret(self, content: bytes) -> bool:
         """Returns True where *content* holds a secret."""
@@ -186,7 +189,7 @@ class ResponseClassifier:
             status = 400
         if not self._is_presentable(fields, response.body, MAX_ERROR_BODY):
             raise BadRequest("fal refused the request", error_type="upstream_refused", reason=f"fal answered {status}")
-        return _result(Outcome.REFUSED, status, fields, response.body)
+        return self._result(Outcome.REFUSED, status, fields, response.body)
 
     def _failed_result(self, response: UpstreamResponse, fields: FieldMap) -> UpstreamResult:
         status = response.status
@@ -198,7 +201,7 @@ class ResponseClassifier:
             raise JobNotFound(reason="fal does not know the job, or no more")
         if status == 429 and not marked:
             raise self._rate_limited(fields)
-        failed = _result(Outcome.FAILED, _MODEL_FAILED_AS.get(status, min(status, 500)), fields, response.body)
+        failed = self._result(Outcome.FAILED, _MODEL_FAILED_AS.get(status, min(status, 500)), fields, response.body)
         if status >= 500 and not marked:
             raise UnmarkedFailure(failed)
         if status == 400 and not isinstance(detail, list) and b"x-fal-error-type" not in fields:
@@ -223,6 +226,15 @@ class ResponseClassifier:
     def _retry_after(self, fields: FieldMap) -> int:
         return parse_retry_after(fields.get(b"retry-after"), self._clock())
 
+    def _result(self, outcome: Outcome, status: int, fields: FieldMap, body: bytes) -> UpstreamResult:
+        forwarded = headers.from_fal(fields)
+        raw = fields.get(_UNITS)
+        if raw is None or (units := _units(raw)) is None:
+            return UpstreamResult(outcome, status, forwarded, body)
+        if self._expose_units:
+            forwarded = (*forwarded, (_UNITS, raw))
+        return UpstreamResult(outcome, status, forwarded, body, units)
+
     def _is_presentable(self, fields: FieldMap, body: bytes, cap: int) -> bool:
         return _is_plain(fields, _JSON_TYPE) and len(body) <= cap and not self.contains_secret(body)
 
@@ -245,13 +257,6 @@ def _is_json(body: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _result(outcome: Outcome, status: int, fields: FieldMap, body: bytes) -> UpstreamResult:
-    return UpstreamResult(outcome, status, headers.from_fal(fields), body, _units(fields.get(_UNITS)))
-
-
-_UNITS = b"x-fal-billable-units"
 
 
 def billable_units(fields: Fields) -> float | None:

@@ -90,12 +90,15 @@ class Relay:
         deadlines: Deadlines,
         clock: Callable[[], float],
         streams: Mapping[Surface, UpstreamClient] | None = None,
+        expose_units: bool = False,
     ) -> None:
         key = fal_key.encode("ascii")
         self._clients = clients
         self._streams = clients if streams is None else streams
         self._requests = RequestBuilder(b"Key " + key)
-        self._classifier = ResponseClassifier(frozenset({key, key.rpartition(b":")[2]}), clock=clock)
+        self._classifier = ResponseClassifier(
+            frozenset({key, key.rpartition(b":")[2]}), clock=clock, expose_units=expose_units
+        )
         self._breakers = breakers
         self.account = account
         self._deadlines = deadlines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 
 from proxy.auth.authorization import Grant
@@ -11,22 +11,18 @@ from proxy.fal_api.operations import Action
 from proxy.http.client.messages import FieldLines, UpstreamRequest
 from proxy.http.fields import Fields
 
-
-def _job_path(end: str) -> Callable[[Grant], str]:
-    return lambda grant: f"/{grant.target.app}/requests/{grant.upstream_id}{end}"
-
-
-# Rebuilt from what was parsed; the caller's own string never gets here.
-PATHS: Mapping[Action, tuple[bytes, Callable[[Grant], str]]] = {
-    Action.SUBMIT: (b"POST", lambda grant: f"/{grant.target.endpoint}"),
-    Action.STATUS: (b"GET", _job_path("/status")),
-    Action.STATUS_STREAM: (b"GET", _job_path("/status/stream")),
-    Action.RESULT: (b"GET", _job_path("")),
-    Action.CANCEL: (b"PUT", _job_path("/cancel")),
-    Action.RUN: (b"POST", lambda grant: f"/{grant.target.endpoint}"),
-    Action.RUN_STREAM: (b"POST", lambda grant: f"/{grant.target.endpoint}/stream"),
-    Action.UPLOAD: (b"POST", lambda grant: grant.target.path),
-    Action.TOKEN: (b"POST", lambda grant: grant.target.path),
+# Method and path, formatted with the target and fal's id of the job. The path is rebuilt from what was parsed; the
+# caller's own string never gets here.
+PATHS: Mapping[Action, tuple[bytes, str]] = {
+    Action.SUBMIT: (b"POST", "/{0.endpoint}"),
+    Action.STATUS: (b"GET", "/{0.app}/requests/{1}/status"),
+    Action.STATUS_STREAM: (b"GET", "/{0.app}/requests/{1}/status/stream"),
+    Action.RESULT: (b"GET", "/{0.app}/requests/{1}"),
+    Action.CANCEL: (b"PUT", "/{0.app}/requests/{1}/cancel"),
+    Action.RUN: (b"POST", "/{0.endpoint}"),
+    Action.RUN_STREAM: (b"POST", "/{0.endpoint}/stream"),
+    Action.UPLOAD: (b"POST", "{0.path}"),
+    Action.TOKEN: (b"POST", "{0.path}"),
 }
 
 
@@ -43,8 +39,8 @@ class RequestBuilder:
     def build(self, grant: Grant, body: bytes = b"", options: Fields = (), extra: str = "") -> UpstreamRequest:
         """Returns the request for *grant*. *extra* is a query parameter of our own beside those of the target."""
         target = grant.target
-        method, path_for = PATHS[target.action]
-        path = path_for(grant)
+        method, template = PATHS[target.action]
+        path = template.format(target, grant.upstream_id)
         if query := f"{target.query}&{extra}" if target.query and extra else target.query or extra:
             path = f"{path}?{query}"
         return UpstreamRequest(method, path.encode("ascii"), self._lines(target.action, options), body)

@@ -64,7 +64,7 @@ def build_gateway(
     seconds = components.config.fal.run_seconds
     queued_run = QueuedRun(admission, accounting, relay, authorization, repeats, seconds=seconds)
     queued_runs = {one.id: queued_run for one in components.config.endpoints if one.run_via == "queue"}
-    run = Run(admission, accounting, relay, repeats, streams, expiry, queued_runs)
+    run = Run(admission, accounting, relay, authorization, repeats, streams, expiry, queued_runs)
     issue = Issue(admission, accounting, relay, components.rest_actions.issues)
     return Gateway(
         authenticator,

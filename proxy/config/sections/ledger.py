@@ -64,6 +64,10 @@ class LedgerSection(Section):
     unit_price: float = Field(
         default=1.0, ge=0, le=1e6, description='Price of one billable unit, where `settle_by` is "billable".'
     )
+    expose_price: bool = Field(
+        default=False,
+        description="Whether callers get the price of their call (`x-price`) and fal's `x-fal-billable-units`.",
+    )
     refund_failed: bool = Field(default=True, description="Whether a job that failed gives its reservation back.")
     idempotency_seconds: float = Field(
         default=float(DAY),

@@ -23,6 +23,7 @@ from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.outcomes import Accepted
 
 AnswerJob = Callable[[str, Request, Grant, Fields], Awaitable[Response]]
+OUTCOME = "replayed"  # of a repeat, in the log and the metrics
 POLL_INTERVAL = 0.05  # seconds between two looks for the answer of a call under way
 _REUSED: FieldError = {
     "loc": ["header", "idempotency-key"],
@@ -98,6 +99,7 @@ class Repeats:
                     answer = await answer_job(result.state.job, request, grant, (REPLAYED,))
                 if answer is not None:
                     joiner.answered()
+                    record.outcome = OUTCOME
                     return answer._replace(headers=(*answer.headers, *result.quota.headers))
                 if loop.time() >= deadline:
                     raise OutcomeUnknown(reason="the earlier call is still under way")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 
-from proxy.auth.authorization import Grant
+from proxy.auth.authorization import Authorization, Grant
 from proxy.auth.caller import Caller
 from proxy.billing.reservations import Accounting, Reservation
 from proxy.fal_api.operations import Action
@@ -16,6 +16,7 @@ from proxy.gateway.runs.run_content import run_stream_response
 from proxy.gateway.settlement import PaidCall, settle_result
 from proxy.gateway.streams.stream_slots import StreamRegistry, StreamSlot
 from proxy.gateway.streams.streaming_response import StreamingResponse
+from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.response import Response, error_response
 from proxy.telemetry.access_record import AccessRecord
@@ -35,6 +36,7 @@ class Run:
         admission: Admission,
         accounting: Accounting,
         relay: Relay,
+        authorization: Authorization,
         repeats: Repeats,
         streams: StreamRegistry,
         session_expiry: Callable[[Caller], float],
@@ -43,6 +45,7 @@ class Run:
         self._admission = admission
         self._accounting = accounting
         self._relay = relay
+        self._authorization = authorization
         self._repeats = repeats
         self._streams = streams
         self._session_expiry = session_expiry
@@ -63,7 +66,7 @@ class Run:
             record.enter("reserve")
             async with AsyncExitStack() as exit_stack:
                 slot = None if is_run else exit_stack.enter_context(self._acquire_slot(grant.caller))
-                reservation = await self._repeats.reserve(request, grant, admitted, record)
+                reservation = await self._repeats.reserve(request, grant, admitted, record, answer_job=self._no_answer)
                 if isinstance(reservation, Response):
                     return reservation
                 async with self._repeats.watch(request, reservation) as call:
@@ -73,6 +76,11 @@ class Run:
                     streaming = await self._stream(grant, admitted, reservation, slot, exit_stack, record)
                     call.answer = error_response(replay_unavailable())
                     return streaming
+
+    async def _no_answer(self, job: str, request: Request, grant: Grant, fields: Fields) -> Response:
+        """Refuses the repeat of a run whose endpoint was set to `run_via = "queue"` then, and names its job."""
+        upstream_id = job.rpartition("/")[2]
+        return error_response(replay_unavailable(self._authorization.sign_handle(grant, upstream_id)))
 
     async def _run(self, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord) -> Response:
         async with PaidCall(self._accounting, reservation, record):

@@ -255,3 +255,21 @@ def _scope(method: str, path: str) -> dict[str, object]:
             (b"authorization", b"Bearer " + token().encode()),
         ],
     }
+
+
+@pytest.mark.parametrize("exposed", [True, False])
+async def test_prices_are_exposed_where_that_is_configured(tmp_path: Path, exposed: bool) -> None:
+    """A submit has the reserved price, and a result fal's billable units; both are readable by pages."""
+    priced = {"endpoints": [{"id": ENDPOINT, "price": "0.25"}], "server": {"cors_origins": ["https://a.example.com"]}}
+    budgets = [{"name": "day", "per": "user", "window": "day", "limit": 10}]
+    script = (reply(QUEUED), reply({"images": []}, 200, (b"x-fal-billable-units", b"1.5")))
+    sections = {**priced, "budgets": budgets, "ledger": {"expose_price": exposed}}
+    sections["server"] = {"public_origin": ORIGIN, **priced["server"]}  # type: ignore[dict-item]
+    with open_gateway(tmp_path, *script, **sections) as g:
+        async with g.client() as alice:
+            queued = await alice.post(SUBMIT, json=INPUT, headers={"origin": "https://a.example.com"})
+            result = await alice.get(f"/api/fal/queue/{APP}/requests/{queued.json()['request_id']}")
+
+    fields = (queued.headers.get("x-price"), result.headers.get("x-fal-billable-units"))
+    assert fields == (("0.25", "1.5") if exposed else (None, None))
+    assert "x-price" in queued.headers["access-control-expose-headers"]

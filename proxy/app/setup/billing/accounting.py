@@ -46,6 +46,7 @@ def build_accounting(
         events=AccountingEvents(lost=settlement_lost, refused=count_refusal, crossed=alerts.report),
         call_seconds=call_seconds(components.config.fal),
         keys=components.store_keys,
+        expose_price=components.config.ledger.expose_price,
     )
 
 

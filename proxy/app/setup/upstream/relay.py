@@ -67,6 +67,7 @@ def build_upstream(
         deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
         clock=time.time,
         streams=streams,
+        expose_units=components.config.ledger.expose_price,
     )
     probe = AccountProbe(
         account,

@@ -196,7 +196,8 @@ class Changes:
     def clear(self) -> None:
         """Forgets all changes."""
         for records in (self.reservations, self.notes, self.keys, self.buckets, self.credits, self.blocked):
-            records.clear()
+            if records:
+                records.clear()
         self.ended.clear()
         self.days.clear()
         self.drop_before = None

@@ -111,9 +111,9 @@ class LedgerState:
     def sweep(self, now: float, limit: int) -> int:
         assumed = self._clock = self._sweep_time(now)
         swept = 0
-        while swept < limit and self.open_jobs.pop_overdue(assumed) is not None:
+        while swept < limit and (overdue := self.open_jobs.pop_overdue(assumed)) is not None:
             swept += 1
-        self.unsettled += swept
+            self.unsettled += bool(overdue.parts)
         self.open_jobs.drop_ended_slots(assumed - GRACE, limit)
         self.buckets.drop_ended(assumed - GRACE, limit)
         self.notes.drop_ended(assumed, limit)

@@ -52,6 +52,14 @@ async def test_a_key_makes_one_job(tmp_path: Path) -> None:
     assert len(g.upstream.asked) == 1
 
 
+async def test_a_replay_is_visible_in_the_log(tmp_path: Path) -> None:
+    """The outcome of a repeat is `replayed`; that of the first call is what fal answered."""
+    with open_gateway(tmp_path, queued(1)) as g:
+        await send(g, "k")
+        await send(g, "k")
+        assert [line["outcome"] for line in g.lines()] == ["accepted", "replayed"]
+
+
 async def test_keys_are_each_callers_own(tmp_path: Path) -> None:
     """Another caller, another key and no key are other jobs."""
     with open_gateway(tmp_path, queued(1), queued(2), queued(3), queued(4)) as g:
