@@ -52,7 +52,7 @@ class BodyBudget:
 
 
 def announces_body(fields: FieldsByName) -> bool:
-    """Returns whether a request has a body: one without either field is whole with its head (RFC 9112 section 6.3)."""
+    """Returns whether a request has a body: not without either field (RFC 9112 section 6.3)."""
     return b"transfer-encoding" in fields or b"content-length" in fields
 
 

@@ -23,7 +23,7 @@ from proxy.http.origin import Origin
 class UpstreamStream:
     """Response whose content is read as it comes: `async for chunk in stream`, once.
 
-    Nothing is read from the socket beyond a small buffer between two chunks that are asked for.
+    Nothing is read from the socket beyond a small buffer before the next chunk is wanted.
     """
 
     __slots__ = ("_connection", "_timeout_idle", "headers", "status")
@@ -45,7 +45,7 @@ class UpstreamStream:
 
 
 class HttpClient:
-    """Client of one origin. Raises the TransportErrors of `proxy.errors`; durations in seconds, sizes in bytes.
+    """Client of one origin. Raises TransportErrors. Durations are in seconds, sizes in bytes.
 
     Cancelling a call closes its connection at once.
     """

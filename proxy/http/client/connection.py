@@ -15,7 +15,7 @@ HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as a
 
 
 class Connection(asyncio.Protocol):
-    """Protocol of one connection. An exchange is `send`, then `head`, then `read` until b"", then `finish`.
+    """Protocol of one connection: an exchange is `send`, `head`, `read` until b"", `finish`.
 
     Deadlines are on the loop's clock. An exchange begins with its write, so every TransportError after it has `sent`.
     Bytes that arrive while no exchange is open close the connection.
@@ -42,9 +42,10 @@ class Connection(asyncio.Protocol):
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def is_idle_and_clean(self) -> bool:
-        """Returns whether the connection is open with nothing to read: readable while idle, it is dead or poisoned.
+        """Returns whether the connection is open and has nothing to read.
 
-        The event loop may not have read the socket since the peer closed it, so the kernel is asked.
+        An idle connection that is readable is dead or poisoned. The event loop may not have read the socket since the
+        peer closed it, so this polls the kernel.
         """
         transport = self._transport
         return not (transport.is_closing() or transport.get_extra_info("unfinished") or self._poll.poll(0))
@@ -101,7 +102,7 @@ class Connection(asyncio.Protocol):
         return self._response.status, self._response.fields, self._response.read_content()
 
     def finish(self) -> bool:
-        """Ends the exchange, wherever it is. Returns False where the connection cannot carry another, and is closed."""
+        """Ends the exchange, wherever it is. Returns False where the connection is closed with it."""
         answer, self._open_exchange = self._response, False
         # An upstream that answered before it read all of the request still has the rest of it to come.
         whole = answer.ended and answer.keep_alive and self._transport.get_write_buffer_size() == 0
