@@ -68,8 +68,8 @@ async def _take_step(config: Config, step: str, fields: dict[str, Json]) -> Json
         with suppress(FileNotFoundError, ConnectionRefusedError):
             return as_json(await send_step(f"{ledger_path(config)}.sock", step, fields))
     ledger = open_ledger(config)
-    await ledger.start(now=time.time())
     try:
+        await ledger.start(now=time.time())
         return await OperatorSteps(ledger, time.time).run(step, fields)
     finally:
         await ledger.aclose()

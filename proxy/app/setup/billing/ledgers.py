@@ -60,6 +60,9 @@ def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
     telemetry.gauge("ledger_queue", "Calls that wait for the ledger.", lambda: stats().queue)
     if isinstance(ledger, RedisLedger):
         telemetry.counter("ledger_data_losses", "Times that the data in Redis was lost.", lambda: ledger.epoch.losses)
+        telemetry.gauge(
+            "store_clock_skew_seconds", "Time by which this host is ahead of Redis.", lambda: ledger.clock_skew
+        )
     telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs)
 
 

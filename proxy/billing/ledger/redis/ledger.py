@@ -80,7 +80,7 @@ class RedisLedger:
         self._allow_eviction = allow_eviction
         self._report = report
         self._undos = PendingUndo()
-        self._workers = Workers(self._send, lock_folder)
+        self._workers = Workers(self._send, lock_folder, report)
         self.epoch = Epoch(self._send, on_data_loss, report)
         self._started = False
         self._heartbeat: asyncio.Task[None] | None = None
@@ -190,8 +190,7 @@ class RedisLedger:
         self._workers.ended_notes.append(call_id)
 
     async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
-        rejoin = note.rejoin_seconds
-        if rejoin <= 0:
+        if (rejoin := note.rejoin_seconds) <= 0:
             return
         times = [repr(rejoin), repr(now), repr(now + rejoin)]
         args: Args = [call_id, note.fingerprint, *times, self._workers.name, milliseconds(rejoin + CLOCK_SKEW)]
@@ -261,6 +260,11 @@ class RedisLedger:
 
     async def warnings(self) -> tuple[str, ...]:
         return await server_checks.warnings(self._send)
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which this host's clock is ahead of the store's."""
+        return self._workers.skew
 
     def notices(self) -> tuple[str, ...]:
         lost = [f"data lost {self.epoch.losses} times since the start"] if self.epoch.losses else []

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from proxy.billing.ledger.redis.scripts import admin as scripts
 from proxy.storage.redis_client import Script
 
 ENDED_BATCH = 100  # ended notes written in one call
+MAX_SKEW = 60.0  # seconds that clocks may differ before that is reported
 HEARTBEAT_INTERVAL = 0.5  # seconds
 HEARTBEAT_TTL = 2.0  # seconds after its last heartbeat that a worker counts as dead
 _POLL_INTERVAL = 0.1  # seconds between two looks at another worker's heartbeat
@@ -33,16 +35,18 @@ class Workers:
     """Heartbeat of this worker, and verdicts on others. *folder* holds the lock files; None for none.
 
     *ended_notes* are ids of calls whose callers have their answers. While such a note stays open, another worker may
-    join the call once this worker has ended.
+    join the call once this worker has ended. *skew*: seconds by which this host's clock is ahead of the store's.
     """
 
-    def __init__(self, run: Run, folder: Path | None) -> None:
+    def __init__(self, run: Run, folder: Path | None, report: Callable[[str], None]) -> None:
         self.name = uuid4().hex
         self._run = run
         self._folder = folder
         self._lock: BinaryIO | None = None
         self._beats = count()
+        self._report = report
         self.ended_notes: list[str] = []
+        self.skew = 0.0
 
     def lock(self) -> None:
         """Creates and locks this worker's file. Without a folder that only this user can write there is none."""
@@ -55,7 +59,9 @@ class Workers:
     async def beat(self) -> tuple[str, int]:
         """Renews the heartbeat and writes all ended notes; returns epoch and number of open calls."""
         while True:
-            epoch, open_calls = texts(await self._send_beat(self.take_ended_notes()))
+            started = time.time()
+            epoch, open_calls, server_time = texts(await self._send_beat(self.take_ended_notes()))
+            self._note_skew((started + time.time()) / 2 - float(server_time))
             if not self.ended_notes:
                 return epoch, int(open_calls)
 
@@ -85,6 +91,11 @@ class Workers:
             self._path(self.name).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+    def _note_skew(self, skew: float) -> None:
+        if abs(skew) > MAX_SKEW >= abs(self.skew):
+            self._report(f"the clock of this host differs from the store's by {skew:.0f} s")
+        self.skew = skew
 
     async def _send_beat(self, ended: list[str]) -> object:
         written = False

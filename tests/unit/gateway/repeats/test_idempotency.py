@@ -53,7 +53,7 @@ async def test_a_key_makes_one_job(tmp_path: Path) -> None:
 
 
 async def test_a_replay_is_visible_in_the_log(tmp_path: Path) -> None:
-    """The outcome of a replay is `replayed`; that of the first call is what fal answered."""
+    """The outcome of a repeat is `replayed`; that of the first call is what fal answered."""
     with open_gateway(tmp_path, queued(1)) as g:
         await send(g, "k")
         await send(g, "k")

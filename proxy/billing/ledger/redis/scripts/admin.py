@@ -77,12 +77,14 @@ end
 return whole(total)
 """)
 
-# ARGV: worker, text that differs from the one before, ms to live, then ids of ended notes. Replies the epoch and the
-# number of open calls.
+# ARGV: worker, text that differs from the one before, ms to live, then ids of ended notes. Replies the epoch, the
+# number of open calls and the server's time.
 HEARTBEAT = script("""
 redis.call('SET', base .. 'worker:' .. ARGV[1], ARGV[2], 'PX', ARGV[3])
 for i = 4, #ARGV do end_note(ARGV[i]) end
-return {redis.call('GET', base .. 'epoch') or '', tostring(redis.call('ZCARD', base .. 'due'))}
+local time = redis.call('TIME')
+return {redis.call('GET', base .. 'epoch') or '', tostring(redis.call('ZCARD', base .. 'due')),
+        string.format('%s.%06d', time[1], time[2])}
 """)
 
 # ARGV: worker. Replies its last heartbeat, or nil.

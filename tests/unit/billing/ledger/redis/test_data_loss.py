@@ -1,5 +1,8 @@
 """Tests of lost data, unsafe settings, other schemas and clocks that jump."""
 
+import asyncio
+import time
+
 import pytest
 from redis import Redis
 from support.front_proxies import free_port
@@ -83,6 +86,19 @@ async def test_another_schema(valkey: str, admin: Redis) -> None:
     with pytest.raises(ValueError, match="schema 99"):
         async with opened(valkey):
             pass
+
+
+async def test_a_clock_that_differs_from_the_store(valkey: str, admin: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose clock is an hour ahead of the store's reports that once, and has the skew as a figure."""
+    reports: list[str] = []
+    async with opened(valkey, reports=reports) as ledger:
+        assert abs(ledger.clock_skew) < 60
+        real = time.time
+        monkeypatch.setattr("proxy.billing.ledger.redis.workers.time.time", lambda: real() + HOUR)
+        async with asyncio.timeout(5):
+            while abs(ledger.clock_skew - HOUR) > 60:  # noqa: ASYNC110 - the next heartbeat has it
+                await asyncio.sleep(0.05)
+    assert ["the store's by 3600 s" in report for report in reports] == [True]
 
 
 async def test_a_clock_one_hour_back(valkey: str, admin: Redis) -> None:
