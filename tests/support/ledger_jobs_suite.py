@@ -11,7 +11,20 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.ledger_suite import DAY, ENDPOINT, HOUR, NOW, TODAY, caller, charge, entry, in_flight, lacking, slot, sums
+from support.ledger_suite import (
+    DAY,
+    ENDPOINT,
+    HOUR,
+    NOW,
+    TODAY,
+    call_request,
+    caller,
+    charge,
+    in_flight,
+    lacking,
+    slot,
+    sums,
+)
 
 from proxy.billing.budgets import Budget, CalendarWindow, RollingWindow, charges
 from proxy.billing.ledger.interface import (
@@ -38,11 +51,11 @@ NOTE = CallNote("fingerprint", 120.0)
 
 
 def noted(*allowances: Charge | InFlightSlot, note: CallNote = NOTE) -> ReservationRequest:
-    return replace(entry(5, *(allowances or (charge(),))), note=note)
+    return replace(call_request(5, *(allowances or (charge(),))), note=note)
 
 
 def keyed(key: str = "key", body: str = "body") -> ReservationRequest:
-    return replace(entry(5, charge()), claim=KeyClaim(key, body, DAY, 60.0))
+    return replace(call_request(5, charge()), claim=KeyClaim(key, body, DAY, 60.0))
 
 
 async def submitted(ledger: Ledger, call_id: str, request: ReservationRequest, *, now: float = NOW) -> None:
@@ -205,7 +218,7 @@ class ClaimedReservationSuite:
 class JobSuite:
     async def test_a_job_and_its_line_item(self, ledger: Ledger) -> None:
         """A job is queued, then running, then ended with its price; it is found by its name and its id."""
-        await submitted(ledger, "one", entry(10, charge(), slot()))
+        await submitted(ledger, "one", call_request(10, charge(), slot()))
         queued = await ledger.job("app/one")
         await ledger.set_running("app/one", now=NOW + 1)
         running = await ledger.job("one")
@@ -227,10 +240,10 @@ class JobSuite:
         A job that a sweep ends is unknown; a refusal leaves none.
         """
         for state in ("failed", "cancelled", "unknown"):
-            await submitted(ledger, state, entry(1, charge()))
+            await submitted(ledger, state, call_request(1, charge()))
             await ledger.settle(f"app/{state}", amount=0, state=state, now=NOW)
-        await ledger.reserve("swept", entry(1, charge(), ttl=100.0), now=NOW)
-        await ledger.reserve("refused", entry(1, charge()), now=NOW)
+        await ledger.reserve("swept", call_request(1, charge(), ttl=100.0), now=NOW)
+        await ledger.reserve("refused", call_request(1, charge()), now=NOW)
         await ledger.refund("refused", now=NOW)
         await ledger.sweep(now=NOW + 100)
         jobs = await ledger.jobs("alice", states=ALL_STATES, limit=10)
@@ -245,8 +258,8 @@ class JobSuite:
     async def test_jobs_are_listed_newest_first(self, ledger: Ledger) -> None:
         """In pages, by state, and only the caller's own."""
         for n in range(7):
-            await submitted(ledger, f"job{n}", entry(1, charge()), now=NOW + n)
-        await ledger.reserve("other", replace(entry(1, charge()), caller="bob"), now=NOW)
+            await submitted(ledger, f"job{n}", call_request(1, charge()), now=NOW + n)
+        await ledger.reserve("other", replace(call_request(1, charge()), caller="bob"), now=NOW)
         for n in (1, 3, 6):
             await ledger.settle(f"app/job{n}", amount=None, now=NOW + 10)
         pages, before = [], None
@@ -262,8 +275,8 @@ class JobSuite:
 
     async def test_a_job_is_due_after_its_first_minute(self, ledger: Ledger) -> None:
         """A job is due after a minute, then after half its age, at most ten minutes. An ended job is never due."""
-        await submitted(ledger, "one", entry(1, charge()))
-        await submitted(ledger, "ended", entry(1, charge()))
+        await submitted(ledger, "one", call_request(1, charge()))
+        await submitted(ledger, "ended", call_request(1, charge()))
         await ledger.settle("app/ended", amount=None, now=NOW)
         looks = []
         now = NOW
@@ -278,7 +291,7 @@ class JobSuite:
 
     async def test_a_call_without_a_job_is_never_due(self, ledger: Ledger) -> None:
         """There is nothing to ask about."""
-        await ledger.reserve("run", entry(1, charge(), slot()), now=NOW)
+        await ledger.reserve("run", call_request(1, charge(), slot()), now=NOW)
 
         assert await ledger.take_due(now=NOW + HOUR, limit=10) == ()
         assert await ledger.take_oldest(slot().account, now=NOW + HOUR, limit=3, apart=5.0) == ()
@@ -286,10 +299,10 @@ class JobSuite:
     async def test_holders_of_full_slots_are_due_first(self, ledger: Ledger) -> None:
         """Of jobs that are due those of a full account are taken before older ones."""
         for n in range(3):
-            await submitted(ledger, f"wide{n}", entry(1, charge(), slot(9, name="wide")), now=NOW)
+            await submitted(ledger, f"wide{n}", call_request(1, charge(), slot(9, name="wide")), now=NOW)
         for n in range(2):
-            await submitted(ledger, f"full{n}", entry(1, charge(), slot(2, name="full")), now=NOW + 10 + n)
-        refused = await ledger.reserve("third", entry(1, charge(), slot(2, name="full")), now=NOW + 15)
+            await submitted(ledger, f"full{n}", call_request(1, charge(), slot(2, name="full")), now=NOW + 10 + n)
+        refused = await ledger.reserve("third", call_request(1, charge(), slot(2, name="full")), now=NOW + 15)
         due = await ledger.take_due(now=NOW + 100, limit=2)
 
         assert isinstance(refused, LimitExceeded)
@@ -298,7 +311,7 @@ class JobSuite:
     async def test_a_limited_number_is_due_at_once(self, ledger: Ledger) -> None:
         """Jobs beyond the limit are still due."""
         for n in range(5):
-            await submitted(ledger, f"job{n}", entry(1, charge()))
+            await submitted(ledger, f"job{n}", call_request(1, charge()))
         first = await ledger.take_due(now=NOW + 60, limit=3)
         rest = await ledger.take_due(now=NOW + 60, limit=3)
 
@@ -308,7 +321,7 @@ class JobSuite:
     async def test_the_oldest_jobs_of_an_account(self, ledger: Ledger) -> None:
         """Up to so many that hold a slot, each at most every so many seconds."""
         for n in range(5):
-            await submitted(ledger, f"job{n}", entry(1, charge(), slot(9)), now=NOW + n)
+            await submitted(ledger, f"job{n}", call_request(1, charge(), slot(9)), now=NOW + n)
         await ledger.release("app/job0", now=NOW + 5)
         account = slot().account
 
@@ -322,7 +335,7 @@ class JobSuite:
 
     async def test_a_slot_ends_early_without_acceptance(self, ledger: Ledger) -> None:
         """An unknown outcome frees the slot after call_seconds; an accepted job keeps it for its lease."""
-        request = replace(entry(1, charge(), slot(9, lease=600.0)), call_seconds=30.0)
+        request = replace(call_request(1, charge(), slot(9, lease=600.0)), call_seconds=30.0)
         await ledger.reserve("unknown", request, now=NOW)
         await submitted(ledger, "job", request)
 
@@ -333,7 +346,7 @@ class JobSuite:
 
     async def test_an_operator_refunds_an_ended_job(self, ledger: Ledger) -> None:
         """A refund moves the price back to the budget, and in the day's usage from used to refunded, once."""
-        await submitted(ledger, "one", entry(10, charge(), charge(name="all")))
+        await submitted(ledger, "one", call_request(10, charge(), charge(name="all")))
         await ledger.settle("app/one", amount=8, now=NOW)
 
         assert [await ledger.refund_ended("app/one", now=NOW) for _ in range(2)] == [True, False]
@@ -355,21 +368,21 @@ class CreditSuite:
     async def test_a_credit_is_used_after_the_limit(self, ledger: Ledger) -> None:
         """The budget pays first, the credit the rest; without both there is no room."""
         await ledger.grant_credit(credit(30), now=NOW)
-        await submitted(ledger, "one", entry(90, charge(100)))
-        await submitted(ledger, "two", entry(25, charge(100)))
+        await submitted(ledger, "one", call_request(90, charge(100)))
+        await submitted(ledger, "two", call_request(25, charge(100)))
 
         assert await sums(ledger, charge()) == [(0, 100)]
         assert [one.left for one in await ledger.credits(charge().account, now=NOW)] == [15]
         (status,) = await ledger.statuses((charge(),), (), now=NOW)
         assert status.credit == 15
-        assert await ledger.reserve("three", entry(16, charge(100)), now=NOW) == lacking(charge(100), 0)
-        assert await ledger.reserve("three", entry(15, charge(100)), now=NOW) == Granted()
+        assert await ledger.reserve("three", call_request(16, charge(100)), now=NOW) == lacking(charge(100), 0)
+        assert await ledger.reserve("three", call_request(15, charge(100)), now=NOW) == Granted()
         assert await ledger.credits(charge().account, now=NOW) == ()
 
     async def test_a_settlement_takes_from_the_budget_first(self, ledger: Ledger) -> None:
         """The unspent part of a reservation goes back to the credit first."""
         await ledger.grant_credit(credit(30), now=NOW)
-        await submitted(ledger, "one", entry(110, charge(100)))
+        await submitted(ledger, "one", call_request(110, charge(100)))
         await ledger.settle("app/one", amount=104, now=NOW)
 
         assert await sums(ledger, charge()) == [(100, 0)]
@@ -381,7 +394,7 @@ class CreditSuite:
     async def test_a_refund_restores_a_credit(self, ledger: Ledger) -> None:
         """Refused by fal, a call leaves budget and credit as they were."""
         await ledger.grant_credit(credit(30), now=NOW)
-        await ledger.reserve("one", entry(120, charge(100)), now=NOW)
+        await ledger.reserve("one", call_request(120, charge(100)), now=NOW)
         await ledger.refund("one", now=NOW)
 
         assert await sums(ledger, charge()) == [(0, 0)]
@@ -392,42 +405,42 @@ class CreditSuite:
         for one in (credit(10, name="forever"), credit(10, name="soon", expires=NOW + 10)):
             await ledger.grant_credit(one, now=NOW)
         await ledger.grant_credit(credit(10, name="later", expires=NOW + 20), now=NOW)
-        await ledger.reserve("one", entry(15, charge(0)), now=NOW)
+        await ledger.reserve("one", call_request(15, charge(0)), now=NOW)
 
         left = {one.id: one.left for one in await ledger.credits(None, now=NOW)}
         assert left == {"forever": 10, "later": 5}
-        assert await ledger.reserve("two", entry(11, charge(0)), now=NOW + 20) == replace(
+        assert await ledger.reserve("two", call_request(11, charge(0)), now=NOW + 20) == replace(
             lacking(charge(0), 0), renews_at=None
         )
-        assert await ledger.reserve("two", entry(10, charge(0)), now=NOW + 20) == Granted()
+        assert await ledger.reserve("two", call_request(10, charge(0)), now=NOW + 20) == Granted()
 
     async def test_a_credit_is_its_accounts_own(self, ledger: Ledger) -> None:
         """Another account has none of it."""
         await ledger.grant_credit(credit(30), now=NOW)
 
         other = charge(0, name="other")
-        assert isinstance(await ledger.reserve("one", entry(1, other), now=NOW), LimitExceeded)
+        assert isinstance(await ledger.reserve("one", call_request(1, other), now=NOW), LimitExceeded)
 
 
 class OperatorSuite:
     async def test_a_blocked_caller(self, ledger: Ledger) -> None:
         """New calls are refused and cost nothing; others and ended jobs are as before."""
-        await submitted(ledger, "one", entry(1, charge()))
+        await submitted(ledger, "one", call_request(1, charge()))
         await ledger.set_blocked("alice", blocked=True, now=NOW)
 
-        assert await ledger.reserve("two", entry(1, charge()), now=NOW) is Blocked.BLOCKED
+        assert await ledger.reserve("two", call_request(1, charge()), now=NOW) is Blocked.BLOCKED
         assert await ledger.blocked_callers(["alice", "bob"]) == {"alice"}
-        assert await ledger.reserve("bob", replace(entry(1, charge()), caller="bob"), now=NOW) == Granted()
+        assert await ledger.reserve("bob", replace(call_request(1, charge()), caller="bob"), now=NOW) == Granted()
         assert await ledger.settle("app/one", amount=None, now=NOW) is True
         await ledger.set_blocked("alice", blocked=False, now=NOW)
         assert await ledger.blocked_callers(["alice", "bob"]) == frozenset()
-        assert await ledger.reserve("two", entry(1, charge()), now=NOW) == Granted()
+        assert await ledger.reserve("two", call_request(1, charge()), now=NOW) == Granted()
 
     async def test_a_reset(self, ledger: Ledger) -> None:
         """Use is reset in the accounts of the call; reservations and other accounts stay."""
         both = charge(), charge(name="all")
-        await submitted(ledger, "one", entry(10, *both))
-        await submitted(ledger, "two", entry(5, *both))
+        await submitted(ledger, "one", call_request(10, *both))
+        await submitted(ledger, "two", call_request(5, *both))
         await ledger.settle("app/one", amount=None, now=NOW)
 
         assert await ledger.reset([charge().account, "daily:nobody"], now=NOW) == 10
@@ -440,22 +453,22 @@ class ThresholdSuite:
         drawn = replace(charge(100), thresholds=(50, 80, 100))
         crossed = []
         for n, amount in enumerate((49, 1, 40, 9)):
-            granted = await ledger.reserve(f"t{n}", entry(amount, drawn), now=NOW)
+            granted = await ledger.reserve(f"t{n}", call_request(amount, drawn), now=NOW)
             assert isinstance(granted, Granted)
             crossed.append([one.percent for one in granted.crossed])
         await ledger.refund("t1", now=NOW)
-        again = await ledger.reserve("again", entry(1, drawn), now=NOW)
+        again = await ledger.reserve("again", call_request(1, drawn), now=NOW)
 
         assert crossed == [[], [50], [80], []]
         assert again == Granted()
-        full = await ledger.reserve("last", entry(1, drawn), now=NOW)
+        full = await ledger.reserve("last", call_request(1, drawn), now=NOW)
         assert full == Granted(crossed=(Crossing("daily", drawn.account, 100, 100),))
 
     async def test_the_first_refusal_crosses_the_limit(self, ledger: Ledger) -> None:
         """A budget with too little left is exhausted for its caller: reported once."""
         drawn = replace(charge(100), thresholds=(80, 100))
-        await ledger.reserve("t", entry(95, drawn), now=NOW)
-        refused = [await ledger.reserve(f"r{n}", entry(10, drawn), now=NOW) for n in range(2)]
+        await ledger.reserve("t", call_request(95, drawn), now=NOW)
+        refused = [await ledger.reserve(f"r{n}", call_request(10, drawn), now=NOW) for n in range(2)]
 
         assert [one.crossed for one in refused if isinstance(one, LimitExceeded)] == [
             (Crossing("daily", drawn.account, 100, 100),),
@@ -466,7 +479,9 @@ class ThresholdSuite:
         """The next day reports its own."""
         today = replace(charge(10), thresholds=(100,))
         tomorrow = replace(today, current=20261124, oldest=20261124)
-        granted = [await ledger.reserve(f"t{n}", entry(10, one), now=NOW) for n, one in enumerate((today, tomorrow))]
+        granted = [
+            await ledger.reserve(f"t{n}", call_request(10, one), now=NOW) for n, one in enumerate((today, tomorrow))
+        ]
 
         assert [len(one.crossed) for one in granted if isinstance(one, Granted)] == [1, 1]
 
@@ -485,15 +500,15 @@ class ClockSuite:
         def drawn(now: float) -> Charge:
             return charges([budget], caller("alice"), ENDPOINT, now)[0]
 
-        assert await ledger.reserve("t", entry(10, drawn(midnight + 60)), now=midnight + 60) == Granted()
+        assert await ledger.reserve("t", call_request(10, drawn(midnight + 60)), now=midnight + 60) == Granted()
         for back in (60.0, 600.0, HOUR, 2 * HOUR):
             then = midnight + 60 - back
-            assert isinstance(await ledger.reserve("u", entry(1, drawn(then)), now=then), LimitExceeded)
+            assert isinstance(await ledger.reserve("u", call_request(1, drawn(then)), now=then), LimitExceeded)
 
     async def test_a_clock_that_jumps_ahead_erases_nothing(self, ledger: Ledger) -> None:
         """One sweep two days ahead leaves buckets, reservations and slots as they were."""
-        await submitted(ledger, "one", entry(10, charge(), slot(2, lease=HOUR)))
-        await submitted(ledger, "two", entry(5, charge()))
+        await submitted(ledger, "one", call_request(10, charge(), slot(2, lease=HOUR)))
+        await submitted(ledger, "two", call_request(5, charge()))
         await ledger.settle("app/two", amount=None, now=NOW)
         await ledger.sweep(now=NOW + 2 * DAY)
 
@@ -502,19 +517,19 @@ class ClockSuite:
 
     async def test_slots_are_live_again_after_a_jump(self, ledger: Ledger) -> None:
         """A look at a time ahead, without a sweep, changes nothing either."""
-        await submitted(ledger, "one", entry(1, charge(), slot(1, lease=HOUR)))
+        await submitted(ledger, "one", call_request(1, charge(), slot(1, lease=HOUR)))
         assert await in_flight(ledger, slot(), now=NOW + 2 * DAY) == [0]
 
         assert await in_flight(ledger, slot()) == [1]
-        assert isinstance(await ledger.reserve("two", entry(1, charge(), slot(1)), now=NOW), LimitExceeded)
+        assert isinstance(await ledger.reserve("two", call_request(1, charge(), slot(1)), now=NOW), LimitExceeded)
 
 
 class DumpSuite:
     async def test_a_dump_fills_another_ledger(self, ledger: Ledger, empty: Ledger) -> None:
         """Every sum, slot, key, job, credit and block is the same there, and what is open goes on."""
         await ledger.grant_credit(credit(30), now=NOW)
-        await submitted(ledger, "open", entry(10, charge(), slot()))
-        await submitted(ledger, "done", entry(5, charge()))
+        await submitted(ledger, "open", call_request(10, charge(), slot()))
+        await submitted(ledger, "done", call_request(5, charge()))
         await ledger.settle("app/done", amount=3, state="failed", now=NOW + 1)
         await submitted(ledger, "keyed", keyed())
         await ledger.claim_key("stored", "body", owner="o", now=NOW, ttl=DAY, hold=60.0)
@@ -532,7 +547,7 @@ class DumpSuite:
         )
         assert await empty.reserve("x", keyed(), now=NOW) == Call("keyed", "app/keyed", "second", NOW, None, True)
         assert await empty.claim_key("stored", "body", owner="p", now=NOW, ttl=DAY, hold=60.0) == StoredAnswer(b"\xff")
-        blocked = replace(entry(1, charge()), caller="mallory")
+        blocked = replace(call_request(1, charge()), caller="mallory")
         assert await empty.reserve("x", blocked, now=NOW) is Blocked.BLOCKED
         assert await empty.settle("app/open", amount=None, now=NOW + 2) is True
         assert await sums(empty, charge()) == [(13, 5)]
@@ -543,7 +558,7 @@ class DumpSuite:
         async def wrong() -> AsyncIterator[Row]:
             yield "bucket", {"account": "a"}
 
-        await submitted(ledger, "one", entry(1, charge()))
+        await submitted(ledger, "one", call_request(1, charge()))
         with pytest.raises(ValueError, match="not empty"):
             await ledger.load(empty.dump(), now=NOW)
         with pytest.raises(ValueError, match="bucket"):

@@ -44,7 +44,7 @@ def slot(limit: int = 2, *, name: str = "jobs", lease: float = 600.0, enforce: b
     return InFlightSlot(name, f"{name}:alice", limit, lease, enforce)
 
 
-def entry(amount: int, *allowances: Charge | InFlightSlot, ttl: float = DAY) -> ReservationRequest:
+def call_request(amount: int, *allowances: Charge | InFlightSlot, ttl: float = DAY) -> ReservationRequest:
     return ReservationRequest(
         caller="alice",
         endpoint=ENDPOINT,
@@ -74,8 +74,8 @@ async def in_flight(ledger: Ledger, *occupied: InFlightSlot, now: float = NOW) -
 
 async def accepted(ledger: Ledger, job: str, request: ReservationRequest, *, now: float = NOW) -> None:
     """Reserves and accepts a job of fal, under an id of its own."""
-    assert await ledger.reserve(f"ticket-of-{job}", request, now=now) == Granted()
-    await ledger.accept(f"ticket-of-{job}", job, now=now)
+    assert await ledger.reserve(f"call-of-{job}", request, now=now) == Granted()
+    await ledger.accept(f"call-of-{job}", job, now=now)
 
 
 async def claimed(ledger: Ledger, key: str = "key", body: str = "body", *, owner: str, now: float = NOW) -> object:
@@ -87,10 +87,10 @@ class ReserveSuite:
         """A reservation is visible, and further ones fit until the limit and not beyond."""
         drawn = charge(100)
         for n in range(10):
-            assert await ledger.reserve(f"t{n}", entry(10, drawn), now=NOW) == Granted()
+            assert await ledger.reserve(f"t{n}", call_request(10, drawn), now=NOW) == Granted()
 
-        assert await ledger.reserve("t", entry(1, drawn), now=NOW) == lacking(drawn, 0)
-        assert await ledger.reserve("free", entry(0, drawn), now=NOW) == Granted()
+        assert await ledger.reserve("t", call_request(1, drawn), now=NOW) == lacking(drawn, 0)
+        assert await ledger.reserve("free", call_request(0, drawn), now=NOW) == Granted()
         assert await ledger.statuses((drawn,), (), now=NOW) == (AllowanceStatus("daily", 100, 0, 100, drawn.renews_at),)
 
     @pytest.mark.parametrize("last", range(4), ids=["first", "second", "slot", "last"])
@@ -99,7 +99,7 @@ class ReserveSuite:
         allowances: list[Charge | InFlightSlot] = [charge(), charge(name="all"), slot(), slot(name="ours")]
         asked = list(allowances)
         asked[last] = replace(asked[last], limit=0)
-        refused = await ledger.reserve("t", entry(1, *asked), now=NOW)
+        refused = await ledger.reserve("t", call_request(1, *asked), now=NOW)
 
         assert isinstance(refused, LimitExceeded)
         assert await sums(ledger, charge(), charge(name="all")) == [(0, 0), (0, 0)]
@@ -109,27 +109,27 @@ class ReserveSuite:
     async def test_the_first_shortfall_is_told(self, ledger: Ledger) -> None:
         """Budgets in order, then slots; with what is left, and when it renews."""
         wide, tight, full = charge(100, name="wide"), charge(7, name="tight"), slot(1)
-        await ledger.reserve("t", entry(5, wide, tight, full), now=NOW)
+        await ledger.reserve("t", call_request(5, wide, tight, full), now=NOW)
 
-        assert await ledger.reserve("a", entry(96, tight, wide, full), now=NOW) == replace(
+        assert await ledger.reserve("a", call_request(96, tight, wide, full), now=NOW) == replace(
             lacking(tight, 2), renews_at=None
         )
-        assert await ledger.reserve("b", entry(3, wide, tight, full), now=NOW) == lacking(tight, 2)
-        assert await ledger.reserve("c", entry(2, wide, tight, full), now=NOW) == LimitExceeded(
+        assert await ledger.reserve("b", call_request(3, wide, tight, full), now=NOW) == lacking(tight, 2)
+        assert await ledger.reserve("c", call_request(2, wide, tight, full), now=NOW) == LimitExceeded(
             "in-flight", "jobs", 1, 0, None
         )
 
     async def test_what_never_fits_does_not_renew(self, ledger: Ledger) -> None:
         """A price over the limit itself: waiting does not help."""
-        assert await ledger.reserve("t", entry(101, charge(100)), now=NOW) == LimitExceeded(
+        assert await ledger.reserve("t", call_request(101, charge(100)), now=NOW) == LimitExceeded(
             "budget", "daily", 100, 100, None
         )
 
     async def test_a_lowered_limit_leaves_nothing(self, ledger: Ledger) -> None:
         """More is spent than now allowed: what is left is 0, not less."""
-        await ledger.reserve("t", entry(50, charge(100)), now=NOW)
+        await ledger.reserve("t", call_request(50, charge(100)), now=NOW)
 
-        assert await ledger.reserve("u", entry(1, charge(20)), now=NOW) == lacking(charge(20), 0)
+        assert await ledger.reserve("u", call_request(1, charge(20)), now=NOW) == lacking(charge(20), 0)
         assert await ledger.statuses((charge(20),), (), now=NOW) == (
             AllowanceStatus("daily", 20, 0, 50, charge().renews_at),
         )
@@ -142,19 +142,19 @@ class ReserveSuite:
         looked, counted, real = charge(10, name="look", enforce=False), slot(1, enforce=False), charge(30)
         reported = []
         for n in range(3):
-            result = await ledger.reserve(f"t{n}", entry(8, looked, real, counted), now=NOW)
+            result = await ledger.reserve(f"t{n}", call_request(8, looked, real, counted), now=NOW)
             assert isinstance(result, Granted)
             reported.append([(short.name, short.left) for short in result.observed])
 
         assert reported == [[], [("look", 2), ("jobs", 0)], [("look", 0), ("jobs", 0)]]
         assert await sums(ledger, looked) == [(0, 24)]
         assert await in_flight(ledger, counted) == [3]
-        assert await ledger.reserve("t", entry(8, looked, real, counted), now=NOW) == lacking(real, 6)
+        assert await ledger.reserve("t", call_request(8, looked, real, counted), now=NOW) == lacking(real, 6)
         assert await sums(ledger, looked) == [(0, 24)]
 
     async def test_a_ticket_counts_once(self, ledger: Ledger) -> None:
         """Reserved again it gets the same answer, is not charged again, and takes no second slot."""
-        request = entry(10, charge(15), charge(5, name="look", enforce=False), slot(1))
+        request = call_request(10, charge(15), charge(5, name="look", enforce=False), slot(1))
         answers = await asyncio.gather(*(ledger.reserve("t", request, now=NOW) for _ in range(20)))
 
         assert set(answers) == {Granted((replace(lacking(charge(5, name="look"), 5), renews_at=None),))}
@@ -164,18 +164,18 @@ class ReserveSuite:
     async def test_a_negative_price_is_a_defect(self, ledger: Ledger) -> None:
         """A negative amount is an error."""
         with pytest.raises(ValueError, match=r"\S"):
-            await ledger.reserve("t", entry(-1, charge()), now=NOW)
+            await ledger.reserve("t", call_request(-1, charge()), now=NOW)
 
         assert await sums(ledger, charge()) == [(0, 0)]
 
     async def test_large_amounts_stay_exact(self, ledger: Ledger) -> None:
         """The dearest price there is, in millionths, to the last one."""
         drawn = charge(10**15)
-        await accepted(ledger, "job", entry(10**15 - 1, drawn))
+        await accepted(ledger, "job", call_request(10**15 - 1, drawn))
         await ledger.settle("job", amount=10**15 - 2, now=NOW)
 
-        assert await ledger.reserve("t", entry(3, drawn), now=NOW) == lacking(drawn, 2)
-        assert await ledger.reserve("t", entry(2, drawn), now=NOW) == Granted()
+        assert await ledger.reserve("t", call_request(3, drawn), now=NOW) == lacking(drawn, 2)
+        assert await ledger.reserve("t", call_request(2, drawn), now=NOW) == Granted()
 
     async def test_a_barrier_of_callers(self, ledger: Ledger) -> None:
         """Of two hundred reservations at once on room for 37 exactly 37 succeed, twenty times in a row."""
@@ -185,7 +185,7 @@ class ReserveSuite:
 
             async def ask(name: int, barrier: asyncio.Barrier = barrier, drawn: Charge = drawn) -> object:
                 async with barrier:
-                    return await ledger.reserve(f"{drawn.budget}-{name}", entry(7, drawn, slot(10**6)), now=NOW)
+                    return await ledger.reserve(f"{drawn.budget}-{name}", call_request(7, drawn, slot(10**6)), now=NOW)
 
             answers = await asyncio.gather(*map(ask, range(200)))
 
@@ -200,7 +200,7 @@ class ReserveSuite:
         both = charge(10**6), charge(10**6, name="all")
         tasks = []
         for n in range(300):
-            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, *both, slot(10**6)), now=NOW)))
+            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", call_request(1, *both, slot(10**6)), now=NOW)))
             if chance.random() < 0.6:
                 asyncio.get_running_loop().call_later(chance.random() * 0.002, tasks[-1].cancel)
             await asyncio.sleep(0)
@@ -221,7 +221,7 @@ class EndingSuite:
     )
     async def test_settled(self, ledger: Ledger, amount: int | None, used: int, refunded: int, overrun: int) -> None:
         """At most what was reserved is spent, the rest is free again; more is noted. True the first time only."""
-        await accepted(ledger, "job", entry(10, charge(), charge(name="all"), slot()))
+        await accepted(ledger, "job", call_request(10, charge(), charge(name="all"), slot()))
 
         assert await ledger.settle("job", amount=amount, now=NOW) is True
         assert await ledger.settle("job", amount=10, now=NOW) is False
@@ -233,7 +233,7 @@ class EndingSuite:
 
     async def test_an_absurd_amount(self, ledger: Ledger) -> None:
         """A job never spends more than was reserved, with any number of units."""
-        await accepted(ledger, "job", entry(10, charge()))
+        await accepted(ledger, "job", call_request(10, charge()))
 
         assert await ledger.settle("job", amount=10**30, now=NOW) is True
         assert await sums(ledger, charge()) == [(10, 0)]
@@ -241,7 +241,7 @@ class EndingSuite:
     async def test_refunded(self, ledger: Ledger) -> None:
         """As if it had never been, but for the report. Once."""
         for name in ("t", "u"):
-            await ledger.reserve(name, entry(10, charge(), slot()), now=NOW)
+            await ledger.reserve(name, call_request(10, charge(), slot()), now=NOW)
         for _ in range(2):
             await ledger.refund("t", now=NOW)
 
@@ -253,11 +253,11 @@ class EndingSuite:
 
     async def test_what_has_ended_stays_ended(self, ledger: Ledger) -> None:
         """No later word on a settled, refunded or unknown job changes anything, in whatever order it comes."""
-        await accepted(ledger, "settled", entry(10, charge()))
+        await accepted(ledger, "settled", call_request(10, charge()))
         await ledger.settle("settled", amount=None, now=NOW)
-        await ledger.reserve("refunded", entry(10, charge()), now=NOW)
+        await ledger.reserve("refunded", call_request(10, charge()), now=NOW)
         await ledger.refund("refunded", now=NOW)
-        for call_id in ("ticket-of-settled", "refunded", "unknown"):
+        for call_id in ("call-of-settled", "refunded", "unknown"):
             await ledger.accept(call_id, f"late-{call_id}", now=NOW)
             await ledger.refund(call_id, now=NOW)
             assert await ledger.settle(f"late-{call_id}", amount=0, now=NOW) is False
@@ -269,7 +269,7 @@ class EndingSuite:
 
     async def test_accepting_twice(self, ledger: Ledger) -> None:
         """The amount stays reserved, and the job ends once."""
-        await ledger.reserve("t", entry(10, charge()), now=NOW)
+        await ledger.reserve("t", call_request(10, charge()), now=NOW)
         for _ in range(2):
             await ledger.accept("t", "job", now=NOW)
 
@@ -279,7 +279,7 @@ class EndingSuite:
 
     async def test_settled_by_many_at_once(self, ledger: Ledger) -> None:
         """Polls, a webhook and a cancel see the same end: one of them settles."""
-        await accepted(ledger, "job", entry(10, charge()))
+        await accepted(ledger, "job", call_request(10, charge()))
         answers = await asyncio.gather(*(ledger.settle("job", amount=n % 11, now=NOW) for n in range(50)))
         ((used, reserved),) = await sums(ledger, charge())
         (line,) = await ledger.report(since=TODAY, until=TODAY)
@@ -290,17 +290,17 @@ class EndingSuite:
 
     async def test_a_job_may_take_seats_only(self, ledger: Ledger) -> None:
         """Without a budget nothing is charged, and the slot goes with the job."""
-        await accepted(ledger, "job", entry(0, slot(1)))
+        await accepted(ledger, "job", call_request(0, slot(1)))
 
-        assert isinstance(await ledger.reserve("t", entry(0, slot(1)), now=NOW), LimitExceeded)
+        assert isinstance(await ledger.reserve("t", call_request(0, slot(1)), now=NOW), LimitExceeded)
         assert await ledger.settle("job", amount=5, now=NOW) is True
-        assert await ledger.reserve("t", entry(0, slot(1)), now=NOW) == Granted()
+        assert await ledger.reserve("t", call_request(0, slot(1)), now=NOW) == Granted()
 
 
 class SlotSuite:
     async def test_released(self, ledger: Ledger) -> None:
         """Seats and nothing else: the amount stays reserved until the job is settled."""
-        await accepted(ledger, "job", entry(10, charge(), slot(1), slot(1, name="ours")))
+        await accepted(ledger, "job", call_request(10, charge(), slot(1), slot(1, name="ours")))
         for _ in range(2):
             await ledger.release("job", now=NOW)
 
@@ -310,18 +310,18 @@ class SlotSuite:
 
     async def test_a_lease_is_its_own(self, ledger: Ledger) -> None:
         """A lease ends to the second, with any other jobs of the caller, and without a sweep."""
-        await accepted(ledger, "first", entry(1, slot(2, lease=100.0)))
-        await accepted(ledger, "second", entry(1, slot(2, lease=100.0)), now=NOW + 50)
-        await ledger.accept("ticket-of-first", "first", now=NOW + 99)
+        await accepted(ledger, "first", call_request(1, slot(2, lease=100.0)))
+        await accepted(ledger, "second", call_request(1, slot(2, lease=100.0)), now=NOW + 50)
+        await ledger.accept("call-of-first", "first", now=NOW + 99)
 
         assert await in_flight(ledger, slot(), now=NOW + 99.9) == [2]
         assert await in_flight(ledger, slot(), now=NOW + 100) == [1]
-        assert await ledger.reserve("third", entry(1, slot(2)), now=NOW + 100) == Granted()
+        assert await ledger.reserve("third", call_request(1, slot(2)), now=NOW + 100) == Granted()
         assert await in_flight(ledger, slot(), now=NOW + 150) == [1]
 
     async def test_a_seat_that_ended_does_not_end_the_job(self, ledger: Ledger) -> None:
         """A job whose slot ended may still run, and is settled in the end."""
-        await accepted(ledger, "job", entry(10, charge(), slot(lease=100.0)))
+        await accepted(ledger, "job", call_request(10, charge(), slot(lease=100.0)))
         await ledger.sweep(now=NOW + 200)
 
         assert await sums(ledger, charge(), now=NOW + 200) == [(0, 10)]
@@ -334,9 +334,9 @@ class SweepSuite:
 
         What came later stays.
         """
-        await ledger.reserve("unknown", entry(10, charge(), ttl=100.0), now=NOW)
-        await accepted(ledger, "job", entry(20, charge(), ttl=100.0))
-        await ledger.reserve("later", entry(30, charge(), ttl=101.0), now=NOW)
+        await ledger.reserve("unknown", call_request(10, charge(), ttl=100.0), now=NOW)
+        await accepted(ledger, "job", call_request(20, charge(), ttl=100.0))
+        await ledger.reserve("later", call_request(30, charge(), ttl=101.0), now=NOW)
 
         assert await ledger.sweep(now=NOW + 99.9) == 0
         assert await ledger.sweep(now=NOW + 100) == 2
@@ -348,16 +348,16 @@ class SweepSuite:
 
     async def test_a_late_word_changes_nothing(self, ledger: Ledger) -> None:
         """A swept reservation is spent, with any later settlement."""
-        await accepted(ledger, "job", entry(20, charge(), ttl=100.0))
+        await accepted(ledger, "job", call_request(20, charge(), ttl=100.0))
         await ledger.sweep(now=NOW + 100)
-        await ledger.refund("ticket-of-job", now=NOW + 101)
+        await ledger.refund("call-of-job", now=NOW + 101)
 
         assert await ledger.settle("job", amount=0, now=NOW + 101) is False
         assert await sums(ledger, charge()) == [(20, 0)]
 
     async def test_swept_jobs_keep_their_seats(self, ledger: Ledger) -> None:
         """A swept job may still run: its slot ends with its lease."""
-        await ledger.reserve("t", entry(20, charge(), slot(lease=200.0), ttl=100.0), now=NOW)
+        await ledger.reserve("t", call_request(20, charge(), slot(lease=200.0), ttl=100.0), now=NOW)
         await ledger.sweep(now=NOW + 150)
 
         assert await in_flight(ledger, slot(), now=NOW + 199) == [1]
@@ -366,7 +366,7 @@ class SweepSuite:
     async def test_so_many_at_a_time(self, ledger: Ledger) -> None:
         """A sweep ends at most its limit, and each reservation once, also with several sweeps at once."""
         for n in range(25):
-            await ledger.reserve(f"t{n}", entry(1, charge(), ttl=100.0), now=NOW)
+            await ledger.reserve(f"t{n}", call_request(1, charge(), ttl=100.0), now=NOW)
 
         assert await ledger.sweep(now=NOW + 100, limit=10) == 10
         assert await sums(ledger, charge()) == [(10, 15)]
@@ -375,10 +375,10 @@ class SweepSuite:
 
     async def test_an_end_after_the_window(self, ledger: Ledger) -> None:
         """Long after its bucket is gone a job is settled, and touches no other window."""
-        await accepted(ledger, "job", entry(10, charge(), ttl=30 * DAY))
+        await accepted(ledger, "job", call_request(10, charge(), ttl=30 * DAY))
         later = NOW + 20 * DAY
         tomorrow = replace(charge(), current=20261213, oldest=20261213, renews_at=later + DAY)
-        await ledger.reserve("t", entry(7, tomorrow), now=later)
+        await ledger.reserve("t", call_request(7, tomorrow), now=later)
         await ledger.sweep(now=later)
 
         assert await ledger.settle("job", amount=None, now=later) is True
@@ -394,13 +394,13 @@ class WindowSuite:
         def drawn(now: float) -> Charge:
             return charges([budget], caller("alice"), ENDPOINT, now)[0]
 
-        await accepted(ledger, "late", entry(10, drawn(midnight - 1)), now=midnight - 1)
-        assert await ledger.reserve("a", entry(1, drawn(midnight - 0.5)), now=midnight - 0.5) == LimitExceeded(
+        await accepted(ledger, "late", call_request(10, drawn(midnight - 1)), now=midnight - 1)
+        assert await ledger.reserve("a", call_request(1, drawn(midnight - 0.5)), now=midnight - 0.5) == LimitExceeded(
             "budget", "daily", 10, 0, midnight
         )
         await ledger.settle("late", amount=None, now=midnight)
         assert await sums(ledger, drawn(midnight - 1), drawn(midnight)) == [(10, 0), (0, 0)]
-        assert await ledger.reserve("b", entry(10, drawn(midnight)), now=midnight) == Granted()
+        assert await ledger.reserve("b", call_request(10, drawn(midnight)), now=midnight) == Granted()
         assert await sums(ledger, drawn(midnight)) == [(0, 10)]
 
     async def test_a_rolling_window(self, ledger: Ledger) -> None:
@@ -411,11 +411,12 @@ class WindowSuite:
             return charges([budget], caller("alice"), ENDPOINT, now)[0]
 
         for n in range(24):
-            await accepted(ledger, f"job{n}", entry(1, drawn(NOW + n * HOUR)), now=NOW + n * HOUR)
+            await accepted(ledger, f"job{n}", call_request(1, drawn(NOW + n * HOUR)), now=NOW + n * HOUR)
             await ledger.settle(f"job{n}", amount=None, now=NOW + n * HOUR)
         for hours in (23.5, 23.999):
             assert isinstance(
-                await ledger.reserve("t", entry(1, drawn(NOW + hours * HOUR)), now=NOW + hours * HOUR), LimitExceeded
+                await ledger.reserve("t", call_request(1, drawn(NOW + hours * HOUR)), now=NOW + hours * HOUR),
+                LimitExceeded,
             )
         assert [await sums(ledger, drawn(NOW + n * HOUR)) for n in (24, 25, 26, 30, 48)] == [
             [(spent, 0)] for spent in (24, 23, 22, 18, 0)
@@ -424,7 +425,7 @@ class WindowSuite:
     async def test_only_what_counts_is_counted(self, ledger: Ledger) -> None:
         """The buckets of an account from the oldest that a charge names, and no older ones."""
         for bucket in range(10):
-            await ledger.reserve(f"t{bucket}", entry(2**bucket, replace(charge(10**6), current=bucket)), now=NOW)
+            await ledger.reserve(f"t{bucket}", call_request(2**bucket, replace(charge(10**6), current=bucket)), now=NOW)
 
         assert await sums(ledger, replace(charge(), current=9, oldest=6)) == [(0, 64 + 128 + 256 + 512)]
 
@@ -435,7 +436,7 @@ class WindowSuite:
 
         async def ask(call_id: str, amount: int, plan: str) -> object:
             (drawn,) = charges([budget], caller("alice", plan=plan), ENDPOINT, NOW)
-            return await ledger.reserve(call_id, entry(amount, drawn), now=NOW)
+            return await ledger.reserve(call_id, call_request(amount, drawn), now=NOW)
 
         assert await ask("a", 10, "free") == Granted()
         assert isinstance(await ask("b", 1, "free"), LimitExceeded)
@@ -581,14 +582,14 @@ class SharedLedgerSuite:
     async def test_two_see_one_book(self, ledgers: tuple[Ledger, Ledger]) -> None:
         """A reservation of one ledger is settled, released, swept, reported and claimed by the other."""
         here, there = ledgers
-        await accepted(here, "job", entry(10, charge(), slot()))
+        await accepted(here, "job", call_request(10, charge(), slot()))
         await there.release("job", now=NOW)
         assert await in_flight(here, slot()) == [0]
         assert await there.settle("job", amount=4, now=NOW) is True
         assert await here.settle("job", amount=4, now=NOW) is False
         assert await sums(here, charge()) == await sums(there, charge()) == [(4, 0)]
 
-        await here.reserve("lost", entry(6, charge(), ttl=10.0), now=NOW)
+        await here.reserve("lost", call_request(6, charge(), ttl=10.0), now=NOW)
         assert [await there.sweep(now=NOW + 10), await here.sweep(now=NOW + 10)] == [1, 0]
         assert await here.report(since=TODAY, until=TODAY) == await there.report(since=TODAY, until=TODAY)
 
@@ -602,7 +603,7 @@ class SharedLedgerSuite:
         for n in range(5):
             drawn = charge(37, name=f"round{n}")
             answers = await asyncio.gather(
-                *(ledgers[i % 2].reserve(f"{n}-{i}", entry(1, drawn), now=NOW) for i in range(200))
+                *(ledgers[i % 2].reserve(f"{n}-{i}", call_request(1, drawn), now=NOW) for i in range(200))
             )
 
             assert answers.count(Granted()) == 37

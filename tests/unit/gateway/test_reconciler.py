@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 import pytest
-from support.ledger_suite import DAY, NOW, charge, entry, in_flight, slot, sums
+from support.ledger_suite import DAY, NOW, call_request, charge, in_flight, slot, sums
 from support.scripted_upstream import until
 
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
@@ -77,7 +77,7 @@ class Setup:
 
     async def submit(self, *names: str, limit: int = 100) -> None:
         for name in names:
-            await self.ledger.reserve(name, entry(1, charge(10**6), slot(limit, lease=DAY)), now=self.now)
+            await self.ledger.reserve(name, call_request(1, charge(10**6), slot(limit, lease=DAY)), now=self.now)
             await self.ledger.accept(name, f"fal-ai/app/{name}", now=self.now)
 
     async def run_until(self, condition: Callable[[], bool]) -> None:
@@ -93,6 +93,7 @@ async def test_finished_jobs_that_no_caller_reads_are_settled() -> None:
     """After a minute each status is read once: completed jobs are spent, failed ones refunded."""
     setup = Setup()
     await setup.submit("done", "failed", "running")
+    assert (setup.ledger.count_due(NOW + 59), setup.ledger.count_due(NOW + 60)) == (0, 3)
     setup.jobs.answers = {"done": COMPLETED, "failed": answer(200, status="COMPLETED", error="boom")}
     setup.now += 61
     await setup.run_until(lambda: len(setup.jobs.asked) >= 3 and len(setup.ends) == 2)
@@ -228,7 +229,7 @@ async def test_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.gateway.reconciler.LOOK_SECONDS", 10.0)
     setup = Setup()
     for n in range(MAX_LOOKS + 4):
-        request = replace(entry(1, slot(1)), slots=(replace(slot(1), account=f"jobs:{n}"),))
+        request = replace(call_request(1, slot(1)), slots=(replace(slot(1), account=f"jobs:{n}"),))
         await setup.ledger.reserve(f"job{n}", request, now=setup.now)
         await setup.ledger.accept(f"job{n}", f"fal-ai/app/job{n}", now=setup.now)
     setup.jobs.blocker = asyncio.Event()

@@ -45,9 +45,9 @@ from support.ledger_suite import (
     SweepSuite,
     WindowSuite,
     accepted,
+    call_request,
     charge,
     claimed,
-    entry,
     in_flight,
     slot,
     sums,
@@ -152,8 +152,8 @@ def commits(path: Path) -> int:
 async def test_a_file_keeps_its_contents(path: Path) -> None:
     """A file that was closed and opened again has the same sums, slots, days and jobs."""
     async with opened(path) as ledger:
-        await accepted(ledger, "job", entry(10, charge(), slot()))
-        await accepted(ledger, "done", entry(5, charge()))
+        await accepted(ledger, "job", call_request(10, charge(), slot()))
+        await accepted(ledger, "done", call_request(5, charge()))
         await ledger.settle("done", amount=3, now=NOW)
         report = await ledger.report(since=TODAY, until=TODAY)
     async with opened(path) as ledger:
@@ -201,7 +201,7 @@ async def test_a_thousand_at_once_cost_few_syncs(path: Path) -> None:
     async with opened(path) as ledger:
         await ledger.ping()
         before = commits(path)
-        await asyncio.gather(*(ledger.reserve(f"t{n}", entry(1, charge(10_000)), now=NOW) for n in range(1000)))
+        await asyncio.gather(*(ledger.reserve(f"t{n}", call_request(1, charge(10_000)), now=NOW) for n in range(1000)))
 
         assert 1 <= commits(path) - before <= 10
 
@@ -209,13 +209,13 @@ async def test_a_thousand_at_once_cost_few_syncs(path: Path) -> None:
 async def test_a_question_and_a_refusal_cost_no_sync(path: Path) -> None:
     """Neither does the settlement of a job that is settled already, as at each poll."""
     async with opened(path) as ledger:
-        await accepted(ledger, "job", entry(100, charge(100)))
+        await accepted(ledger, "job", call_request(100, charge(100)))
         await ledger.settle("job", amount=None, now=NOW)
         await ledger.flush()
         before = commits(path)
         for _ in range(5):
             await ledger.statuses((charge(),), (slot(),), now=NOW)
-            await ledger.reserve("t", entry(1, charge(100)), now=NOW)
+            await ledger.reserve("t", call_request(1, charge(100)), now=NOW)
             await ledger.settle("job", amount=0, now=NOW)
         await ledger.flush()
 
@@ -228,8 +228,8 @@ async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
     async def cost(ledger: Ledger, name: str) -> float:
         start = time.process_time()
         for n in range(300):
-            await ledger.reserve(f"{name}{n}", entry(1, charge(10**6), slot(10**6)), now=NOW)
-            await ledger.reserve(f"{name}-{n}", entry(1, charge(0, name="none"), slot(10**6)), now=NOW)
+            await ledger.reserve(f"{name}{n}", call_request(1, charge(10**6), slot(10**6)), now=NOW)
+            await ledger.reserve(f"{name}-{n}", call_request(1, charge(0, name="none"), slot(10**6)), now=NOW)
             await ledger.statuses((charge(),), (slot(),), now=NOW)
             await ledger.refund(f"{name}{n}", now=NOW)
             await ledger.sweep(now=NOW)
@@ -240,7 +240,7 @@ async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
         for start in range(0, 20_000, 1000):
             await asyncio.gather(
                 *(
-                    ledger.reserve(f"t{n}", entry(1, charge(10**6), slot(10**6)), now=NOW)
+                    ledger.reserve(f"t{n}", call_request(1, charge(10**6), slot(10**6)), now=NOW)
                     for n in range(start, start + 1000)
                 )
             )
@@ -253,17 +253,17 @@ async def test_a_defect_fails_alone(path: Path) -> None:
     """A request with values that cannot be fails, and those beside it are reserved once."""
     async with opened(path) as ledger:
         answers = await asyncio.gather(
-            ledger.reserve("a", entry(1, charge()), now=NOW),
-            ledger.reserve("negative", entry(-1, charge()), now=NOW),
-            ledger.reserve("twice", entry(1, charge(), charge()), now=NOW),
-            ledger.reserve("b", entry(1, charge()), now=NOW),
+            ledger.reserve("a", call_request(1, charge()), now=NOW),
+            ledger.reserve("negative", call_request(-1, charge()), now=NOW),
+            ledger.reserve("twice", call_request(1, charge(), charge()), now=NOW),
+            ledger.reserve("b", call_request(1, charge()), now=NOW),
             return_exceptions=True,
         )
 
         assert [type(answer) for answer in answers] == [Granted, ValueError, ValueError, Granted]
         assert await sums(ledger, charge()) == [(0, 2)]
         with pytest.raises(ValueError, match=r"NaN|Out of range"):
-            await ledger.reserve("never", entry(1, charge()), now=float("nan"))
+            await ledger.reserve("never", call_request(1, charge()), now=float("nan"))
 
 
 async def test_a_locked_file_fails_what_must_wait(path: Path) -> None:
@@ -272,12 +272,12 @@ async def test_a_locked_file_fails_what_must_wait(path: Path) -> None:
     A settlement is kept and written later; the loop goes on.
     """
     async with opened(path) as ledger:
-        await accepted(ledger, "job", entry(10, charge()))
+        await accepted(ledger, "job", call_request(10, charge()))
     async with opened(path, timeout=0.2) as ledger:
         with locked(path):
             start = time.perf_counter()
             steps = asyncio.gather(
-                ledger.reserve("lost", entry(20, charge()), now=NOW),
+                ledger.reserve("lost", call_request(20, charge()), now=NOW),
                 claimed(ledger, owner="o"),
                 ledger.ping(),
                 return_exceptions=True,
@@ -300,7 +300,7 @@ async def test_a_file_locked_for_a_while_only_delays(path: Path) -> None:
     """A call that waits is written as soon as the other program is done."""
     async with opened(path) as ledger:
         with locked(path):
-            reserved = asyncio.create_task(ledger.reserve("t", entry(1, charge()), now=NOW))
+            reserved = asyncio.create_task(ledger.reserve("t", call_request(1, charge()), now=NOW))
             await asyncio.sleep(0.3)
             assert not reserved.done()
 
@@ -314,7 +314,7 @@ async def test_a_cancelled_caller_reserves_nothing(path: Path) -> None:
     async with opened(path) as ledger:
         tasks = []
         for n in range(300):
-            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", entry(1, charge(10**6)), now=NOW)))
+            tasks.append(asyncio.create_task(ledger.reserve(f"t{n}", call_request(1, charge(10**6)), now=NOW)))
             if n % 3:
                 asyncio.get_running_loop().call_later(chance.random() * 0.003, tasks[-1].cancel)
             if n % 10 == 0:
@@ -325,12 +325,39 @@ async def test_a_cancelled_caller_reserves_nothing(path: Path) -> None:
         assert answers.count(Granted()) >= 100
 
 
+def test_a_ledger_goes_on_in_another_event_loop(path: Path) -> None:
+    """A test client may end its event loop in the middle of a commit; the next one writes what was left."""
+
+    async def start() -> SqliteLedger:
+        ledger = SqliteLedger(str(path), timeout=TIMEOUT)
+        await ledger.start(now=NOW)
+        await accepted(ledger, "job", call_request(10, charge()))
+        return ledger
+
+    async def leave(ledger: SqliteLedger) -> None:
+        await ledger.settle("job", amount=4, now=NOW)
+        task = asyncio.ensure_future(ledger.flush())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+
+    async def finish(ledger: SqliteLedger) -> None:
+        await accepted(ledger, "other", call_request(5, charge()))
+        assert await sums(ledger, charge()) == [(4, 5)]
+        await ledger.aclose()
+
+    ledger = asyncio.run(start())
+    asyncio.run(leave(ledger))
+    asyncio.run(finish(ledger))
+    assert rows(path, "SELECT used, reserved FROM bucket") == [(4, 5)]
+
+
 async def test_too_many_waiting_calls_are_shed(path: Path) -> None:
     """Beyond MAX_WAITING a call fails at once; those in front are served, and later ones again."""
     async with opened(path) as ledger:
         with locked(path):
             tasks = [
-                asyncio.create_task(ledger.reserve(f"t{n}", entry(1, charge(10**6)), now=NOW))
+                asyncio.create_task(ledger.reserve(f"t{n}", call_request(1, charge(10**6)), now=NOW))
                 for n in range(MAX_WAITING + 50)
             ]
             await asyncio.sleep(0)
@@ -340,17 +367,17 @@ async def test_too_many_waiting_calls_are_shed(path: Path) -> None:
 
         assert [type(answer) for answer in answers].count(StoreAway) == 50
         assert answers.count(Granted()) == MAX_WAITING
-        assert await ledger.reserve("later", entry(1, charge(10**6)), now=NOW) == Granted()
+        assert await ledger.reserve("later", call_request(1, charge(10**6)), now=NOW) == Granted()
 
 
 async def test_a_full_disk_keeps_settlements(path: Path) -> None:
     """Reservations fail whole, settlements are kept in memory, and are written when there is room."""
     async with opened(path) as ledger:
         for n in range(40):
-            await accepted(ledger, f"job{n}", entry(2, charge(), charge(name="all")))
+            await accepted(ledger, f"job{n}", call_request(2, charge(), charge(name="all")))
         with full_disk(path):
             with pytest.raises(StoreAway, match=r"full|disk"):
-                await ledger.reserve("t", entry(10, charge(), charge(name="all")), now=NOW)
+                await ledger.reserve("t", call_request(10, charge(), charge(name="all")), now=NOW)
             settled = [await ledger.settle(f"job{n}", amount=1, now=NOW) for n in range(40)]
             with pytest.raises(StoreAway):
                 await ledger.ping()
@@ -375,7 +402,7 @@ async def test_old_rows_are_dropped(path: Path) -> None:
 
     async with opened(path) as ledger:
         for n in range(5):
-            await ledger.reserve(f"t{n}", entry(1, charge(), slot(9), ttl=100.0), now=NOW)
+            await ledger.reserve(f"t{n}", call_request(1, charge(), slot(9), ttl=100.0), now=NOW)
             await claimed(ledger, f"key{n}", owner="o")
         assert counts(path) == {"reservation": 5, "bucket": 1, "claim": 5, "day": 1, "job": 0}
 
@@ -399,7 +426,7 @@ async def test_a_bucket_stays_as_long_as_a_charge_needs_it(path: Path) -> None:
     """The longest ttl of its charges counts."""
     async with opened(path) as ledger:
         for n, ttl in enumerate((3 * DAY, 1.0)):
-            await ledger.reserve(f"t{n}", entry(1, replace(charge(), ttl=ttl), ttl=500 * DAY), now=NOW)
+            await ledger.reserve(f"t{n}", call_request(1, replace(charge(), ttl=ttl), ttl=500 * DAY), now=NOW)
         for hours in range(2 * 24):
             await ledger.sweep(now=NOW + hours * HOUR)
 
@@ -409,12 +436,12 @@ async def test_a_bucket_stays_as_long_as_a_charge_needs_it(path: Path) -> None:
 async def test_a_sweep_of_many(path: Path) -> None:
     """A thousand overdue reservations end in one step."""
     async with opened(path) as ledger:
-        request = entry(1, charge(1000), ttl=100.0)
+        request = call_request(1, charge(1000), ttl=100.0)
         await asyncio.gather(*(ledger.reserve(f"t{n}", request, now=NOW) for n in range(1000)))
 
         assert await ledger.sweep(now=NOW + 100) == 1000
         assert await sums(ledger, charge()) == [(1000, 0)]
-        await ledger.reserve("free", entry(0, ttl=1.0), now=NOW + 100)
+        await ledger.reserve("free", call_request(0, ttl=1.0), now=NOW + 100)
         assert await ledger.sweep(now=NOW + 101) == 1
         assert ledger.stats().unsettled == 1000
 
@@ -422,8 +449,8 @@ async def test_a_sweep_of_many(path: Path) -> None:
 async def test_a_job_has_one_reservation(path: Path) -> None:
     """Accepted for a second one, a job stays with the first; the other is spent when its time is over."""
     async with opened(path) as ledger:
-        await accepted(ledger, "job", entry(10, charge()))
-        await ledger.reserve("other", entry(5, charge(), ttl=100.0), now=NOW)
+        await accepted(ledger, "job", call_request(10, charge()))
+        await ledger.reserve("other", call_request(5, charge(), ttl=100.0), now=NOW)
         await ledger.accept("other", "job", now=NOW)
 
         assert await ledger.settle("job", amount=0, now=NOW) is True
@@ -436,7 +463,7 @@ async def test_the_slot_of_a_swept_job(path: Path) -> None:
     """The slot of a swept job is freed when the job's end is seen."""
     async with opened(path) as ledger:
         for job in ("settled", "released"):
-            await accepted(ledger, job, entry(1, charge(), slot(lease=DAY), ttl=100.0))
+            await accepted(ledger, job, call_request(1, charge(), slot(lease=DAY), ttl=100.0))
         await ledger.sweep(now=NOW + 100)
         assert await in_flight(ledger, slot()) == [2]
         assert await ledger.settle("settled", amount=None, now=NOW + 101) is False
@@ -464,7 +491,7 @@ async def test_a_second_process_is_refused_by_name(path: Path) -> None:
 async def test_a_second_process_takes_over(path: Path) -> None:
     """A process that waits for the lock starts when the one before it has ended, as in a rolling restart."""
     async with opened(path) as ledger:
-        await accepted(ledger, "job", entry(10, charge()))
+        await accepted(ledger, "job", call_request(10, charge()))
         second = SqliteLedger(str(path), lock_seconds=30)
         starting = asyncio.create_task(second.start(now=NOW))
         await asyncio.sleep(0.2)
@@ -484,7 +511,7 @@ async def test_a_damaged_table_makes_the_ledger_unavailable(path: Path) -> None:
     """A start finds the damage and names the table; no step is taken."""
     async with opened(path) as ledger:
         for n in range(50):
-            await accepted(ledger, f"job{n}", entry(1, charge()))
+            await accepted(ledger, f"job{n}", call_request(1, charge()))
     with closing(sqlite3.connect(path)) as db:
         (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'bucket'").fetchone()
         (size,) = db.execute("PRAGMA page_size").fetchone()
@@ -495,7 +522,7 @@ async def test_a_damaged_table_makes_the_ledger_unavailable(path: Path) -> None:
         with pytest.raises(StoreAway, match="bucket"):
             await ledger.ping()
         with pytest.raises(StoreAway, match="bucket"):
-            await ledger.reserve("t", entry(1, charge()), now=NOW)
+            await ledger.reserve("t", call_request(1, charge()), now=NOW)
         assert "bucket" in ledger.notices()[0]
 
 
@@ -574,7 +601,9 @@ async def victim(path: str) -> None:
         async def caller(name: int) -> None:
             for n in range(10_000):
                 call_id = f"{name}.{n}"
-                await ledger.reserve(call_id, entry(1, charge(10**6), charge(10**6, name="all"), slot(10**6)), now=NOW)
+                await ledger.reserve(
+                    call_id, call_request(1, charge(10**6), charge(10**6, name="all"), slot(10**6)), now=NOW
+                )
                 say(f"reserved {call_id}")
                 await ledger.accept(call_id, f"job {call_id}", now=NOW)
                 say(f"accepted {call_id}")
@@ -603,7 +632,7 @@ async def test_a_long_report_takes_its_time(path: Path) -> None:
 async def test_a_report_needs_no_lock(path: Path) -> None:
     """A report is made while another program is in the middle of a transaction."""
     async with opened(path, timeout=0.1) as ledger:
-        await accepted(ledger, "job", entry(10, charge()))
+        await accepted(ledger, "job", call_request(10, charge()))
         with locked(path):
             lines = await ledger.report(since=TODAY, until=TODAY)
 

@@ -56,8 +56,16 @@ def pool(
     connect_timeout: float = 5,
     acquire_timeout: float = 5,
     max_idle: float = 5,
+    reserve: int = 0,
 ) -> Pool:
-    return Pool(dial, size=size, connect_timeout=connect_timeout, acquire_timeout=acquire_timeout, max_idle=max_idle)
+    return Pool(
+        dial,
+        size=size,
+        reserve=reserve,
+        connect_timeout=connect_timeout,
+        acquire_timeout=acquire_timeout,
+        max_idle=max_idle,
+    )
 
 
 def soon(seconds: float = 5.0) -> float:
@@ -100,6 +108,42 @@ async def test_the_last_used_connection_goes_first() -> None:
     assert await some.acquire(soon()) is first
     assert await some.acquire(soon()) is dials.made[2]
     assert counts(some) == (3, 0, 0)
+    await some.aclose()
+
+
+@on_both_loops
+async def test_the_reserve_is_for_reserved_requests_alone() -> None:
+    """A full pool refuses others in time, while a reserved request has a slot at once."""
+    some = pool(Dials(), size=3, reserve=1, acquire_timeout=0.05)
+    ordinary = [await some.acquire(soon()) for _ in range(2)]
+    with pytest.raises(PoolExhausted):
+        await some.acquire(soon())
+
+    reserved = await some.acquire(soon(), reserved=True)
+    assert counts(some) == (3, 0, 0)
+    for connection in (*ordinary, reserved):
+        some.release(connection)
+    await some.aclose()
+
+
+@on_both_loops
+async def test_a_released_slot_refills_the_reserve_first() -> None:
+    """It goes to a reserved request that waits, else to the reserve, and only then to the longest wait."""
+    some = pool(Dials(), size=2, reserve=1)
+    ordinary, reserved = await some.acquire(soon()), await some.acquire(soon(), reserved=True)
+    waiting = asyncio.create_task(some.acquire(soon()))
+    urgent = asyncio.create_task(some.acquire(soon(), reserved=True))
+    await until(lambda: some.waiting == 2)
+    some.release(ordinary)
+    second = await urgent
+    assert not waiting.done()
+
+    some.release(reserved)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    some.release(second)
+    some.release(await waiting)
+    assert (some.active, some.waiting) == (0, 0)
     await some.aclose()
 
 
