@@ -188,6 +188,8 @@ class GroupCommit:
         self.error = None
         self._journal.committed()
         self._committing = None
+        if self._pending.drop_before is None:
+            self._pending.drop_before = self._journal.unfinished_drop
         _end(group, None)
         if self._next.waiters:
             self._schedule(asyncio.get_running_loop(), 0.0)

@@ -58,6 +58,7 @@ from proxy.billing.ledger.interface import Call, Granted, KeyState, Ledger, Stor
 from proxy.billing.ledger.memory.archive import DAYS_KEPT
 from proxy.billing.ledger.memory.state import GRACE
 from proxy.billing.ledger.sqlite.commits import MAX_WAITING
+from proxy.billing.ledger.sqlite.journal import DROP_BATCH
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import StoreAway
 
@@ -420,6 +421,19 @@ async def test_old_rows_are_dropped(path: Path) -> None:
         for hours in range(30 * 24, (DAYS_KEPT + 1) * 24):
             await ledger.sweep(now=NOW + hours * HOUR)
         assert set((await swept(NOW + (DAYS_KEPT + 1) * DAY)).values()) == {0}
+
+
+async def test_many_old_rows_are_dropped_in_batches(path: Path) -> None:
+    """One sweep drops them all, some hundred at a time, so that no step waits long behind it."""
+    async with opened(path) as ledger:
+        await asyncio.gather(
+            *(ledger.claim_key(f"k{n}", "b", owner="o", now=NOW, ttl=60.0, hold=1.0) for n in range(3 * DROP_BATCH + 1))
+        )
+        await ledger.sweep(now=NOW + 60)
+        async with asyncio.timeout(TIMEOUT):
+            while counts(path)["claim"]:  # noqa: ASYNC110 the rows are in a file
+                await asyncio.sleep(0.01)
+        assert ledger.stats().commits >= 4
 
 
 async def test_a_bucket_stays_as_long_as_a_charge_needs_it(path: Path) -> None:
