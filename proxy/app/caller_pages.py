@@ -13,6 +13,7 @@ from proxy.billing.usage_report import format_usage
 from proxy.http.request import Request
 from proxy.payload.policy import Policy
 from proxy.strict_json import Json
+from proxy.telemetry.access_record import AccessRecord
 
 
 class CallerPages:
@@ -57,11 +58,12 @@ class CallerPages:
             guests=self._guests,
         )
 
-    async def usage(self, request: Request) -> Json:
-        """Returns what the caller has left, over all listed endpoints.
+    async def usage(self, request: Request, record: AccessRecord) -> Json:
+        """Returns what the caller has left, over all listed endpoints; *record* learns the caller.
 
         Raises as `authenticate`, and StoreAway.
         """
         caller = await self.authenticate(request)
+        record.caller = caller.key
         endpoints = tuple(listing.endpoint for listing in self._listings)
         return format_usage(await self._accounting.allowances(caller, endpoints))

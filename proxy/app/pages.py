@@ -47,7 +47,7 @@ def create_pages(
         return _compressed(request, await caller_pages.openapi(request.scope[REQUEST]))
 
     async def usage(request: Request) -> Response:
-        return _json(await caller_pages.usage(request.scope[REQUEST]))
+        return _json(await caller_pages.usage(request.scope[REQUEST], request.scope[RECORD]))
 
     async def create_session(request: Request) -> Response:
         request.scope[RECORD].action = Action.SESSION

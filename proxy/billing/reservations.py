@@ -48,7 +48,7 @@ class Reservation:
     """Proof that a call was counted and its price reserved; *ledger* is None where it draws on no limit.
 
     *quota* holds what the short windows leave, *observed* the limits in observe mode that had no room. *request* is
-    what was reserved. *calls* is the same ledger where it keeps notes of calls.
+    what was reserved.
     """
 
     id: str
@@ -65,10 +65,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Earlier call that a repeat gets the answer of, by its key or by its fingerprint.
-
-    Nothing was reserved.
-    """
+    """Earlier call, found by key or fingerprint, that a repeat gets the answer of. Nothing was reserved."""
 
     quota: Quota
     ledger: Ledger
@@ -80,9 +77,9 @@ class Earlier:
 class Accounting:
     """Windows, budgets and slots of all calls.
 
-    *local* counts in this process where *ledger* does not answer and a limit allows that. *call_seconds*: how long a
-    call of each action may take, after which the slots of one that was not accepted are free. *keys* makes the keys of
-    callers in stores. Set *looks* to have unfinished jobs looked at before a limit of jobs in flight refuses.
+    *local* counts in this process where *ledger* does not answer and a limit allows that. *call_seconds*: longest time
+    of a call of each action; then the slots of one that was not accepted are free. *keys* makes the keys of callers
+    in stores. Set *looks* to have unfinished jobs looked at before a limit of jobs in flight refuses.
     """
 
     def __init__(
@@ -272,6 +269,11 @@ class Accounting:
     ) -> tuple[JobRecord, ...]:
         """Returns the caller's own calls, newest first. Raises StoreAway."""
         return await self._ledger.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
+
+    def is_overdue(self, record: JobRecord) -> bool:
+        """Returns whether an open call without a job is older than a call may take: its outcome is unknown."""
+        is_open = record.job is None and record.ended is None
+        return is_open and self._clock() > record.created + max(self._call_seconds.values(), default=float("inf"))
 
     async def aclose(self) -> None:
         for ledger in self._ledgers:

@@ -32,4 +32,4 @@ def check(config: Path, live: bool) -> None:
             click.echo(f"warning: {policy.endpoint}: {text}", err=True)
     if live and (problems := asyncio.run(check_live(components))):
         raise ConfigError(problems)
-    click.echo(f"{config}: good; {len(components.listings)} endpoint(s), {len(components.issuers)} issuer(s)")
+    click.echo(f"{config}: good; {len(loaded.endpoints)} endpoint(s), {len(components.issuers)} issuer(s)")

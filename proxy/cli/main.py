@@ -23,7 +23,7 @@ COMMANDS = {
     "user": Command("proxy.cli.admin.user:user", "Blocks, admits and resets a user, and revokes sessions."),
     "job": Command("proxy.cli.admin.job:job", "Shows, refunds or releases one job."),
     "credit": Command("proxy.cli.admin.credit:credit", "Grants and lists units beyond a budget."),
-    "caller": Command("proxy.cli.admin.caller:caller", "Shows the key of a user in usage, logs and stores."),
+    "caller": Command("proxy.cli.admin.caller:caller", "Shows the key of a user in usage and stores."),
     "ledger": Command("proxy.cli.admin.ledger:ledger", "Checks, backs up and moves the ledger."),
     "usage": Command("proxy.cli.admin.usage:usage", "Reports reservations, spending and refunds."),
 }

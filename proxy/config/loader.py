@@ -192,5 +192,5 @@ def secret(config: Config, name: str) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"the file that {name}_FILE names cannot be read") from error
     if not value:
-        raise ValueError(f"the environment has no {name} (nor {name}_FILE)")
+        raise ValueError(f"the environment has no {name} (nor {name}_FILE){did_you_mean(name, config.environ)}")
     return value

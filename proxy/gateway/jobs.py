@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import orjson
 
 from proxy.auth.authorization import Grant
+from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
 from proxy.billing.ledger.money import MICRO
@@ -23,6 +25,7 @@ from proxy.telemetry.access_record import AccessRecord
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100  # jobs of one page
 STATES: frozenset[JobState] = frozenset({"queued", "running", "completed", "failed", "cancelled", "unknown"})
+_QUEUED: frozenset[JobState] = frozenset({"queued"})
 _NAMES = frozenset({"state", "limit", "cursor"})
 _CURSOR = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?) ([!-~]{1,128})")
 
@@ -43,13 +46,27 @@ class Jobs:
         quota = await self._accounting.count_request(grant, request.address)
         record.observed = quota.observed
         # One more than asked for shows whether there is a next page.
-        records = await self._accounting.jobs(grant.caller, states=states, limit=limit + 1, before=before)
+        records = await self._list(grant.caller, states, limit + 1, before)
         page = records[:limit]
         body: dict[str, Json] = {
             "jobs": [self._job(one, grant.caller.key) for one in page],
             "next_cursor": dump_cursor(page[-1]) if len(records) > limit else None,
         }
         return Response(200, orjson.dumps(body), quota.headers)
+
+    async def _list(
+        self, caller: Caller, states: frozenset[JobState], limit: int, before: Cursor | None
+    ) -> tuple[JobRecord, ...]:
+        """Returns up to *limit* records. A call of unknown outcome is queued in the ledger until it settles."""
+        stored = states | _QUEUED if "unknown" in states else states
+        records: list[JobRecord] = []
+        while True:
+            page = await self._accounting.jobs(caller, states=stored, limit=limit, before=before)
+            shown = [replace(one, state="unknown") if self._accounting.is_overdue(one) else one for one in page]
+            records += [one for one in shown if one.state in states]
+            if len(page) < limit or len(records) >= limit:
+                return tuple(records[:limit])
+            before = page[-1].created, page[-1].id
 
     def _job(self, record: JobRecord, owner: str) -> Json:
         return {
@@ -62,7 +79,7 @@ class Jobs:
         }
 
     def _handle(self, record: JobRecord, owner: str) -> str | None:
-        """The handle of a job; None for a run, which has none."""
+        """The handle of a job; None for a run and for a call of unknown outcome, which have none."""
         if record.job is None:
             return None
         app, _, upstream_id = record.job.rpartition("/")

@@ -71,7 +71,7 @@ def client_address(
     trusted: Sequence[Network] = (),
     header: bytes = b"x-forwarded-for",
 ) -> str:
-    """The right-most address in *header* that is not itself a trusted proxy's, in canonical text.
+    """Returns the right-most address in *header* that is no trusted proxy's, in canonical text.
 
     It is *peer* where the peer is not trusted, or the list has a malformed entry on the way. A *peer* that is no
     address (a Unix socket) is given back as it is. Where all are trusted, it is the left-most.

@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded by a cap of its own and by what this worker holds in all."""
+"""Request bodies: read within a limit of their own, and within the budget of the worker."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class BodyBudget:
 
 
 def announces_body(fields: FieldsByName) -> bool:
-    """RFC 9112 section 6.3: a request without either field has no body, and is whole with its head."""
+    """Returns whether a request has a body: not without either field (RFC 9112 section 6.3)."""
     return b"transfer-encoding" in fields or b"content-length" in fields
 
 
 async def read_body(receive: Receive, fields: FieldsByName, *, limit: int, hold: Hold) -> bytes:
-    """The whole body, at most *limit* bytes; *fields* are the fields by name.
+    """Returns the whole body, at most *limit* bytes. *fields* are the header fields by name.
 
     Raises UnsupportedMediaType (a content coding), ContentTooLarge and Overloaded. Raises ClientGone where the caller
     disconnected before its end: a part of a body is never processed.
@@ -84,7 +84,7 @@ async def read_body(receive: Receive, fields: FieldsByName, *, limit: int, hold:
 
 
 def json_content_type(fields: FieldsByName) -> None:
-    """Raises UnsupportedMediaType for a body that is not declared as JSON in UTF-8 (RFC 8259 section 8.1)."""
+    """Checks that a body is declared as JSON in UTF-8 (RFC 8259 section 8.1). Raises UnsupportedMediaType."""
     kind = fields.get(b"content-type", b"")
     if kind == b"application/json" or (not kind and b"transfer-encoding" not in fields and not _declared(fields)):
         return
@@ -94,7 +94,7 @@ def json_content_type(fields: FieldsByName) -> None:
 
 
 def _declared(fields: FieldsByName) -> int:
-    """The Content-Length, 0 where there is none. Raises BadRequest."""
+    """Returns the Content-Length, 0 where there is none. Raises BadRequest."""
     digits = fields.get(b"content-length", b"0").strip(b" \t")
     if not digits.isdigit() or len(digits) > 18:
         raise BadRequest("Content-Length must be one number", headers=[CLOSE])

@@ -34,7 +34,7 @@ class EventReader:
         self._after_cr = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The data of each event that *chunk* completes, its lines joined by LF.
+        """Yields the data of each event that *chunk* completes, its lines joined by LF.
 
         Raises UpstreamFailed at an event over the cap, after those before it.
         """
@@ -77,10 +77,10 @@ class EventReader:
 
 
 def event(data: bytes) -> bytes:
-    """One event of *data*, which must have no line end: JSON as orjson writes it has none."""
+    """Returns one event of *data*, which must have no line end: JSON as orjson writes it has none."""
     return b"data: %b\n\n" % data
 
 
 def last_words(why: str) -> bytes:
-    """The comment a stream is ended with before its time."""
+    """Returns the comment that ends a stream before its time."""
     return b": ended, %b\n\n" % why.encode("ascii")

@@ -57,6 +57,8 @@ class TcpDelay:
                 writer.write(item[1])
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 @asynccontextmanager

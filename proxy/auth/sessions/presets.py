@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.near_names import did_you_mean
+
 KEY_SOURCES = ("secret_env", "public_key_file", "jwks_file", "jwks_url", "discovery")
 
 _GOOGLE_KEYS = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
@@ -95,7 +97,8 @@ def apply_preset(table: Mapping[str, object]) -> dict[str, object]:
     """
     preset = PRESETS.get(str(table.get("preset")))
     if preset is None:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}")
+        name = str(table.get("preset"))
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}")
     match = preset.issuer.fullmatch(str(table.get("issuer", "")))
     if match is None:
         raise ValueError(f"the preset {table['preset']} needs an issuer as in {preset.example}")

@@ -197,6 +197,10 @@ class SqliteLedger:
         self._changed()
         return records
 
+    def count_due(self, now: float) -> int:
+        """Returns how many jobs are due for a look, for a metric."""
+        return self._state.open_jobs.count_due(now)
+
     async def take_oldest(self, account: str, *, now: float, limit: int, apart: float) -> tuple[JobRecord, ...]:
         records = self._ready().open_jobs.take_oldest(account, now, limit, apart)
         self._changed()

@@ -20,7 +20,7 @@ from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG, load_config
     help=f"The configuration with [privacy] secret_env. Default: {DEFAULT_CONFIG}, where there is one.",
 )
 def caller(issuer: str, subject: str, config: Path | None) -> None:
-    """Shows the key of SUBJECT of ISSUER, by which `usage`, logs and stores know the user."""
+    """Shows the key of SUBJECT of ISSUER, by which `usage` and stores know the user."""
     if config is None and not Path(DEFAULT_CONFIG).exists():
         from proxy.auth.caller import caller_key
 

@@ -10,7 +10,7 @@ import click
 
 from proxy.billing.budgets import user_account
 from proxy.billing.ledger.money import MICRO
-from proxy.cli.admin.ledger_access import CONFIG_OPTION, store_key, take_step
+from proxy.cli.admin.ledger_access import CONFIG_OPTION, take_step, user_key
 from proxy.cli.options import load_config
 from proxy.config.loader import Config
 from proxy.errors import ConfigError, Problem
@@ -38,7 +38,7 @@ def grant(issuer: str, subject: str, budget: str, amount: float, expires: dateti
     granted = take_step(
         loaded,
         "credit grant",
-        account=user_account(budget, store_key(loaded, issuer, subject)),
+        account=user_account(budget, user_key(loaded, issuer, subject)),
         amount=round(amount * MICRO),
         expires=None if expires is None else expires.replace(tzinfo=UTC).timestamp(),
     )
@@ -57,7 +57,7 @@ def list_credits(issuer: str | None, subject: str | None, budget: str | None, co
     loaded = load_config(config)
     accounts: list[str | None] = [None]
     if issuer is not None and subject is not None:
-        key = store_key(loaded, issuer, subject)
+        key = user_key(loaded, issuer, subject)
         names = [budget] if budget is not None else [one.name for one in loaded.budgets if one.per == "user"]
         accounts = [user_account(name, key) for name in names]
     for account in accounts:

@@ -139,9 +139,9 @@ async def _renamed(rows: AsyncIterator[Row], keys: StoreKeys) -> AsyncIterator[R
 
 async def _write_rows(config: Config, file: TextIO) -> int:
     ledger = open_ledger(config)
-    await ledger.start(now=time.time())
     count = 0
     try:
+        await ledger.start(now=time.time())
         async for row in ledger.dump():
             file.write(json.dumps(row) + "\n")
             count += 1

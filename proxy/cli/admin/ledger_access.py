@@ -16,10 +16,13 @@ from proxy.app.setup.billing.ledgers import MEMORY, build_ledger
 from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.components import build_components
 from proxy.auth.caller import caller_key
+from proxy.auth.sessions.guest_sessions import GUEST_ISSUER
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG
 from proxy.config.loader import Config
+from proxy.errors import ConfigError, Problem
+from proxy.near_names import did_you_mean
 from proxy.strict_json import Json
 
 CONFIG_OPTION = click.option(
@@ -65,8 +68,8 @@ async def _take_step(config: Config, step: str, fields: dict[str, Json]) -> Json
         with suppress(FileNotFoundError, ConnectionRefusedError):
             return as_json(await send_step(f"{ledger_path(config)}.sock", step, fields))
     ledger = open_ledger(config)
-    await ledger.start(now=time.time())
     try:
+        await ledger.start(now=time.time())
         return await OperatorSteps(ledger, time.time).run(step, fields)
     finally:
         await ledger.aclose()
@@ -75,6 +78,20 @@ async def _take_step(config: Config, step: str, fields: dict[str, Json]) -> Json
 def store_key(config: Config, issuer: str, subject: str) -> str:
     """Returns the key of a caller in stores."""
     return build_store_keys(config).key(caller_key(issuer, subject))
+
+
+def user_key(config: Config, issuer: str, subject: str) -> str:
+    """Returns the key in stores of a user of a configured issuer. Raises ConfigError."""
+    check_issuer(config, issuer)
+    return store_key(config, issuer, subject)
+
+
+def check_issuer(config: Config, issuer: str) -> None:
+    """Raises ConfigError for an issuer without a [[sessions]] table: its users cannot call."""
+    issuers = [session.issuer for session in config.sessions]
+    if issuer in issuers or issuer == GUEST_ISSUER or any("{" in pattern for pattern in issuers):
+        return
+    raise ConfigError([Problem("sessions", f"none has the issuer {issuer}{did_you_mean(issuer, issuers)}")])
 
 
 def as_json(value: object) -> Json:

@@ -14,7 +14,7 @@ from proxy.auth.caller import caller_key
 from proxy.auth.revocation.revocation_list import Revocation, token_subject
 from proxy.auth.revocation.revocation_store import MemoryRevocations
 from proxy.billing.budgets import user_account
-from proxy.cli.admin.ledger_access import store_key, take_step
+from proxy.cli.admin.ledger_access import check_issuer, take_step, user_key
 from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG, load_config
 from proxy.config.loader import Config, secret
 from proxy.errors import ConfigError, Problem
@@ -44,7 +44,7 @@ def user() -> None:
 def block(issuer: str, subject: str, config: Path) -> None:
     """Refuses all new submits and runs of SUBJECT of ISSUER. Jobs under way go on and can be read."""
     loaded = load_config(config)
-    take_step(loaded, "user block", caller=store_key(loaded, issuer, subject))
+    take_step(loaded, "user block", caller=user_key(loaded, issuer, subject))
     click.echo("blocked")
 
 
@@ -55,7 +55,7 @@ def block(issuer: str, subject: str, config: Path) -> None:
 def unblock(issuer: str, subject: str, config: Path) -> None:
     """Admits SUBJECT of ISSUER again."""
     loaded = load_config(config)
-    take_step(loaded, "user unblock", caller=store_key(loaded, issuer, subject))
+    take_step(loaded, "user unblock", caller=user_key(loaded, issuer, subject))
     click.echo("unblocked")
 
 
@@ -66,7 +66,7 @@ def unblock(issuer: str, subject: str, config: Path) -> None:
 def reset(issuer: str, subject: str, config: Path) -> None:
     """Forgets what SUBJECT of ISSUER spent in the current windows of budgets with per = "user"."""
     loaded = load_config(config)
-    key = store_key(loaded, issuer, subject)
+    key = user_key(loaded, issuer, subject)
     accounts = [user_account(section.name, key) for section in loaded.budgets if section.per == "user"]
     click.echo(json.dumps(take_step(loaded, "user reset", accounts=[*accounts])))
 
@@ -84,13 +84,12 @@ def revoke(issuer: str, subject: str | None, token_id: str | None, config: Path)
     if (subject is None) == (token_id is None):
         raise click.UsageError("give SUBJECT or --token-id")
     loaded = load_config(config)
+    check_issuer(loaded, issuer)
     lifetimes = [
         session.max_lifetime_seconds + session.leeway_seconds
         for session in loaded.sessions
         if session.issuer == issuer or "{" in session.issuer
     ]
-    if not lifetimes:
-        raise ConfigError([Problem("sessions", f"none has the issuer {issuer}")])
     now = time.time()
     until = now + max(lifetimes)
     if token_id is not None:

@@ -21,9 +21,9 @@ from proxy.http.origin import Origin
 
 
 class UpstreamStream:
-    """An answer whose content is read as it comes: `async for chunk in stream`, once.
+    """Response whose content is read as it comes: `async for chunk in stream`, once.
 
-    Nothing is read from the socket beyond a small buffer while the caller does not ask.
+    Nothing is read from the socket beyond a small buffer before the next chunk is wanted.
     """
 
     __slots__ = ("_connection", "_timeout_idle", "headers", "status")
@@ -45,7 +45,7 @@ class UpstreamStream:
 
 
 class HttpClient:
-    """Raises the TransportErrors of `proxy.errors`. All durations are in seconds, all sizes in bytes.
+    """Client of one origin. Raises TransportErrors. Durations are in seconds, sizes in bytes.
 
     Cancelling a call closes its connection at once.
     """

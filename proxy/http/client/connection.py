@@ -15,24 +15,21 @@ HIGH_WATER = 64 * 1024  # bytes of content held for a slow reader; the same as a
 
 
 class Connection(asyncio.Protocol):
-    """An exchange is `send`, then `head`, then `read` until b"", then `finish`.
+    """Protocol of one connection: an exchange is `send`, `head`, `read` until b"", `finish`.
 
-    Deadlines are on the loop's clock.
-
-    An exchange begins with its write, so every TransportError after it says `sent`. Bytes that come while no exchange
-    is open close the connection.
+    Deadlines are on the loop's clock. An exchange begins with its write, so every TransportError after it has `sent`.
+    Bytes that arrive while no exchange is open close the connection.
     """
 
     def __init__(self, *, max_head: int) -> None:
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self.idle_since = 0.0
-        self._answer = ResponseParser(max_head=max_head)
+        self._response = ResponseParser(max_head=max_head)
         self._poll = select.poll()
         self._waiter: asyncio.Future[None] | None = None
-        self._most: int | None = (
-            None  # limit of bytes of a reader that waits for the whole body, and is not woken before
-        )
+        # Bytes of a body that its reader waits for as a whole; None where the reader takes each chunk.
+        self._whole_limit: int | None = None
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._error: TransportError | None = None
@@ -45,9 +42,10 @@ class Connection(asyncio.Protocol):
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def is_idle_and_clean(self) -> bool:
-        """Open, with nothing to read: an idle connection that is readable is dead or poisoned.
+        """Returns whether the connection is open and has nothing to read.
 
-        The loop may not have looked at the socket since the peer closed it, so this asks the kernel.
+        An idle connection that is readable is dead or poisoned. The event loop may not have read the socket since the
+        peer closed it, so this polls the kernel.
         """
         transport = self._transport
         return not (transport.is_closing() or transport.get_extra_info("unfinished") or self._poll.poll(0))
@@ -59,53 +57,53 @@ class Connection(asyncio.Protocol):
         """
         if self._transport.is_closing():
             raise ConnectFailed("closed by the upstream before the request")
-        self._answer.reset()
+        self._response.reset()
         self._open_exchange = True
         self._received = False
-        self._most = None
+        self._whole_limit = None
         self._transport.write(message)
 
     async def head(self, deadline: float) -> tuple[int, Fields]:
-        """Status and fields, names in lower case. Raises TransportError."""
-        while self._answer.status == 0 or self._error is not None:
+        """Returns status and fields, with names in lower case. Raises TransportError."""
+        while self._response.status == 0 or self._error is not None:
             if self._error is not None:
                 raise self._error
             await self._wait(deadline)
-        return self._answer.status, self._answer.fields
+        return self._response.status, self._response.fields
 
     async def read(self, deadline: float) -> bytes:
-        """The next content, or b"" at the end of the answer.
+        """Returns the next content, or b"" at the end of the response.
 
         Raises TransportError, after the content before it.
         """
-        while not self._answer.buffered:
+        while not self._response.buffered:
             if self._error is not None:
                 raise self._error
-            if self._answer.ended:
+            if self._response.ended:
                 return b""
             await self._wait(deadline)
-        content = self._answer.read_content()
+        content = self._response.read_content()
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
         return content
 
     async def read_response(self, deadline: float, max_body: int) -> tuple[int, Fields, bytes]:
-        """All of the answer at once: status, fields, content. Raises TransportError."""
-        self._most = max_body
+        """Returns all of a response: status, fields, content. Raises TransportError."""
+        self._whole_limit = max_body
         while self._error is not None or not self._is_complete(max_body):
             if self._error is not None:
                 raise self._error
             await self._wait(deadline)
-        self._most = None
-        if self._answer.buffered > max_body:
+        self._whole_limit = None
+        if self._response.buffered > max_body:
             self.abort()  # even if all of it has come by now
             raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
-        return self._answer.status, self._answer.fields, self._answer.read_content()
+        return self._response.status, self._response.fields, self._response.read_content()
 
     def finish(self) -> bool:
-        """Ends the exchange, wherever it is. False: the connection cannot carry another one and is closed."""
-        answer, self._open_exchange = self._answer, False
+        """Ends the exchange, wherever it is. Returns False where the connection is closed with it."""
+        answer, self._open_exchange = self._response, False
         # An upstream that answered before it read all of the request still has the rest of it to come.
         whole = answer.ended and answer.keep_alive and self._transport.get_write_buffer_size() == 0
         if whole and not answer.buffered and self._error is None and not self._transport.is_closing():
@@ -118,30 +116,30 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if not self._open_exchange or self._answer.ended:
+        if not self._open_exchange or self._response.ended:
             self.abort()
             return
         self._received = True
         try:
-            self._answer.feed(data)
+            self._response.feed(data)
         except TransportError as error:
             self._fail(error)
             return
-        if self._most is not None:
-            if self._is_complete(self._most):
+        if self._whole_limit is not None:
+            if self._is_complete(self._whole_limit):
                 self._wake()
             return
-        if self._answer.buffered > HIGH_WATER and not self._paused:
+        if self._response.buffered > HIGH_WATER and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> None:
-        self._answer.close()
+        self._response.close()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._open_exchange and not self._answer.ended:
+        if self._open_exchange and not self._response.ended:
             self._fail(ExchangeBroken(f"closed by the upstream: {exc}", sent=True, received=self._received))
         self._wake()
         if self._timer is not None:
@@ -159,7 +157,7 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _is_complete(self, most: int) -> bool:
-        return self._answer.ended or self._answer.buffered > most
+        return self._response.ended or self._response.buffered > most
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""A bounded pool of connections: who may use one, who waits, which one is used again."""
+"""Bounded pool of connections to one origin, with a queue of waiting requests."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ _BODILESS = frozenset({204, 304})
 
 
 class ResponseParser:
-    """One answer after another on one connection; `begin` before each.
+    """Parser of the responses of one connection, one after another; `reset` before each.
 
-    *max_head* caps, in bytes, all that is not content: the head, chunk sizes and extensions, trailers. It counts from
-    the last byte of content and is looked at once a read, so one read may go beyond it.
+    *max_head* limits, in bytes, all that is not content: the head, chunk sizes and extensions, trailers. It counts from
+    the last byte of content, and is checked once a read, so one read may go beyond it.
     """
 
     def __init__(self, *, max_head: int) -> None:
@@ -60,11 +60,11 @@ class ResponseParser:
             raise ResponseTooLarge(f"more than {self._max_head} bytes without content", sent=True, received=True)
 
     def close(self) -> None:
-        """The peer ended its side in good order: the only end of an answer that has no length."""
+        """Notes that the peer has ended its side in good order, which ends a response without a length."""
         self.ended = self.ended or self._until_close
 
     def read_content(self) -> bytes:
-        """The content that came since the last call."""
+        """Returns the content that came since the last call."""
         content = b"".join(self._content)
         self._content.clear()
         self.buffered = 0

@@ -56,11 +56,11 @@ class RequestTimeouts:
         self._until = now + self._limits.linger
 
     def shorten(self, now: float) -> None:
-        """The rest of a half-sent request must come soon."""
+        """Brings the deadline forward: the rest of a half-sent request must come soon."""
         self._until = min(self._until, now + self._limits.closing)
 
     def expired(self, now: float) -> bool:
-        """Time is up, or a body comes more slowly than the least rate, its grace aside."""
+        """Returns whether the time is over, or a body is slower than the least rate after its grace."""
         if now >= self._until or self.phase is not BODY:
             return now >= self._until
         return self.content < self._limits.min_rate * (now - self._body_began - self._limits.rate_grace)

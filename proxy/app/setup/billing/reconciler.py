@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from proxy.app.setup.upstream.relay import Upstream
 from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.gateway.reconciler import Reconciler
 from proxy.http.client.messages import UpstreamResponse
 from proxy.telemetry.metrics import Telemetry
@@ -47,4 +48,6 @@ def build_reconciler(
     telemetry.counter("reconciler_errors", "Such requests without a usable answer.", lambda: counts.errors)
     telemetry.counter("reconciler_settled", "Jobs settled by them.", lambda: counts.settled)
     telemetry.gauge("reconciler_lag_seconds", "Delay of the last first look at a job.", lambda: counts.lag)
+    if isinstance(ledger, SqliteLedger):
+        telemetry.gauge("reconciler_due", "Jobs due for a status request.", lambda: ledger.count_due(time.time()))
     return reconciler

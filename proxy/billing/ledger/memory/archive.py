@@ -8,6 +8,7 @@ from typing import Protocol
 
 from proxy.billing.ledger.interface import DailyUsage
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
 from proxy.billing.ledger.memory.rows import Values, dump_row, ended_values, key_values, read_ended, read_key
 
@@ -30,6 +31,8 @@ class MemoryArchive:
 
     def __init__(self) -> None:
         self._keys: dict[str, KeyRecord] = {}
+        self._key_ends: DeadlineQueue[str] = DeadlineQueue()
+        self._oldest_day = ""
         self._ended: dict[str, EndedJob] = {}
         self._ids: dict[str, str] = {}  # of jobs
         self._days: dict[tuple[str, str, str], list[int]] = {}
@@ -60,8 +63,9 @@ class MemoryArchive:
         for key, record in changes.keys.items():
             if record is None:
                 self._keys.pop(key, None)
+                self._key_ends.discard(key)
             else:
-                self._keys[key] = record
+                self._add_key(record)
         for ended in changes.ended.values():
             self._add_ended(ended)
         for line, sums in changes.days.items():
@@ -76,8 +80,7 @@ class MemoryArchive:
     def load(self, table: str, values: Values) -> None:
         """Takes in a row of a dump."""
         if table == "claim":
-            key = read_key(values)
-            self._keys[key.key] = key
+            self._add_key(read_key(values))
         elif table == "job":
             self._add_ended(read_ended(values))
         elif table == "day":
@@ -89,14 +92,22 @@ class MemoryArchive:
         yield from (dump_row("day", (*line, *sums)) for line, sums in self._days.items())
         yield from (dump_row("job", ended_values(ended)) for ended in self._ended.values())
 
+    def _add_key(self, record: KeyRecord) -> None:
+        self._keys[record.key] = record
+        self._key_ends.put(record.key, record.until)
+
     def _add_ended(self, ended: EndedJob) -> None:
         self._ended[ended.record.id] = ended
         if ended.record.job is not None:
             self._ids[ended.record.job] = ended.record.id
 
     def _drop(self, now: float) -> None:
+        while (ended := self._key_ends.pop_due(now)) is not None:
+            del self._keys[ended[0]]
         oldest = oldest_day(now)
-        self._keys = {key: record for key, record in self._keys.items() if record.until > now}
+        if oldest == self._oldest_day:
+            return
+        self._oldest_day = oldest
         self._days = {line: sums for line, sums in self._days.items() if line[0] >= oldest or sums[_RESERVED] != 0}
 
 

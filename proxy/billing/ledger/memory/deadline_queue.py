@@ -47,6 +47,10 @@ class DeadlineQueue(Generic[K]):
         """Removes *key*. No effect where it is absent."""
         self._deadlines.pop(key, None)
 
+    def count_due(self, now: float) -> int:
+        """Returns how many deadlines are <= *now*. It looks at all of them: for a metric, not for a step."""
+        return sum(deadline <= now for deadline in self._deadlines.values())
+
     def pop_due(self, now: float) -> tuple[K, float] | None:
         """Removes the key with the earliest deadline <= *now*, and returns it with its deadline."""
         heap, deadlines = self._heap, self._deadlines

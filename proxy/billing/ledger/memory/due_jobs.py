@@ -27,6 +27,10 @@ class DueJobs:
         self._urgent.discard(call_id)
         self._others.discard(call_id)
 
+    def count_due(self, now: float) -> int:
+        """Returns how many are due."""
+        return self._urgent.count_due(now) + self._others.count_due(now)
+
     def pop(self, now: float) -> str | None:
         """Removes one that is due, and returns it."""
         due = self._urgent.pop_due(now) or self._others.pop_due(now)

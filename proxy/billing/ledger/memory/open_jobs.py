@@ -141,6 +141,10 @@ class OpenJobs:
             reservation.running = True
             self._changes.reservations[reservation.id] = reservation
 
+    def count_due(self, now: float) -> int:
+        """Returns how many jobs are due for a look."""
+        return self._due.count_due(now)
+
     def take_due(self, now: float, limit: int) -> tuple[JobRecord, ...]:
         """Returns up to *limit* jobs whose next look is due, and makes each due again by `looks`."""
         records: list[JobRecord] = []

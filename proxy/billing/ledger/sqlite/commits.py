@@ -26,18 +26,19 @@ CLOSING = 5.0  # seconds for the last group; a disk that hangs must not keep the
 
 
 class _Group:
-    """Calls that wait for one commit. *finished* is set by the thread, before the event loop learns of it."""
+    """Calls that wait for one commit. *finished* and *error* are set by the thread, before the event loop learns."""
 
-    __slots__ = ("finished", "timer", "waiters")
+    __slots__ = ("error", "finished", "timer", "waiters")
 
     def __init__(self) -> None:
         self.waiters: list[asyncio.Future[None]] = []
         self.timer: asyncio.TimerHandle | None = None
         self.finished = False
+        self.error: sqlite3.Error | None = None
 
 
 class GroupCommit:
-    """Commits the *pending* changes of a state to *journal*. For one event loop.
+    """Commits the *pending* changes of a state to *journal*. For one event loop at a time.
 
     *timeout*: seconds that a call waits for its group. *on_error* is called with each error of the file.
     """
@@ -54,6 +55,7 @@ class GroupCommit:
         self._pending = pending
         self._timeout = timeout
         self._on_error = on_error
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._next = _Group()
         self._committing: _Group | None = None
         self._started = 0.0
@@ -88,7 +90,7 @@ class GroupCommit:
 
         The changes stay, and are written later.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         group = self._next
         waiter: asyncio.Future[None] = loop.create_future()
         if group.timer is None:
@@ -103,8 +105,9 @@ class GroupCommit:
 
     def write_later(self) -> None:
         """Writes changes that no call waits for, with the next group or after LAZY seconds."""
+        loop = self._running_loop()
         if self._committing is None and self._scheduled is None:
-            self._schedule(asyncio.get_running_loop(), LAZY)
+            self._schedule(loop, LAZY)
 
     async def aclose(self) -> None:
         """Writes what is pending, within its time, and ends the thread."""
@@ -115,6 +118,23 @@ class GroupCommit:
             self._scheduled.cancel()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join, CLOSING)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Returns the running event loop. What an ended one had under way is concluded first."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._scheduled, self._next = loop, None, _Group()
+            if self._committing is not None:
+                self._conclude(self._committing)
+        return loop
+
+    def _conclude(self, group: _Group) -> None:
+        """Waits for the thread, which ends a group whether or not its event loop goes on."""
+        deadline = time.monotonic() + self._timeout
+        while not group.finished and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if group.finished:
+            self._done(group)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, delay: float) -> None:
         if self._committing is not None:
@@ -145,10 +165,10 @@ class GroupCommit:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             group, loop = job
-            error = self._commit()
+            group.error = self._commit()
             group.finished = True
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._done, group, error)
+                loop.call_soon_threadsafe(self._done, group)
 
     def _commit(self) -> sqlite3.Error | None:
         try:
@@ -157,15 +177,19 @@ class GroupCommit:
             return error
         return None
 
-    def _done(self, group: _Group, error: sqlite3.Error | None) -> None:
-        if error is not None:
-            self._failed(group, error)
+    def _done(self, group: _Group) -> None:
+        if group is not self._committing:
+            return  # concluded in another event loop
+        if group.error is not None:
+            self._failed(group, group.error)
             return
         self.commits += 1
         self.commit_seconds += time.perf_counter() - self._started
         self.error = None
         self._journal.committed()
         self._committing = None
+        if self._pending.drop_before is None:
+            self._pending.drop_before = self._journal.unfinished_drop
         _end(group, None)
         if self._next.waiters:
             self._schedule(asyncio.get_running_loop(), 0.0)

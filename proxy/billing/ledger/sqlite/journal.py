@@ -16,7 +16,7 @@ from proxy.billing.ledger.memory.state import LedgerState
 from proxy.billing.ledger.sqlite.schema import open_reader, open_readonly
 
 OPEN_TABLES = ("bucket", "credit", "reservation", "note", "blocked")  # the state holds their rows
-DROP_BATCH = 1000  # old rows of a table removed by one group
+DROP_BATCH = 500  # old rows of a table removed by one group
 NUMBERED = frozenset({"reservation", "note", "job"})  # tables whose rows have a number, in a last column
 
 
@@ -88,6 +88,7 @@ class SqliteJournal:
             self._job_rows = RowNumbers(last)
         self._in_flight = Changes()
         self._begun = False
+        self.unfinished_drop: float | None = None  # time before which there may be more rows to remove
         self._doubtful: dict[tuple[str, str, str], list[int]] = {}
 
     def restore(self, state: LedgerState, now: float) -> None:
@@ -117,6 +118,7 @@ class SqliteJournal:
         self._number = number
         db.execute("UPDATE journal SET number = ?", (number + 1,))
         self._write_rows(db, changes)
+        self.unfinished_drop = None
         if changes.drop_before is not None:
             self._drop(db, changes.drop_before)
 
@@ -236,7 +238,8 @@ class SqliteJournal:
             (f"DELETE FROM job WHERE row IN ({_OLD_JOBS})", (now - self._keep_jobs,)),
             ("DELETE FROM day WHERE day < ? AND reserved = 0", (oldest,)),
         ):
-            db.execute(statement, values)
+            if db.execute(statement, values).rowcount >= DROP_BATCH:
+                self.unfinished_drop = now
 
     def _roll_back(self) -> bool:
         """True where the transaction was still open: then nothing of it is in the file."""

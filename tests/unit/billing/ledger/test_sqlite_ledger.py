@@ -58,6 +58,7 @@ from proxy.billing.ledger.interface import Call, Granted, KeyState, Ledger, Stor
 from proxy.billing.ledger.memory.archive import DAYS_KEPT
 from proxy.billing.ledger.memory.state import GRACE
 from proxy.billing.ledger.sqlite.commits import MAX_WAITING
+from proxy.billing.ledger.sqlite.journal import DROP_BATCH
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.errors import StoreAway
 
@@ -325,6 +326,33 @@ async def test_a_cancelled_caller_reserves_nothing(path: Path) -> None:
         assert answers.count(Granted()) >= 100
 
 
+def test_a_ledger_goes_on_in_another_event_loop(path: Path) -> None:
+    """A test client may end its event loop in the middle of a commit; the next one writes what was left."""
+
+    async def start() -> SqliteLedger:
+        ledger = SqliteLedger(str(path), timeout=TIMEOUT)
+        await ledger.start(now=NOW)
+        await accepted(ledger, "job", call_request(10, charge()))
+        return ledger
+
+    async def leave(ledger: SqliteLedger) -> None:
+        await ledger.settle("job", amount=4, now=NOW)
+        task = asyncio.ensure_future(ledger.flush())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+
+    async def finish(ledger: SqliteLedger) -> None:
+        await accepted(ledger, "other", call_request(5, charge()))
+        assert await sums(ledger, charge()) == [(4, 5)]
+        await ledger.aclose()
+
+    ledger = asyncio.run(start())
+    asyncio.run(leave(ledger))
+    asyncio.run(finish(ledger))
+    assert rows(path, "SELECT used, reserved FROM bucket") == [(4, 5)]
+
+
 async def test_too_many_waiting_calls_are_shed(path: Path) -> None:
     """Beyond MAX_WAITING a call fails at once; those in front are served, and later ones again."""
     async with opened(path) as ledger:
@@ -393,6 +421,19 @@ async def test_old_rows_are_dropped(path: Path) -> None:
         for hours in range(30 * 24, (DAYS_KEPT + 1) * 24):
             await ledger.sweep(now=NOW + hours * HOUR)
         assert set((await swept(NOW + (DAYS_KEPT + 1) * DAY)).values()) == {0}
+
+
+async def test_many_old_rows_are_dropped_in_batches(path: Path) -> None:
+    """One sweep drops them all, some hundred at a time, so that no step waits long behind it."""
+    async with opened(path) as ledger:
+        await asyncio.gather(
+            *(ledger.claim_key(f"k{n}", "b", owner="o", now=NOW, ttl=60.0, hold=1.0) for n in range(3 * DROP_BATCH + 1))
+        )
+        await ledger.sweep(now=NOW + 60)
+        async with asyncio.timeout(TIMEOUT):
+            while counts(path)["claim"]:  # noqa: ASYNC110 the rows are in a file
+                await asyncio.sleep(0.01)
+        assert ledger.stats().commits >= 4
 
 
 async def test_a_bucket_stays_as_long_as_a_charge_needs_it(path: Path) -> None:

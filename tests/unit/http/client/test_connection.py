@@ -173,7 +173,7 @@ async def test_a_slow_reader_holds_the_upstream_back() -> None:
             await asyncio.sleep(0.05)
 
         assert unread < size / 2
-        assert connection._answer.buffered < HIGH_WATER + MIB
+        assert connection._response.buffered < HIGH_WATER + MIB
         assert peer.writer.transport.get_write_buffer_size() > 0
         assert len(await content(connection)) == size
         assert connection.finish()
@@ -223,7 +223,7 @@ async def test_content_before_a_fault_is_delivered() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.send(CHUNKED + b"2\r\nhi\r\n")
-        await until(lambda: connection._answer.buffered > 0)
+        await until(lambda: connection._response.buffered > 0)
         peer.send(b"junk\r\n")
         await peer.gone()
 
@@ -263,7 +263,7 @@ async def test_bytes_after_the_answer_close_the_connection(is_read: bool) -> Non
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.send(OK)
-        await until(lambda: connection._answer.ended)
+        await until(lambda: connection._response.ended)
         peer.send(OK)
         await peer.gone()
 
@@ -308,6 +308,6 @@ async def test_content_nobody_took_closes_the_connection() -> None:
     async with connected(script) as (connection, _):
         connection.send(REQUEST)
         await connection.head(soon())
-        await until(lambda: connection._answer.ended)
+        await until(lambda: connection._response.ended)
 
         assert not connection.finish()

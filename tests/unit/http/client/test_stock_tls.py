@@ -6,8 +6,11 @@ A test that fails here is good news: the loop is mended, and the module can be w
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,13 +49,18 @@ class Reader(asyncio.Protocol):
 
 
 @contextmanager
-def serving(certificate: Certificates, end: Callable[[ssl.SSLSocket], None]) -> Iterator[int]:
-    """Sends SIZE bytes to one client over TLS, then calls *end*."""
+def serving(
+    certificate: Certificates, end: Callable[[ssl.SSLSocket], None], go: threading.Event | None = None
+) -> Iterator[int]:
+    """Sends one byte to a client over TLS, waits for *go*, sends SIZE bytes, and calls *end*."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
             plain, _ = listening.accept()
             with certificate.server.wrap_socket(plain, server_side=True) as peer:
+                peer.sendall(b"a")
+                if go is not None:
+                    go.wait(PATIENCE)
                 peer.sendall(b"a" * SIZE)
                 end(peer)
 
@@ -70,6 +78,21 @@ async def connect(port: int, certificate: Certificates, *, patient: bool) -> Rea
     return reader
 
 
+async def all_read(transport: asyncio.Transport) -> None:
+    """Returns when the event loop has read the socket to its end, and has seen the end."""
+    async with asyncio.timeout(PATIENCE):
+        while (waiting := transport.get_extra_info("socket")) is not None and unread(waiting.fileno()):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)  # an end that is not yet seen cannot be waited for from here
+
+
+def unread(descriptor: int) -> int:
+    """Returns the bytes in the kernel's buffer."""
+    if descriptor < 0:
+        return 0
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def close_with_notice(peer: ssl.SSLSocket) -> None:
     peer.settimeout(0.2)
     with suppress(TimeoutError, OSError):  # the client does not answer while it does not read
@@ -84,23 +107,27 @@ def cut(peer: ssl.SSLSocket) -> None:
 def test_uvloop_loses_what_a_paused_reader_has_not_read(tmp_path: Path) -> None:
     """After the peer's close the rest does not arrive (MagicStack/uvloop#661)."""
 
-    async def read(port: int, certificate: Certificates, closed: threading.Event) -> int:
+    go, closed = threading.Event(), threading.Event()
+
+    async def read(port: int) -> int:
         reader = await connect(port, certificate, patient=True)
         await reader.paused.wait()
+        go.set()
         await asyncio.to_thread(closed.wait, PATIENCE)
+        await all_read(reader.transport)
         reader.transport.resume_reading()
         async with asyncio.timeout(PATIENCE):
             await reader.lost
         return reader.received
 
-    certificate, closed = certificates(tmp_path), threading.Event()
+    certificate = certificates(tmp_path)
 
     def end(peer: ssl.SSLSocket) -> None:
         close_with_notice(peer)
         closed.set()
 
-    with serving(certificate, end) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        assert runner.run(read(port, certificate, closed)) < SIZE
+    with serving(certificate, end, go) as port, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(read(port)) < 1 + SIZE
 
 
 def test_asyncio_reports_a_cut_as_a_close(tmp_path: Path) -> None:
@@ -114,4 +141,4 @@ def test_asyncio_reports_a_cut_as_a_close(tmp_path: Path) -> None:
 
     certificate = certificates(tmp_path)
     with serving(certificate, cut) as port, asyncio.Runner() as runner:
-        assert runner.run(read(port, certificate)) == (SIZE, None)
+        assert runner.run(read(port, certificate)) == (1 + SIZE, None)
