@@ -11,23 +11,43 @@ from support.budgets import UNITS, Caller, Rig, Sent, endpoint, eventually, mone
 from proxy.sandbox.faults import Fault, Kind
 from proxy.sandbox.settings import SandboxSettings
 
-CLICKS, EVERY = 240, 0.0125  # clicks, and seconds between two of them: 80 a second
+CLICKS, AT_ONCE, KILLS = 240, 12, 6
 TRIES, BACK_OFF = 8, 0.5  # seconds before the first repeat; it doubles
 SLOW = SandboxSettings(
     queue_seconds=3600, run_seconds=3600, faults=(Fault(kind=Kind.LATENCY, action="submit", delay=0.15),)
 )
 
 
-async def click(rig: Rig, number: int) -> Sent:
-    """One click: repeated after a broken connection and a 503, as the stock clients repeat it, never after a 504."""
-    await asyncio.sleep(number * EVERY)
-    async with Caller(rig.gateway.url, f"user-{number % 7}", fresh=True, patient=False) as caller:
+class Clicks:
+    """Clicks of several users, AT_ONCE of them under way, each repeated as the stock clients repeat it."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._progress = asyncio.Condition()
+        self.answers: list[Sent] = []
+        self.tasks = [asyncio.create_task(self._click(number)) for number in range(CLICKS)]
+
+    async def answered(self, count: int) -> None:
+        """Returns once *count* clicks have their answers."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: len(self.answers) >= count)
+
+    async def _click(self, number: int) -> None:
+        async with self._slots, Caller(self._rig.gateway.url, f"user-{number % 7}", fresh=True, patient=False) as user:
+            sent = await self._until_answered(user, number)
+        async with self._progress:
+            self.answers.append(sent)
+            self._progress.notify_all()
+
+    async def _until_answered(self, caller: Caller, number: int) -> Sent:
+        """Repeats after a broken connection, a 502 and a 503, never after a 504."""
         for attempt in range(TRIES):
             sent = await caller.submit(endpoint(number))
             if sent.status not in (0, 502, 503):
-                return sent
+                break
             await asyncio.sleep(BACK_OFF * 2.0 ** min(attempt, 2))
-    return sent
+        return sent
 
 
 async def check(rig: Rig, sent: list[Sent]) -> None:
@@ -47,24 +67,25 @@ async def test_killed_workers_double_nothing(tmp_path: Path) -> None:
     """Two workers on Redis, one of them killed again and again while fal takes its time."""
     dice = random.Random(7)
     async with money(tmp_path, "redis", sandbox=SLOW, endpoints=CLICKS) as rig:
-        clicks = [asyncio.create_task(click(rig, number)) for number in range(CLICKS)]
-        for _ in range(6):
-            await asyncio.sleep(0.4)
+        clicks = Clicks(rig)
+        for kill in range(KILLS):
+            await clicks.answered(30 * (kill + 1))
             rig.gateway.kill_worker(dice)
-        await check(rig, list(await asyncio.gather(*clicks)))
-        assert len(rig.gateway.journal("worker_ended")) >= 3
+        await asyncio.gather(*clicks.tasks)
+        await check(rig, clicks.answers)
+        assert len(rig.gateway.journal("worker_ended")) >= KILLS / 2
 
 
 async def test_a_killed_process_doubles_nothing(tmp_path: Path) -> None:
     """The only process, with its ledger in a file: it is killed, starts again, and knows the calls of before."""
     async with money(tmp_path, "sqlite", sandbox=SLOW, endpoints=CLICKS) as rig:
-        clicks = [asyncio.create_task(click(rig, number)) for number in range(CLICKS)]
-        for _ in range(3):
-            await asyncio.sleep(0.5)
+        clicks = Clicks(rig)
+        for kill in range(3):
+            await clicks.answered(60 * (kill + 1))
             await rig.gateway.stop(9)
             await rig.gateway.start()
-        sent = list(await asyncio.gather(*clicks))
-        await check(rig, sent)
+        await asyncio.gather(*clicks.tasks)
+        await check(rig, clicks.answers)
         async with rig.caller("user-0") as caller:
-            mine = sum(rig.upstream.jobs().get(endpoint(number), 0) for number in range(0, CLICKS, 7))
-            await eventually(lambda: caller.units("ample"), lambda units: units >= round(mine * UNITS, 6))
+            jobs = sum(rig.upstream.jobs().values())
+            await eventually(lambda: caller.units("ample"), lambda units: units >= round(jobs * UNITS, 6))

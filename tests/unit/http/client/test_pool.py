@@ -128,7 +128,7 @@ async def test_the_reserve_is_for_reserved_requests_alone() -> None:
 
 @on_both_loops
 async def test_a_released_slot_refills_the_reserve_first() -> None:
-    """It goes to a reserved request that waits, else to the reserve, and only then to the longest wait."""
+    """A released slot goes to a waiting reserved request, else to the reserve, else to the longest wait."""
     some = pool(Dials(), size=2, reserve=1)
     ordinary, reserved = await some.acquire(soon()), await some.acquire(soon(), reserved=True)
     waiting = asyncio.create_task(some.acquire(soon()))
