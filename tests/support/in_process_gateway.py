@@ -174,7 +174,3 @@ def open_gateway(tmp_path: Path, *script: Step, **sections: object) -> Iterator[
     yield LocalGateway(Application(small_components(**sections), journal, upstream=upstream), upstream, journal, log)
     journal.close()
     os.close(descriptor)
-
-
-# Former names, until all tests use the new ones.
-said, gate, Gate, parts_of = reply, open_gateway, LocalGateway, small_components

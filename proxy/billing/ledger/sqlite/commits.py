@@ -26,7 +26,7 @@ CLOSING = 5.0  # seconds for the last group; a disk that hangs must not keep the
 
 
 class _Group:
-    """Calls that wait for one commit. *finished* and *error* are set by the thread, before the event loop learns."""
+    """Calls that wait for one commit. The thread sets *finished* and *error* before it wakes the loop."""
 
     __slots__ = ("error", "finished", "timer", "waiters")
 
