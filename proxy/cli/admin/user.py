@@ -14,22 +14,13 @@ from proxy.auth.caller import caller_key
 from proxy.auth.revocation.revocation_list import Revocation, token_subject
 from proxy.auth.revocation.revocation_store import MemoryRevocations
 from proxy.billing.budgets import user_account
-from proxy.cli.admin.ledger_access import check_issuer, take_step, user_key
-from proxy.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG, load_config
+from proxy.cli.admin.ledger_access import CONFIG_OPTION, check_issuer, take_step, user_key
+from proxy.cli.options import load_config
 from proxy.config.loader import Config, secret
 from proxy.errors import ConfigError, Problem
 from proxy.storage.redis_client import RedisStore
 
 STORE_TIMEOUT = 2.0  # seconds
-
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar=CONFIG_VARIABLE,
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    help="The configuration of the running gateway.",
-)
 
 
 @click.group()
@@ -40,7 +31,7 @@ def user() -> None:
 @user.command()
 @click.argument("issuer")
 @click.argument("subject")
-@_CONFIG
+@CONFIG_OPTION
 def block(issuer: str, subject: str, config: Path) -> None:
     """Refuses all new submits and runs of SUBJECT of ISSUER. Jobs under way go on and can be read."""
     loaded = load_config(config)
@@ -51,7 +42,7 @@ def block(issuer: str, subject: str, config: Path) -> None:
 @user.command()
 @click.argument("issuer")
 @click.argument("subject")
-@_CONFIG
+@CONFIG_OPTION
 def unblock(issuer: str, subject: str, config: Path) -> None:
     """Admits SUBJECT of ISSUER again."""
     loaded = load_config(config)
@@ -62,7 +53,7 @@ def unblock(issuer: str, subject: str, config: Path) -> None:
 @user.command()
 @click.argument("issuer")
 @click.argument("subject")
-@_CONFIG
+@CONFIG_OPTION
 def reset(issuer: str, subject: str, config: Path) -> None:
     """Forgets what SUBJECT of ISSUER spent in the current windows of budgets with per = "user"."""
     loaded = load_config(config)
@@ -75,7 +66,7 @@ def reset(issuer: str, subject: str, config: Path) -> None:
 @click.argument("issuer")
 @click.argument("subject", required=False)
 @click.option("--token-id", help="Revokes only the token with this jti, in place of a user's tokens.")
-@_CONFIG
+@CONFIG_OPTION
 def revoke(issuer: str, subject: str | None, token_id: str | None, config: Path) -> None:
     """Revokes all tokens of ISSUER that were issued to SUBJECT until now, or one token by its id.
 
