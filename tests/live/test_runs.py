@@ -76,7 +76,7 @@ def test_a_caller_leaves_before_a_run_stream_begins(rig: Rig) -> None:
 
 
 def test_a_long_run_stream_is_listed_as_running(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also past the time that a run may take; once its caller has left it is completed."""
+    """A stream past the time that a run may take is running; once its caller has left it is completed."""
     monkeypatch.setattr("proxy.app.setup.gateway.CALL_MARGIN", 0.0)
     feed = Feed()
     gateway = rig.gateway(rig.upstream(feed).url, fal={"run_seconds": 0.2, "submit_seconds": 0.2}, **MONEY)

@@ -119,7 +119,7 @@ def apply_preset(table: Mapping[str, object]) -> dict[str, object]:
 
 
 def _merge(rules: Mapping[str, object], given: object) -> object:
-    """Returns the preset's claims under those that the table gives; what is no table is left to its checks."""
+    """Returns the preset's claims, under those that the table gives. Other values are checked later."""
     if given is None:
         return dict(rules)
     return {**rules, **given} if isinstance(given, dict) else given

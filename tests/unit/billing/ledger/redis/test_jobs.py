@@ -45,10 +45,10 @@ async def test_a_stream_runs_in_its_worker(valkey: str, admin: Redis) -> None:
         async with opened(valkey) as holder:
             await holder.reserve("a", request(7), now=NOW)
             await holder.set_running("a", now=NOW + 1)
-            held = [(one.state, one.job) for one in await reader.jobs("alice", states=ALL, limit=10)]
-        left = [(one.state, one.job) for one in await reader.jobs("alice", states=ALL, limit=10)]
+            running = [(one.state, one.job) for one in await reader.jobs("alice", states=ALL, limit=10)]
+        queued = [(one.state, one.job) for one in await reader.jobs("alice", states=ALL, limit=10)]
 
-    assert (held, left) == ([("running", None)], [("queued", None)])
+    assert (running, queued) == ([("running", None)], [("queued", None)])
 
 
 async def test_a_refunded_call_leaves_no_record(ledger: RedisLedger) -> None:
