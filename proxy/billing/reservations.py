@@ -271,10 +271,7 @@ class Accounting:
         return await self._ledger.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
 
     def is_overdue(self, record: JobRecord) -> bool:
-        """Returns whether an open call without a job is older than a call may take: its outcome is unknown.
-
-        A stream runs for as long as its process.
-        """
+        """Returns whether an open call without a job is older than a call may take. A stream is not."""
         is_open = record.job is None and record.ended is None and record.state == "queued"
         return is_open and self._clock() > record.created + max(self._call_seconds.values(), default=float("inf"))
 
