@@ -5,11 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/identity vendor \
-<<<<<<< HEAD
-	examples/express-backend examples/expo examples/vercel-ai-sdk)
-=======
-	examples/vite-react)
->>>>>>> main
+	examples/express-backend examples/expo examples/vercel-ai-sdk examples/vite-react)
 
 .PHONY: install run test check lint types clean
 .DELETE_ON_ERROR:
