@@ -5,7 +5,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/identity vendor \
-	examples/vite-react examples/nextjs)
+	examples/express-backend examples/expo examples/nextjs examples/vercel-ai-sdk examples/vite-react)
 
 .PHONY: install run test check lint types clean
 .DELETE_ON_ERROR:
