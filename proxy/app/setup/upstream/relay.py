@@ -10,7 +10,9 @@ from uuid import uuid4
 from proxy.app.setup.components import Components
 from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
 from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.probe_lease import LedgerProbeLease
+from proxy.billing.shared_pauses import SharedPauses
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Surface
 from proxy.telemetry.json_log import JsonLogWriter
@@ -86,6 +88,8 @@ def build_upstream(
         app=next((app_id(listing.endpoint) for listing in components.listings if "/" in listing.endpoint), ""),
         clock=time.time,
     )
+    if isinstance(ledger, RedisLedger):
+        SharedPauses(ledger.workers, account, clock=time.monotonic)
     every = (*clients.values(), *(() if streams is clients else streams.values()))
     telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: sum(c.active for c in every))
     telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: sum(c.idle for c in every))
