@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -260,6 +261,10 @@ class Upstream:
         """These and no others, for the requests to come."""
         self._sandbox.control.faults.replace(faults)
 
+    def bodies(self) -> Counter[str]:
+        """Requests with a body, by its digest: a submit that arrived twice counts 2."""
+        return Counter(one.body_sha256 for one in self._sandbox.control.request_log.entries if one.method == "POST")
+
     def jobs(self) -> Mapping[str, int]:
         """Jobs taken on, by endpoint, delivered or not."""
         counts: Json = self._sandbox.control.request_log.counts()
@@ -402,6 +407,7 @@ async def money(
     limits: Tables = LIMITS,
     budgets: Tables = AMPLE,
     in_flight: Tables = (),
+    environ: Mapping[str, str] = ENVIRON,
 ) -> AsyncIterator[Rig]:
     """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file."""
     workers = 2 if store == "redis" else 1
@@ -409,12 +415,12 @@ async def money(
         upstream = Upstream(sandbox)
         await upstream.open()
         stack.push_async_callback(upstream.aclose)
-        environ, valkey = ENVIRON, None
+        valkey = None
         if store == "redis":
             valkey = Valkey(home / "valkey")
             await valkey.start()
             stack.push_async_callback(valkey.stop)
-            environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
+            environ = {**environ, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
         (home / "schema.json").write_text(json.dumps(SCHEMA))
         config, port, admin = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
         config.write_text(
