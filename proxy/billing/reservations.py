@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
@@ -43,8 +44,7 @@ UNCHARGED_TTL = 3_600.0  # seconds that a call without budgets and slots stays o
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Proof that a call was counted and its price reserved; *ledger* is None where it draws on no limit.
 
     *quota* holds what the short windows leave, *observed* the limits in observe mode that had no room. *request* is
@@ -110,6 +110,7 @@ class Accounting:
         self._policy = policy
         self._clock = clock
         self._events = events
+        self._uncharged_ttl = min(policy.reservation, UNCHARGED_TTL)
         self._call_seconds = call_seconds or {}
         self._expose_price = expose_price
         self._keys = keys or StoreKeys()
@@ -293,20 +294,19 @@ class Accounting:
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
-        endpoint = payload.endpoint
-        charged = self._charges(grant.caller, endpoint, self._clock(), address=address)
-        occupied = self._slots(grant.caller, endpoint, address=address)
-        ttl = self._policy.reservation
+        caller, endpoint = grant.caller, payload.endpoint
+        charged = self._charges(caller, endpoint, self._clock(), address=address) if self._budgets else ()
+        occupied = self._slots(caller, endpoint, address=address) if self._in_flight else ()
         return ReservationRequest(
-            caller=self._keys.key(grant.caller.key),
-            endpoint=endpoint,
-            amount=self._prices[endpoint].evaluate(payload.value) if charged else 0,
-            charges=charged,
-            slots=occupied,
-            ttl=ttl if charged or occupied else min(ttl, UNCHARGED_TTL),
-            call_seconds=self._call_seconds.get(grant.target.action),
-            note=note,
-            claim=claim,
+            self._keys.key(caller.key),
+            endpoint,
+            self._prices[endpoint].evaluate(payload.value) if charged else 0,
+            charged,
+            occupied,
+            self._policy.reservation if charged or occupied else self._uncharged_ttl,
+            self._call_seconds.get(grant.target.action),
+            note,
+            claim,
         )
 
     async def _reserve(
@@ -381,8 +381,7 @@ def _behaviours(request: ReservationRequest) -> set[OnStoreError]:
 
 
 def _only_local(request: ReservationRequest) -> ReservationRequest:
-    return replace(
-        request,
+    return request._replace(
         charges=tuple(charge for charge in request.charges if charge.on_store_error == "local"),
         slots=tuple(slot for slot in request.slots if slot.on_store_error == "local"),
     )

@@ -212,7 +212,7 @@ async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRe
 
 def _headers(bounds: Sequence[RateLimit], remaining: Sequence[Remaining]) -> tuple[tuple[bytes, bytes], ...]:
     """Returns the fields of draft-ietf-httpapi-ratelimit-headers-10; `t` is the time until more."""
-    policy, state = _templates(tuple((bound.name, bound.amount, bound.seconds) for bound in bounds))
+    policy, state = _templates(tuple([(bound.name, bound.amount, bound.seconds) for bound in bounds]))
     return (b"ratelimit-policy", policy), (b"ratelimit", state % tuple(chain.from_iterable(remaining)))
 
 

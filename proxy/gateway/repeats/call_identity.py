@@ -62,11 +62,10 @@ def call_note(request: Request, grant: Grant, admitted: Admitted, settings: Idem
     target = grant.target
     if request.exchange is None or settings.rejoin <= 0 or target.action is Action.RUN_STREAM:
         return None
-    # None of the parts before the last two has a line end, and the digest of the body has one length.
-    identity = f"{grant.caller.key}\n{request.method}\n{target.endpoint}\n{target.action}\n{target.query}\n"
-    body = hashlib.sha256(admitted.body).digest()
     options = repr(sorted(admitted.options)) if admitted.options else ""
-    return CallNote(hashlib.sha256(identity.encode() + body + options.encode()).hexdigest(), settings.rejoin)
+    # No part before the body has a line end: `repr` escapes those of the options.
+    identity = f"{grant.caller.key}\n{request.method}\n{target.endpoint}\n{target.action}\n{target.query}\n{options}\n"
+    return CallNote(hashlib.sha256(identity.encode() + admitted.body).hexdigest(), settings.rejoin)
 
 
 def _digest(*parts: bytes) -> str:
