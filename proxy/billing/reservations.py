@@ -208,18 +208,18 @@ class Accounting:
             except StoreAway:
                 self._events.lost()
 
-    async def set_running(self, job: str) -> None:
-        """Records that a job runs, once for each job in this process."""
-        if job in self._running:
+    async def set_running(self, name: str) -> None:
+        """Records that a job runs, or a call without one, once for each in this process."""
+        if name in self._running:
             return
         if len(self._running) >= MAX_RUNNING:
             self._running.clear()
-        self._running.add(job)
+        self._running.add(name)
         try:
             for ledger in self._ledgers:
-                await ledger.set_running(job, now=self._clock())
+                await ledger.set_running(name, now=self._clock())
         except StoreAway:
-            self._running.discard(job)
+            self._running.discard(name)
 
     async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd) -> None:
         """Settles a job by fal's webhook, which may come before the answer to the submit, or without one.
@@ -272,8 +272,8 @@ class Accounting:
         return await self._ledger.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
 
     def is_overdue(self, record: JobRecord) -> bool:
-        """Returns whether an open call without a job is older than a call may take: its outcome is unknown."""
-        is_open = record.job is None and record.ended is None
+        """Returns whether an open call without a job is older than a call may take. A stream is not."""
+        is_open = record.job is None and record.ended is None and record.state == "queued"
         return is_open and self._clock() > record.created + max(self._call_seconds.values(), default=float("inf"))
 
     async def aclose(self) -> None:

@@ -114,6 +114,7 @@ class SessionBuilder:
             max_lifetime=session.max_lifetime_seconds,
             types=(*types, None),
             require=tuple(_requirement(path, value) for path, value in session.require.items()),
+            forbid=tuple(_requirement(path, value) for path, value in session.forbid.items()),
             subject_claim=session.subject_claim,
             scope_claim=session.scope_claim,
             header=None if session.header is None else session.header.encode("ascii"),
