@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -118,13 +118,13 @@ class Accounting:
         self._slots = partial(slots, in_flight, keys=self._keys)
         self._running: set[str] = set()  # jobs that the ledger knows to run
 
-    async def count_request(self, grant: Grant, address: str) -> Quota:
+    def count_request(self, grant: Grant, address: str) -> Awaitable[Quota]:
         """Counts a request in the short windows. Raises RateLimited and StoreAway."""
-        return await self._limiter.hit(grant.target.action, limited_request(self._keys, grant, address))
+        return self._limiter.hit(grant.target.action, limited_request(self._keys, grant, address))
 
-    async def count_payload(self, grant: Grant, address: str) -> Quota:
+    def count_payload(self, grant: Grant, address: str) -> Awaitable[Quota]:
         """Counts a request before its body is parsed. Raises RateLimited, also for too many refused payloads."""
-        return await self._limiter.hit_payload(grant.target.action, limited_request(self._keys, grant, address))
+        return self._limiter.hit_payload(grant.target.action, limited_request(self._keys, grant, address))
 
     async def count_refused(self, grant: Grant, address: str, refusal: Refusal) -> None:
         """Takes a counted request back, as `RateLimiter.refuse`. Raises RateLimited."""

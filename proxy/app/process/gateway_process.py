@@ -42,9 +42,10 @@ class GatewayProcess:
         self._ready_seconds = ready_seconds
         self.journal = JsonLogWriter(log, secrets=[components.fal_key, components.fal_key.rpartition(":")[2]])
         self.application = Application(components, self.journal)
-        self.app: Starlette = self.application.public
-        self._gateway_lifespan = self.app.router.lifespan_context
-        self.app.router.lifespan_context = self._lifespan
+        self.app = self.application.listener
+        router = self.application.public.router
+        self._gateway_lifespan = router.lifespan_context
+        router.lifespan_context = self._lifespan
         self.address: tuple[str, int] | None = None
 
     @property
