@@ -5,7 +5,6 @@
     ├── ExpressionError               an operator's expression that does not compile, or has no result for a value
     ├── SchemaError                   a document that cannot be imported as a model's schema
     ├── MalformedJson                 text that is not strict JSON; the parser's caller turns it into a refusal
-    │   └── TooManyElements           JSON with more values than the parser may build
     ├── ClientGone                    the client disconnected before its request was complete or answered
     ├── TransportError                the upstream exchange broke; `sent` and `received` are how far it got
     │   ├── ConnectFailed             refused, DNS, TLS or connect deadline: nothing was sent
@@ -94,10 +93,6 @@ class MalformedJson(FalProxyError):
 
     The message is a constant reason without any of the text.
     """
-
-
-class TooManyElements(MalformedJson):
-    """Text with more values than may be built, counted before any is."""
 
 
 class ClientGone(FalProxyError):

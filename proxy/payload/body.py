@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from proxy.errors import BadRequest, ContentTooLarge, MalformedJson, TooManyElements
-from proxy.strict_json import Json, parse
+from proxy.errors import BadRequest, ContentTooLarge, MalformedJson
+from proxy.strict_json import TOO_MANY, Json, parse
 
 MAX_ELEMENTS = 20_000  # values in one body: their parse holds the interpreter lock for some 30 ms
 MOST_ELEMENTS = 200_000
@@ -43,8 +43,8 @@ def parse_payload(body: bytes, *, max_elements: int = MAX_ELEMENTS) -> Json:
         return {}
     try:
         return parse(body, max_nodes=max_elements)
-    except TooManyElements as exc:
-        detail = f"The body has more than {max_elements} values: objects, lists, texts, numbers"
-        raise ContentTooLarge(detail, error_type="too_many_elements") from exc
     except MalformedJson as exc:
+        if str(exc) == TOO_MANY:
+            detail = f"The body has more than {max_elements} values: objects, lists, texts, numbers"
+            raise ContentTooLarge(detail, error_type="too_many_elements") from exc
         raise BadRequest(f"Malformed JSON: {exc}", error_type="malformed_json") from exc
