@@ -43,7 +43,9 @@ class Environment:
         """Installs *requirements*; `wheel` stands for the built one, as in `wheel[sandbox]`."""
         packages = [text.replace("wheel", str(self._wheel), 1) for text in requirements]
         pip = [sys.executable, "-m", "pip", "--python", str(self._bin / "python"), "--disable-pip-version-check"]
-        done = subprocess.run([*pip, "install", "-q", "--no-compile", *packages], capture_output=True, timeout=INSTALL_SECONDS)
+        done = subprocess.run(
+            [*pip, "install", "-q", "--no-compile", *packages], capture_output=True, timeout=INSTALL_SECONDS
+        )
         assert done.returncode == 0, done.stderr
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +128,10 @@ def test_the_first_steps_with_the_sandbox(environment: Environment) -> None:
         environment.running("serve", "--port", str(port)),
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as caller,
     ):
-        until(lambda: answers(f"{caller.base_url}/healthz") and answers(f"http://127.0.0.1:{first + 3}/counts"), 3 * PATIENCE)
+        until(
+            lambda: answers(f"{caller.base_url}/healthz") and answers(f"http://127.0.0.1:{first + 3}/counts"),
+            3 * PATIENCE,
+        )
         job = caller.post(
             "/api/fal/queue/fal-ai/hyper-sdxl/image-to-image",
             json={"image_url": "https://example.com/cat.png", "prompt": "a boat"},
