@@ -177,7 +177,9 @@ class Accounting:
                 return replace(earlier, state=call)
         return await self._reserve(call_id, earlier.request, earlier.quota, earlier.caller)
 
-    async def settle_submit(self, reservation: Reservation, outcome: Outcome, job: str | None = None) -> None:
+    async def settle_submit(
+        self, reservation: Reservation, outcome: Outcome, job: str | None = None, *, key_alias: str = ""
+    ) -> None:
         """Writes the outcome of a submit. An unknown outcome keeps the reservation until it is swept."""
         if reservation.ledger is None or outcome is Outcome.UNKNOWN:
             return
@@ -185,7 +187,7 @@ class Accounting:
             if outcome is not Outcome.ACCEPTED:
                 await reservation.ledger.refund(reservation.id, now=self._clock())
             elif job is not None:
-                await reservation.ledger.accept(reservation.id, job, now=self._clock())
+                await reservation.ledger.accept(reservation.id, job, key_alias=key_alias, now=self._clock())
         except StoreAway:
             self._events.lost()
 
@@ -220,13 +222,13 @@ class Accounting:
         except StoreAway:
             self._running.discard(name)
 
-    async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd) -> None:
+    async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd, *, key_alias: str = "") -> None:
         """Settles a job by fal's webhook, which may come before the answer to the submit, or without one.
 
         It returns once the settlement will survive the process. Raises StoreAway: then fal sends the webhook again.
         """
         for ledger in self._ledgers:
-            await ledger.accept(call_id, job, now=self._clock())
+            await ledger.accept(call_id, job, key_alias=key_alias, now=self._clock())
             await self._end_in(ledger, job, end)
             await ledger.flush()
 

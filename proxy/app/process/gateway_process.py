@@ -40,7 +40,7 @@ class GatewayProcess:
         self._admin_socket = admin
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
-        self.journal = JsonLogWriter(log, secrets=[components.fal_key, components.fal_key.rpartition(":")[2]])
+        self.journal = JsonLogWriter(log, secrets=components.fal_secrets)
         self.application = Application(components, self.journal)
         self.app: Starlette = self.application.public
         self._gateway_lifespan = self.app.router.lifespan_context
