@@ -10,7 +10,7 @@ import signal
 import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx2
@@ -20,7 +20,7 @@ from support import budgets
 from support.budgets import Caller as Submitter
 from support.budgets import adjacent_ports, money
 from support.front_proxies import Address, free_port
-from support.gateway_process import JSON, PATIENCE, Gateway, Rig, ask, bearer, javascript, message, until
+from support.gateway_process import JSON, PATIENCE, QUICK, Gateway, Rig, ask, bearer, javascript, message, until
 from support.in_process_gateway import ENDPOINT, INPUT, token
 from support.raw_http import replies
 from support.scripted_upstream import Peer, Recording
@@ -111,7 +111,7 @@ def test_one_origin_in_http_2(front: Proxied) -> None:
 
 def test_stock_client(rig: Rig, tmp_path: Path) -> None:
     """Every test of fal's JavaScript client passes through nginx."""
-    port, sandbox = free_port(), rig.sandbox()
+    port, sandbox = free_port(), rig.sandbox(replace(QUICK, run_seconds=0.6))  # a status stream starts before its end
     here = {"queue_origin": sandbox.queue, "run_origin": sandbox.run}
     gateway = rig.gateway(
         sandbox.queue, origin=f"http://127.0.0.1:{port}", server=LOOPBACK, fal=here, endpoints=[ALL_ACTIONS]
@@ -133,7 +133,7 @@ def test_an_upgrade_ends_at_the_front(front: Proxied) -> None:
         until(lambda: SUBMIT.decode() in {line["path"] for line in gateway.requests()})
 
     assert [(reply.status, b"malformed_json" in reply.body) for reply in through] == [(400, True)]
-    assert {line["path"] for line in gateway.requests()} - {"/readyz"} == {SUBMIT.decode()}
+    assert {line["path"] for line in gateway.requests()} - {"/readyz", "/api/fal/usage"} == {SUBMIT.decode()}
 
 
 def test_addresses_are_the_clients(front: Proxied) -> None:
