@@ -20,7 +20,7 @@ pid {home}/pid;
 error_log {home}/error.log;
 events {{}}
 http {{
-    types {{ text/html html; }}
+    types {{ text/html html; text/css css; text/javascript js; }}
     access_log off;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
@@ -108,7 +108,7 @@ def running(
             subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(environ or {})})
         )
         stack.callback(_end, process)
-        until(lambda: process.poll() is not None or _listens(port))
+        until(lambda: process.poll() is not None or listens(port))
         assert process.poll() is None, f"{command[0]} did not start: {log and log.read_text()[-2000:]}"
         yield
 
@@ -121,6 +121,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Returns True where a program accepts connections on a loopback port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,78 +1,13 @@
-"""Metrics of all workers on one port: each has its own on a Unix socket, and any of them sums all."""
+"""Sum of the metrics of all workers, so that a scrape of any of them has all."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
-import httpx2
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from proxy.app.pages import create_metrics
-from proxy.http.server.server import HttpServer
-
-_TIMEOUT = 2.0  # seconds for the answer of one other worker
-_SOCKET, _ENDED = ".sock", ".ended"
-
-
-class WorkerMetrics:
-    """Exposes what *own* returns, with that of all other workers in *folder*.
-
-    Without a folder there are none.
-
-    A worker that ends leaves its last values in the folder, so that no counter runs backwards.
-    """
-
-    def __init__(self, own: Callable[[], bytes], folder: str | None) -> None:
-        self._own = own
-        self._folder = None if folder is None else Path(folder)
-        self._private = HttpServer(create_metrics(own))
-        self.app = create_metrics(own) if folder is None else Starlette(routes=[Route("/metrics", self._metrics)])
-
-    async def start(self) -> None:
-        if self._folder is not None:
-            listening = socket.socket(socket.AF_UNIX)
-            listening.bind(str(self._folder / f"{os.getpid()}{_SOCKET}"))
-            listening.listen()
-            await self._private.start(sock=listening)
-
-    async def stop(self) -> None:
-        if self._folder is not None:
-            name = self._folder / str(os.getpid())
-            name.with_suffix(".tmp").write_bytes(self._own())
-            name.with_suffix(".tmp").rename(name.with_suffix(_ENDED))
-            name.with_suffix(_SOCKET).unlink(missing_ok=True)
-            await self._private.stop(_TIMEOUT)
-
-    async def _metrics(self, _: Request) -> Response:
-        folder = self._folder or Path()
-        live = [path for path in folder.glob(f"*{_SOCKET}") if path.stem != str(os.getpid())]
-        texts = [text for text in await asyncio.gather(*map(_fetch, live)) if text is not None]
-        ended = [(path.read_bytes(), True) for path in folder.glob(f"*{_ENDED}")]
-        return Response(
-            summed([(self._own(), False), *((text, False) for text in texts), *ended]),
-            media_type="text/plain; version=0.0.4; charset=utf-8",
-        )
-
-
-async def _fetch(path: Path) -> bytes | None:
-    """Returns the metrics of another worker, None where it has ended or does not answer."""
-    transport = httpx2.AsyncHTTPTransport(uds=str(path))
-    try:
-        async with httpx2.AsyncClient(transport=transport, timeout=_TIMEOUT, trust_env=False) as client:
-            return (await client.get("http://worker/metrics")).content
-    except httpx2.TransportError:
-        return None
 
 
 class _Summed(Collector):
