@@ -105,7 +105,7 @@ def test_well_formed_requests(siege: FrontSiege) -> None:
 
 
 def test_fields_stay_here(siege: FrontSiege) -> None:
-    """Whatever fields come with a good request, fal gets the same bytes as without them and without a front."""
+    """Hostile fields of a good request change nothing: fal gets the same bytes as without them and without a front."""
     calls = [
         message("POST", path, bearer(), JSON, *target, *fields, body=BODY)
         for path, target in MODES.values()

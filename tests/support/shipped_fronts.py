@@ -33,7 +33,7 @@ class Places:
         return "127.0.0.1", self.port
 
 
-Front = Callable[[Places], AbstractContextManager[Address]]
+StartFront = Callable[[Places], AbstractContextManager[Address]]
 
 
 def places(
@@ -143,4 +143,4 @@ def _tls(at: Places, router: str) -> str:
     return f"[http.routers.{router}.tls]" if at.certificate else ""
 
 
-FRONTS: Mapping[str, Front] = {"nginx": nginx, "caddy": caddy, "haproxy": haproxy, "traefik": traefik}
+FRONTS: Mapping[str, StartFront] = {"nginx": nginx, "caddy": caddy, "haproxy": haproxy, "traefik": traefik}
