@@ -65,7 +65,7 @@ def test_the_metadata_is_complete(header: str) -> None:
 
 def test_links_of_the_description_are_absolute() -> None:
     """A package index has no other page of the repository."""
-    text = str(distribution("fal-auth-proxy").metadata.get_payload())
+    text = str(distribution("fal-auth-proxy").metadata.json["description"])
     relative = [part.split(")")[0] for part in text.split("](")[1:] if not part.startswith(("https://", "#"))]
 
     assert relative == []
