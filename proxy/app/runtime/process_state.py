@@ -13,6 +13,7 @@ from proxy.app.setup.components import Components
 from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
+from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
@@ -45,6 +46,7 @@ class ProcessState:
     connections: SharedState
     revocations: RevocationWatch
     login_limit: LoginLimit
+    names: UserNames
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -54,6 +56,8 @@ class ProcessState:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
         server = components.config.server
         self.telemetry.explains = components.config.playground.explains
+        if not components.config.admin.show_users:
+            self.names.clear()
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
@@ -86,6 +90,7 @@ def build_process_state(
             time.monotonic,
             store=None if components.store is None else RedisWindowStore(components.store),
         ),
+        names=UserNames(components.store_keys.key),
     )
     _register_metrics(state)
     return state

@@ -49,6 +49,7 @@ STORE_TIMEOUT = 1.0  # seconds
 
 # Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
 _FAL_KEY = re.compile(r"[!-~]{8,512}")
+_ADMIN_TOKEN = re.compile(r"[!-~]{32,512}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Components:
     store_keys: StoreKeys = field(repr=False)
     rest_actions: RestActions
     webhooks: WebhookSettings | None
+    admin_token: str | None = field(repr=False, default=None)
 
     @property
     def issuers(self) -> tuple[Issuer, ...]:
@@ -96,6 +98,7 @@ def build_components(config: Config) -> Components:
     settlement_policy = builder.settlement_policy()
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
+    admin_token = builder.admin_token()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
     if problems or fal_key is None or handles is None or store_keys is None or settlement_policy is None:
         raise ConfigError(problems)
@@ -119,6 +122,7 @@ def build_components(config: Config) -> Components:
         idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
+        admin_token=admin_token,
     )
 
 
@@ -253,6 +257,10 @@ class ComponentBuilder:
             return build_webhook_settings(self._config, CallbackCipher(self._handle_secrets()), self.problems)
         return None
 
+    def admin_token(self) -> str | None:
+        name = self._config.admin.token_env
+        return None if name is None else self._try_build("admin.token_env", lambda: _admin_token(self._config, name))
+
     def _handle_secrets(self) -> list[bytes]:
         return [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
 
@@ -279,6 +287,13 @@ def _fal_key(text: str) -> str:
     if _FAL_KEY.fullmatch(text) is None:
         raise ValueError("not a fal key (id:secret)")
     return text
+
+
+def _admin_token(config: Config, name: str) -> str:
+    token = secret(config, name)
+    if _ADMIN_TOKEN.fullmatch(token) is None:
+        raise ValueError(f"{name} must have 32 to 512 visible ASCII characters")
+    return token
 
 
 def _idempotency_settings(config: Config) -> IdempotencySettings:
