@@ -35,7 +35,7 @@ function configurationTable({ table, keys }) {
     if (isDefault) shown.append(el("span", { class: "hint", text: " default" }));
     list.append(el("div", {}, el("dt", {}, el("code", { text: key })), shown));
   }
-  return el("section", { class: "config-table", "aria-label": table }, el("h3", {}, el("code", { text: table })), list);
+  return el("div", { class: "config-table" }, el("h3", {}, el("code", { text: table })), list);
 }
 
 /** A value as the file would have it. */

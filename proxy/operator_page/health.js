@@ -3,7 +3,7 @@
 import { el, icon } from "../playground/dom.js";
 import { clock, count, plural } from "./format.js";
 
-const KINDS = { sqlite: "SQLite", redis: "Redis", memory: "memory" };
+const STORE_NAMES = { sqlite: "SQLite", redis: "Redis", memory: "memory" };
 
 export function showHealth(place, data) {
   place.replaceChildren(...entries(data).map((entry) => healthItem(entry)));
@@ -28,7 +28,7 @@ function gateway({ service, checks, workers }) {
 }
 
 function store({ store: found, kinds, checks }) {
-  const kind = KINDS[kinds.store];
+  const kind = STORE_NAMES[kinds.store];
   if (found === null) return { name: "Store", state: "ok", text: `in ${kind}` };
   if (found.breaker_open_in) return { name: "Store", state: "bad", text: `${kind} breaker open` };
   if (checks.store !== "ok") return { name: "Store", state: "bad", text: `${kind} ${checks.store}` };
@@ -37,7 +37,7 @@ function store({ store: found, kinds, checks }) {
 }
 
 function ledger({ ledger: found, kinds, jobs, spend }) {
-  const kind = KINDS[kinds.ledger];
+  const kind = STORE_NAMES[kinds.ledger];
   if (found.notices.length) return { name: "Ledger", state: "bad", text: found.notices.join("; ") };
   if (jobs === null || spend === null) return { name: "Ledger", state: "bad", text: `${kind} does not answer` };
   return { name: "Ledger", state: "ok", text: `${kind}, ${count(found.queue)} waiting` };

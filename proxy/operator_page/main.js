@@ -7,7 +7,7 @@ import { DataSource } from "./data_source.js";
 import { span } from "./format.js";
 import { showHealth } from "./health.js";
 import { RequestList } from "./requests.js";
-import { showFigures, showJobs, showRefusals, showReload, showUsers, showWaits, showWorkers } from "./views.js";
+import { showAllJobs, showFigures, showJobs, showRefusals, showReload, showUsers, showWaits, showWorkers } from "./views.js";
 
 const RANGE_NAMES = { hour: "last hour", day: "last 24 hours" };
 const requestList = new RequestList();
@@ -55,4 +55,5 @@ byId("pause").addEventListener("click", () => {
   source.pause(paused);
   announce(paused ? "The figures stay as they are" : "The figures are updated again");
 });
+byId("more-jobs").addEventListener("click", () => showAllJobs(newest));
 source.start();

@@ -4,8 +4,8 @@ import { byId, el } from "../playground/dom.js";
 import { clock, count, userName, wait } from "./format.js";
 import { showTable } from "./tables.js";
 
-const FIRST = 50; // rows before "Show all"
-const KINDS = ["answered", "refused", "failed"];
+const FIRST = 25; // rows before "Show all"
+const OUTCOMES = ["answered", "refused", "failed"];
 
 export class RequestList {
   constructor() {
@@ -18,7 +18,6 @@ export class RequestList {
     byId("more").addEventListener("click", () => {
       this.showsAll = true;
       this.show();
-      byId("requests").querySelector("table")?.focus();
     });
   }
 
@@ -73,8 +72,8 @@ export class RequestList {
     return [
       { title: "Time", kind: "number", value: (row) => clock(row.at) },
       { title: "Status", kind: "status", value: (row) => statusBadge(row) },
-      { title: "Operation", value: (row) => row.action },
-      { title: "Endpoint", kind: "wide", value: (row) => row.endpoint },
+      { title: "Operation", value: (row) => (row.action === "none" ? "–" : row.action) },
+      { title: "Endpoint", kind: "wide endpoint-id", value: (row) => row.endpoint },
       { title: "User", kind: "code", value: (row) => userName(row.user, this.names) },
       { title: "Reason", kind: "wide reason", value: (row) => reasonOf(row) },
       { title: "fal", kind: "number", value: (row) => wait(row.fal_ms) },
@@ -84,7 +83,7 @@ export class RequestList {
   }
 }
 
-const statusBadge = (row) => el("span", { class: `status-badge ${KINDS[row.kind]}`, text: String(row.status || "–") });
+const statusBadge = (row) => el("span", { class: `status-badge ${OUTCOMES[row.kind]}`, text: String(row.status || "–") });
 
 function reasonOf(row) {
   const parts = [row.error_type && el("b", { text: row.error_type }), row.reason && el("span", { text: row.reason })];

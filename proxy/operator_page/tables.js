@@ -2,15 +2,18 @@
 
 import { el } from "../playground/dom.js";
 
-/** Shows *rows* in *place*. A column is {title, value, kind}; value returns a text or a node for a row. */
-export function showTable(place, label, columns, rows, empty) {
+const NOTHING = "–";
+
+/** Shows *rows* in *place*. A column is {title, value, kind}; value returns a text or a node for a row.
+ *  A *dense* table has few columns, and stays a table in a narrow window. */
+export function showTable(place, label, columns, rows, empty, dense = false) {
   if (rows.length === 0) {
     place.replaceChildren(el("p", { class: "hint empty", text: empty }));
     return;
   }
   const head = el("tr", { role: "row" }, ...columns.map((column) => headCell(column)));
   const body = rows.map((row) => el("tr", { role: "row" }, ...columns.map((column) => cell(column, row))));
-  const table = el("table", { role: "table", class: "table", "aria-label": label });
+  const table = el("table", { role: "table", class: dense ? "table dense" : "table", "aria-label": label });
   table.append(el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, ...body));
   place.replaceChildren(table);
 }
@@ -18,9 +21,10 @@ export function showTable(place, label, columns, rows, empty) {
 const headCell = ({ title, kind }) => el("th", { role: "columnheader", scope: "col", class: kind, text: title });
 
 function cell({ title, kind, value }, row) {
-  const content = value(row);
-  const node = el("td", { role: "cell", class: kind, "data-title": title });
-  node.append(content ?? "–");
+  const content = value(row) ?? NOTHING;
+  const classes = [kind, content === NOTHING && "nothing"].filter(Boolean).join(" ");
+  const node = el("td", { role: "cell", class: classes || null, "data-title": title });
+  node.append(content);
   return node;
 }
 

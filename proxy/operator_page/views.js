@@ -22,6 +22,9 @@ export function showFigures({ requests, refusals, spend, jobs, fal }) {
   );
 }
 
+const FIRST_JOBS = 8;
+let showsAllJobs = false;
+
 const spendNote = (spend) => `${units(spend.reserved)} of it reserved`;
 
 export function showRefusals({ refusals }) {
@@ -52,7 +55,7 @@ export function showWaits({ fal }) {
     { title: "p50", kind: "number", value: (row) => wait(row.p50) },
     { title: "p99", kind: "number", value: (row) => wait(row.p99) },
   ];
-  showTable(byId("waits"), "Wait for fal by operation", columns, fal.operations, "fal was not called yet.");
+  showTable(byId("waits"), "Wait for fal by operation", columns, fal.operations, "fal was not called yet.", true);
   if (fal.operations.length) byId("waits").append(el("p", { class: "hint", text: "The last 500 calls of each operation and worker." }));
 }
 
@@ -63,15 +66,24 @@ export function showJobs({ jobs, names, now }) {
   }
   const columns = [
     { title: "Job", kind: "code wide", value: (row) => row.id },
-    { title: "Endpoint", value: (row) => row.endpoint },
+    { title: "Endpoint", kind: "endpoint-id", value: (row) => row.endpoint },
     { title: "User", kind: "code", value: (row) => userName(row.user, names) },
     { title: "State", value: (row) => (row.is_job ? row.state : "call under way") },
     { title: "Reserved", kind: "number", value: (row) => units(row.reserved) },
     { title: "Age", kind: "number", value: (row) => since(row.created_at, now) },
   ];
-  showTable(byId("jobs"), "Live jobs", columns, jobs.newest, "No job is live.");
-  const more = jobs.live - jobs.newest.length;
-  if (more > 0) byId("jobs").append(el("p", { class: "hint", text: `and ${count(more)} older` }));
+  const rows = showsAllJobs ? jobs.newest : jobs.newest.slice(0, FIRST_JOBS);
+  showTable(byId("jobs"), "Live jobs", columns, rows, "No job is live.");
+  const older = jobs.live - jobs.newest.length;
+  if (showsAllJobs && older > 0) byId("jobs").append(el("p", { class: "hint", text: `and ${count(older)} older` }));
+  byId("more-jobs").hidden = rows.length === jobs.newest.length;
+  byId("more-jobs").textContent = `Show ${count(jobs.newest.length)} of ${count(jobs.live)}`;
+}
+
+/** Shows all jobs of *data* from now on. */
+export function showAllJobs(data) {
+  showsAllJobs = true;
+  showJobs(data);
 }
 
 export function showWorkers({ workers, now }) {

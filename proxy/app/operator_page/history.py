@@ -62,28 +62,33 @@ class History:
     def sample(self, now: float, committed: float | None) -> None:
         """Takes a reading. *committed* are the units of this day so far, None where they could not be read."""
         totals, day = self._read(), int(now // DAY)
-        is_new_day = day != self._day
-        if is_new_day:
-            self._before_today = Totals({}, {}) if self._day < 0 else totals
+        self._growth = self._grown(now, committed)
         if committed is not None:
-            # What was spent before the first reading belongs to no bar.
-            before = committed if self._committed is None else 0.0 if is_new_day else self._committed
-            self._growth += committed - before
             self._committed = committed
+        elif day != self._day and self._committed is not None:
+            self._committed = 0.0
+        if day != self._day:
+            self._before_today = Totals({}, {}) if self._day < 0 else totals
         self._day = day
         self._readings.append((now, totals.counts(self._growth)))
+
+    def _grown(self, now: float, committed: float | None) -> float:
+        """Returns the growth until now. What was spent before the first reading belongs to no bar."""
+        if committed is None or self._committed is None:
+            return self._growth
+        return self._growth + committed - (self._committed if int(now // DAY) == self._day else 0.0)
 
     def today(self, now: float) -> Totals:
         """Returns what was counted since midnight (UTC), or since the start of the process."""
         totals = self._read()
         return totals if int(now // DAY) != self._day else totals.since(self._before_today)
 
-    def bars(self, name: str, now: float) -> Bars:
-        """Returns the counts of each bar of a range, the oldest first. `end` is the number of the last bar."""
+    def bars(self, name: str, now: float, committed: float | None = None) -> Bars:
+        """Returns the counts of each bar of a range, the oldest first. *committed*: see `sample`."""
         step, number = RANGES[name]
         last, readings = int(now // step), list(self._readings)
         starts = [_at(readings, (last - number + 1 + index) * step) for index in range(number)]
-        pairs = list(zip(starts, [*starts[1:], self._read().counts(self._growth)], strict=True))
+        pairs = list(zip(starts, [*starts[1:], self._read().counts(self._grown(now, committed))], strict=True))
         return Bars(
             end=last,
             answered=[after.answered - before.answered for before, after in pairs],

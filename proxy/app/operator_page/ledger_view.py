@@ -51,6 +51,11 @@ class LedgerView:
         self._expires = 0.0
         self._reading = asyncio.Lock()
 
+    def committed(self, now: float) -> float | None:
+        """Returns the units committed on the day of *now*, as they were read last."""
+        is_today = self._spend is not None and self._spend.day == datetime.fromtimestamp(now, UTC).date()
+        return self._spend.committed if self._spend is not None and is_today else None
+
     async def spend(self) -> DaySpend | None:
         """Returns the spend of today, None where the ledger does not answer."""
         async with self._reading:

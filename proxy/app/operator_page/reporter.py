@@ -52,7 +52,7 @@ class Reporter:
         """Returns the report of this moment."""
         now, telemetry = self._clock(), self._state.telemetry
         today = self._history.today(now)
-        offset = now - time.monotonic()
+        offset, committed = now - time.monotonic(), self.ledger.committed(now)
         return Report(
             pid=os.getpid(),
             started=self._started,
@@ -60,7 +60,7 @@ class Reporter:
             total=sum(telemetry.statuses().values()),
             statuses=today.statuses,
             refusals=today.refusals,
-            bars={name: self._history.bars(name, now) for name in RANGES},
+            bars={name: self._history.bars(name, now, committed) for name in RANGES},
             waits={action: list(waits) for action, waits in telemetry.recent.waits.items()},
             recent=[self._recent(record, offset) for record in telemetry.recent.records],
             gauges=None if has_ended else self._gauges(),
