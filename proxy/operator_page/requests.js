@@ -4,7 +4,8 @@ import { byId, el } from "../playground/dom.js";
 import { clock, count, userName, wait } from "./format.js";
 import { showTable } from "./tables.js";
 
-const FIRST = 25; // rows before "Show all"
+const FIRST = { wide: 25, narrow: 10 }; // rows before "Show all"
+const NARROW = matchMedia("(max-width: 520px)");
 const OUTCOMES = ["answered", "refused", "failed"];
 
 export class RequestList {
@@ -12,6 +13,7 @@ export class RequestList {
     this.rows = [];
     this.names = {};
     this.showsAll = false;
+    NARROW.addEventListener("change", () => this.show());
     byId("filter").addEventListener("input", () => this.show());
     byId("filter").addEventListener("submit", (event) => event.preventDefault());
     byId("filter").addEventListener("reset", () => setTimeout(() => this.show()));
@@ -57,7 +59,7 @@ export class RequestList {
 
   show() {
     const found = this.matching();
-    const rows = this.showsAll ? found : found.slice(0, FIRST);
+    const rows = this.showsAll ? found : found.slice(0, NARROW.matches ? FIRST.narrow : FIRST.wide);
     setText(byId("shown"), `${count(found.length)} of ${count(this.rows.length)}`);
     byId("more").hidden = rows.length === found.length;
     byId("more").textContent = `Show all ${count(found.length)}`;
@@ -73,8 +75,8 @@ export class RequestList {
       { title: "Time", kind: "number", value: (row) => clock(row.at) },
       { title: "Status", kind: "status", value: (row) => statusBadge(row) },
       { title: "Operation", value: (row) => (row.action === "none" ? "–" : row.action) },
-      { title: "Endpoint", kind: "wide endpoint-id", value: (row) => row.endpoint },
       { title: "User", kind: "code", value: (row) => userName(row.user, this.names) },
+      { title: "Endpoint", kind: "wide endpoint-id", value: (row) => row.endpoint },
       { title: "Reason", kind: "wide reason", value: (row) => reasonOf(row) },
       { title: "fal", kind: "number", value: (row) => wait(row.fal_ms) },
       { title: "Total", kind: "number", value: (row) => wait(row.total_ms) },

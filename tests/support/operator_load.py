@@ -15,7 +15,7 @@ from proxy.sandbox.settings import SandboxSettings
 
 ROUNDS = 30
 BUDGETS = (
-    {"name": "daily", "per": "user", "window": "day", "limit": 40},
+    {"name": "daily", "per": "user", "window": "day", "limit": 400},
     {"name": "trial", "per": "user", "window": "day", "limit": 1.0, "endpoints": [endpoint(1)]},
 )
 
@@ -30,11 +30,11 @@ async def two_workers(home: Path, *, environ: Mapping[str, str] = ENVIRON, **adm
         yield rig
 
 
-async def send_load(rig: Rig, *, rounds: int = ROUNDS) -> None:
+async def send_load(rig: Rig, *, rounds: int = ROUNDS, refusals: int = 12) -> None:
     """Sends requests of two users that are answered, refused and failed, and returns when all jobs have ended."""
     rig.upstream.fail(Fault(Kind.STATUS, "status", count=3), Fault(Kind.LATENCY, "submit", delay=0.02))
     async with rig.caller("alice", fresh=True) as alice, rig.caller("bob", fresh=True) as bob:
-        await asyncio.gather(*(_work(alice, number) for number in range(rounds)), _refusals(rig, bob, rounds))
+        await asyncio.gather(*(_work(alice, number) for number in range(rounds)), _refusals(rig, bob, refusals))
 
 
 async def _work(caller: Caller, number: int) -> None:
@@ -48,7 +48,7 @@ async def _finish(caller: Caller, sent: Sent) -> None:
 
 
 async def _refusals(rig: Rig, bob: Caller, rounds: int) -> None:
-    for _ in range(rounds // 2):
+    for _ in range(rounds):
         await _finish(bob, await bob.submit(endpoint(1), num_images=1))  # the trial of bob is spent after ten
         await bob.submit(endpoint(0), num_images=0)
         await bob.submit("fal-ai/not-listed/model")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from proxy.app.operator_page.history import DAY, MINUTE, RANGES, History, Totals, status_class
 from proxy.app.operator_page.ledger_view import LedgerView
@@ -21,6 +22,7 @@ from proxy.app.runtime.process_state import ProcessState
 from proxy.app.runtime.serving import Serving
 from proxy.telemetry.access_record import AccessRecord, milliseconds
 
+_LEDGER_INTERVAL = 0.2  # seconds between two questions to a ledger that has not started
 _DEFECT = "internal_error"  # its reason may quote a value of a request, so it is in the log only
 
 
@@ -43,10 +45,18 @@ class Reporter:
 
     async def run(self) -> None:
         """Takes a reading at each full minute, until it is cancelled."""
+        await self._wait_for_ledger()
         while True:
             spend = await self.ledger.spend()
             self._history.sample(self._clock(), None if spend is None else spend.committed)
             await asyncio.sleep(MINUTE - self._clock() % MINUTE)
+
+    async def _wait_for_ledger(self) -> None:
+        """Waits for the first answer of a ledger that starts too, since the spend counts from there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MINUTE):
+                while await self.ledger.spend() is None:  # noqa: ASYNC110 nothing is announced
+                    await asyncio.sleep(_LEDGER_INTERVAL)
 
     def report(self, *, has_ended: bool = False) -> Report:
         """Returns the report of this moment."""
