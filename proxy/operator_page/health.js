@@ -49,9 +49,12 @@ function fal({ breakers, checks }) {
   return { name: "fal", state: "bad", text: `breaker open: ${open.map((one) => one.kind).join(", ")}` };
 }
 
-function account({ pauses }) {
-  if (pauses.length === 0) return { name: "fal account", state: "ok", text: "accepted" };
-  return { name: "fal account", state: "bad", text: pauses.map((one) => `${one.scope ?? "key"} paused: ${one.cause}`).join("; ") };
+function account({ keys, pauses }) {
+  const several = keys.length > 1;
+  if (pauses.length === 0) return { name: "fal account", state: "ok", text: several ? `${keys.length} keys accepted` : "accepted" };
+  const text = pauses.map((one) => `${one.scope ?? (several ? one.key : "key")} paused: ${one.cause}`).join("; ");
+  const refused = new Set(pauses.filter((one) => one.scope === null).map((one) => one.key));
+  return { name: "fal account", state: refused.size === keys.length ? "bad" : "warn", text };
 }
 
 function configuration({ reload }) {

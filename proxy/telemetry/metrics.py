@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -151,6 +151,17 @@ class Telemetry:
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`."""
         self._expose(name, lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read()))
+
+    def gauges(self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Exposes the values of *read* at each scrape, by the values of one label. See `gauge`."""
+
+        def metric() -> Metric:
+            family = GaugeMetricFamily(f"fal_proxy_{name}", documentation, labels=[label])
+            for value, figure in read().items():
+                family.add_metric([value], figure)
+            return family
+
+        self._expose(name, metric)
 
     def counters(
         self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, int]]]

@@ -146,9 +146,12 @@ class Rig:
     ) -> Gateway:
         """In front of *upstream*.
 
-        *origin* is the public origin, where it is not the listening address.
+        *origin* is the public origin, where it is not the listening address. It listens on `server.port`, else on
+        a free one.
         """
-        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = _table(sections, "server").get("port", 0)
+        assert isinstance(port, int)
+        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", port)))
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = {"limits": [], "admin": {"port": 0}, **sections}
         settings["server"] = {"public_origin": origin or here, **_table(sections, "server")}

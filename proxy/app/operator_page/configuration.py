@@ -18,13 +18,15 @@ _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|DSN|REDI
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
-def effective_configuration(config: Config) -> list[Json]:
+def effective_configuration(config: Config, fal_secrets: Iterable[str] = ()) -> list[Json]:
     """Returns one entry a table: its place in the file, and its keys with their values.
 
     A key with its default value is marked. Secrets are not part of a configuration. A text of the file may be made from
     the environment, though: each value of a secret variable in it is masked. So is the user of a URL.
+
+    *fal_secrets* are masked wherever they come from.
     """
-    secrets = sorted(_secrets(config), key=len, reverse=True)
+    secrets = sorted(_secrets(config) | set(fal_secrets), key=len, reverse=True)
     return [
         {
             "table": place,

@@ -83,7 +83,8 @@ class OperatorPage:
 
     def configuration(self) -> bytes:
         """Returns the effective configuration without secrets."""
-        return orjson.dumps(effective_configuration(self._serving().components.config))
+        components = self._serving().components
+        return orjson.dumps(effective_configuration(components.config, components.fal_secrets))
 
     async def data(self) -> bytes:
         """Returns the data of all workers."""

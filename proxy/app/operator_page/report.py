@@ -46,8 +46,9 @@ class RecentRequest(_Value):
 
 
 class Pause(_Value):
-    """Pause of our account, or of one endpoint, while fal refuses it."""
+    """Pause of a fal key, or of one endpoint with it, while fal refuses it. *key* is the name of the key."""
 
+    key: str
     scope: str
     cause: str
 
@@ -76,6 +77,7 @@ class Gauges(_Value):
     connections: int
     draining: bool
     breakers: Mapping[str, bool]
+    keys: Sequence[str]
     pauses: Sequence[Pause]
     store: StoreState | None
     ledger: LedgerState

@@ -101,14 +101,17 @@ class Reporter:
 
     def _gauges(self) -> Gauges:
         state, serving = self._state, self._serving()
-        store, stats = state.store, state.ledger.stats()
+        store, stats, account = state.store, state.ledger.stats(), serving.upstream.account
         return Gauges(
             active=state.telemetry.active,
             streams=len(state.streams),
             connections=len(state.connections.connections),
             draining=serving.readiness.draining,
             breakers={breaker.name: breaker.is_open for breaker in serving.upstream.breakers},
-            pauses=[Pause(scope=one.scope, cause=one.cause) for one in serving.upstream.account.pauses],
+            keys=[key.label for key in account.keys.values()],
+            pauses=[
+                Pause(key=account.keys[one.alias].label, scope=one.scope, cause=one.cause) for one in account.pauses
+            ],
             store=None
             if store is None
             else StoreState(breaker_open=store.breaker_is_open, failures=store.failures, pending=store.pending),

@@ -29,6 +29,7 @@ def summarize(reports: Sequence[Report], *, now: float, day: int) -> dict[str, J
         "fal": _waits(reports),
         "workers": [_worker(report, state) for report, state in sorted(live, key=lambda pair: pair[0].pid)],
         "breakers": _breakers(gauges),
+        "keys": list[Json](dict.fromkeys(chain.from_iterable(state.keys for state in gauges))),
         "pauses": _pauses(gauges),
         "store": _store(gauges),
         "ledger": _ledger(gauges),
@@ -125,8 +126,11 @@ def _breakers(states: Sequence[Gauges]) -> list[Json]:
 
 
 def _pauses(states: Iterable[Gauges]) -> list[Json]:
-    pauses = Counter((one.scope, one.cause) for state in states for one in state.pauses)
-    return [{"scope": scope or None, "cause": cause, "workers": count} for (scope, cause), count in pauses.items()]
+    pauses = Counter((one.key, one.scope, one.cause) for state in states for one in state.pauses)
+    return [
+        {"key": key, "scope": scope or None, "cause": cause, "workers": count}
+        for (key, scope, cause), count in pauses.items()
+    ]
 
 
 def _store(states: Iterable[Gauges]) -> Json:

@@ -40,8 +40,8 @@ class GatewayProcess:
         self._admin_socket = admin
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
-        secrets = [components.fal_key, components.fal_key.rpartition(":")[2]]
-        self.journal = JsonLogWriter(log, secrets=[*secrets, *filter(None, [components.admin_token])])
+        secrets = [*components.fal_secrets, *filter(None, [components.admin_token])]
+        self.journal = JsonLogWriter(log, secrets=secrets)
         self.application = Application(components, self.journal)
         self.app: Starlette = self.application.public
         self._gateway_lifespan = self.app.router.lifespan_context

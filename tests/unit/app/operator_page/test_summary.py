@@ -17,6 +17,7 @@ def gauges(**changes: object) -> Gauges:
         connections=3,
         draining=False,
         breakers={"submits": False, "reads": False},
+        keys=["default"],
         pauses=[],
         store=StoreState(breaker_open=False, failures=1, pending=0),
         ledger=LedgerState(failures=2, queue=0, notices=[]),
@@ -136,14 +137,16 @@ def test_states_of_workers() -> None:
     """Breakers, pauses and notices of the workers are put together, and the ended ones have none."""
     paused = gauges(
         breakers={"submits": True, "reads": False},
-        pauses=[Pause(scope="", cause="locked")],
+        keys=["default", "second"],
+        pauses=[Pause(key="second", scope="", cause="locked")],
         ledger=LedgerState(failures=1, queue=4, notices=["a full disk"]),
         store=StoreState(breaker_open=True, failures=5, pending=6),
     )
     found = summary(report(1), report(2, gauges=paused), report(3, gauges=None))
 
     assert found["breakers"] == [{"kind": "submits", "open_in": 1}, {"kind": "reads", "open_in": 0}]
-    assert found["pauses"] == [{"scope": None, "cause": "locked", "workers": 1}]
+    assert found["pauses"] == [{"key": "second", "scope": None, "cause": "locked", "workers": 1}]
+    assert found["keys"] == ["default", "second"]
     assert found["store"] == {"breaker_open_in": 1, "failures": 6, "pending": 6}
     assert found["ledger"] == {"failures": 3, "queue": 4, "notices": ["a full disk"]}
     assert summary(report(1, gauges=gauges(store=None)))["store"] is None
