@@ -65,19 +65,31 @@ def _most_frequent(name: str, counts: Iterable[Mapping[str, int]]) -> list[Json]
     return [{name: value, "count": count} for value, count in total.most_common()]
 
 
-def _bars(name: str, reports: Iterable[Report], now: float) -> dict[str, Json]:
-    """Adds bars of the same time. Each worker sees the spend of all, so the largest value is taken."""
+def _bars(name: str, reports: Sequence[Report], now: float) -> dict[str, Json]:
+    """Adds bars of the same time. Each worker sees the whole spend, so that of one is taken."""
     step, number = RANGES[name]
     last = int(now // step)
     sums = {kind: [0] * number for kind in ("answered", "refused", "failed")}
-    committed = [0.0] * number
-    for bars in (report.bars[name] for report in reports if name in report.bars):
+    committed: list[tuple[bool, float, float]] = [(True, math.inf, 0.0)] * number
+    for report in (report for report in reports if name in report.bars):
+        bars = report.bars[name]
         for index, place in _places(bars, last, number):
             sums["answered"][place] += bars.answered[index]
             sums["refused"][place] += bars.refused[index]
             sums["failed"][place] += bars.failed[index]
-            committed[place] = max(committed[place], bars.committed[index])
-    return {"step": step, "end": last * step, **{k: list[Json](v) for k, v in sums.items()}, "committed": [*committed]}
+            # The worker that saw the whole bar, and of several the oldest: their readings are not of one moment.
+            start = (last - number + 1 + place) * step
+            is_part = report.started > start or (report.gauges is None and index == len(bars.answered) - 1)
+            committed[place] = min(committed[place], (is_part, report.started, bars.committed[index]))
+    spend = [value for _, _, value in committed]
+    spend[-1] = max(
+        (report.bars[name].committed[-1] for report in reports if _has_bar(report, name, last)), default=0.0
+    )
+    return {"step": step, "end": last * step, **{k: list[Json](v) for k, v in sums.items()}, "committed": [*spend]}
+
+
+def _has_bar(report: Report, name: str, last: int) -> bool:
+    return name in report.bars and report.bars[name].end == last
 
 
 def _places(bars: Bars, last: int, number: int) -> Iterable[tuple[int, int]]:

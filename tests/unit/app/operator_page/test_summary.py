@@ -92,22 +92,36 @@ def test_counts_of_today_are_added() -> None:
     assert [worker["pid"] for worker in found["workers"] if isinstance(worker, dict)] == [1, 3]  # type: ignore[union-attr]
 
 
-def test_bars_of_the_same_minute_are_added() -> None:
-    """Bars of a report that is a minute older are moved. Each worker sees the whole spend, so it is not added."""
-    last = int(NOW // 60)
-    one = report(1, bars={"hour": bars(last, [1, 2, 3], [0.5, 1.0, 0.0])})
-    two = report(2, bars={"hour": bars(last - 1, [10, 20, 30], [0.4, 0.5, 0.9])})
-    hour = summary(one, two)["bars"]
+def hour_values(found: dict[str, Json], kind: str) -> list[Json]:
+    """Returns the values of the bars of the last hour."""
+    bars = found["bars"]
+    assert isinstance(bars, dict)
+    hour = bars["hour"]
     assert isinstance(hour, dict)
-    found = hour["hour"]
-    assert isinstance(found, dict)
-    answered, committed = found["answered"], found["committed"]
-    assert isinstance(answered, list)
-    assert isinstance(committed, list)
+    values = hour[kind]
+    assert isinstance(values, list)
+    return values
+
+
+def test_bars_of_the_same_minute_are_added() -> None:
+    """Bars of a report that is a minute older are moved."""
+    last = int(NOW // 60)
+    one = report(1, bars={"hour": bars(last, [1, 2, 3])})
+    two = report(2, bars={"hour": bars(last - 1, [10, 20, 30])})
+    answered = hour_values(summary(one, two), "answered")
 
     assert answered[-4:] == [10, 21, 32, 3]
-    assert committed[-4:] == [0.4, 0.5, 1.0, 0.0]
-    assert (found["end"], len(answered)) == (60 * last, 60)
+    assert len(answered) == 60
+
+
+def test_the_spend_of_a_bar_is_taken_from_one_worker() -> None:
+    """Each worker sees all of it: the oldest counts that saw the whole bar, and the largest in the bar of now."""
+    last = int(NOW // 60)
+    old = report(1, started=NOW - 130, gauges=None, bars={"hour": bars(last - 1, [0, 0, 0], [1.0, 2.0, 3.0])})
+    new = report(2, started=NOW - 100, bars={"hour": bars(last, [0, 0, 0], [9.0, 3.5, 1.0])})
+    young = report(3, started=NOW - 1, bars={"hour": bars(last, [0, 0, 0], [0.0, 9.0, 1.5])})
+
+    assert hour_values(summary(young, new, old), "committed")[-4:] == [1.0, 2.0, 3.5, 1.5]
 
 
 def test_waits_are_ranked_over_all_workers() -> None:
