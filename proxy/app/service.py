@@ -21,6 +21,7 @@ from proxy.app.process.snapshot import take_snapshot
 from proxy.app.process.stop_signals import ignored_after_stop
 from proxy.app.process.supervisor import WorkerSupervisor
 from proxy.app.process.worker_factory import WorkerFactory
+from proxy.app.process.worker_metrics import leave_reload
 from proxy.app.runtime.reload import SHARED, restart_only_changes
 from proxy.config.loader import Config
 from proxy.errors import ConfigError
@@ -56,6 +57,7 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
             sockets,
             load=lambda: replace(factory, config=_next_snapshot(config, read(), workers)),
             journal=JsonLogWriter(log),
+            record=lambda status: leave_reload(folder, status),
         )
         supervisor.serve()
 
