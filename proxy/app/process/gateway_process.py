@@ -40,7 +40,8 @@ class GatewayProcess:
         self._admin_socket = admin
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
-        self.journal = JsonLogWriter(log, secrets=components.fal_secrets)
+        secrets = [*components.fal_secrets, *filter(None, [components.admin_token])]
+        self.journal = JsonLogWriter(log, secrets=secrets)
         self.application = Application(components, self.journal)
         self.app: Starlette = self.application.public
         self._gateway_lifespan = self.app.router.lifespan_context
@@ -66,7 +67,7 @@ class GatewayProcess:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        self._admin = AdminListener(self.application.exposition, self._metrics_folder)
+        self._admin = AdminListener(self.application, self._metrics_folder)
         async with AsyncExitStack() as stack:
             stack.callback(self.journal.close)
             stack.callback(self.journal.write, {"event": "stopped", "pid": os.getpid()})
