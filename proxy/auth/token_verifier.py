@@ -44,8 +44,8 @@ class Credential(NamedTuple):
 def build_credential(token: bytes, header: bytes | None = None) -> Credential:
     """Returns the credential with *token*, from the platform's field *header* or none."""
     # No token holds a NUL.
-    named = token if header is None else header + b"\0" + token
-    return Credential(token, header, sha256(named).digest())
+    digest = sha256(token if header is None else header + b"\0" + token).digest()
+    return Credential(token, header, digest)
 
 
 @dataclass(frozen=True, slots=True)
