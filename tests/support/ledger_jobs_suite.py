@@ -277,7 +277,7 @@ class JobSuite:
         """Open calls of all callers are counted, and the newest are listed first; ended and refunded ones are not."""
         for n in range(5):
             await submitted(ledger, f"job{n}", call_request(1, charge()), now=NOW + n)
-        await ledger.reserve("run", replace(call_request(1, charge()), caller="bob"), now=NOW + 5)
+        await ledger.reserve("run", call_request(1, charge())._replace(caller="bob"), now=NOW + 5)
         await ledger.reserve("refused", call_request(1, charge()), now=NOW + 6)
         await ledger.refund("refused", now=NOW + 7)
         await ledger.settle("app/job4", amount=None, now=NOW + 7)
