@@ -13,6 +13,8 @@ from support.example_apps import EXAMPLES, PLAIN, SESSION_SECRET, example_gatewa
 from support.example_page import SETTINGS, use_everything, visit_example
 from support.front_proxies import free_port
 from support.gateway_process import Rig
+from support.stream_fronts import compresses, watch_through
+from support.streams import Feed
 
 HERE = EXAMPLES / "nextjs"
 BUILD_SECONDS = 300.0  # about 10 on a quiet machine
@@ -66,3 +68,13 @@ def test_the_whole_page_in_development(browser: Browser, rig: Rig, tmp_path: Pat
 def test_the_whole_page_in_production(browser: Browser, rig: Rig, tmp_path: Path, built: int) -> None:
     """The built page does the same."""
     use_page(browser, rig, tmp_path, "start", built)
+
+
+def test_events_arrive_one_by_one(rig: Rig, tmp_path: Path, built: int) -> None:
+    """Each event of a stream arrives before the next one is sent, though `next start` compresses other answers."""
+    feed, port = Feed(), free_port()
+    gateway = rig.gateway(rig.upstream(feed).url, server={"port": built})
+    origin = f"http://127.0.0.1:{port}"
+    with next_server("start", built, port, tmp_path / "next.log"):
+        assert compresses(gateway, feed, origin)
+        watch_through("nextjs", rig, gateway, feed, origin)

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import httpx2
@@ -205,7 +206,7 @@ class Gateway(Process):
             is_up=lambda text: text.count('"event":"started"') == workers,
         )
         self.url = f"http://{HOST}:{port}"
-        self._admin_port = admin
+        self.admin = f"http://{HOST}:{admin}"
 
     def journal(self, event: str | None = None) -> list[dict[str, Json]]:
         events = [json.loads(line) for line in self.printed().splitlines() if line.startswith("{")]
@@ -220,7 +221,7 @@ class Gateway(Process):
     async def metric(self, name: str) -> float:
         """The sum over the labels of a metric, and over all workers."""
         async with httpx2.AsyncClient(timeout=PATIENCE) as client:
-            page = (await client.get(f"http://{HOST}:{self._admin_port}/metrics")).text
+            page = (await client.get(f"{self.admin}/metrics")).text
         return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
 
     def workers(self) -> list[int]:
@@ -407,6 +408,7 @@ async def money(
     limits: Tables = LIMITS,
     budgets: Tables = AMPLE,
     in_flight: Tables = (),
+    admin: Table = MappingProxyType({}),
     environ: Mapping[str, str] = ENVIRON,
 ) -> AsyncIterator[Rig]:
     """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file."""
@@ -422,7 +424,7 @@ async def money(
             stack.push_async_callback(valkey.stop)
             environ = {**environ, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
         (home / "schema.json").write_text(json.dumps(SCHEMA))
-        config, port, admin = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
+        config, port, admin_port = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
         config.write_text(
             toml(
                 server={
@@ -430,7 +432,7 @@ async def money(
                     "port": port,
                     "max_connections_per_address": 1000,
                 },
-                admin={"port": admin},
+                admin={"port": admin_port, **admin},
                 fal={
                     **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream.origin),
                     "submit_seconds": submit_seconds,
@@ -449,7 +451,7 @@ async def money(
                 in_flight=in_flight,
             )
         )
-        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin)
+        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin_port)
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         yield Rig(config, gateway, upstream, valkey, environ)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
@@ -37,7 +39,7 @@ class WorkerFactory:
     ready_seconds: float | None = COLD_START
     load: Callable[[], Config] | None = None
 
-    def __call__(self) -> Starlette:
+    def __call__(self) -> ASGIApp:
         process = GatewayProcess(
             build_components(self.config),
             log=self.log,
@@ -47,7 +49,8 @@ class WorkerFactory:
         )
         process.address = self.address
         signals = StopSignals(process)
-        gateway_lifespan = process.app.router.lifespan_context
+        router = process.application.public.router
+        gateway_lifespan = router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
@@ -56,10 +59,16 @@ class WorkerFactory:
                 ReloadSignal(process.application, process.journal, self.load).install()
             async with gateway_lifespan(app) as state:
                 _spare_the_collector()
+                _share_the_interpreter()
                 yield state or {}
 
-        process.app.router.lifespan_context = lifespan
+        router.lifespan_context = lifespan
         return process.app
+
+
+def _share_the_interpreter() -> None:
+    """Makes threads give up the interpreter after 0.5 ms of Python code, for which requests wait."""
+    sys.setswitchinterval(0.0005)
 
 
 def _spare_the_collector() -> None:
