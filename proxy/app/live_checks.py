@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from uuid import uuid4
 
 import httpx2
-from prometheus_client import CollectorRegistry
 
 from proxy.app.setup.billing.ledgers import MEMORY
 from proxy.app.setup.components import Components
@@ -51,7 +50,7 @@ async def _check_key(components: Components) -> list[Problem]:
     ledger = SqliteLedger(MEMORY)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     log = JsonLogWriter(nowhere)
-    upstream = build_upstream(components, ledger, Telemetry(log, CollectorRegistry()), log)
+    upstream = build_upstream(components, ledger, Telemetry(log), log)
     try:
         response = await upstream.relay.fetch(upstream.relay.status_request(app, str(uuid4())))
     except TransportError as error:

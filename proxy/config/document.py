@@ -8,6 +8,7 @@ from proxy.config.sections.guests import GuestsSection, RevocationSection
 from proxy.config.sections.jobs import JobsSection
 from proxy.config.sections.ledger import LedgerSection, PrivacySection, Store
 from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit
+from proxy.config.sections.log import LogSection
 from proxy.config.sections.playground import Playground
 from proxy.config.sections.schemas import SchemasSection
 from proxy.config.sections.server import Admin, Server
@@ -26,6 +27,7 @@ class Document(Section):
 
     server: Server
     admin: Admin = Admin()
+    log: LogSection = LogSection()
     fal: Fal = Fal()
     streams: StreamsSection = StreamsSection()
     store: Store = Store()

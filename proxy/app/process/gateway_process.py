@@ -41,7 +41,8 @@ class GatewayProcess:
         self._admin_socket = admin
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
-        self.journal = JsonLogWriter(log, secrets=[components.fal_key, components.fal_key.rpartition(":")[2]])
+        secrets = [components.fal_key, components.fal_key.rpartition(":")[2]]
+        self.journal = JsonLogWriter(log, secrets=secrets, text=components.config.log.format == "text")
         self.application = Application(components, self.journal)
         self.app: Starlette = self.application.public
         self._gateway_lifespan = self.app.router.lifespan_context
@@ -67,7 +68,7 @@ class GatewayProcess:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        metrics = WorkerMetrics(self.application.exposition, self._metrics_folder)
+        metrics = WorkerMetrics(self.application.families, self._metrics_folder)
         self._admin = HttpServer(metrics.app)
         async with AsyncExitStack() as stack:
             stack.callback(self.journal.close)

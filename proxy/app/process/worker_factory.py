@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 
+from proxy.app.process import python_log
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
 from proxy.app.process.stop_signals import StopSignals
@@ -46,6 +47,7 @@ class WorkerFactory:
             ready_seconds=self.ready_seconds,
         )
         process.address = self.address
+        python_log.install(process.journal)
         signals = StopSignals(process)
         gateway_lifespan = process.app.router.lifespan_context
 

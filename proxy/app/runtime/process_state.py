@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from prometheus_client import CollectorRegistry
-
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.sessions import build_revocation_store
@@ -15,6 +13,7 @@ from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
 from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
+from proxy.http.client_address import address_key
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.http.server.limits import ConnectionLimits
@@ -25,6 +24,8 @@ from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
+from proxy.telemetry.rejections import Rejections
+from proxy.telemetry.request_line import Journaling
 
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
@@ -45,6 +46,7 @@ class ProcessState:
     connections: SharedState
     revocations: RevocationWatch
     login_limit: LoginLimit
+    rejections: Rejections
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -54,6 +56,8 @@ class ProcessState:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
         server = components.config.server
         self.telemetry.explains = components.config.playground.explains
+        self.telemetry.lines.journaling = journaling(components)
+        self.rejections.with_address = self.telemetry.lines.journaling.addresses
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
@@ -64,8 +68,10 @@ def build_process_state(
     components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
-    telemetry = Telemetry(journal, CollectorRegistry())
+    telemetry = Telemetry(journal, journaling=journaling(components))
     telemetry.explains = components.config.playground.explains
+    rejections = Rejections(journal.write)
+    rejections.with_address = telemetry.lines.journaling.addresses
     windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
@@ -78,7 +84,8 @@ def build_process_state(
         windows=windows,
         streams=streams,
         body_budget=BodyBudget(BODY_BUDGET),
-        connections=_build_connections(components, telemetry, on_shutdown),
+        connections=_build_connections(components, telemetry, rejections, on_shutdown),
+        rejections=rejections,
         revocations=_build_revocations(components, journal, streams),
         login_limit=LoginLimit(
             FAILED_LOGINS,
@@ -100,12 +107,26 @@ def _build_revocations(components: Components, journal: JsonLogWriter, streams: 
     return watch
 
 
-def _build_connections(components: Components, telemetry: Telemetry, on_shutdown: Callable[[], None]) -> SharedState:
+def journaling(components: Components) -> Journaling:
+    """Returns what the [log] of a configuration chooses."""
+    log = components.config.log
+    every = round(1 / log.successful_polls) if log.successful_polls else 0
+    return Journaling(every, log.health_checks, log.client_addresses)
+
+
+def _build_connections(
+    components: Components, telemetry: Telemetry, rejections: Rejections, on_shutdown: Callable[[], None]
+) -> SharedState:
     server = components.config.server
+
+    def count(error_type: str, peer: str) -> None:
+        telemetry.count_early_rejection(error_type)
+        rejections.add(error_type, address_key(peer))
+
     return SharedState(
         limits=connection_limits(components),
         trusted=server.trusted_proxies,
-        on_rejected=telemetry.count_early_rejection,
+        on_rejected=count,
         on_shutdown=on_shutdown,
         headers=transport_security(server.hsts_seconds),
     )

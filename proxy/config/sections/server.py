@@ -114,6 +114,4 @@ class Admin(Section):
     """The listener of metrics, apart from the public port so that callers cannot reach it."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: Port = Field(
-        default=9090, description="TCP port to listen on; 0 takes a free one. Worker n listens on this port + n."
-    )
+    port: Port = Field(default=9090, description="TCP port to listen on; 0 takes a free one. All workers share it.")
