@@ -4,7 +4,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/identity vendor)
+NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/fronts tests/identity vendor \
+	examples/express-backend examples/expo examples/nextjs examples/vercel-ai-sdk examples/vite-react)
 
 .PHONY: install run test check lint types clean
 .DELETE_ON_ERROR:

@@ -117,6 +117,10 @@ class ConnectFailed(TransportError):
         super().__init__(reason, sent=False)
 
 
+class ConnectTimedOut(ConnectFailed):
+    """No answer to the connection attempt: a second one would cost as long again."""
+
+
 class PoolExhausted(TransportError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason, sent=False)

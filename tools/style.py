@@ -17,8 +17,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PYTHON = ("proxy", "tests", "bench", "docs", "tools")
-MARKDOWN = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "deploy/**/*.md")
+PYTHON = ("proxy", "tests", "bench", "docs", "tools", "examples")
+MARKDOWN = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/**/*.md",
+    "deploy/**/*.md",
+    "examples/**/*.md",
+)
 EXAMPLES = "tests/unit/test_style.py"  # has examples of bad style
 
 MAX_FIRST_LINE = 100  # characters; in tests, where it is the claim as a sentence, the line is the limit

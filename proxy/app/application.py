@@ -27,8 +27,8 @@ from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.families import Family, exposition
 from proxy.telemetry.json_log import JsonLogWriter
-from proxy.telemetry.loop_lag import BUCKETS, NAME, measure_loop_lag
-from proxy.telemetry.process_metrics import process_families
+from proxy.telemetry.process.figures import process_families
+from proxy.telemetry.process.loop_lag import BUCKETS, NAME, measure_loop_lag
 from proxy.upstream.relay import UpstreamClient
 
 LEDGER_START = 1.0  # seconds that the start of the process waits for the ledger

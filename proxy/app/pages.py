@@ -114,11 +114,16 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def create_metrics(exposition: Callable[[], Awaitable[bytes]]) -> Starlette:
-    """Returns the application of the admin listener: `/metrics` in the Prometheus text format."""
+    """Returns the application of `/metrics` in the Prometheus text format."""
 
     async def metrics(_: Request) -> Response:
-        response = Response(await exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
-        response.raw_headers.extend(PROTECTIVE)
-        return response
+        return metrics_response(await exposition())
 
     return Starlette(routes=[Route("/metrics", metrics, methods=["GET"])])
+
+
+def metrics_response(exposition: bytes) -> Response:
+    """Returns metrics in the Prometheus text format 0.0.4."""
+    response = Response(exposition, media_type="text/plain; version=0.0.4; charset=utf-8")
+    response.raw_headers.extend(PROTECTIVE)
+    return response

@@ -51,13 +51,13 @@ async def _explain_table(issuer: Issuer, token: ParsedToken, now: float) -> tupl
     async def check_identity() -> None:
         callers.append(issuer.caller(claims, parse_times(claims), token.digest))
 
-    required = [rule.path for rule in issuer.require]
+    ruled = [rule.path for rule in (*issuer.require, *issuer.forbid)]
     steps: list[tuple[str, Callable[[], Awaitable[None]], str]] = [
         ("type", check_type, f"typ = {jws.type!r}"),
         ("signature", lambda: check_signature(issuer, jws), f"kid = {_cut(jws.kid)}, alg = {_cut(jws.algorithm)}"),
         ("time", _deferred(lambda: issuer.check_time(parse_times(claims), now)), _shown(claims, "exp", "nbf", "iat")),
         ("audience", _deferred(lambda: issuer.check_audience(claims)), _shown(claims, "aud")),
-        ("require", _deferred(lambda: issuer.check_required(claims)), _shown(claims, *required) or "nothing"),
+        ("require", _deferred(lambda: issuer.check_required(claims)), _shown(claims, *ruled) or "nothing"),
         ("subject", check_identity, _shown(claims, issuer.subject_claim, issuer.scope_claim)),
     ]
     checks: list[Check] = []

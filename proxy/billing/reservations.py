@@ -177,7 +177,9 @@ class Accounting:
                 return replace(earlier, state=call)
         return await self._reserve(call_id, earlier.request, earlier.quota, earlier.caller)
 
-    async def settle_submit(self, reservation: Reservation, outcome: Outcome, job: str | None = None) -> None:
+    async def settle_submit(
+        self, reservation: Reservation, outcome: Outcome, job: str | None = None, *, key_alias: str = ""
+    ) -> None:
         """Writes the outcome of a submit. An unknown outcome keeps the reservation until it is swept."""
         if reservation.ledger is None or outcome is Outcome.UNKNOWN:
             return
@@ -185,7 +187,7 @@ class Accounting:
             if outcome is not Outcome.ACCEPTED:
                 await reservation.ledger.refund(reservation.id, now=self._clock())
             elif job is not None:
-                await reservation.ledger.accept(reservation.id, job, now=self._clock())
+                await reservation.ledger.accept(reservation.id, job, key_alias=key_alias, now=self._clock())
         except StoreAway:
             self._events.lost()
 
@@ -207,26 +209,26 @@ class Accounting:
             except StoreAway:
                 self._events.lost()
 
-    async def set_running(self, job: str) -> None:
-        """Records that a job runs, once for each job in this process."""
-        if job in self._running:
+    async def set_running(self, name: str) -> None:
+        """Records that a job runs, or a call without one, once for each in this process."""
+        if name in self._running:
             return
         if len(self._running) >= MAX_RUNNING:
             self._running.clear()
-        self._running.add(job)
+        self._running.add(name)
         try:
             for ledger in self._ledgers:
-                await ledger.set_running(job, now=self._clock())
+                await ledger.set_running(name, now=self._clock())
         except StoreAway:
-            self._running.discard(job)
+            self._running.discard(name)
 
-    async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd) -> None:
+    async def settle_from_webhook(self, call_id: str, job: str, end: JobEnd, *, key_alias: str = "") -> None:
         """Settles a job by fal's webhook, which may come before the answer to the submit, or without one.
 
         It returns once the settlement will survive the process. Raises StoreAway: then fal sends the webhook again.
         """
         for ledger in self._ledgers:
-            await ledger.accept(call_id, job, now=self._clock())
+            await ledger.accept(call_id, job, key_alias=key_alias, now=self._clock())
             await self._end_in(ledger, job, end)
             await ledger.flush()
 
@@ -271,8 +273,8 @@ class Accounting:
         return await self._ledger.jobs(self._keys.key(caller.key), states=states, limit=limit, before=before)
 
     def is_overdue(self, record: JobRecord) -> bool:
-        """Returns whether an open call without a job is older than a call may take: its outcome is unknown."""
-        is_open = record.job is None and record.ended is None
+        """Returns whether an open call without a job is older than a call may take. A stream is not."""
+        is_open = record.job is None and record.ended is None and record.state == "queued"
         return is_open and self._clock() > record.created + max(self._call_seconds.values(), default=float("inf"))
 
     async def aclose(self) -> None:

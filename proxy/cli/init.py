@@ -71,13 +71,14 @@ FAL_PROXY_HANDLE_SECRETS={handle_secret}
 @click.command()
 @CONFIG
 @click.option("--sandbox", is_flag=True, help="For `fal-proxy sandbox`: works without a key of fal.")
-def init(config: Path, sandbox: bool) -> None:
+@click.option("--secrets-only", is_flag=True, help="Writes .env alone, beside a CONFIG that exists.")
+def init(config: Path, sandbox: bool, secrets_only: bool) -> None:
     """Writes a CONFIG to start from, and development secrets to .env beside it.
 
     Existing files are never overwritten.
     """
     environment = config.parent / ENV_FILE
-    for path in (config, environment):
+    for path in (environment,) if secrets_only else (config, environment):
         if path.exists():
             raise click.ClickException(f"{path} exists already; it was not changed")
     origin = "http://127.0.0.1:8080" if sandbox else "https://app.example.com"
@@ -88,9 +89,11 @@ def init(config: Path, sandbox: bool) -> None:
         "handle_secret": secrets.token_urlsafe(48),
     }
     _write(environment, _ENVIRONMENT.format(**values), mode=0o600)
-    _write(config, document.format(origin=origin), mode=0o644)
+    if not secrets_only:
+        _write(config, document.format(origin=origin), mode=0o644)
     _ignore(config.parent / IGNORE_FILE)
-    click.echo(f"wrote {config} and {environment} (secrets; ignored by git)")
+    written = f"{environment}" if secrets_only else f"{config} and {environment}"
+    click.echo(f"wrote {written} (secrets; ignored by git)")
     click.echo(_next_steps(sandbox))
 
 

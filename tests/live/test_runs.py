@@ -75,6 +75,26 @@ def test_a_caller_leaves_before_a_run_stream_begins(rig: Rig) -> None:
     until(lambda: spent(gateway) == (1.0, 0.0, 0))
 
 
+def test_a_long_run_stream_is_listed_as_running(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream past the time that a run may take is running; once its caller has left it is completed."""
+    monkeypatch.setattr("proxy.app.setup.gateway.CALL_MARGIN", 0.0)
+    feed = Feed()
+    gateway = rig.gateway(rig.upstream(feed).url, fal={"run_seconds": 0.2, "submit_seconds": 0.2}, **MONEY)
+
+    def states() -> list[str]:
+        with gateway.client() as client:
+            return [job["state"] for job in client.get("jobs").json()["jobs"]]
+
+    with Caller(gateway.address, run_request("/stream")) as caller:
+        caller.hear(b"\r\n\r\n")
+        overdue, seen = time.time() + 0.4, [states()]
+        while time.time() < overdue:
+            seen.append(states())
+    until(lambda: states() == ["completed"])
+
+    assert {state for listed in seen for state in listed} == {"running"}
+
+
 def test_a_run_stream_holds_its_seat(rig: Rig) -> None:
     """A run stream is in flight for as long as it is open."""
     feed = Feed(head(b"text/event-stream", b"connection: close"))

@@ -20,7 +20,7 @@ pid {home}/pid;
 error_log {home}/error.log;
 events {{}}
 http {{
-    types {{ text/html html; }}
+    types {{ text/html html; text/css css; text/javascript js; }}
     access_log off;
     client_body_temp_path {home}/body;
     proxy_temp_path {home}/proxy;
@@ -101,7 +101,7 @@ def haproxy(home: Path, gateways: Sequence[Address], *, timeout: float, port: in
 def _running(command: Sequence[str], port: int) -> Iterator[None]:
     with subprocess.Popen(command) as process:
         try:
-            until(lambda: process.poll() is not None or _listens(port))
+            until(lambda: process.poll() is not None or listens(port))
             assert process.poll() is None, f"{command[0]} did not start"
             yield
         finally:
@@ -109,6 +109,7 @@ def _running(command: Sequence[str], port: int) -> Iterator[None]:
             process.wait(10)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Returns True where a program accepts connections on a loopback port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

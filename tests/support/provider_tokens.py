@@ -12,6 +12,7 @@ from proxy.strict_json import Json
 
 GUIDE = Path(__file__).parents[2] / "docs" / "identity.md"
 SESSION = "[[sessions]]"
+AUDIENCE, ISSUER = "aud does not name", "not a configured issuer"
 TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 
@@ -19,14 +20,14 @@ TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 class Shape:
     """Claims and header of a provider's token.
 
-    *wrong* changes one claim each, so that the token must be refused.
+    *wrong* changes one claim each, so that the token must be refused; the second item is a part of the reason.
     """
 
     heading: str
     algorithm: str
     claims: dict[str, Json]
     header: dict[str, Json] = field(default_factory=dict)
-    wrong: dict[str, dict[str, Json]] = field(default_factory=dict)
+    wrong: dict[str, tuple[dict[str, Json], str]] = field(default_factory=dict)
     block: int = 0
 
 
@@ -45,7 +46,10 @@ SHAPES: dict[str, Shape] = {
             "permissions": [],
         },
         {"typ": "JWT"},
-        {"other api": {"aud": ["https://other.example.com"]}, "no slash": {"iss": "https://example.eu.auth0.com"}},
+        {
+            "other api": ({"aud": ["https://other.example.com"]}, AUDIENCE),
+            "no slash": ({"iss": "https://example.eu.auth0.com"}, ISSUER),
+        },
     ),
     "clerk": Shape(
         "Clerk",
@@ -62,7 +66,11 @@ SHAPES: dict[str, Shape] = {
             "v": 2,
         },
         {"typ": "JWT", "cat": "cl_B7d4PD111AAA"},
-        {"other origin": {"azp": "https://evil.example"}, "no azp": {"azp": None}},
+        {
+            "other origin": ({"azp": "https://evil.example"}, "the claim azp"),
+            "no azp": ({"azp": None}, "the claim azp"),
+            "pending": ({"sts": "pending"}, "the claim sts has a forbidden value"),
+        },
     ),
     "supabase": Shape(
         "Supabase",
@@ -83,10 +91,10 @@ SHAPES: dict[str, Shape] = {
         },
         {"typ": "JWT"},
         {
-            "anonymous": {"is_anonymous": True},
-            "no word on it": {"is_anonymous": None},
-            "service role": {"role": "service_role"},
-            "anon key": {"aud": "anon", "role": "anon"},
+            "anonymous": ({"is_anonymous": True}, "the claim is_anonymous"),
+            "no word on it": ({"is_anonymous": None}, "the claim is_anonymous"),
+            "service role": ({"role": "service_role"}, "the claim role"),
+            "anon key": ({"aud": "anon", "role": "anon"}, AUDIENCE),
         },
     ),
     "firebase": Shape(
@@ -104,9 +112,9 @@ SHAPES: dict[str, Shape] = {
         },
         {"typ": "JWT"},
         {
-            "other project": {"aud": "other"},
-            "other issuer": {"iss": "https://securetoken.google.com/other"},
-            "not verified": {"email_verified": False},
+            "other project": ({"aud": "other"}, AUDIENCE),
+            "other issuer": ({"iss": "https://securetoken.google.com/other"}, ISSUER),
+            "not verified": ({"email_verified": False}, "the claim email_verified"),
         },
     ),
     "cognito-access": Shape(
@@ -126,7 +134,11 @@ SHAPES: dict[str, Shape] = {
             "username": "alice",
         },
         {"typ": None},
-        {"other client": {"client_id": "other"}, "id token": {"token_use": "id"}, "no client": {"client_id": None}},
+        {
+            "other client": ({"client_id": "other"}, "the claim client_id"),
+            "id token": ({"token_use": "id"}, "the claim token_use"),
+            "no client": ({"client_id": None}, "the claim client_id"),
+        },
     ),
     "keycloak": Shape(
         "Keycloak",
@@ -148,7 +160,11 @@ SHAPES: dict[str, Shape] = {
             "preferred_username": "alice",
         },
         {"typ": "JWT"},
-        {"other client": {"azp": "admin-cli"}, "id token": {"typ": "ID"}, "lightweight": {"sub": None}},
+        {
+            "other client": ({"azp": "admin-cli"}, "the claim azp"),
+            "id token": ({"typ": "ID"}, "the claim typ"),
+            "lightweight": ({"sub": None}, "sub is not a string"),
+        },
     ),
     "logto": Shape(
         "Logto",
@@ -162,7 +178,7 @@ SHAPES: dict[str, Shape] = {
             "aud": "https://api.example.com",
         },
         {"typ": "at+jwt"},
-        {"other resource": {"aud": "https://other.example.com"}},
+        {"other resource": ({"aud": "https://other.example.com"}, AUDIENCE)},
     ),
     "entra": Shape(
         "Microsoft Entra ID",
@@ -183,7 +199,11 @@ SHAPES: dict[str, Shape] = {
             "ver": "2.0",
         },
         {"typ": "JWT"},
-        {"version 1": {"ver": "1.0"}, "other api": {"aud": "other"}, "other tenant": {"iss": TENANT}},
+        {
+            "version 1": ({"ver": "1.0"}, "the claim ver"),
+            "other api": ({"aud": "other"}, AUDIENCE),
+            "other tenant": ({"iss": TENANT}, ISSUER),
+        },
     ),
     "entra-tenants": Shape(
         "Microsoft Entra ID",
@@ -198,14 +218,14 @@ SHAPES: dict[str, Shape] = {
         },
         {"typ": "JWT"},
         {
-            "another tenant": {
-                "tid": UUID,
-                "iss": f"https://login.microsoftonline.com/{UUID}/v2.0",
-            },
-            "tenants that differ": {"tid": UUID},
-            "no tenant": {"tid": None},
-            "a path in the tenant": {"tid": f"{TENANT}/x", "iss": f"https://login.microsoftonline.com/{TENANT}/x/v2.0"},
-            "no iss": {"iss": None},
+            "another tenant": ({"tid": UUID, "iss": f"https://login.microsoftonline.com/{UUID}/v2.0"}, "the claim tid"),
+            "tenants that differ": ({"tid": UUID}, ISSUER),
+            "no tenant": ({"tid": None}, ISSUER),
+            "a path in the tenant": (
+                {"tid": f"{TENANT}/x", "iss": f"https://login.microsoftonline.com/{TENANT}/x/v2.0"},
+                ISSUER,
+            ),
+            "no iss": ({"iss": None}, ISSUER),
         },
         block=1,
     ),

@@ -76,7 +76,7 @@ class Served:
 def served(name: str, home: Path, sandbox: SandboxAddresses, *, port: int) -> Iterator[Served]:
     """Starts the server *name*, and stops it at the end."""
     config = home / "fal-proxy.toml"
-    config.write_text(_toml(_document(sandbox, port)))
+    config.write_text(toml_text(_document(sandbox, port)))
     log = home / "log"
     tests = Path(__file__).parents[1]
     environ = {
@@ -117,7 +117,8 @@ def _document(sandbox: SandboxAddresses, port: int) -> Mapping[str, object]:
     )
 
 
-def _toml(document: Mapping[str, object]) -> str:
+def toml_text(document: Mapping[str, object]) -> str:
+    """Returns a configuration file with *document*."""
     return "\n".join(f"{key} = {_value(value)}" for key, value in document.items())
 
 

@@ -10,9 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 
 from proxy.app.application import Application
-from proxy.app.process.worker_metrics import WorkerMetrics
+from proxy.app.process.admin_listener import AdminListener
 from proxy.app.setup.components import Components
-from proxy.http.server.server import HttpServer
 from proxy.http.server.state import SharedState
 from proxy.telemetry.json_log import JsonLogWriter
 
@@ -41,8 +40,8 @@ class GatewayProcess:
         self._admin_socket = admin
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
-        secrets = [components.fal_key, components.fal_key.rpartition(":")[2]]
-        self.journal = JsonLogWriter(log, secrets=secrets, text=components.config.log.format == "text")
+        text = components.config.log.format == "text"
+        self.journal = JsonLogWriter(log, secrets=components.fal_secrets, text=text)
         self.application = Application(components, self.journal)
         self.app: Starlette = self.application.public
         self._gateway_lifespan = self.app.router.lifespan_context
@@ -68,13 +67,10 @@ class GatewayProcess:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        metrics = WorkerMetrics(self.application.families, self._metrics_folder)
-        self._admin = HttpServer(metrics.app)
+        self._admin = AdminListener(self.application.families, self._metrics_folder)
         async with AsyncExitStack() as stack:
             stack.callback(self.journal.close)
             stack.callback(self.journal.write, {"event": "stopped", "pid": os.getpid()})
-            await metrics.start()
-            stack.push_async_callback(metrics.stop)
             await self._admin.start(self._config.admin.host, self._config.admin.port, sock=self._admin_socket)
             stack.push_async_callback(self._admin.stop, _ADMIN_GRACE)
             state = await stack.enter_async_context(self._gateway_lifespan(app))

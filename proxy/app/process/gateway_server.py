@@ -43,8 +43,11 @@ class GatewayServer:
         self._process.address = sock.getsockname()[:2]
         await self._server.start(sock=sock)
 
-    async def stop(self) -> None:
-        """Finishes the requests under way, then stops. Paid streams have as long as the longest call."""
+    async def stop(self, grace: float | None = None) -> None:
+        """Finishes the requests under way, then stops.
+
+        They have *grace* seconds, by default as long as the longest call.
+        """
         self._process.drain()
         _, longest = self._config.longest_call
-        await self._server.stop(longest + GRACE_OVER_DEADLINE)
+        await self._server.stop(longest + GRACE_OVER_DEADLINE if grace is None else grace)

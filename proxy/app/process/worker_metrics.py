@@ -15,15 +15,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
-from starlette.applications import Starlette
 
-from proxy.app.pages import create_metrics
 from proxy.storage.file_lock import FileLock
 from proxy.telemetry.families import Family, dump, exposition, load, merged, without_gauges
 
 _TIMEOUT = 2.0  # seconds for the answer of one other worker, and for a scrape before this one
 _LOCK_INTERVAL = 0.01  # seconds
-_SOCKET, _LAST, _FINAL = ".sock", ".last", ".final"  # of one worker: where it answers, and what it has counted
+_SOCKET, _LAST, _FINAL = ".metrics", ".last", ".final"  # of one worker: where it answers, and what it has counted
 _ENDED = "ended.json"  # sums of workers that have ended
 _LOCK = "scrape.lock"
 SUPERVISOR = "supervisor.json"  # counters of the supervisor, which is no worker
@@ -40,7 +38,6 @@ class WorkerMetrics:
         self._folder = None if folder is None else Path(folder)
         self._name = f"{os.getpid()}-{time.time_ns():x}"  # a process id may come again
         self._server: asyncio.Server | None = None
-        self.app: Starlette = create_metrics(self.scrape)
 
     async def start(self) -> None:
         if self._folder is not None:
@@ -61,7 +58,7 @@ class WorkerMetrics:
         if self._folder is None:
             return self._own()
         async with _exclusive(self._folder / _LOCK):
-            names = {path.stem for path in self._folder.glob("*-*.*")} - {self._name}
+            names = {path.stem for path in self._folder.glob("[0-9]*-*.*")} - {self._name}
             answers = await asyncio.gather(*(_fetch(self._folder / f"{name}{_SOCKET}") for name in names))
             found = {self._name: dump(self._own()), **dict(zip(names, answers, strict=True))}
             return await asyncio.to_thread(_merge, self._folder, found)

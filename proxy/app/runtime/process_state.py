@@ -61,7 +61,7 @@ class ProcessState:
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
-        self.journal.add_secrets([components.fal_key, components.fal_key.rpartition(":")[2]])
+        self.journal.add_secrets(components.fal_secrets)
 
 
 def build_process_state(

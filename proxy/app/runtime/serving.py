@@ -80,7 +80,11 @@ class Serving:
         self._alerts.sender = None if self._webhooks is None else self._webhooks.deliveries
         stores = (state.ledger,) if state.store is None else (state.ledger, state.store)
         self.readiness = Readiness(
-            stores, lambda: self._upstream.state, self._sessions.remote_keys, state.ledger.notices
+            stores,
+            lambda: self._upstream.state,
+            self._sessions.remote_keys,
+            state.ledger.notices,
+            lambda: self._upstream.key_states,
         )
         self.active = self._build_active()
 

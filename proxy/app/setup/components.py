@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
+from proxy.app.setup.upstream.fal_keys import build_fal_keys
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
 from proxy.auth.claim_rule import ClaimRule
@@ -42,13 +42,12 @@ from proxy.payload.rules import PayloadRules
 from proxy.ratelimit.rate_limiter import RateRule
 from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json
+from proxy.upstream.account.fal_key import FalKey
+from proxy.upstream.account.fal_key import secrets as fal_secrets
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
 STORE_TIMEOUT = 1.0  # seconds
-
-# Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
-_FAL_KEY = re.compile(r"[!-~]{8,512}")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Components:
     """All checked components of the application. Its secrets are not in its repr."""
 
     config: Config
-    fal_key: str = field(repr=False)
+    fal_keys: tuple[FalKey, ...]
     handles: JobHandles
     sessions: SessionComponents
     cookie: SessionCookie | None
@@ -76,6 +75,11 @@ class Components:
     webhooks: WebhookSettings | None
 
     @property
+    def fal_secrets(self) -> tuple[str, ...]:
+        """All that no response and no log may hold: each fal key, and its secret half."""
+        return fal_secrets(self.fal_keys)
+
+    @property
     def issuers(self) -> tuple[Issuer, ...]:
         """One issuer a [[sessions]] table."""
         return self.sessions.issuers
@@ -87,7 +91,8 @@ def build_components(config: Config) -> Components:
     Raises ConfigError with all problems of the file, its environment and its files.
     """
     builder = ComponentBuilder(config)
-    fal_key, handles = builder.fal_key(), builder.handles()
+    fal_keys = builder.fal_keys()
+    handles = builder.handles(fal_keys)
     rules, store, tls = builder.rules(), builder.store(), builder.tls()
     sessions, listings, policies = builder.sessions(), builder.listings(), builder.policies()
     rest_actions = build_rest_actions(config)
@@ -97,11 +102,11 @@ def build_components(config: Config) -> Components:
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
-    if problems or fal_key is None or handles is None or store_keys is None or settlement_policy is None:
+    if problems or handles is None or store_keys is None or settlement_policy is None:
         raise ConfigError(problems)
     return Components(
         config=config,
-        fal_key=fal_key,
+        fal_keys=fal_keys,
         handles=handles,
         sessions=sessions,
         cookie=build_session_cookie(config),
@@ -132,11 +137,12 @@ class ComponentBuilder:
         self._config = config
         self.problems: list[Problem] = []
 
-    def fal_key(self) -> str | None:
-        return self._try_build("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
+    def fal_keys(self) -> tuple[FalKey, ...]:
+        return build_fal_keys(self._config, self.problems)
 
-    def handles(self) -> JobHandles | None:
-        return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
+    def handles(self, keys: Iterable[FalKey]) -> JobHandles | None:
+        aliases = [key.alias for key in keys]
+        return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets(), aliases))
 
     def store_keys(self) -> StoreKeys | None:
         return self._try_build("privacy.secret_env", lambda: build_store_keys(self._config))
@@ -273,12 +279,6 @@ class ComponentBuilder:
         with suppress(ConfigError, ValueError):
             return build_policy(self._config, endpoint, PayloadRules()).effective
         return None
-
-
-def _fal_key(text: str) -> str:
-    if _FAL_KEY.fullmatch(text) is None:
-        raise ValueError("not a fal key (id:secret)")
-    return text
 
 
 def _idempotency_settings(config: Config) -> IdempotencySettings:

@@ -50,6 +50,7 @@ class Issuer:
     max_lifetime: float = 86_400.0
     types: tuple[str | None, ...] = ("jwt", "at+jwt", None)
     require: tuple[Requirement, ...] = ()
+    forbid: tuple[Requirement, ...] = ()
     subject_claim: str = "sub"
     scope_claim: str = STANDARD_SCOPE
     header: bytes | None = None
@@ -97,10 +98,13 @@ class Issuer:
             raise Unauthenticated(reason="aud does not name this service")
 
     def check_required(self, claims: Mapping[str, Json]) -> None:
-        """Checks every claim that the operator requires. Raises Unauthenticated."""
+        """Checks every claim that the operator requires or forbids. Raises Unauthenticated."""
         for rule in self.require:
             if not rule.is_met(claims):
                 raise Unauthenticated(reason=f"the claim {rule.path} is not one of the required values")
+        for rule in self.forbid:
+            if rule.is_met(claims):
+                raise Unauthenticated(reason=f"the claim {rule.path} has a forbidden value")
 
     def caller(self, claims: Mapping[str, Json], times: Times, digest: bytes) -> Caller:
         """Returns the caller that checked *claims* identify.

@@ -17,8 +17,8 @@ _GOOGLE_KEYS = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@s
 class Preset:
     """Settings that a provider's tokens need. Groups of *issuer* fill the templates in *keys* and *rules*.
 
-    *keys* apply where the table names no key source of its own. *require* is added claim by claim, *needs* names what
-    only the operator can give, and *example* is an issuer of the right form.
+    *keys* apply where the table names no key source of its own. *require* and *forbid* are added claim by claim,
+    *needs* names what only the operator can give, and *example* is an issuer of the right form.
     """
 
     issuer: re.Pattern[str]
@@ -26,6 +26,7 @@ class Preset:
     keys: Mapping[str, object]
     rules: Mapping[str, object] = field(default_factory=dict)
     require: Mapping[str, object] = field(default_factory=dict)
+    forbid: Mapping[str, object] = field(default_factory=dict)
     needs: str = ""
 
 
@@ -40,6 +41,8 @@ PRESETS: Mapping[str, Preset] = {
         issuer=re.compile(r"(?P<base>https://[^/]+)"),
         example="https://clerk.example.com",
         keys={"jwks_url": "{base}/.well-known/jwks.json", "algorithms": ["RS256"]},
+        # Clerk's own libraries treat a pending session as signed out; older tokens have no sts.
+        forbid={"sts": "pending"},
         needs="require = { azp = [the origins of your app] }",
     ),
     "supabase": Preset(
@@ -111,10 +114,15 @@ def apply_preset(table: Mapping[str, object]) -> dict[str, object]:
     if "algorithm" in table:
         defaults.pop("algorithms", None)
     filled = {name: _fill(value, values) for name, value in defaults.items()}
-    require = {**preset.require, **_token_use(table)}
-    given = table.get("require")
-    merged = {**require, **given} if isinstance(given, dict) else require
-    return {**filled, **({"require": merged} if merged else {}), **{k: v for k, v in table.items() if k != "require"}}
+    rules = {"require": {**preset.require, **_token_use(table)}, "forbid": preset.forbid}
+    return {**filled, **table, **{name: _merge(rule, table.get(name)) for name, rule in rules.items() if rule}}
+
+
+def _merge(rules: Mapping[str, object], given: object) -> object:
+    """Returns the preset's claims, under those that the table gives. Other values are checked later."""
+    if given is None:
+        return dict(rules)
+    return {**rules, **given} if isinstance(given, dict) else given
 
 
 def _token_use(table: Mapping[str, object]) -> dict[str, object]:

@@ -309,8 +309,11 @@ class Ledger(Protocol):
     async def call(self, call_id: str, *, now: float) -> Call | None:
         """Returns a call under way or lost; None once it was refunded or is too old."""
 
-    async def set_running(self, job: str, *, now: float) -> None:
-        """Records that an open job runs. No effect the second time."""
+    async def set_running(self, name: str, *, now: float) -> None:
+        """Records that an open job runs, or a call without one (a stream). No effect the second time.
+
+        Such a call is queued again once its process has ended.
+        """
 
     async def jobs(
         self, caller: str, *, states: frozenset[JobState], limit: int, before: Cursor | None = None

@@ -172,8 +172,8 @@ class SqliteLedger:
         with self._reading():
             return self._ready().call(call_id, now)
 
-    async def set_running(self, job: str, *, now: float) -> None:
-        self._ready().open_jobs.set_running(job)
+    async def set_running(self, name: str, *, now: float) -> None:
+        self._ready().open_jobs.set_running(name)
         self._changed()
 
     async def jobs(

@@ -47,6 +47,12 @@ class Session(Section):
         description="Claims that the token must have: a claim path, with the value or the list of allowed values "
         "(strings, whole numbers, true, false). Of a claim that is a list, one item must be allowed.",
     )
+    forbid: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Claims that refuse the token: a claim path, with the value or the list of values. A token without "
+        "the claim passes; an empty list lifts a preset's rule.",
+        examples=[{"sts": "pending"}],
+    )
     audience: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(),
         validate_default=True,
@@ -128,14 +134,15 @@ class Session(Section):
             raise ValueError("algorithm is the former name of algorithms; give one of them")
         return self
 
-    @field_validator("require")
+    @field_validator("require", "forbid")
     @classmethod
-    def _check_require(cls, require: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for path, value in require.items():
-            allowed = value if isinstance(value, list) else [value]
-            if not path or not allowed or not all(isinstance(item, str | int | bool) for item in allowed):
+    def _check_claims(cls, claims: dict[str, JsonValue], info: ValidationInfo) -> dict[str, JsonValue]:
+        for path, value in claims.items():
+            listed = value if isinstance(value, list) else [value]
+            is_empty = not listed and info.field_name == "require"
+            if not path or is_empty or not all(isinstance(item, str | int | bool) for item in listed):
                 raise ValueError(f"{path or 'a path'} must have a string, a whole number, true or false, or a list")
-        return require
+        return claims
 
     @field_validator("audience")
     @classmethod

@@ -104,6 +104,8 @@ class Run:
         record.outcome = Outcome.ACCEPTED
         # Reservation and slot stay until the end of the stream: it is one run in flight for as long.
         exit_stack.push_async_callback(self._accounting.settle_run, reservation, JobEnd())
+        if reservation.ledger is not None:
+            await self._accounting.set_running(reservation.id)
         return run_stream_response(
             result, slot, exit_stack.pop_all(), self._relay.secret_filter(), headers=reservation.fields
         )

@@ -75,3 +75,16 @@ def test_rules_of_git_are_kept(folder: Path) -> None:
     fal_proxy("init")
 
     assert (folder / ".gitignore").read_text() == "*.log\n.env\nledger.db*\n"
+
+
+def test_secrets_for_an_existing_configuration(folder: Path) -> None:
+    """With --secrets-only the configuration stays as it is, and it works with the new `.env`."""
+    fal_proxy("init", "--sandbox", "template.toml")
+    (folder / ".env").unlink()
+    (folder / "template.toml").rename(folder / "fal-proxy.toml")
+    before = (folder / "fal-proxy.toml").read_bytes()
+
+    assert fal_proxy("init", "--sandbox", "--secrets-only").exit_code == 0
+
+    assert (folder / "fal-proxy.toml").read_bytes() == before
+    assert fal_proxy("check").exit_code == 0

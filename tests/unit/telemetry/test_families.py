@@ -8,7 +8,7 @@ SWITCH = GAUGE._replace(name="s", merge="max")
 
 
 def test_families_as_bytes() -> None:
-    """What one worker dumps another one loads."""
+    """Another worker loads the families that one has dumped."""
     assert load(dump([COUNTER, GAUGE, SWITCH])) == [COUNTER, GAUGE, SWITCH]
 
 
@@ -33,5 +33,5 @@ def test_the_text_for_prometheus() -> None:
 
 
 def test_what_stays_of_an_ended_worker() -> None:
-    """Its gauges end with it."""
+    """Gauges end with their worker."""
     assert without_gauges([COUNTER, GAUGE]) == [COUNTER]

@@ -70,7 +70,7 @@ def test_a_line_for_a_person(log: Log) -> None:
 
 
 def test_a_line_past_the_queue(log: Log) -> None:
-    """It is written at once, with secrets replaced as in any line."""
+    """A line of another thread is written at once, with secrets replaced."""
     journal = JsonLogWriter(log.fd, secrets=[SECRET], clock=lambda: 1_795_000_000.25)
     journal.write_through({"event": "log", "message": SECRET}, "error")
 

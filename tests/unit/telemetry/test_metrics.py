@@ -116,7 +116,7 @@ def test_the_line_of_garbage(rig: Rig) -> None:
     ],
 )
 def test_the_path_of_a_line_has_no_mac_and_no_seal(rig: Rig, path: bytes, logged: str) -> None:
-    """What proves a job or a webhook is cut out of a path."""
+    """A proof of a job or of a webhook is cut out of a path."""
     rig.telemetry.close(rig.telemetry.open("GET", path))
 
     assert [line["path"] for line in rig.lines()] == [logged]
@@ -146,10 +146,10 @@ def test_no_successful_poll_has_a_line(rig: Rig) -> None:
     assert rig.lines() == []
 
 
-@pytest.mark.parametrize(("wanted", "statuses"), [(False, [503]), (True, [200, 503])])
-def test_health_checks(rig: Rig, wanted: bool, statuses: list[int]) -> None:
-    """A health check has a line where the operator wants that, or where it fails."""
-    rig.telemetry.lines.journaling = Journaling(health_checks=wanted)
+@pytest.mark.parametrize(("logged", "statuses"), [(False, [503]), (True, [200, 503])])
+def test_health_checks(rig: Rig, logged: bool, statuses: list[int]) -> None:
+    """A health check has a line where the operator asks for one, or where it fails."""
+    rig.telemetry.lines.journaling = Journaling(health_checks=logged)
     for status in (200, 503):
         record = rig.telemetry.open("GET", b"/healthz")
         record.action, record.status = "health", status
@@ -189,7 +189,7 @@ def test_a_refusal(rig: Rig) -> None:
 
 
 def test_an_endpoint_that_was_refused(rig: Rig) -> None:
-    """It is in the line, and in no label."""
+    """A refused endpoint is in the line, and in no label."""
     record = submit(rig)
     record.endpoint, record.asked, record.status = None, "any/text", 403
     rig.telemetry.close(record)

@@ -34,7 +34,7 @@ def test_a_flood_from_many_addresses() -> None:
 
 
 def test_a_journal_without_addresses() -> None:
-    """Where the operator wants no addresses, none is kept."""
+    """No address is kept where the operator leaves addresses out."""
     lines: list[Mapping[str, object]] = []
     rejections = Rejections(lines.append)
     rejections.with_address = False

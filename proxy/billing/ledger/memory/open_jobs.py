@@ -135,8 +135,8 @@ class OpenJobs:
             reservation.slots = tuple(slot for slot in reservation.slots if slot[0] != ended[0])
             self._keep_or_forget(reservation)
 
-    def set_running(self, job: str) -> None:
-        reservation = self._jobs.get(job)
+    def set_running(self, name: str) -> None:
+        reservation = self._jobs.get(name) or self._reservations.get(name)
         if reservation is not None and reservation.open and not reservation.running:
             reservation.running = True
             self._changes.reservations[reservation.id] = reservation

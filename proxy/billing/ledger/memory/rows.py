@@ -73,7 +73,7 @@ def reservation_values(record: Reservation) -> Values:
 
 def read_reservation(row: Sequence[Value]) -> Reservation:
     reader = _Reader(row)
-    return Reservation(
+    record = Reservation(
         id=reader.take(str),
         caller=reader.take(str),
         endpoint=reader.take(str),
@@ -92,6 +92,9 @@ def read_reservation(row: Sequence[Value]) -> Reservation:
         due=reader.number(),
         looked=reader.number(),
     )
+    # A call without a job ran in the process that wrote it, which has ended.
+    record.running = record.running and record.job is not None
+    return record
 
 
 def note_values(record: Note) -> Values:

@@ -206,8 +206,8 @@ class RedisLedger:
         fields = expect(list, reply)
         return replies.read_call([call_id.encode(), *fields], alive=fields[4] == b"1")
 
-    async def set_running(self, job: str, *, now: float) -> None:
-        await self._run(jobs.SET_RUNNING, [job])
+    async def set_running(self, name: str, *, now: float) -> None:
+        await self._run(jobs.SET_RUNNING, [name])
 
     async def jobs(
         self, caller: str, *, states: frozenset[JobState], limit: int, before: Cursor | None = None

@@ -57,11 +57,11 @@ async def test_any_worker_answers_for_all(folder: str) -> None:
 
 
 async def test_a_killed_worker_takes_nothing_back(folder: str) -> None:
-    """What the last scrape had read of it stays."""
+    """The last scrape of a killed worker stays in the sums."""
     killed, other = Worker(folder, 10), Worker(folder, 1)
     await other.metrics.start()
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/1-1.sock")
+        listener.bind(f"{folder}/1-1.metrics")
     (Path(folder) / "1-1.last").write_bytes(dump(killed.families()))
 
     assert [await other.scrape(), await other.scrape()] == [(11, 1), (11, 1)]
@@ -69,11 +69,11 @@ async def test_a_killed_worker_takes_nothing_back(folder: str) -> None:
 
 
 async def test_a_worker_that_does_not_answer(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its counters are those of the last scrape until it answers again."""
+    """The counters of a silent worker are those of the last scrape."""
     monkeypatch.setattr(worker_metrics, "_TIMEOUT", 0.05)
     asked = Worker(folder, 1)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/1-1.sock")
+        listener.bind(f"{folder}/1-1.metrics")
         listener.listen()
         (Path(folder) / "1-1.last").write_bytes(dump(Worker(None, 10).families()))
 
@@ -94,7 +94,7 @@ async def test_scrapes_at_the_same_time(folder: str) -> None:
 
 
 async def test_the_counters_of_the_supervisor(folder: str) -> None:
-    """They are part of every scrape."""
+    """Every scrape has the counters of the supervisor."""
     write_supervisor(folder, [Family("ends", "counter", "Ends.", (("_total", {"code": "-9"}, 2),))])
 
     assert b'ends_total{code="-9"} 2.0\n' in await Worker(folder, 1).metrics.scrape()

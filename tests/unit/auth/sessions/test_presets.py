@@ -60,7 +60,7 @@ def test_what_the_preset_refuses(name: str, wrong: str, tmp_path: Path) -> None:
     """Tokens of other clients, kinds, tenants and users are refused."""
     shape = SHAPES[name]
     with pytest.raises(Unauthenticated):
-        identify(shape, tmp_path, **shape.wrong[wrong])
+        identify(shape, tmp_path, **shape.wrong[wrong][0])
 
 
 def test_every_preset_has_a_shape() -> None:
@@ -95,6 +95,16 @@ def test_what_is_given_wins() -> None:
     }
     legacy = apply_preset({**base, "secret_env": "X"})
     assert not {"jwks_url", "algorithms"} & legacy.keys()
+
+
+def test_a_forbidden_claim(tmp_path: Path) -> None:
+    """A Clerk token without a status is a session, as older ones are; an empty list lets pending ones in."""
+    shape = SHAPES["clerk"]
+    base: dict[str, object] = {"preset": "clerk", "issuer": PRESETS["clerk"].example}
+
+    assert identify(shape, tmp_path, sts=None).subject == shape.claims["sub"]
+    assert apply_preset(base)["forbid"] == {"sts": "pending"}
+    assert apply_preset({**base, "forbid": {"sts": []}})["forbid"] == {"sts": []}
 
 
 def test_cognito_id_tokens() -> None:

@@ -173,6 +173,21 @@ async def test_a_claim_of_an_ended_process_is_unknown_at_once(path: Path) -> Non
         assert await claimed(ledger, owner="p") is KeyState.UNKNOWN
 
 
+async def test_a_stream_runs_in_its_process(path: Path) -> None:
+    """A call without a job runs for as long as the process that holds the file; it is queued after that."""
+    seen = []
+    async with opened(path) as ledger:
+        await ledger.reserve("stream", call_request(10, charge()), now=NOW)
+        await accepted(ledger, "job", call_request(10, charge()))
+        for name in ("stream", "job"):
+            await ledger.set_running(name, now=NOW)
+        seen.append([await ledger.job("stream"), await ledger.job("job")])
+    async with opened(path) as ledger:
+        seen.append([await ledger.job("stream"), await ledger.job("job")])
+
+    assert [[one and one.state for one in records] for records in seen] == [["running"] * 2, ["queued", "running"]]
+
+
 async def test_calls_of_an_ended_process_are_lost(path: Path) -> None:
     """A repeat joins a call that an ended process left without an answer, by its job where there is one."""
     async with opened(path) as ledger:

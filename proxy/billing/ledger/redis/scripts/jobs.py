@@ -94,12 +94,12 @@ return exact(math.max(0, least or tonumber(ARGV[3])))
 """
 )
 
-# ARGV: job.
+# ARGV: name of a job, or id of a call without one.
 SET_RUNNING = script("""
-local id = redis.call('GET', base .. 'job:' .. ARGV[1])
-if not id then return end
+local name = ARGV[1]
+local id = redis.call('GET', base .. 'job:' .. name) or name
 local open, job = unpack(redis.call('HMGET', base .. 'call:' .. id, 'open', 'job'))
-if open == '1' and job == ARGV[1] then redis.call('HSET', base .. 'call:' .. id, 'state', 'running') end
+if open == '1' and (job or id) == name then redis.call('HSET', base .. 'call:' .. id, 'state', 'running') end
 """)
 
 # ARGV: caller, how many, states as " queued running ", created and id of the last record before ('' for none), how many

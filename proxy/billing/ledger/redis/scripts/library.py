@@ -118,11 +118,15 @@ local function exact(number)
   return string.format('%.17g', number)
 end
 
--- Fields of interface.JobRecord in their order; false where the call is gone.
+-- Fields of interface.JobRecord in their order; false where the call is gone. A call without a job runs in its worker.
 local function job_record(id)
   local fields = redis.call('HMGET', base .. 'call:' .. id, 'job', 'alias', 'caller', 'endpoint', 'state', 'amount',
-                            'price', 'created', 'ended')
+                            'price', 'created', 'ended', 'worker')
   if not fields[3] then return false end
+  local worker = table.remove(fields) or ''
+  if fields[5] == 'running' and not fields[1] and redis.call('EXISTS', base .. 'worker:' .. worker) == 0 then
+    fields[5] = 'queued'
+  end
   for i = 1, 9 do fields[i] = fields[i] or '' end
   table.insert(fields, 1, id)
   return fields

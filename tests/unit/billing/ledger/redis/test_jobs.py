@@ -39,6 +39,18 @@ async def test_a_job_s_record(ledger: RedisLedger) -> None:
     assert await ledger.job("fal-ai/x/other") is None
 
 
+async def test_a_stream_runs_in_its_worker(valkey: str, admin: Redis) -> None:
+    """A call without a job runs for as long as its worker has a heartbeat; it is queued after that."""
+    async with opened(valkey) as reader:
+        async with opened(valkey) as holder:
+            await holder.reserve("a", request(7), now=NOW)
+            await holder.set_running("a", now=NOW + 1)
+            running = [(one.state, one.job) for one in await reader.jobs("alice", states=ALL, limit=10)]
+        queued = [(one.state, one.job) for one in await reader.jobs("alice", states=ALL, limit=10)]
+
+    assert (running, queued) == ([("running", None)], [("queued", None)])
+
+
 async def test_a_refunded_call_leaves_no_record(ledger: RedisLedger) -> None:
     """A call that fal did not accept is in no list."""
     await ledger.reserve("a", request(7), now=NOW)
