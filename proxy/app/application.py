@@ -177,6 +177,7 @@ class Application:
         await self._stop_clients()
         self._started_ledger = None
         await self._serving.accounting.aclose()
+        self._state.body_thread.close()
         await self._close_store()
 
     async def pause(self) -> None:

@@ -45,7 +45,7 @@ class Submit:
         """
         if self._relay.account.is_paused:
             self._relay.account.check(grant.target)
-        with self._admission.hold() as hold:
+        with self._admission.hold(grant.caller.key) as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             if record.trace is not None:
                 record.trace.enter("reserve")

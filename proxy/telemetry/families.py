@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
@@ -33,9 +34,14 @@ def dump(families: Iterable[Family]) -> bytes:
 
 def load(content: bytes) -> list[Family]:
     return [
-        Family(name, kind, documentation, tuple(map(tuple, samples)), merge, tuple(labels))
+        Family(name, kind, documentation, tuple(map(_sample, samples)), merge, tuple(labels))
         for name, kind, documentation, samples, merge, labels in orjson.loads(content)
     ]
+
+
+def _sample(values: tuple[str, dict[str, str], float | None]) -> Sample:
+    suffix, labels, value = values
+    return suffix, labels, math.inf if value is None else value  # JSON has no infinity: orjson writes null
 
 
 def without_gauges(families: Iterable[Family]) -> list[Family]:

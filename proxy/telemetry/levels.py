@@ -14,6 +14,7 @@ LEVELS: Final[Mapping[object, Level]] = {
     "killed": "error",
     "ledger": "warning",
     "ledger_refused": "error",
+    "overload": "warning",
     "rejections": "warning",
     "reload_failed": "error",
     "revocations": "warning",

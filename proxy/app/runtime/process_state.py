@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
+from proxy.app.setup.overload import build_overload, configure_overload, overload_metrics
 from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
@@ -18,6 +19,7 @@ from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.state import SharedState
+from proxy.payload.body_thread import BodyThread
 from proxy.ratelimit.failed_logins import LoginLimit
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
@@ -29,7 +31,6 @@ from proxy.telemetry.request_line import Journaling
 
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
-BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
 
 
 @dataclass
@@ -43,6 +44,7 @@ class ProcessState:
     windows: WindowStore
     streams: StreamRegistry
     body_budget: BodyBudget
+    body_thread: BodyThread
     connections: SharedState
     revocations: RevocationWatch
     login_limit: LoginLimit
@@ -54,10 +56,13 @@ class ProcessState:
 
     def adopt(self, components: Components) -> None:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
-        server = components.config.server
+        server, overload = components.config.server, components.config.overload
+        self.body_budget.resize(overload.body_memory_bytes, overload.user_body_bytes)
         self.telemetry.explains = components.config.playground.explains
         self.telemetry.lines.journaling = journaling(components)
         self.rejections.with_address = self.telemetry.lines.journaling.addresses
+        if self.connections.overload is not None:
+            configure_overload(self.connections.overload, components)
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
@@ -68,7 +73,7 @@ def build_process_state(
     components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
-    telemetry = Telemetry(journal, journaling=journaling(components))
+    telemetry, overload = Telemetry(journal, journaling=journaling(components)), components.config.overload
     telemetry.explains = components.config.playground.explains
     rejections = Rejections(journal.write)
     rejections.with_address = telemetry.lines.journaling.addresses
@@ -83,8 +88,9 @@ def build_process_state(
         store=components.store,
         windows=windows,
         streams=streams,
-        body_budget=BodyBudget(BODY_BUDGET),
-        connections=_build_connections(components, telemetry, rejections, on_shutdown),
+        body_budget=BodyBudget(overload.body_memory_bytes, overload.user_body_bytes),
+        body_thread=BodyThread(),
+        connections=_build_connections(components, telemetry, rejections, streams, on_shutdown),
         rejections=rejections,
         revocations=_build_revocations(components, journal, streams),
         login_limit=LoginLimit(
@@ -115,9 +121,15 @@ def journaling(components: Components) -> Journaling:
 
 
 def _build_connections(
-    components: Components, telemetry: Telemetry, rejections: Rejections, on_shutdown: Callable[[], None]
+    components: Components,
+    telemetry: Telemetry,
+    rejections: Rejections,
+    streams: StreamRegistry,
+    on_shutdown: Callable[[], None],
 ) -> SharedState:
     server = components.config.server
+    overload = build_overload(components, open_streams=lambda: len(streams), report=rejections.write)
+    overload_metrics(telemetry, overload)
 
     def count(error_type: str, peer: str) -> None:
         telemetry.count_early_rejection(error_type)
@@ -129,6 +141,7 @@ def _build_connections(
         on_rejected=count,
         on_shutdown=on_shutdown,
         headers=transport_security(server.hsts_seconds),
+        overload=overload,
     )
 
 

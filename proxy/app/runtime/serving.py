@@ -123,6 +123,7 @@ class Serving:
                 authenticator=self._sessions.authenticator,
                 policy=self._policy,
                 body_budget=state.body_budget,
+                body_thread=state.body_thread,
                 accounting=self.accounting,
                 relay=self._upstream.relay,
                 streams=state.streams,

@@ -25,6 +25,7 @@ from proxy.gateway.streams.status_stream import StatusStream
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.gateway.submit import Submit
 from proxy.http.request_body import BodyBudget
+from proxy.payload.body_thread import BodyThread
 from proxy.payload.policy import Policy
 from proxy.upstream.relay import Relay
 from proxy.webhooks.callback_url import CallbackUrls
@@ -43,6 +44,7 @@ def build_gateway(
     authenticator: Authenticator,
     policy: Policy,
     body_budget: BodyBudget,
+    body_thread: BodyThread,
     accounting: Accounting,
     relay: Relay,
     streams: StreamRegistry,
@@ -53,7 +55,8 @@ def build_gateway(
 
     *settlement_lost* is called where an outcome could not be written.
     """
-    admission = Admission(policy, body_budget, accounting, max_body=components.config.server.max_body_bytes)
+    max_body = components.config.server.max_body_bytes
+    admission = Admission(policy, body_budget, accounting, max_body=max_body, thread=body_thread)
     jobs_listing = (Listing(JOBS, frozenset({Action.JOBS})),) if components.config.jobs.enabled else ()
     authorization = Authorization((*components.listings, *jobs_listing), components.handles)
     settings = components.idempotency

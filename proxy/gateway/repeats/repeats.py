@@ -80,6 +80,7 @@ class Repeats:
             claim=claim,
             quota=admitted.quota,
         )
+        admitted.payload.drop_value()
         if isinstance(result, Earlier):
             return await self._join(result, request, grant, record, answer_job or self._submit_answer)
         record.observed = result.observed

@@ -51,7 +51,7 @@ class QueuedRun:
         """
         if self._relay.account.is_paused:
             self._relay.account.check(grant.target)
-        with self._admission.hold() as hold:
+        with self._admission.hold(grant.caller.key) as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record, answer_job=self._result)

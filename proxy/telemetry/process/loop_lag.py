@@ -6,7 +6,7 @@ import asyncio
 
 from proxy.telemetry.counters import Durations
 
-NAME = "loop_lag_seconds"
+NAME = "loop_delay_seconds"
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)  # seconds
 INTERVAL = 0.1  # seconds between two measurements
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from proxy.telemetry.families import Family, dump, exposition, load, merged, without_gauges
 
 COUNTER = Family("a", "counter", "Help.", (("_total", {"x": "1"}, 2.0),))
@@ -9,7 +11,9 @@ SWITCH = GAUGE._replace(name="s", merge="max")
 
 def test_families_as_bytes() -> None:
     """Another worker loads the families that one has dumped."""
-    assert load(dump([COUNTER, GAUGE, SWITCH])) == [COUNTER, GAUGE, SWITCH]
+    endless = GAUGE._replace(samples=(("", {}, math.inf),))
+
+    assert load(dump([COUNTER, endless, SWITCH])) == [COUNTER, endless, SWITCH]
 
 
 def test_values_are_merged_by_name_and_labels() -> None:
