@@ -43,7 +43,7 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
     config = _snapshot(read(), workers)
     _raise_descriptor_limit()
     sockets = inherited_sockets(fd) or [listening_socket(config.server.host, config.server.port)]
-    admin = listening_socket(config.admin.host, config.admin.port)
+    admin = listening_socket(config.admin.host, config.admin.port, key="admin.port")
     host, port = sockets[0].getsockname()[:2]
     factory = WorkerFactory(config, admin, log, (str(host), int(port)))
     if workers == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from proxy.demo.example_calls import ExampleCalls
 from proxy.demo.instructions import PICTURE, demo_instructions
 from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.server import HttpServer
+from proxy.http.server.server import HttpServer, listening_socket
 from proxy.http.server.state import SharedState
 from proxy.payload.files.file_names import EXTENSIONS
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
@@ -68,7 +67,7 @@ async def sandbox(
 
     The origins in *settings* are replaced by those of its listeners. Raises OSError where a port is in use.
     """
-    sockets = [socket.create_server((HOST, port)) for port in ports]
+    sockets = [listening_socket(HOST, port, key="--port") for port in ports]
     origins = SandboxAddresses(*(f"http://{HOST}:{s.getsockname()[1]}" for s in sockets))
     apps = create_sandbox(
         replace(settings, queue_origin=origins.queue, run_origin=origins.run, rest_origin=origins.rest)
@@ -94,7 +93,7 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     """
     stopping = stop_signal()
     fal_key = f"sandbox:{secrets.token_hex(16)}"
-    listening = socket.create_server((HOST, port))
+    listening = listening_socket(HOST, port, key="--port")
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
         plan = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
