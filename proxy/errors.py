@@ -301,13 +301,8 @@ class RateLimited(Refusal):
         headers: Sequence[tuple[bytes, bytes]] = (),
         limit: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(
-            detail,
-            error_type=error_type,
-            reason=reason,
-            headers=[retry_after_header(retry_after), *headers],
-            limit=limit,
-        )
+        fields = [retry_after_header(retry_after), *headers]
+        super().__init__(detail, error_type=error_type, reason=reason, headers=fields, limit=limit)
 
 
 class HeadTooLarge(Refusal):
