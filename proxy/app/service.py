@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from proxy.app.factory import check_shared_stores
+from proxy.app.operator_page.reload_status import write_status
 from proxy.app.process import python_log
 from proxy.app.process.gateway_server import GRACE_OVER_DEADLINE
 from proxy.app.process.snapshot import take_snapshot
@@ -60,6 +61,7 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
             load=lambda: replace(factory, config=_next_snapshot(config, read(), workers)),
             journal=journal,
             metrics_folder=folder,
+            record=lambda status: write_status(folder, status),
         )
         supervisor.serve()
 

@@ -20,6 +20,8 @@ class AccessRecord:
     *job* is the ledger's name of a job. *limit* is the kind of limits that refused and their names. *upstream_ms* is
     the wait for fal, *ended* the reason for the end of a stream. *observed* names the limits in observe mode that had
     no room. *trace* has the steps, and is None where it is not wanted.
+
+    *seconds*, the whole time, is known at the end.
     """
 
     action: str | None = None
@@ -36,6 +38,7 @@ class AccessRecord:
     observed: tuple[str, ...] = ()
     upstream_ms: float | None = None
     response_bytes: int = 0
+    seconds: float = 0.0
     ended: str | None = None
     trace: RequestTrace | None = None
 

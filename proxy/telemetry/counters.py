@@ -36,6 +36,14 @@ class Counter:
         samples = tuple(("_total", label_values(self.labels, values), count) for values, count in self._counts.items())
         return Family(self._name, "counter", self._documentation, samples, labels=self.labels)
 
+    def sums(self, label: str) -> dict[str, int]:
+        """Returns the counts by the values of one of the labels."""
+        place = self.labels.index(label)
+        sums: dict[str, int] = {}
+        for values, count in self._counts.items():
+            sums[str(values[place])] = sums.get(str(values[place]), 0) + count
+        return sums
+
 
 class Durations:
     """A histogram of seconds by *labels*, in buckets with the upper *bounds*.

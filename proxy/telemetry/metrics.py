@@ -11,6 +11,7 @@ from proxy.telemetry.access_record import AccessRecord
 from proxy.telemetry.counters import Counter, Durations, Labels, label_values
 from proxy.telemetry.families import Family, Merge, Sample, exposition, merged
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.recent_requests import RecentRequests
 from proxy.telemetry.request_line import Journaling, RequestLines
 from proxy.telemetry.request_trace import RequestTrace
 
@@ -31,6 +32,7 @@ class Telemetry:
         self, log: JsonLogWriter, *, journaling: Journaling | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
+        self.recent = RecentRequests()
         self.explains = False  # whether each request gets a trace for its caller
         self.lines = RequestLines(log, journaling or Journaling())
         self._ids = Random(os.urandom(32))  # noqa: S311
@@ -93,6 +95,15 @@ class Telemetry:
         if record.outcome is not None:
             self._outcomes.add(action, endpoint, str(record.outcome))
         self.lines.write(record, action, seconds)
+        self.recent.add(record, action, seconds)
+
+    def statuses(self) -> dict[str, int]:
+        """Returns the number of answered requests by status."""
+        return self._requests.sums("status")
+
+    def refusals(self) -> dict[str, int]:
+        """Returns the number of refused and failed requests by error type."""
+        return self._refusals.sums("error_type")
 
     def events(self, name: str, documentation: str, *labels: str) -> Counter:
         """Returns the counter `fal_proxy_<name>_total` with *labels*, for events.

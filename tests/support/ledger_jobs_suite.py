@@ -273,6 +273,19 @@ class JobSuite:
         assert [job.id for job in await ledger.jobs("bob", states=ALL_STATES, limit=9)] == ["other"]
         assert await ledger.jobs("carol", states=ALL_STATES, limit=9) == ()
 
+    async def test_open_calls_of_all_callers(self, ledger: Ledger) -> None:
+        """Open calls of all callers are counted, and the newest are listed first; ended and refunded ones are not."""
+        for n in range(5):
+            await submitted(ledger, f"job{n}", call_request(1, charge()), now=NOW + n)
+        await ledger.reserve("run", replace(call_request(1, charge()), caller="bob"), now=NOW + 5)
+        await ledger.reserve("refused", call_request(1, charge()), now=NOW + 6)
+        await ledger.refund("refused", now=NOW + 7)
+        await ledger.settle("app/job4", amount=None, now=NOW + 7)
+        number, records = await ledger.open_calls(limit=3)
+
+        assert number == 5
+        assert [(one.id, one.caller) for one in records] == [("run", "bob"), ("job3", "alice"), ("job2", "alice")]
+
     async def test_a_job_is_due_after_its_first_minute(self, ledger: Ledger) -> None:
         """A job is due after a minute, then after half its age, at most ten minutes. An ended job is never due."""
         await submitted(ledger, "one", call_request(1, charge()))

@@ -12,6 +12,7 @@ from proxy.app.setup.overload import build_overload, configure_overload, overloa
 from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
+from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.client_address import address_key
@@ -49,6 +50,7 @@ class ProcessState:
     revocations: RevocationWatch
     login_limit: LoginLimit
     rejections: Rejections
+    names: UserNames
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -61,6 +63,8 @@ class ProcessState:
         self.telemetry.explains = components.config.playground.explains
         self.telemetry.lines.journaling = journaling(components)
         self.rejections.with_address = self.telemetry.lines.journaling.addresses
+        if not components.config.admin.show_users:
+            self.names.clear()
         if self.connections.overload is not None:
             configure_overload(self.connections.overload, components)
         self.connections.limits = connection_limits(components)
@@ -99,6 +103,7 @@ def build_process_state(
             time.monotonic,
             store=None if components.store is None else RedisWindowStore(components.store),
         ),
+        names=UserNames(components.store_keys.key),
     )
     _register_metrics(state)
     return state

@@ -320,6 +320,9 @@ class Ledger(Protocol):
     ) -> tuple[JobRecord, ...]:
         """Returns a caller's calls with a state in *states*, newest first, older than *before*."""
 
+    async def open_calls(self, *, limit: int) -> tuple[int, tuple[JobRecord, ...]]:
+        """Returns how many calls of all callers are not over, and the newest *limit* of them, newest first."""
+
     async def job(self, name: str) -> JobRecord | None:
         """Returns the record of a job or a reservation id."""
 

@@ -185,6 +185,10 @@ class SqliteLedger:
             records[record.id] = record
         return tuple(newest((one for one in records.values() if one.state in states), limit, before))
 
+    async def open_calls(self, *, limit: int) -> tuple[int, tuple[JobRecord, ...]]:
+        open_jobs = self._ready().open_jobs
+        return len(open_jobs), open_jobs.newest(limit)
+
     async def job(self, name: str) -> JobRecord | None:
         with self._reading():
             record = self._ready().job(name)
