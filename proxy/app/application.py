@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from proxy.app.asgi import ActiveGateway, GatewayMiddleware
 from proxy.app.operator_page.reload_status import ReloadStatus
@@ -41,7 +42,9 @@ _IDLE_INTERVAL = 0.01
 
 
 class Application:
-    """Gateway of one process: *public* for the public listener, *metrics* for the admin one.
+    """Gateway of one process: *public* for any ASGI server, *metrics* for the admin listener.
+
+    *listener* is the same as *public* for our own listener, without the layers of Starlette around each request.
 
     *upstream* replaces the HTTP clients that *components* describe. *journal* takes the log records.
     """
@@ -58,6 +61,7 @@ class Application:
         self.reload_status = ReloadStatus()
         self._build(components, self._build_ledger(components))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
+        self.listener: ASGIApp = GatewayMiddleware(self.public, self)
         self.metrics = create_metrics(self.exposition)
 
     def _build(self, components: Components, ledger: Ledger) -> None:
