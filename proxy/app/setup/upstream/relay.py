@@ -12,7 +12,6 @@ from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.probe_lease import LedgerProbeLease
-from proxy.billing.shared_pauses import SharedPauses
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Surface
 from proxy.http.client.client import HttpClient
@@ -20,6 +19,7 @@ from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.probe import AccountProbe
+from proxy.upstream.account.shared_pauses import SharedPauses
 from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.failover import FailoverClient, all_clients

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 
 from support.scripted_upstream import until
 
-from proxy.billing.shared_pauses import SharedPauses
 from proxy.errors import ServicePaused, StoreAway
 from proxy.upstream.account.fal_key import FalKey
+from proxy.upstream.account.shared_pauses import SharedPauses
 from proxy.upstream.account.state import KEY, Account, Pause
 
 LOCKED = ServicePaused(retry_after=20, cause="locked")
