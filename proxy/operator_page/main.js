@@ -36,7 +36,7 @@ function showAll(data) {
 
 function showAge({ age, paused, problem, stale }) {
   const live = byId("live");
-  live.className = stale ? "live bad" : paused ? "live off" : "live";
+  live.className = paused ? "live off" : stale ? "live bad" : "live";
   byId("age").textContent = paused ? "Paused" : stale ? "Stale" : age === null ? "Loading" : "Live";
   live.title = age === null ? "" : `Read ${span(age / 1000)} ago`;
   const notice = byId("stale");

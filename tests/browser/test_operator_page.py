@@ -8,14 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from support.browser import SIZES, Theme, Visit, judged
+from support.browser import SIZES, THEMES, Theme, Visit, judged
 from support.budgets import Json
 from support.budgets import Rig as Money
 from support.gateway_process import PATIENCE, Rig
 from support.operator_load import page_data, send_load, two_workers
 
 SOON = PATIENCE * 1000  # milliseconds
-THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
