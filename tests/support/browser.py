@@ -179,7 +179,7 @@ def judged(visiting: Visit, name: str) -> None:
         (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"]])
         for violation in report["violations"]
     ]
-    assert found == [], name
+    assert not found, f"{name}: {found}"
 
 
 def judged_everywhere(
