@@ -103,7 +103,8 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
             around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens, examples=_examples(plan, upstream)),
         )
         await service.start(sock=listening)
-        print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream), flush=True)
+        operator = "http://{}:{}/".format(*service.admin_address)
+        print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream, operator), flush=True)
         await stopping.wait()
         await service.stop()
 
@@ -201,7 +202,7 @@ def _examples(plan: Demo, upstream: SandboxAddresses) -> ExampleCalls:
     )
 
 
-def _for_people(plan: Demo, upstream: SandboxAddresses) -> str:
+def _for_people(plan: Demo, upstream: SandboxAddresses, operator: str) -> str:
     server = plan.parts.config.server
     return "\n".join(
         [
@@ -209,6 +210,7 @@ def _for_people(plan: Demo, upstream: SandboxAddresses) -> str:
             "",
             f"  Open      {server.public_origin}/   to sign in and make a picture",
             "",
+            f"  Operator  {operator}   to see requests, spend and refusals",
             f"  Gateway   {server.public_origin}{server.prefix}",
             f"  Sandbox   {upstream.queue}   its knobs: {upstream.control}",
             demo_instructions(f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=plan.tokens["alice"]),
