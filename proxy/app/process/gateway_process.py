@@ -41,11 +41,13 @@ class GatewayProcess:
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
         secrets = [*components.fal_secrets, *filter(None, [components.admin_token])]
-        self.journal = JsonLogWriter(log, secrets=secrets)
+        text = components.config.log.format == "text"
+        self.journal = JsonLogWriter(log, secrets=secrets, text=text)
         self.application = Application(components, self.journal)
-        self.app: Starlette = self.application.public
-        self._gateway_lifespan = self.app.router.lifespan_context
-        self.app.router.lifespan_context = self._lifespan
+        self.app = self.application.listener
+        router = self.application.public.router
+        self._gateway_lifespan = router.lifespan_context
+        router.lifespan_context = self._lifespan
         self.address: tuple[str, int] | None = None
 
     @property
