@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 from starlette.applications import Starlette
+from uvicorn.config import STARTUP_FAILURE
 
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
@@ -46,6 +50,7 @@ class WorkerFactory:
             ready_seconds=self.ready_seconds,
         )
         process.address = self.address
+        process.application.end_process = self._end_process(process)
         signals = StopSignals(process)
         gateway_lifespan = process.app.router.lifespan_context
 
@@ -60,6 +65,17 @@ class WorkerFactory:
 
         process.app.router.lifespan_context = lifespan
         return process.app
+
+    def _end_process(self, process: GatewayProcess) -> Callable[[], NoReturn]:
+        """Returns the end of a process that cannot serve. A worker's status ends the service, too."""
+        status = STARTUP_FAILURE if self.metrics_folder else 1
+
+        def end() -> NoReturn:
+            process.journal.close()
+            sys.stderr.flush()
+            os._exit(status)  # an exception in a task would be logged with all that it passes through
+
+        return end
 
 
 def _spare_the_collector() -> None:
