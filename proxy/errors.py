@@ -117,6 +117,10 @@ class ConnectFailed(TransportError):
         super().__init__(reason, sent=False)
 
 
+class ConnectTimedOut(ConnectFailed):
+    """No answer to the connection attempt: a second one would cost as long again."""
+
+
 class PoolExhausted(TransportError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason, sent=False)
@@ -190,7 +194,7 @@ class Unauthenticated(Refusal):
 
     status = 401
     error_type = "unauthenticated"
-    detail = "Unauthorized"
+    detail = "Sign in again: this call has no valid session token"
 
     def __init__(self, *, reason: str, counts: bool = False) -> None:
         super().__init__(reason=reason, headers=[(b"www-authenticate", b"Bearer")])

@@ -14,6 +14,8 @@ from proxy.errors import MalformedJson
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+TOO_MANY = "too many values"
+
 # Shorter than the 309 digits of the largest double, so that a validator can read every integer as a finite float.
 _MAX_NUMBER = 300
 
@@ -26,7 +28,8 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
     """Parses one RFC 8259 text in UTF-8 with unique member names (RFC 7493 section 2.3).
 
     Integers are exact at any size. A number has at most 300 characters. *max_nodes* limits the values in the text, and
-    *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else.
+    *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else;
+    the message is TOO_MANY where there are more than *max_nodes* values.
     """
     _check_size(raw, max_depth, max_nodes)
     try:
@@ -59,7 +62,7 @@ def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
     bare = _without_strings(raw, 4 * max_nodes)
     opens = bare.count(b"[") + bare.count(b"{")
     if opens + bare.count(b",") - bare.count(b"[]") - bare.count(b"{}") >= max_nodes:
-        raise MalformedJson("too many values")
+        raise MalformedJson(TOO_MANY)
     brackets = bare.translate(None, _NO_BRACKETS)
     if len(brackets) > 2 * opens:
         raise MalformedJson("not JSON")
@@ -75,7 +78,7 @@ def _without_strings(raw: bytes, max_quotes: int) -> bytes:
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     if raw.count(b'"') > max_quotes:
-        raise MalformedJson("too many values")
+        raise MalformedJson(TOO_MANY)
     return b'"'.join(raw.split(b'"')[::2]).translate(None, b" \t\n\r")
 
 

@@ -22,8 +22,9 @@ from proxy.fal_api.operations import Surface
 from proxy.http.client.messages import FieldLines, UpstreamRequest
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
+from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.refusal import account_refusal
-from proxy.upstream.relay import UpstreamClient
+from proxy.upstream.relay import Relay, UpstreamClient
 
 _TIMEOUT = 10.0  # seconds for one answer of fal
 _MAX_BODY = 64 * 1024  # bytes of it
@@ -32,7 +33,7 @@ _ANY_APP = "fal-ai/flux"  # for the status of a made-up job, where no endpoint i
 
 async def check_live(components: Components) -> list[Problem]:
     """Returns the problems of all services at once. Costs nothing at fal: no job is started."""
-    checks: list[Awaitable[list[Problem]]] = [_check_key(components), _check_store(components)]
+    checks: list[Awaitable[list[Problem]]] = [_check_fal_keys(components), _check_store(components)]
     checks += [_check_keys(keys) for keys in components.sessions.remote_keys]
     clients = build_clients(components)
     origins = {Surface.RUN: "fal.run_origin", Surface.STORAGE: "fal.rest_origin"}
@@ -45,26 +46,34 @@ async def check_live(components: Components) -> list[Problem]:
     return [*(problem for problems in found for problem in problems), *_check_folder(components)]
 
 
-async def _check_key(components: Components) -> list[Problem]:
-    """Reads the status of a made-up job, which fal answers with 404 where it accepts the key."""
+async def _check_fal_keys(components: Components) -> list[Problem]:
+    """Reads the status of a made-up job with each key. fal answers 404 where it accepts the key."""
     app = next((app_id(listing.endpoint) for listing in components.listings if "/" in listing.endpoint), _ANY_APP)
     ledger = SqliteLedger(MEMORY)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     log = JsonLogWriter(nowhere)
     upstream = build_upstream(components, ledger, Telemetry(log, CollectorRegistry()), log)
     try:
-        response = await upstream.relay.fetch(upstream.relay.status_request(app, str(uuid4())))
-    except TransportError as error:
-        return [Problem("fal.queue_origin", f"does not answer: {error}")]
+        found = [await _check_fal_key(upstream.relay, app, key) for key in components.fal_keys]
     finally:
         await upstream.aclose()
         await ledger.aclose()
         log.close()
         os.close(nowhere)
+    return list(dict.fromkeys(problem for problem in found if problem is not None))
+
+
+async def _check_fal_key(relay: Relay, app: str, key: FalKey) -> Problem | None:
+    try:
+        response = await relay.fetch(relay.status_request(app, str(uuid4()), key.alias))
+    except TransportError as error:
+        return Problem("fal.queue_origin", f"does not answer: {error}")
     refusal = account_refusal(response.status, response.body)
     if refusal is not None or response.status in (401, 403):
-        return [Problem("FAL_KEY", f"fal refuses it: {refusal or response.status}")]
-    return [] if response.status < 500 else [Problem("fal.queue_origin", f"answers {response.status}")]
+        return Problem(
+            f"FAL_KEYS ({key.alias})" if key.alias else "FAL_KEY", f"fal refuses it: {refusal or response.status}"
+        )
+    return None if response.status < 500 else Problem("fal.queue_origin", f"answers {response.status}")
 
 
 async def _check_origin(key: str, client: UpstreamClient) -> list[Problem]:

@@ -32,6 +32,7 @@ class Readiness:
 
     *upstream_state* returns the state of fal, which is reported and does not count: an unreachable fal would remove
     every replica from service at once. *notices* returns lasting conditions of the ledger, for the body of the answer.
+    *key_states* returns the state of each fal key, where there are several.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Readiness:
         upstream_state: Callable[[], str],
         keys: Sequence[SessionKeys] = (),
         notices: Callable[[], tuple[str, ...]] = tuple,
+        key_states: Callable[[], str] = str,
     ) -> None:
         self._stores = stores
         self._upstream_state = upstream_state
         self._keys = keys
         self._notices = notices
+        self._key_states = key_states
         self.draining = False
 
     async def check(self) -> tuple[bool, Mapping[str, str]]:
@@ -57,6 +60,7 @@ class Readiness:
             **({"session_keys": self._session_keys()} if self._keys else {}),
             **({"ledger": "; ".join(notices)} if (notices := self._notices()) else {}),
             "upstream": self._upstream_state(),
+            **({"fal_keys": states} if (states := self._key_states()) else {}),
         }
 
     async def dependencies_answer(self) -> bool:

@@ -29,11 +29,15 @@ class Listing:
 
 
 class Grant(NamedTuple):
-    """Evidence that *caller* may do what *target* says; *upstream_id* is fal's id of the caller's own job."""
+    """Evidence that *caller* may do what *target* says; *upstream_id* is fal's id of the caller's own job.
+
+    *key_alias* is the alias of the fal key that the call is sent with.
+    """
 
     caller: Caller
     target: Target
     upstream_id: str | None
+    key_alias: str = ""
 
 
 class Authorization:
@@ -71,12 +75,17 @@ class Authorization:
                 continue
             is_in_scope = True
             if listing.allow is None or listing.allow.allows(caller):
-                return Grant(caller, target, None if target.handle is None else self._job(caller, target))
+                return self._grant(caller, target)
         if not is_offered:
-            raise Forbidden(f"This action is not offered here: {target.action}", error_type="action_not_listed")
+            raise Forbidden(
+                f"This action is not offered here for {target.endpoint}: {target.action}",
+                error_type="action_not_listed",
+            )
         if not is_in_scope:
-            raise Forbidden("The session's scope does not cover this", error_type="insufficient_scope")
-        raise Forbidden("The session's claims do not allow this", error_type="insufficient_claims")
+            raise Forbidden(
+                f"The session lacks a scope that this needs: {listing.scope}", error_type="insufficient_scope"
+            )
+        raise Forbidden(f"The session's claims do not allow this: {target.endpoint}", error_type="insufficient_claims")
 
     def _with_namespace(self, caller: Caller, target: Target) -> Target:
         """Returns *target* with the namespace of its job. The Kotlin and Dart clients poll without it.
@@ -97,12 +106,14 @@ class Authorization:
 
     def sign_handle(self, grant: Grant, upstream_id: str) -> str:
         """Returns the handle of a job just submitted under *grant*. Raises ValueError on a malformed id."""
-        return self._handles.sign(upstream_id, owner=grant.caller.key, app=grant.target.app)
+        owner, app = grant.caller.key, grant.target.app
+        return self._handles.sign(upstream_id, owner=owner, app=app, key_alias=grant.key_alias)
 
-    def _job(self, caller: Caller, target: Target) -> str | None:
+    def _grant(self, caller: Caller, target: Target) -> Grant:
         if target.handle is None:
-            return None
-        return self._handles.verify(target.handle, owner=caller.key, app=target.app)
+            return Grant(caller, target, None)
+        job = self._handles.verify(target.handle, owner=caller.key, app=target.app)
+        return Grant(caller, target, job.upstream_id, job.key_alias)
 
 
 def _offers(listing: Listing, action: Action) -> bool:

@@ -18,7 +18,7 @@ from proxy.auth.token_verifier import TokenVerifier
 from proxy.billing.ledger.money import MICRO
 from proxy.cli.options import CONFIG, load_config
 from proxy.config.sections.endpoints import Endpoint
-from proxy.errors import BadRequest, ConfigError, Problem, ValidationFailed
+from proxy.errors import BadRequest, ConfigError, ContentTooLarge, Problem, ValidationFailed
 from proxy.payload.body import parse_payload
 from proxy.strict_json import Json
 
@@ -75,8 +75,8 @@ def _explain_payload(components: Components, endpoint: str, body: bytes) -> list
     if section is None or policy is None:
         raise ConfigError([Problem("endpoints", f"{endpoint} is not listed")])
     try:
-        value = parse_payload(body)
-    except BadRequest as refusal:
+        value = parse_payload(body, max_elements=section.max_elements)
+    except (BadRequest, ContentTooLarge) as refusal:
         return [Check("json", False, str(refusal.detail))]
     checks = [Check("json", True, f"{len(body)} bytes"), *_rules(section, value if isinstance(value, dict) else {})]
     try:

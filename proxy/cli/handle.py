@@ -9,7 +9,7 @@ import click
 
 from proxy.app.setup.components import build_components
 from proxy.auth.caller import caller_key
-from proxy.auth.job_handles import JobHandles, parse_upstream_id
+from proxy.auth.job_handles import JobHandles, parse_handle
 from proxy.cli.options import load_config
 from proxy.errors import JobNotFound
 
@@ -22,7 +22,8 @@ from proxy.errors import JobNotFound
 @click.option("--app", help="With --config: owner/alias of the endpoint.")
 def handle(handle: str, config: Path | None, issuer: str | None, subject: str | None, app: str | None) -> None:
     """Shows the contents of a job HANDLE, and with --config whether it belongs to a caller."""
-    contents = {"upstream_id": parse_upstream_id(handle)}
+    job = parse_handle(handle)
+    contents = {"upstream_id": job.upstream_id, **({"key_alias": job.key_alias} if job.key_alias else {})}
     if config is not None:
         if issuer is None or subject is None or app is None:
             raise click.UsageError("--config takes --issuer, --subject and --app")

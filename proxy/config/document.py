@@ -7,7 +7,7 @@ from proxy.config.sections.fal import Fal, StreamsSection
 from proxy.config.sections.guests import GuestsSection, RevocationSection
 from proxy.config.sections.jobs import JobsSection
 from proxy.config.sections.ledger import LedgerSection, PrivacySection, Store
-from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit
+from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit, OverloadSection
 from proxy.config.sections.playground import Playground
 from proxy.config.sections.schemas import SchemasSection
 from proxy.config.sections.server import Admin, Server
@@ -43,6 +43,7 @@ class Document(Section):
     privacy: PrivacySection = PrivacySection()
     budgets: tuple[BudgetSection, ...] = ()
     in_flight: tuple[InFlightSection, ...] = ()
+    overload: OverloadSection = OverloadSection()
     jobs: JobsSection = JobsSection()
     webhooks: WebhooksSection = WebhooksSection()
     playground: Playground = Playground()

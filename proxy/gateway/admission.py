@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from hashlib import sha256
 from typing import NamedTuple
 
 from proxy.auth.authorization import Grant
@@ -12,7 +13,8 @@ from proxy.fal_api import headers
 from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
-from proxy.payload.body import Payload, parse_payload
+from proxy.payload.body import MOST_ELEMENTS, Payload, parse_payload
+from proxy.payload.body_thread import LARGE, BodyThread
 from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import Quota
 from proxy.telemetry.access_record import AccessRecord
@@ -21,24 +23,34 @@ _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a ca
 
 
 class Admitted(NamedTuple):
-    """Payload that may be sent to fal, the caller's *options* for fal, and the body as it came.
+    """Payload that may be sent to fal, and the caller's *options* for fal.
 
-    *quota* is what the short windows leave, in which the request was counted before its body was read.
+    *body_digest* is the SHA-256 of the body as it came. *quota* is what the short windows leave, in which the
+    request was counted before its body was read.
     """
 
     payload: Payload
     options: Fields
-    body: bytes
+    body_digest: bytes
     quota: Quota = Quota()
 
 
 class Admission:
-    """Reader of request bodies. *max_body* in bytes, for one request."""
+    """Reader of request bodies. *max_body* in bytes, for one request. *thread* checks the large ones."""
 
-    def __init__(self, policy: Policy, body_budget: BodyBudget, accounting: Accounting, *, max_body: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        body_budget: BodyBudget,
+        accounting: Accounting,
+        *,
+        max_body: int,
+        thread: BodyThread,
+    ) -> None:
         self._policy = policy
         self._accounting = accounting
         self._max_body = max_body
+        self._thread = thread
         # Returns the block that holds a request's body in the budget; it encloses all use of the body.
         self.hold = partial(Hold, body_budget)
 
@@ -58,13 +70,20 @@ class Admission:
             options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
             json_content_type(request.fields_by_name)
             body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
-            payload = self._policy.admit(grant, body)
+            payload, digest = await self._thread.run(partial(self._check, grant), body)
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
-        if trace is not None and isinstance(received := parse_payload(body), dict):
+        if trace is not None and isinstance(received := parse_payload(body, max_elements=MOST_ELEMENTS), dict):
             trace.record_payload(received, payload.value)
-        return Admitted(payload, options, body, quota)
+        return Admitted(payload, options, digest, quota)
+
+    def _check(self, grant: Grant, body: bytes) -> tuple[Payload, bytes]:
+        """Returns the payload and the digest of *body*; of a large one the payload's digest is computed too."""
+        payload = self._policy.admit(grant, body)
+        if len(body) >= LARGE:
+            payload.digest()
+        return payload, sha256(body).digest()
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:
         """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""

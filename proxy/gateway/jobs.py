@@ -83,7 +83,7 @@ class Jobs:
         if record.job is None:
             return None
         app, _, upstream_id = record.job.rpartition("/")
-        return self._handles.sign(upstream_id, owner=owner, app=app)
+        return self._handles.sign(upstream_id, owner=owner, app=app, key_alias=record.key_alias)
 
 
 def parse_query(query: str) -> tuple[frozenset[JobState], int, Cursor | None]:

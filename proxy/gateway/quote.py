@@ -23,7 +23,7 @@ class Quote:
 
     async def handle(self, request: Request, grant: Grant, record: AccessRecord) -> Response:
         """Returns price and budgets for the payload of a submit. Raises ValidationFailed as a submit does."""
-        with self._admission.hold() as hold:
+        with self._admission.hold(grant.caller.key) as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve", "nothing is reserved")
             quota = admitted.quota

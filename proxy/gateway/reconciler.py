@@ -33,14 +33,17 @@ Settle = Callable[[str, JobEnd], Awaitable[None]]
 class JobStatus(Protocol):
     """Reads of a job by the gateway itself, past breakers and account."""
 
-    async def status(self, app: str, upstream_id: str) -> UpstreamResponse:
-        """Raises TransportError."""
+    async def status(self, app: str, upstream_id: str, key_alias: str) -> UpstreamResponse:
+        """Reads with the job's own key. Raises TransportError."""
 
-    async def units(self, app: str, upstream_id: str) -> float | None:
+    async def units(self, app: str, upstream_id: str, key_alias: str) -> float | None:
         """Returns the billable units of a job's result, None where fal gives none. Raises TransportError."""
 
+    def is_refused(self, key_alias: str) -> bool:
+        """Returns True while fal refuses a key."""
+
     def is_away(self) -> bool:
-        """Returns True while fal is down, or refuses our account."""
+        """Returns True while fal is down, or refuses every key."""
 
 
 class Look(Enum):
@@ -147,10 +150,12 @@ class Reconciler:
 
     async def _look(self, record: JobRecord) -> Look:
         """Asks fal for the job's status, and settles a job that has ended. Never raises."""
+        if self._jobs.is_refused(record.key_alias):
+            return Look.FAILED
         app, _, upstream_id = (record.job or "").rpartition("/")
         self.counts.calls += 1
         try:
-            response = await self._jobs.status(app, upstream_id)
+            response = await self._jobs.status(app, upstream_id, record.key_alias)
             return await self._conclude(record, response)
         except (TransportError, StoreAway, ValueError):
             self.counts.errors += 1
@@ -164,7 +169,7 @@ class Reconciler:
                 body = orjson.loads(response.body)
                 if not isinstance(body, dict) or body.get("status") != "COMPLETED":
                     return await self._note_open(record, body)
-                await self._end(job, await self._job_end(job, failed=bool(body.get("error"))))
+                await self._end(job, await self._job_end(record, failed=bool(body.get("error"))))
             case 202:
                 return await self._note_open(record, orjson.loads(response.body))
             case 404 if record.id in self._known or self._clock() - record.created > RETENTION:
@@ -186,11 +191,11 @@ class Reconciler:
             await self._ledger.set_running(record.job or "", now=self._clock())
         return Look.OPEN
 
-    async def _job_end(self, job: str, *, failed: bool) -> JobEnd:
+    async def _job_end(self, record: JobRecord, *, failed: bool) -> JobEnd:
         if failed or not self._reads_units:
             return JobEnd(failed=failed)
-        app, _, upstream_id = job.rpartition("/")
-        return JobEnd(units=await self._jobs.units(app, upstream_id))
+        app, _, upstream_id = (record.job or "").rpartition("/")
+        return JobEnd(units=await self._jobs.units(app, upstream_id, record.key_alias))
 
     async def _end(self, job: str, end: JobEnd) -> None:
         await self._settle(job, end)

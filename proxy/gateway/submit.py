@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.auth.authorization import Authorization, Grant
 from proxy.billing.reservations import Accounting, Reservation
 from proxy.errors import OutcomeUnknown
@@ -43,7 +45,7 @@ class Submit:
         """
         if self._relay.account.is_paused:
             self._relay.account.check(grant.target)
-        with self._admission.hold() as hold:
+        with self._admission.hold(grant.caller.key) as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             if record.trace is not None:
                 record.trace.enter("reserve")
@@ -57,7 +59,7 @@ class Submit:
         self, request: Request, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord
     ) -> Response:
         urls = self._callback_urls
-        callback = "" if urls is None else urls.query(request.public_url, reservation.id, grant)
+        callback = None if urls is None else partial(urls.query, request.public_url, reservation.id)
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.submit(grant, admitted.payload, admitted.options, callback)
             handle = "" if isinstance(result, UpstreamResult) else self._handle(grant, result)
@@ -67,13 +69,15 @@ class Submit:
             return Response(result.status, result.body, (*result.headers, *reservation.fields))
         record.outcome = Outcome.ACCEPTED
         app = grant.target.app
-        await self._accounting.settle_submit(reservation, Outcome.ACCEPTED, f"{app}/{result.job_id}")
+        await self._accounting.settle_submit(
+            reservation, Outcome.ACCEPTED, f"{app}/{result.job_id}", key_alias=result.key_alias
+        )
         if urls is not None:
             await urls.bind(reservation.id, result.job_id)
         return submit_response(result, request.public_url, app=app, handle=handle, headers=reservation.fields)
 
     def _handle(self, grant: Grant, accepted: Accepted) -> str:
         try:
-            return self._authorization.sign_handle(grant, accepted.job_id)
+            return self._authorization.sign_handle(grant._replace(key_alias=accepted.key_alias), accepted.job_id)
         except ValueError as error:
             raise OutcomeUnknown(reason=f"fal accepted the submit but: {error}") from error

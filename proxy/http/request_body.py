@@ -6,8 +6,22 @@ from types import TracebackType
 
 from starlette.types import Receive
 
-from proxy.errors import CLOSE, BadRequest, ClientGone, ContentTooLarge, Overloaded, UnsupportedMediaType
+from proxy.errors import (
+    CLOSE,
+    BadRequest,
+    ClientGone,
+    ContentTooLarge,
+    Overloaded,
+    RateLimited,
+    UnsupportedMediaType,
+)
 from proxy.http.fields import FieldsByName
+
+MIB = 1024 * 1024
+# Memory of a body's byte while fal has not answered: its text in the request, and the bytes that the socket has not
+# taken yet. `python -m bench memory` measures it.
+HELD = 2
+USER_RETRY = 2  # seconds
 
 _CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
 
@@ -15,20 +29,25 @@ _CHARSETS = frozenset({b"", b"charset=utf-8", b'charset="utf-8"'})
 class Hold:
     """Share of a budget, in `with Hold(budget) as hold:` around all use of a request's body.
 
-    At its end the bytes return to the budget.
+    At its end the bytes return to the budget. *user*: the key of the caller, "" for none.
     """
 
-    __slots__ = ("_budget", "_size")
+    __slots__ = ("_budget", "_size", "_user")
 
-    def __init__(self, budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget, user: str = "") -> None:
         self._budget = budget
+        self._user = user
         self._size = 0
 
     def take(self, size: int) -> None:
-        """Takes *size* bytes of the budget. Raises Overloaded."""
-        if size > self._budget.left:
+        """Takes the memory of *size* bytes of a body. Raises Overloaded, RateLimited for a user with too many."""
+        budget = self._budget
+        memory = size * HELD
+        if memory > budget.left:
             raise Overloaded(reason="the body budget of this worker is spent")
-        self._budget.left -= size
+        if self._user:
+            budget.add_to_user(self._user, size)
+        budget.left -= memory
         self._size += size
 
     def __enter__(self) -> Hold:
@@ -37,18 +56,49 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._budget.left += self._size
+        self._budget.left += self._size * HELD
+        if self._user and self._size:
+            self._budget.take_from_user(self._user, self._size)
 
 
 class BodyBudget:
-    """Budget of *total* bytes of request bodies in one worker. Received bytes count, not declared ones."""
+    """Budget of request bodies in one worker: *total* bytes of memory, *per_user* bytes of bodies.
 
-    def __init__(self, total: int = 256 * 1024 * 1024) -> None:
-        self.left = total
+    Received bytes count, not declared ones. Each counts as the HELD bytes that it takes at most.
+    """
 
-    def hold(self) -> Hold:
-        """Returns the block that holds the body of one request."""
-        return Hold(self)
+    def __init__(self, total: int = 512 * MIB, per_user: int = 256 * MIB) -> None:
+        self._total = self.left = total
+        self._per_user = per_user
+        self._by_user: dict[str, int] = {}
+
+    def resize(self, total: int, per_user: int) -> None:
+        """Sets new limits. Bodies that are held stay counted."""
+        self.left += total - self._total
+        self._total, self._per_user = total, per_user
+
+    def hold(self, user: str = "") -> Hold:
+        """Returns the block that holds the body of one request of *user*."""
+        return Hold(self, user)
+
+    def add_to_user(self, user: str, size: int) -> None:
+        """Raises RateLimited where *user* has too many bytes in flight."""
+        size += self._by_user.get(user, 0)
+        if size > self._per_user:
+            raise RateLimited(
+                "Too many bytes of request bodies at once; wait for an answer",
+                retry_after=USER_RETRY,
+                error_type="too_many_bytes",
+                reason="the bytes in flight of this user",
+            )
+        self._by_user[user] = size
+
+    def take_from_user(self, user: str, size: int) -> None:
+        left = self._by_user[user] - size
+        if left:
+            self._by_user[user] = left
+        else:
+            del self._by_user[user]
 
 
 def announces_body(fields: FieldsByName) -> bool:

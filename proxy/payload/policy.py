@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from proxy.auth.authorization import Grant
 from proxy.errors import ConfigError, FieldError, Problem, ValidationFailed
 from proxy.http.fields import Fields
-from proxy.payload.body import Payload, parse_payload
+from proxy.payload.body import MAX_ELEMENTS, Payload, parse_payload
 from proxy.payload.files.input_files import FileRules, Inputs
 from proxy.payload.job_options import JobOptions
 from proxy.payload.rules import PayloadRules, effective_schema
@@ -33,9 +33,11 @@ class EndpointPolicy:
         unknown_fields: UnknownFields = "refuse",
         coerce: bool = False,
         job_options: JobOptions | None = None,
+        max_elements: int = MAX_ELEMENTS,
     ) -> None:
         """Raises ConfigError with every rule that does not fit *schema*, keyed `<endpoint>.<rule>.<field>`."""
         self.endpoint = endpoint
+        self._max_elements = max_elements
         self.job_options = job_options or JobOptions()
         self.output = schema.output
         self.is_untyped = schema.is_untyped
@@ -61,9 +63,10 @@ class EndpointPolicy:
     def admit(self, body: bytes) -> Payload:
         """Returns the payload to send for the request body *body*; an empty one counts as `{}`.
 
-        Raises BadRequest where *body* is not strict JSON, ValidationFailed with every other fault.
+        Raises BadRequest where *body* is not strict JSON, ContentTooLarge where it has too many values, and
+        ValidationFailed with every other fault.
         """
-        value = parse_payload(body)
+        value = parse_payload(body, max_elements=self._max_elements)
         errors: list[FieldError] = []
         if isinstance(value, dict):
             errors = self._shape.correct(value)
@@ -109,7 +112,8 @@ class Policy:
     def unknown_fields(self) -> Iterator[tuple[tuple[str, str], int]]:
         """Yields the requests by (endpoint, field) that had a field which the schema has not."""
         for endpoint, policy in self._endpoints.items():
-            yield from (((endpoint, name), count) for name, count in policy.unknown_fields)
+            # A copy: the thread of large bodies may add a name meanwhile.
+            yield from (((endpoint, name), count) for name, count in tuple(policy.unknown_fields))
 
 
 def _place(error: FieldError) -> str:

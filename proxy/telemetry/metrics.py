@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from proxy.telemetry.access_record import AccessRecord, milliseconds
 from proxy.telemetry.counters import Counter, Durations, Labels
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.recent_requests import RecentRequests
 from proxy.telemetry.request_trace import RequestTrace
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
@@ -40,6 +41,7 @@ class Telemetry:
         self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
+        self.recent = RecentRequests()
         self.explains = False  # whether each request gets a trace for its caller
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._log = log
@@ -109,6 +111,15 @@ class Telemetry:
                 **({} if record.ended is None else {"ended": record.ended}),
             }
         )
+        self.recent.add(record, action, seconds)
+
+    def statuses(self) -> dict[str, int]:
+        """Returns the number of answered requests by status."""
+        return self._requests.sums("status")
+
+    def refusals(self) -> dict[str, int]:
+        """Returns the number of refused and failed requests by error type."""
+        return self._refusals.sums("error_type")
 
     def events(self, name: str, documentation: str, *labels: str) -> Counter:
         """Returns the counter `fal_proxy_<name>_total` with *labels*, for events that are not requests.
@@ -140,6 +151,17 @@ class Telemetry:
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`."""
         self._expose(name, lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read()))
+
+    def gauges(self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Exposes the values of *read* at each scrape, by the values of one label. See `gauge`."""
+
+        def metric() -> Metric:
+            family = GaugeMetricFamily(f"fal_proxy_{name}", documentation, labels=[label])
+            for value, figure in read().items():
+                family.add_metric([value], figure)
+            return family
+
+        self._expose(name, metric)
 
     def counters(
         self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, int]]]

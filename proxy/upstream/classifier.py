@@ -25,7 +25,7 @@ from proxy.upstream.account.refusal import AccountRefusal, account_refusal, key_
 from proxy.upstream.account.state import PAUSE
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult
 from proxy.upstream.retry_after import parse_retry_after
-from proxy.upstream.secret_filter import SecretFilter
+from proxy.upstream.secret_filter import SecretFilter, SecretSearch
 
 MAX_BODY = 16 * 1024 * 1024  # of an answer; four large pictures as data URIs stay below it
 MAX_ERROR_BODY = 64 * 1024
@@ -56,12 +56,12 @@ class UnmarkedFailure(UpstreamFailed):
 
 
 class ResponseClassifier:
-    """Classifier of answers, none of which may hold one of *secrets* (FAL_KEY, its secret half).
+    """Classifier of answers, none of which may hold one of *secrets* (each FAL_KEY, its secret half).
 
     *clock* in unix seconds. With *expose_units* fal's billable units are passed on to callers.
     """
 
-    def __init__(self, secrets: frozenset[bytes], *, clock: Callable[[], float], expose_units: bool = False) -> None:
+    def __init__(self, secrets: SecretSearch, *, clock: Callable[[], float], expose_units: bool = False) -> None:
         self._secrets = secrets
         self._clock = clock
         self._expose_units = expose_units
@@ -151,10 +151,7 @@ class ResponseClassifier:
 
     def contains_secret(self, content: bytes) -> bool:
         """Returns True where *content* holds a secret."""
-        for secret in self._secrets:  # noqa: SIM110 a generator would cost as much again
-            if secret in content:
-                return True
-        return False
+        return content in self._secrets
 
     def secret_filter(self) -> SecretFilter:
         """Returns a filter for content that is passed on chunk by chunk."""
@@ -211,7 +208,8 @@ class ResponseClassifier:
 
     def _check_account(self, refusal: AccountRefusal | None, response: UpstreamResponse) -> None:
         if refusal is not None:
-            evidence = response.body[:200].decode("utf-8", "replace")
+            secret = self.contains_secret(response.body)
+            evidence = "" if secret else response.body[:200].decode("utf-8", "replace")
             reason = f"fal refuses our account ({refusal}, {response.status})"
             raise ServicePaused(retry_after=int(PAUSE), cause=refusal, reason=reason, evidence=evidence)
 

@@ -38,12 +38,16 @@ class UpstreamResult(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """fal's answer to an accepted submit, parsed: *job_id* is fal's own id of the job."""
+    """fal's answer to an accepted submit, parsed: *job_id* is fal's own id of the job.
+
+    *key_alias* is the alias of the key that it was sent with.
+    """
 
     job_id: str
     state: str
     position: int | None
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    key_alias: str = ""
 
 
 def submit_error(error: TransportError) -> Refusal:

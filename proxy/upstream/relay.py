@@ -1,20 +1,22 @@
-"""Relay: the one place that knows FAL_KEY. Sends granted calls to fal, paid ones at most once."""
+"""Relay: the one place that sends FAL_KEY. Sends granted calls to fal, paid ones at most once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from proxy.auth.authorization import Grant
 from proxy.errors import (
+    ConnectTimedOut,
     DeadlineExceeded,
     OutcomeUnknown,
     PoolExhausted,
     Refusal,
     ResponseTooLarge,
+    ServicePaused,
     TransportError,
     Unavailable,
     UpstreamFailed,
@@ -23,6 +25,7 @@ from proxy.fal_api.operations import Action, Surface
 from proxy.http.client.messages import UpstreamRequest, UpstreamResponse
 from proxy.http.fields import Fields
 from proxy.payload.body import Payload
+from proxy.upstream.account.fal_key import secrets
 from proxy.upstream.account.state import Account
 from proxy.upstream.body import UpstreamBody
 from proxy.upstream.breakers.breaker_table import Breakers
@@ -38,7 +41,7 @@ from proxy.upstream.classifier import (
 from proxy.upstream.job_end import job_end_from_status
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult, read_error, submit_error
 from proxy.upstream.request_builder import RequestBuilder
-from proxy.upstream.secret_filter import SecretFilter
+from proxy.upstream.secret_filter import SecretFilter, SecretSearch
 
 T = TypeVar("T")
 
@@ -78,12 +81,14 @@ _NO_IDLE_TIMEOUT = 3600.0  # seconds; the reader of a stream keeps the time of e
 
 
 class Relay:
-    """Sender of calls. *clients*: those of fal's origins; *streams*: those for streams (None: the same)."""
+    """Sender of calls by the keys of *account*.
+
+    *clients*: those of fal's origins; *streams*: those for streams (None: the same).
+    """
 
     def __init__(
         self,
         clients: Mapping[Surface, UpstreamClient],
-        fal_key: str,
         *,
         breakers: Breakers,
         account: Account,
@@ -92,34 +97,43 @@ class Relay:
         streams: Mapping[Surface, UpstreamClient] | None = None,
         expose_units: bool = False,
     ) -> None:
-        key = fal_key.encode("ascii")
+        keys = account.keys
         self._clients = clients
         self._streams = clients if streams is None else streams
-        self._requests = RequestBuilder(b"Key " + key)
+        self._requests = {alias: RequestBuilder(b"Key " + key.text.encode("ascii")) for alias, key in keys.items()}
         self._classifier = ResponseClassifier(
-            frozenset({key, key.rpartition(b":")[2]}), clock=clock, expose_units=expose_units
+            SecretSearch(secrets(keys.values())), clock=clock, expose_units=expose_units
         )
         self._breakers = breakers
         self.account = account
         self._deadlines = deadlines
         self._saved_retries = 1.0
 
-    def submit(
-        self, grant: Grant, payload: Payload, options: Fields, callback: str = ""
-    ) -> Awaitable[Accepted | UpstreamResult]:
-        """Sends a submit once. *callback* is our own query parameter beside those of the target.
+    async def submit(
+        self, grant: Grant, payload: Payload, options: Fields, callback: Callable[[Grant], str] | None = None
+    ) -> Accepted | UpstreamResult:
+        """Sends a submit once. *callback* returns our own query parameter beside those of the target.
 
         Raises the refusals of `classifier` and `outcomes`.
         """
-        request = self._requests.build(grant, payload.raw, options, callback)
-        return self._exchange(grant, request, self._deadlines.submit, self._classifier.classify_submit, submit_error)
+
+        async def send(keyed: Grant) -> Accepted | UpstreamResult:
+            extra = "" if callback is None else callback(keyed)
+            request = self._requests[keyed.key_alias].build(keyed, payload.raw, options, extra)
+            classify = self._classifier.classify_submit
+            result = await self._exchange(keyed, request, self._deadlines.submit, classify, submit_error)
+            if keyed.key_alias and isinstance(result, Accepted):
+                return result._replace(key_alias=keyed.key_alias)
+            return result
+
+        return await self._by_working_key(grant, send)
 
     async def read(self, grant: Grant) -> UpstreamResult:
         """Sends a status, result or cancel. A broken one is repeated once.
 
         All three are idempotent (RFC 9110 section 9.2.2). Raises the refusals of `classifier` and `outcomes`.
         """
-        request = self._requests.build(grant)
+        request = self._requests[grant.key_alias].build(grant)
         is_result = grant.target.action is Action.RESULT
         classify = self._classifier.classify_result if is_result else self._classifier.classify_read
         self._save_retries()
@@ -137,7 +151,7 @@ class Relay:
 
         Raises as `read`.
         """
-        request = self._requests.build(grant)
+        request = self._requests[grant.key_alias].build(grant)
         self._save_retries()
         try:
             return await self._open(grant, request, self._deadlines.poll, self._refused_stream, read_error, exit_stack)
@@ -146,10 +160,14 @@ class Relay:
                 raise
         return await self._open(grant, request, self._deadlines.poll, self._refused_stream, read_error, exit_stack)
 
-    def run(self, grant: Grant, payload: Payload, options: Fields) -> Awaitable[UpstreamResult]:
+    async def run(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
         """Sends a run once. Raises as `submit`, and RunFailed."""
-        request = self._requests.build(grant, payload.raw, options)
-        return self._exchange(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
+        grant = self._with_key(grant)
+        request = self._requests[grant.key_alias].build(grant, payload.raw, options)
+        with self._other_keys(grant):
+            return await self._exchange(
+                grant, request, self._deadlines.run, self._classifier.classify_run, submit_error
+            )
 
     async def run_stream(
         self, grant: Grant, payload: Payload, options: Fields, exit_stack: AsyncExitStack
@@ -158,27 +176,34 @@ class Relay:
 
         Raises as `run`.
         """
-        request = self._requests.build(grant, payload.raw, options)
-        return await self._open(grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack)
+        grant = self._with_key(grant)
+        request = self._requests[grant.key_alias].build(grant, payload.raw, options)
+        with self._other_keys(grant):
+            return await self._open(
+                grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack
+            )
 
-    def issue(self, grant: Grant, payload: Payload, options: Fields) -> Awaitable[UpstreamResult]:
+    async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
         """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
-        request = self._requests.build(grant, payload.raw, options)
-        return self._exchange(
-            grant, request, self._deadlines.poll, self._classifier.classify_issue, read_error, MAX_ERROR_BODY
-        )
+
+        async def send(keyed: Grant) -> UpstreamResult:
+            request = self._requests[keyed.key_alias].build(keyed, payload.raw, options)
+            classify = self._classifier.classify_issue
+            return await self._exchange(keyed, request, self._deadlines.poll, classify, read_error, MAX_ERROR_BODY)
+
+        return await self._by_working_key(grant, send)
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamResponse:
         """Sends a request of our own to the queue, past breakers and account. Raises TransportError."""
         return await self._clients[Surface.QUEUE].fetch(request, timeout=self._deadlines.poll, max_body=MAX_ERROR_BODY)
 
-    def status_request(self, app: str, upstream_id: str) -> UpstreamRequest:
+    def status_request(self, app: str, upstream_id: str, key_alias: str) -> UpstreamRequest:
         """Returns the request for the status of a job, by fal's own id."""
-        return self._requests.status(app, upstream_id)
+        return self._requests[key_alias].status(app, upstream_id)
 
-    async def result_units(self, app: str, upstream_id: str) -> float | None:
+    async def result_units(self, app: str, upstream_id: str, key_alias: str) -> float | None:
         """Returns the billable units of a job's result, of which only the head is read. Raises TransportError."""
-        request = self._requests.result(app, upstream_id)
+        request = self._requests[key_alias].result(app, upstream_id)
         async with self._streams[Surface.QUEUE].stream(
             request, timeout_head=self._deadlines.poll, timeout_idle=self._deadlines.poll
         ) as source:
@@ -191,6 +216,40 @@ class Relay:
     def secret_filter(self) -> SecretFilter:
         """Returns a filter for content that is passed on chunk by chunk."""
         return self._classifier.secret_filter()
+
+    def _with_key(self, grant: Grant) -> Grant:
+        """Returns the grant with the key whose turn it is. Raises ServicePaused."""
+        alias = self.account.choose(grant.target)
+        return grant._replace(key_alias=alias) if alias else grant
+
+    async def _by_working_key(self, grant: Grant, send: Callable[[Grant], Awaitable[T]]) -> T:
+        """Sends a call by the key whose turn it is, and by the next one where fal refuses the key itself.
+
+        Such a refusal is certain: fal's front reads the key before the call, and nothing was taken. Every other answer,
+        and a broken exchange, is the end of the call.
+        """
+        attempts = len(self._requests)
+        while True:
+            attempts -= 1
+            keyed = self._with_key(grant)
+            try:
+                return await send(keyed)
+            except ServicePaused:
+                if not attempts or not self.account.works(grant.target):
+                    raise
+
+    @contextmanager
+    def _other_keys(self, grant: Grant) -> Iterator[None]:
+        """Block around a run, whose answer a model may have written, so that it is not sent again.
+
+        Raises Unavailable where fal refused its key, and another key works.
+        """
+        try:
+            yield
+        except ServicePaused as refusal:
+            if not self.account.works(grant.target):
+                raise
+            raise Unavailable(reason=refusal.reason) from refusal
 
     async def _exchange(
         self,
@@ -254,7 +313,7 @@ class Relay:
         error = refusal.__cause__
         if not isinstance(error, TransportError) or error.received or self._saved_retries < 1:
             return False
-        if isinstance(error, PoolExhausted | DeadlineExceeded):
+        if isinstance(error, PoolExhausted | DeadlineExceeded | ConnectTimedOut):
             return False
         self._saved_retries -= 1
         return True

@@ -29,13 +29,14 @@ _SEALED = re.compile(rb"[A-Za-z0-9_-]{43,4000}")
 
 @dataclass(frozen=True, slots=True)
 class CallbackContext:
-    """One submit: its caller, endpoint, reservation in the ledger and time (*issued*, unix seconds)."""
+    """One submit: its caller, endpoint, reservation in the ledger, time (*issued*, unix seconds), fal key."""
 
     issuer: str
     subject: str
     endpoint: str
     reservation_id: str
     issued: int
+    key_alias: str = ""
 
     @property
     def owner(self) -> str:
@@ -47,7 +48,7 @@ class CallbackContext:
 
 
 class CallbackCipher:
-    """Cipher of contexts. The first of *secrets* encrypts, all decrypt: a new one is put in front."""
+    """Cipher of contexts. The first of *secrets* encrypts, all decrypt."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._secrets = tuple(secrets)
@@ -55,9 +56,8 @@ class CallbackCipher:
     def encrypt(self, context: CallbackContext) -> str:
         """Returns the context as one path segment of a URL."""
         salt = os.urandom(_SALT)
-        plain = orjson.dumps(
-            [context.issuer, context.subject, context.endpoint, context.reservation_id, context.issued]
-        )
+        parts = [context.issuer, context.subject, context.endpoint, context.reservation_id, context.issued]
+        plain = orjson.dumps([*parts, context.key_alias] if context.key_alias else parts)
         sealed = _cipher(self._secrets[0], salt).encrypt(_NONCE, plain, None)
         return urlsafe_b64encode(salt + sealed).rstrip(b"=").decode("ascii")
 

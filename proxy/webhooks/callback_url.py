@@ -25,7 +25,8 @@ class CallbackUrls:
         """Returns the query parameter of a submit. *public_url* is the URL of the gateway's prefix."""
         caller = grant.caller
         issued = int(self._clock())
-        context = CallbackContext(caller.issuer, caller.subject, grant.target.endpoint, reservation_id, issued)
+        endpoint, alias = grant.target.endpoint, grant.key_alias
+        context = CallbackContext(caller.issuer, caller.subject, endpoint, reservation_id, issued, alias)
         url = f"{public_url}{ROUTE.decode('ascii')}{self._cipher.encrypt(context)}"
         return f"fal_webhook={quote(url, safe='')}"
 

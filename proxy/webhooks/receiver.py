@@ -24,6 +24,7 @@ from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.strict_json import Json
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.job_end import JobEnd
+from proxy.upstream.secret_filter import SecretSearch
 from proxy.webhooks.callback_seal import CallbackCipher, CallbackContext
 from proxy.webhooks.callback_url import ROUTE
 from proxy.webhooks.delivery_state import DeliveryLock, DeliveryState
@@ -43,15 +44,16 @@ _COUNTED = frozenset({"refused-signature", "refused-replay"})
 
 @dataclass(frozen=True, slots=True)
 class VerificationSettings:
-    """Rules by which a webhook of fal is accepted. *user_id*: fal's id of our account, None if not known.
+    """Rules by which a webhook of fal is accepted.
 
-    A callback URL is valid for *keep* seconds after its submit. A webhook must not hold one of *secrets*.
+    *user_ids*: fal's ids of our accounts, empty if not known. A callback URL is valid for *keep* seconds after its
+    submit. A webhook must not hold one of *secrets*.
     """
 
     keys: Jwks[VerificationKey]
-    user_id: str | None
+    user_ids: frozenset[str]
     keep: float
-    secrets: frozenset[bytes] = field(repr=False)
+    secrets: SecretSearch = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class WebhookReceiver:
             try:
                 event = await self._verify(request, hold, record)
                 end = JobEnd(failed=event.failed)
-                await self._accounting.settle_from_webhook(event.context.reservation_id, event.job, end)
+                call, alias = event.context.reservation_id, event.context.key_alias
+                await self._accounting.settle_from_webhook(call, event.job, end, key_alias=alias)
                 record.outcome = await self._notify_app(event, record)
             except Forbidden:
                 if record.outcome in _COUNTED:
@@ -127,7 +130,7 @@ class WebhookReceiver:
         event = self._read(context, signed, body, record)
         if not await self._state.bind(context.reservation_id, signed.request_id):
             raise _refusal(record, "job", "the callback URL is another job's")
-        if self._verification.user_id is None:
+        if not self._verification.user_ids:
             record.reason = f"fal's account is {signed.user_id}"  # for the operator to configure
         return event
 
@@ -140,7 +143,7 @@ class WebhookReceiver:
             raise _refusal(record, "headers", str(error)) from error
         if not signed.is_fresh(now):
             raise _refusal(record, "stale", "the timestamp is too far off")
-        if self._verification.user_id not in (None, signed.user_id):
+        if self._verification.user_ids and signed.user_id not in self._verification.user_ids:
             raise _refusal(record, "account", "another account's job")
         try:
             context = self._cipher.decrypt(request.route.removeprefix(ROUTE))
@@ -160,7 +163,7 @@ class WebhookReceiver:
         if not isinstance(message, dict) or message.get("request_id") != signed.request_id:
             raise _refusal(record, "body", "the body is not of the job in the headers")
         failed = _FAILED.get(str(message.get("status")))
-        if failed is None or any(secret in body for secret in self._verification.secrets):
+        if failed is None or body in self._verification.secrets:
             raise _refusal(record, "body", "the body has no status we know, or holds our key")
         return JobCompleted(context, signed, failed, message)
 
@@ -190,7 +193,8 @@ class WebhookReceiver:
     def _message(self, event: JobCompleted) -> bytes:
         context = event.context
         upstream_id = event.signed.request_id
-        handle = self._handles.sign(upstream_id, owner=context.owner, app=context.app)
+        alias = context.key_alias
+        handle = self._handles.sign(upstream_id, owner=context.owner, app=context.app, key_alias=alias)
         message: dict[str, Json] = {
             "request_id": handle,
             "upstream_request_id": upstream_id,

@@ -64,7 +64,7 @@ def test_the_whole_page(browser: Browser, rig: Rig, tmp_path: Path, mode: Mode) 
     server = [program("node"), "server/login.js"]
     environ = {"SESSION_SECRET": SESSION_SECRET, "PORT": str(login)}
     with (
-        example_gateway("vite-react", tmp_path, sandbox, origin=origin) as gateway,
+        example_gateway("vite-react", tmp_path, sandbox, origin=origin, port=free_port()) as gateway,
         running(server, HERE, environ, port=login, log=tmp_path / "login.log"),
         mode(tmp_path, gateway.url, login, port),
         visit_example(browser, origin, f"vite-{mode.__name__}", gateway, sandbox) as alice,

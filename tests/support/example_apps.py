@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.front_proxies import free_port, listens
+from support.front_proxies import listens
 from support.gateway_process import PATIENCE, program, until
 from support.in_process_gateway import ENVIRON
 from support.servers import toml_text
@@ -21,6 +21,8 @@ from proxy.demo.demo import SandboxAddresses
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAL_PROXY = str(Path(sys.executable).with_name("fal-proxy"))
+# What a server needs of the environment of the tests.
+PLAIN = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
 START_SECONDS = 60.0  # only waited for in full by a test that fails
 SESSION_SECRET = ENVIRON["SESSION_SECRET"]
 
@@ -39,7 +41,9 @@ class ExampleGateway:
 
 
 @contextmanager
-def example_gateway(example: str, home: Path, sandbox: SandboxAddresses, *, origin: str) -> Iterator[ExampleGateway]:
+def example_gateway(
+    example: str, home: Path, sandbox: SandboxAddresses, *, origin: str, port: int
+) -> Iterator[ExampleGateway]:
     """Serves the configuration of *example* before *sandbox*; nothing is changed in it but places."""
     document = tomllib.loads((EXAMPLES / example / "fal-proxy.toml").read_text(encoding="utf-8"))
     places = {
@@ -50,7 +54,6 @@ def example_gateway(example: str, home: Path, sandbox: SandboxAddresses, *, orig
     }
     config = home / "fal-proxy.toml"
     config.write_text(toml_text({**document, **places}), encoding="utf-8")
-    port = free_port()
     command = [FAL_PROXY, "serve", str(config), "--port", str(port)]
     with running(command, home, ENVIRON, port=port, log=home / "gateway.log"):
         yield ExampleGateway(config, f"http://127.0.0.1:{port}")
@@ -61,10 +64,9 @@ def running(
     command: Sequence[str], folder: Path, environ: Mapping[str, str], *, port: int, log: Path
 ) -> Iterator[None]:
     """Runs a server in *folder*, from when it listens until the end."""
-    plain = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder, env={**plain, **environ}, stdout=output, stderr=output, start_new_session=True
+            command, cwd=folder, env={**PLAIN, **environ}, stdout=output, stderr=output, start_new_session=True
         )
     try:
         until(lambda: process.poll() is not None or listens(port), START_SECONDS)

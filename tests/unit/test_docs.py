@@ -83,6 +83,14 @@ def test_every_toml_block_is_a_configuration(page: str, block: str) -> None:
     assert read({"server": server, **document}, {}, base=DOCS).problems == ()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_of_the_examples_is_shown_as_it_is(page: Path) -> None:
+    """A block titled with a file of `examples/` is a part of that file."""
+    blocks = re.findall(r"```\w+ title=\"(examples/[^\"]+)\"\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+    assert [name for name, code in blocks if code not in (ROOT / name).read_text(encoding="utf-8")] == []
+
+
 def test_every_page_is_in_the_navigation() -> None:
     """The documentation site lists all pages, and no others."""
     nav = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
@@ -94,7 +102,9 @@ def test_every_page_is_in_the_navigation() -> None:
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.name)
 def test_every_path_of_the_repository_exists(page: Path) -> None:
     """A path in code, as in `proxy/errors.py`, exists; `<name>` and `*` stand for any."""
-    paths = re.findall(r"`((?:proxy|tests|tools|deploy|bench|docs)/[\w./<>*-]*)`", page.read_text(encoding="utf-8"))
+    paths = re.findall(
+        r"`((?:proxy|tests|tools|deploy|bench|docs|examples)/[\w./<>*-]*)`", page.read_text(encoding="utf-8")
+    )
     missing = [path for path in paths if not list(ROOT.glob(re.sub(r"<[^>]*>", "*", path).rstrip("/")))]
 
     assert missing == []

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from proxy.app.process.gateway_process import GatewayProcess
@@ -41,7 +42,7 @@ class WorkerFactory:
     ready_seconds: float | None = COLD_START
     load: Callable[[], Config] | None = None
 
-    def __call__(self) -> Starlette:
+    def __call__(self) -> ASGIApp:
         process = GatewayProcess(
             build_components(self.config),
             log=self.log,
@@ -52,7 +53,8 @@ class WorkerFactory:
         process.address = self.address
         process.application.end_process = self._end_process(process)
         signals = StopSignals(process)
-        gateway_lifespan = process.app.router.lifespan_context
+        router = process.application.public.router
+        gateway_lifespan = router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
@@ -61,9 +63,10 @@ class WorkerFactory:
                 ReloadSignal(process.application, process.journal, self.load).install()
             async with gateway_lifespan(app) as state:
                 _spare_the_collector()
+                _share_the_interpreter()
                 yield state or {}
 
-        process.app.router.lifespan_context = lifespan
+        router.lifespan_context = lifespan
         return process.app
 
     def _end_process(self, process: GatewayProcess) -> Callable[[], NoReturn]:
@@ -76,6 +79,11 @@ class WorkerFactory:
             os._exit(status)  # an exception in a task would be logged with all that it passes through
 
         return end
+
+
+def _share_the_interpreter() -> None:
+    """Makes threads give up the interpreter after 0.5 ms of Python code, for which requests wait."""
+    sys.setswitchinterval(0.0005)
 
 
 def _spare_the_collector() -> None:

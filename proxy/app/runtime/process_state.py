@@ -10,15 +10,18 @@ from prometheus_client import CollectorRegistry
 
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
+from proxy.app.setup.overload import build_overload, configure_overload, overload_metrics
 from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
+from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.http.server.limits import ConnectionLimits
 from proxy.http.server.state import SharedState
+from proxy.payload.body_thread import BodyThread
 from proxy.ratelimit.failed_logins import LoginLimit
 from proxy.ratelimit.redis_sliding_window import RedisWindowStore
 from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
@@ -28,7 +31,6 @@ from proxy.telemetry.metrics import Telemetry
 
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
-BODY_BUDGET = 256 * 1024 * 1024  # bytes of request bodies in flight in one worker
 
 
 @dataclass
@@ -42,9 +44,11 @@ class ProcessState:
     windows: WindowStore
     streams: StreamRegistry
     body_budget: BodyBudget
+    body_thread: BodyThread
     connections: SharedState
     revocations: RevocationWatch
     login_limit: LoginLimit
+    names: UserNames
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -52,19 +56,24 @@ class ProcessState:
 
     def adopt(self, components: Components) -> None:
         """Takes the limits and the secrets of a new configuration. The counts stay."""
-        server = components.config.server
+        server, overload = components.config.server, components.config.overload
+        self.body_budget.resize(overload.body_memory_bytes, overload.user_body_bytes)
         self.telemetry.explains = components.config.playground.explains
+        if not components.config.admin.show_users:
+            self.names.clear()
+        if self.connections.overload is not None:
+            configure_overload(self.connections.overload, components)
         self.connections.limits = connection_limits(components)
         self.connections.trusted = server.trusted_proxies
         self.connections.headers = transport_security(server.hsts_seconds)
-        self.journal.add_secrets([components.fal_key, components.fal_key.rpartition(":")[2]])
+        self.journal.add_secrets(components.fal_secrets)
 
 
 def build_process_state(
     components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
-    telemetry = Telemetry(journal, CollectorRegistry())
+    telemetry, overload = Telemetry(journal, CollectorRegistry()), components.config.overload
     telemetry.explains = components.config.playground.explains
     windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
@@ -77,8 +86,9 @@ def build_process_state(
         store=components.store,
         windows=windows,
         streams=streams,
-        body_budget=BodyBudget(BODY_BUDGET),
-        connections=_build_connections(components, telemetry, on_shutdown),
+        body_budget=BodyBudget(overload.body_memory_bytes, overload.user_body_bytes),
+        body_thread=BodyThread(),
+        connections=_build_connections(components, telemetry, journal, streams, on_shutdown),
         revocations=_build_revocations(components, journal, streams),
         login_limit=LoginLimit(
             FAILED_LOGINS,
@@ -86,6 +96,7 @@ def build_process_state(
             time.monotonic,
             store=None if components.store is None else RedisWindowStore(components.store),
         ),
+        names=UserNames(components.store_keys.key),
     )
     _register_metrics(state)
     return state
@@ -100,14 +111,23 @@ def _build_revocations(components: Components, journal: JsonLogWriter, streams: 
     return watch
 
 
-def _build_connections(components: Components, telemetry: Telemetry, on_shutdown: Callable[[], None]) -> SharedState:
+def _build_connections(
+    components: Components,
+    telemetry: Telemetry,
+    journal: JsonLogWriter,
+    streams: StreamRegistry,
+    on_shutdown: Callable[[], None],
+) -> SharedState:
     server = components.config.server
+    overload = build_overload(components, open_streams=lambda: len(streams), report=journal.write)
+    overload_metrics(telemetry, overload)
     return SharedState(
         limits=connection_limits(components),
         trusted=server.trusted_proxies,
         on_rejected=telemetry.count_early_rejection,
         on_shutdown=on_shutdown,
         headers=transport_security(server.hsts_seconds),
+        overload=overload,
     )
 
 

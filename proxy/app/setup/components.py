@@ -20,6 +20,7 @@ from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
+from proxy.app.setup.upstream.fal_keys import build_fal_keys
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
 from proxy.auth.claim_rule import ClaimRule
@@ -42,13 +43,15 @@ from proxy.payload.rules import PayloadRules
 from proxy.ratelimit.rate_limiter import RateRule
 from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json
+from proxy.upstream.account.fal_key import FalKey
+from proxy.upstream.account.fal_key import secrets as fal_secrets
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
 STORE_TIMEOUT = 1.0  # seconds
 
-# Characters of a header field, and long enough to be searched for in responses. fal's own form is `id:secret`.
-_FAL_KEY = re.compile(r"[!-~]{8,512}")
+# Characters of a header field.
+_ADMIN_TOKEN = re.compile(r"[!-~]{32,512}")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Components:
     """All checked components of the application. Its secrets are not in its repr."""
 
     config: Config
-    fal_key: str = field(repr=False)
+    fal_keys: tuple[FalKey, ...]
     handles: JobHandles
     sessions: SessionComponents
     cookie: SessionCookie | None
@@ -74,6 +77,12 @@ class Components:
     store_keys: StoreKeys = field(repr=False)
     rest_actions: RestActions
     webhooks: WebhookSettings | None
+    admin_token: str | None = field(repr=False, default=None)
+
+    @property
+    def fal_secrets(self) -> tuple[str, ...]:
+        """All that no response and no log may hold: each fal key, and its secret half."""
+        return fal_secrets(self.fal_keys)
 
     @property
     def issuers(self) -> tuple[Issuer, ...]:
@@ -87,7 +96,8 @@ def build_components(config: Config) -> Components:
     Raises ConfigError with all problems of the file, its environment and its files.
     """
     builder = ComponentBuilder(config)
-    fal_key, handles = builder.fal_key(), builder.handles()
+    fal_keys = builder.fal_keys()
+    handles = builder.handles(fal_keys)
     rules, store, tls = builder.rules(), builder.store(), builder.tls()
     sessions, listings, policies = builder.sessions(), builder.listings(), builder.policies()
     rest_actions = build_rest_actions(config)
@@ -96,12 +106,13 @@ def build_components(config: Config) -> Components:
     settlement_policy = builder.settlement_policy()
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
+    admin_token = builder.admin_token()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
-    if problems or fal_key is None or handles is None or store_keys is None or settlement_policy is None:
+    if problems or handles is None or store_keys is None or settlement_policy is None:
         raise ConfigError(problems)
     return Components(
         config=config,
-        fal_key=fal_key,
+        fal_keys=fal_keys,
         handles=handles,
         sessions=sessions,
         cookie=build_session_cookie(config),
@@ -119,6 +130,7 @@ def build_components(config: Config) -> Components:
         idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
+        admin_token=admin_token,
     )
 
 
@@ -132,11 +144,12 @@ class ComponentBuilder:
         self._config = config
         self.problems: list[Problem] = []
 
-    def fal_key(self) -> str | None:
-        return self._try_build("FAL_KEY", lambda: _fal_key(secret(self._config, "FAL_KEY")))
+    def fal_keys(self) -> tuple[FalKey, ...]:
+        return build_fal_keys(self._config, self.problems)
 
-    def handles(self) -> JobHandles | None:
-        return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets()))
+    def handles(self, keys: Iterable[FalKey]) -> JobHandles | None:
+        aliases = [key.alias for key in keys]
+        return self._try_build("handles.secrets_env", lambda: JobHandles(self._handle_secrets(), aliases))
 
     def store_keys(self) -> StoreKeys | None:
         return self._try_build("privacy.secret_env", lambda: build_store_keys(self._config))
@@ -253,6 +266,10 @@ class ComponentBuilder:
             return build_webhook_settings(self._config, CallbackCipher(self._handle_secrets()), self.problems)
         return None
 
+    def admin_token(self) -> str | None:
+        name = self._config.admin.token_env
+        return None if name is None else self._try_build("admin.token_env", lambda: _admin_token(self._config, name))
+
     def _handle_secrets(self) -> list[bytes]:
         return [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
 
@@ -275,10 +292,11 @@ class ComponentBuilder:
         return None
 
 
-def _fal_key(text: str) -> str:
-    if _FAL_KEY.fullmatch(text) is None:
-        raise ValueError("not a fal key (id:secret)")
-    return text
+def _admin_token(config: Config, name: str) -> str:
+    token = secret(config, name)
+    if _ADMIN_TOKEN.fullmatch(token) is None:
+        raise ValueError(f"{name} must have 32 to 512 visible ASCII characters")
+    return token
 
 
 def _idempotency_settings(config: Config) -> IdempotencySettings:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from proxy.app.setup.components import Components
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization, Listing
+from proxy.auth.user_names import UserNames
 from proxy.billing.call_notes import CallNotes
 from proxy.billing.reservations import Accounting
 from proxy.config.sections.fal import Fal
@@ -25,6 +26,7 @@ from proxy.gateway.streams.status_stream import StatusStream
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.gateway.submit import Submit
 from proxy.http.request_body import BodyBudget
+from proxy.payload.body_thread import BodyThread
 from proxy.payload.policy import Policy
 from proxy.upstream.relay import Relay
 from proxy.webhooks.callback_url import CallbackUrls
@@ -43,17 +45,20 @@ def build_gateway(
     authenticator: Authenticator,
     policy: Policy,
     body_budget: BodyBudget,
+    body_thread: BodyThread,
     accounting: Accounting,
     relay: Relay,
     streams: StreamRegistry,
     callback_urls: CallbackUrls | None,
     settlement_lost: Callable[[], None],
+    names: UserNames | None,
 ) -> Gateway:
     """Builds one object for each operation.
 
     *settlement_lost* is called where an outcome could not be written.
     """
-    admission = Admission(policy, body_budget, accounting, max_body=components.config.server.max_body_bytes)
+    max_body = components.config.server.max_body_bytes
+    admission = Admission(policy, body_budget, accounting, max_body=max_body, thread=body_thread)
     jobs_listing = (Listing(JOBS, frozenset({Action.JOBS})),) if components.config.jobs.enabled else ()
     authorization = Authorization((*components.listings, *jobs_listing), components.handles)
     settings = components.idempotency
@@ -83,4 +88,5 @@ def build_gateway(
             Action.QUOTE: Quote(admission, accounting),
         },
         webhook_hosts=frozenset(components.config.webhooks.hosts),
+        names=names,
     )

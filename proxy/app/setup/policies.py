@@ -26,6 +26,7 @@ def build_policy(config: Config, endpoint: Endpoint, rules: PayloadRules | None 
         build_file_rules(config, endpoint.files),
         unknown_fields=endpoint.unknown_fields,
         coerce=endpoint.coerce,
+        max_elements=endpoint.max_elements,
         job_options=JobOptions(endpoint.store_io, endpoint.output_lifetime_seconds, endpoint.fallback, endpoint.tags),
     )
 

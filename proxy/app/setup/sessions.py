@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from proxy.app.setup.key_reports import KeyReports
+from proxy.app.setup.upstream.fal_keys import build_fal_keys
 from proxy.auth.keys.algorithms import HMAC
 from proxy.auth.keys.fetch import check_key_url
 from proxy.auth.keys.hmac_secret import hmac_key
@@ -31,6 +32,7 @@ from proxy.errors import Problem
 from proxy.fal_api.operations import Action
 from proxy.http.client.tls import tls_context
 from proxy.storage.redis_client import RedisStore
+from proxy.upstream.account.fal_key import secrets as fal_secrets
 
 MEMORY = ":memory:"
 MEMORY_CACHE = MemoryKeyCache()  # of the process, so that a reload finds the sets of the configuration before it
@@ -213,10 +215,9 @@ def _requirement(path: str, value: object) -> Requirement:
 
 def _other_secrets(config: Config) -> list[bytes]:
     """Returns the secrets of other purposes, as far as they are set."""
-    secrets: list[bytes] = []
-    for name in ("FAL_KEY", config.handles.secrets_env):
-        with suppress(ValueError):
-            secrets += [part.encode() for part in secret(config, name).split(",") if part]
+    secrets = [part.encode() for part in fal_secrets(build_fal_keys(config, []))]
+    with suppress(ValueError):
+        secrets += [part.encode() for part in secret(config, config.handles.secrets_env).split(",") if part]
     return secrets
 
 

@@ -14,6 +14,7 @@ from proxy.http.client.tls import tls_context
 from proxy.http.request_body import BodyBudget
 from proxy.ratelimit.failed_logins import FailedLogins
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.upstream.secret_filter import SecretSearch
 from proxy.webhooks.callback_url import CallbackUrls
 from proxy.webhooks.delivery_state import DeliveryState
 from proxy.webhooks.fal_signature import parse_jwks
@@ -66,10 +67,10 @@ def build_webhooks(
         clock=time.monotonic,
         report=lambda text: journal.write({"event": "fal_keys", "reason": text}),
     )
-    secrets = frozenset(part.encode() for part in (components.fal_key, components.fal_key.rpartition(":")[2]))
+    secrets = SecretSearch(components.fal_secrets)
     callbacks = WebhookReceiver(
         cipher=settings.seals,
-        verification=VerificationSettings(keys, section.fal_user_id, section.keep_seconds, secrets),
+        verification=VerificationSettings(keys, frozenset(section.fal_user_id), section.keep_seconds, secrets),
         state=claims,
         accounting=accounting,
         handles=components.handles,

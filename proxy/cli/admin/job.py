@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from proxy.auth.job_handles import parse_upstream_id
+from proxy.auth.job_handles import parse_handle
 from proxy.cli.admin.ledger_access import CONFIG_OPTION, take_step
 from proxy.cli.options import load_config
 from proxy.config.loader import Config
@@ -56,7 +56,7 @@ def _take(name: str, step: str, config: Path) -> None:
 def job_names(config: Config, name: str) -> list[str]:
     """Returns the ledger's possible names for *name*: a handle has no app, so all are tried."""
     try:
-        upstream_id = parse_upstream_id(name)
+        upstream_id = parse_handle(name).upstream_id
     except ValueError:
         return [name]
     return [f"{app}/{upstream_id}" for app in sorted({app_id(endpoint.id) for endpoint in config.endpoints})]

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, JsonValue
 from proxy.config.value_types import MIB, Number, Section
 from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action
+from proxy.near_names import did_you_mean
+from proxy.payload.body import MAX_ELEMENTS, MOST_ELEMENTS
 from proxy.payload.files.host_allowlist import host_pattern
 from proxy.payload.files.input_files import MAX_BYTES
 from proxy.payload.files.lifecycle import MAX_SECONDS
@@ -22,7 +24,12 @@ DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RE
 
 
 def _file_host(text: str) -> str:
-    return text if text == UPLOADED else host_pattern(text)
+    if text == UPLOADED:
+        return text
+    try:
+        return host_pattern(text)
+    except ValueError as error:
+        raise ValueError(f"{error}{did_you_mean(text, [UPLOADED])}") from None
 
 
 def _media_type(text: str) -> str:
@@ -116,6 +123,13 @@ class Endpoint(Section):
     )
     coerce: bool = Field(
         default=False, description="Take numbers and booleans that are written as text where the schema wants them."
+    )
+    max_elements: int = Field(
+        default=MAX_ELEMENTS,
+        ge=1,
+        le=MOST_ELEMENTS,
+        description="Most values in a request body: each object, list, text, number counts. More are refused with 413 "
+        "before the body is parsed, as the parser stops all other requests of its process.",
     )
     force: dict[str, JsonValue] = Field(
         default_factory=dict, description="Values that are always sent, in place of the caller's."

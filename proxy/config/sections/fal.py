@@ -10,7 +10,10 @@ from proxy.config.value_types import DAY, HOUR, OriginText, Seconds, Section
 
 
 class Fal(Section):
-    """The upstream. The key itself comes from the environment (`FAL_KEY` or `FAL_KEY_FILE`)."""
+    """The upstream. Its keys come from the environment (`FAL_KEY` or `FAL_KEY_FILE`).
+
+    Several keys come from `FAL_KEYS` or `FAL_KEYS_FILE`, one a line: `[alias=]id:secret[;weight]`. See docs/runbook.md.
+    """
 
     queue_origin: OriginText = Field(
         default="https://queue.fal.run", description="Origin of fal's queue. Plain http is for a loopback host only."

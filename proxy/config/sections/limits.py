@@ -1,4 +1,4 @@
-"""The [[limits]], [[budgets]] and [[in_flight]] tables: request rates, spending and unfinished jobs."""
+"""The [[limits]], [[budgets]], [[in_flight]] and [overload] tables: rates, spending, jobs, load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from proxy.config.value_types import DAY, HOUR, Name, Rate, Section, Units, Zone
+from proxy.config.value_types import DAY, HOUR, MIB, Name, Rate, Section, Units, Zone
 from proxy.limit_modes import Mode, OnStoreError
 
 # The names of `fal_api.operations.Action`, and payloads that were refused.
@@ -120,6 +120,42 @@ class InFlightSection(Section):
     endpoints: tuple[str, ...] = Field(default=(), description="Endpoints that are counted. Left out: all endpoints.")
     mode: Mode = Field(default="enforce", description=_MODE)
     on_store_error: OnStoreError = Field(default="deny", description=_ON_STORE_ERROR)
+
+
+class OverloadSection(Section):
+    """Limits of the work that one process takes on.
+
+    Requests beyond them are refused at once, with 503 or 429.
+    """
+
+    shed: bool = Field(
+        default=True,
+        description="Whether requests are refused while the event loop is late: first those without a session, then "
+        "polls, results and submits. Cancels and open streams go on. Only `fal-proxy serve` does it.",
+    )
+    max_lag_seconds: float = Field(
+        default=0.05,
+        ge=0.005,
+        le=5,
+        description="Lateness of the event loop from which requests are refused, where each of several looks finds it.",
+    )
+    min_in_flight: int = Field(
+        default=32,
+        ge=1,
+        le=100_000,
+        description="Requests under way in one process, without streams, up to which none is refused.",
+    )
+    body_memory_bytes: int = Field(
+        default=512 * MIB,
+        ge=MIB,
+        description="Memory of one process for request bodies that are not answered yet. Each byte of a body counts "
+        "twice: for its text, and for the part that fal has not read yet. More are refused with 503.",
+    )
+    user_body_bytes: int = Field(
+        default=256 * MIB,
+        ge=MIB,
+        description="Bytes of request bodies of one user at once in one process. More are refused with 429.",
+    )
 
 
 # Polls have windows of their own: the Python client polls every 100 ms, and a cancel must never wait behind polls.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from proxy.config.value_types import DAY, HOUR, MIB, MINUTE, Section
 from proxy.fal_api.webhook_url import parse_receiver_url, parse_webhook_host
@@ -16,6 +16,13 @@ def _receiver(text: str) -> str:
     origin, url = parse_receiver_url(text)
     Origin.parse(origin)
     return url
+
+
+def _names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+UserId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
 
 
 class WebhooksSection(Section):
@@ -39,11 +46,10 @@ class WebhooksSection(Section):
         default="FAL_PROXY_WEBHOOK_SECRETS",
         description="Environment variable that holds the `whsec_...` secrets, separated by commas. All sign.",
     )
-    fal_user_id: str | None = Field(
-        default=None,
-        pattern=r"^[!-~]{1,128}$",
-        description="Account whose webhooks are accepted. Left out: webhooks of every fal account that carry "
-        "a callback URL of this gateway.",
+    fal_user_id: Annotated[tuple[UserId, ...], BeforeValidator(_names)] = Field(
+        default=(),
+        description="One or several accounts whose webhooks are accepted, those of all fal keys. Left out: webhooks of "
+        "every fal account that carry a callback URL of this gateway.",
         examples=["user_2abc"],
     )
     jwks_max_age_seconds: float = Field(

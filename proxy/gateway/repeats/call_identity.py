@@ -48,7 +48,8 @@ def key_claim(key: bytes, grant: Grant, admitted: Admitted, settings: Idempotenc
         raise BadRequest("The header idempotency-key takes 1 to 128 visible ASCII characters", error_type="bad_header")
     payload, target = admitted.payload, grant.target
     scope = _digest(grant.caller.key.encode(), payload.endpoint.encode(), target.action.encode(), key)
-    body = _digest(payload.raw, target.query.encode())
+    # The digest of digests, as `_digest` makes it.
+    body = hashlib.sha256(payload.digest() + hashlib.sha256(target.query.encode()).digest()).hexdigest()
     hold = settings.run_hold if target.action in _RUNS else settings.hold
     # Forgotten while its call is under way, a key would let a second one through.
     return KeyClaim(scope, body, ttl=max(settings.ttl, hold), hold=hold)
@@ -64,9 +65,10 @@ def call_note(request: Request, grant: Grant, admitted: Admitted, settings: Idem
         return None
     # None of the parts before the last two has a line end, and the digest of the body has one length.
     identity = f"{grant.caller.key}\n{request.method}\n{target.endpoint}\n{target.action}\n{target.query}\n"
-    body = hashlib.sha256(admitted.body).digest()
     options = repr(sorted(admitted.options)) if admitted.options else ""
-    return CallNote(hashlib.sha256(identity.encode() + body + options.encode()).hexdigest(), settings.rejoin)
+    return CallNote(
+        hashlib.sha256(identity.encode() + admitted.body_digest + options.encode()).hexdigest(), settings.rejoin
+    )
 
 
 def _digest(*parts: bytes) -> str:

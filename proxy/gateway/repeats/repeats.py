@@ -80,6 +80,7 @@ class Repeats:
             claim=claim,
             quota=admitted.quota,
         )
+        admitted.payload.drop_value()
         if isinstance(result, Earlier):
             return await self._join(result, request, grant, record, answer_job or self._submit_answer)
         record.observed = result.observed
@@ -96,7 +97,8 @@ class Repeats:
                 joiner.check()
                 answer = _stored_answer(result)
                 if isinstance(result.state, Call) and result.state.job is not None:
-                    answer = await answer_job(result.state.job, request, grant, (REPLAYED,))
+                    owned = grant._replace(key_alias=result.state.key_alias)
+                    answer = await answer_job(result.state.job, request, owned, (REPLAYED,))
                 if answer is not None:
                     joiner.answered()
                     record.outcome = OUTCOME

@@ -18,7 +18,7 @@ from proxy.http.request import Request
 from proxy.http.response import Response
 from proxy.telemetry.access_record import AccessRecord
 from proxy.upstream.job_end import job_end_from_status
-from proxy.upstream.outcomes import Outcome, UpstreamResult
+from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult
 from proxy.upstream.relay import Relay
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 1.0  # seconds between two status reads; each wait is twice the one before
@@ -51,7 +51,7 @@ class QueuedRun:
         """
         if self._relay.account.is_paused:
             self._relay.account.check(grant.target)
-        with self._admission.hold() as hold:
+        with self._admission.hold(grant.caller.key) as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
             reservation = await self._repeats.reserve(request, grant, admitted, record, answer_job=self._result)
@@ -61,12 +61,14 @@ class QueuedRun:
                 result = await self._submit(grant, admitted, reservation, record)
                 if isinstance(result, Response):
                     return result
-                return await self._result(result, request, grant, reservation.fields)
+                keyed = grant._replace(key_alias=result.key_alias)
+                job = f"{grant.target.app}/{result.job_id}"
+                return await self._result(job, request, keyed, reservation.fields)
 
     async def _submit(
         self, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord
-    ) -> str | Response:
-        """Returns the name of the job in the ledger, or fal's refusal."""
+    ) -> Accepted | Response:
+        """Returns the job that fal accepted, or fal's refusal."""
         submit = _queued(grant, Action.SUBMIT)
         async with PaidCall(self._accounting, reservation, record):
             result = await self._relay.submit(submit, admitted.payload, admitted.options)
@@ -76,8 +78,8 @@ class QueuedRun:
             return Response(result.status, result.body, (*result.headers, *reservation.fields))
         record.outcome = Outcome.ACCEPTED
         job = f"{grant.target.app}/{result.job_id}"
-        await self._accounting.settle_submit(reservation, Outcome.ACCEPTED, job)
-        return job
+        await self._accounting.settle_submit(reservation, Outcome.ACCEPTED, job, key_alias=result.key_alias)
+        return result
 
     async def _result(self, job: str, request: Request, grant: Grant, fields: Fields) -> Response:
         """Waits for the end of *job*, and returns its result under the handle of the job."""

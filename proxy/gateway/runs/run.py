@@ -61,7 +61,7 @@ class Run:
             return await queued_run.handle(request, grant, record)
         if self._relay.account.is_paused:
             self._relay.account.check(grant.target)
-        with self._admission.hold() as hold:
+        with self._admission.hold(grant.caller.key) as hold:
             admitted = await self._admission.admit(request, grant, hold, record)
             record.enter("reserve")
             async with AsyncExitStack() as exit_stack:

@@ -19,6 +19,8 @@ from proxy.http.client.pool import Pool
 from proxy.http.fields import Fields
 from proxy.http.origin import Origin
 
+_LARGE = 64 * 1024  # bytes of a body; below it a copy costs less than a second write
+
 
 class UpstreamStream:
     """Response whose content is read as it comes: `async for chunk in stream`, once.
@@ -100,7 +102,7 @@ class HttpClient:
         deadline = asyncio.get_running_loop().time() + timeout
         connection = await self._pool.acquire(deadline, reserved=reserved)
         try:
-            connection.send(request.message(self._authority))
+            self._send(connection, request)
             status, headers, body = await connection.read_response(deadline, max_body)
         finally:
             self._pool.release(connection)
@@ -119,7 +121,7 @@ class HttpClient:
         deadline = asyncio.get_running_loop().time() + timeout_head
         connection = await self._pool.acquire(deadline)
         try:
-            connection.send(request.message(self._authority))
+            self._send(connection, request)
             status, headers = await connection.head(deadline)
             yield UpstreamStream(status, tuple(headers), connection, timeout_idle)
         finally:
@@ -127,3 +129,9 @@ class HttpClient:
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+    def _send(self, connection: Connection, request: UpstreamRequest) -> None:
+        if len(request.body) < _LARGE:
+            connection.send(request.message(self._authority))
+        else:  # in two writes, without a copy of the body
+            connection.send(request.head(self._authority), request.body)

@@ -50,8 +50,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         return not (transport.is_closing() or transport.get_extra_info("unfinished") or self._poll.poll(0))
 
-    def send(self, message: bytes) -> None:
-        """Hands all of it over at once.
+    def send(self, message: bytes, content: bytes = b"") -> None:
+        """Hands all of it over at once, *content* after *message*.
 
         Raises ConnectFailed if the connection has closed before: nothing was sent.
         """
@@ -62,6 +62,8 @@ class Connection(asyncio.Protocol):
         self._received = False
         self._whole_limit = None
         self._transport.write(message)
+        if content:
+            self._transport.write(content)
 
     async def head(self, deadline: float) -> tuple[int, Fields]:
         """Returns status and fields, with names in lower case. Raises TransportError."""
@@ -96,7 +98,7 @@ class Connection(asyncio.Protocol):
                 raise self._error
             await self._wait(deadline)
         self._whole_limit = None
-        if self._response.buffered > max_body:
+        if max(self._response.buffered, self._response.declared) > max_body:
             self.abort()  # even if all of it has come by now
             raise ResponseTooLarge(f"more than {max_body} bytes of content", sent=True, received=True)
         return self._response.status, self._response.fields, self._response.read_content()
@@ -157,7 +159,7 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     def _is_complete(self, most: int) -> bool:
-        return self._response.ended or self._response.buffered > most
+        return self._response.ended or self._response.buffered > most or self._response.declared > most
 
     def _arm(self) -> None:
         if self._timer is not None:

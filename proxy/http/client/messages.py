@@ -67,9 +67,12 @@ class UpstreamRequest:
 
     def message(self, authority: bytes) -> bytes:
         """All of it as it goes on the wire, so that it is handed over in one write."""
+        return self.head(authority) + self.body
+
+    def head(self, authority: bytes) -> bytes:
+        """Returns all that goes before the body."""
         length = b"content-length: %d\r\n" % len(self.body) if self.body or self.method in _WITH_CONTENT else b""
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self.lines.text, length)
-        return head + self.body
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self.lines.text, length)
 
 
 class UpstreamResponse(NamedTuple):

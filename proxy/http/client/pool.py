@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
-from proxy.errors import ConnectFailed, DeadlineExceeded, PoolExhausted, TransportError
+from proxy.errors import ConnectTimedOut, DeadlineExceeded, PoolExhausted, TransportError
 from proxy.http.client.connection import Connection
 
 Waiter = asyncio.Future[TransportError | None]  # None: the slot is yours
@@ -136,7 +136,7 @@ class Pool:
         except TimeoutError as error:
             if deadline < limit:
                 raise DeadlineExceeded("not connected before the deadline", sent=False) from error
-            raise ConnectFailed(f"not connected in {self._connect_timeout} s") from error
+            raise ConnectTimedOut(f"not connected in {self._connect_timeout} s") from error
         self._connected.add(connection)
         connection.lost.add_done_callback(lambda _: self._discard(connection))
         if self._closed:

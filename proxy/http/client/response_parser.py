@@ -34,6 +34,7 @@ class ResponseParser:
         self.ended = False
         self.keep_alive = False
         self.buffered = 0
+        self.declared = 0  # bytes of content by Content-Length, once the head is complete
         self._content: list[bytes] = []
         self._started = False
         self._until_close = False
@@ -118,6 +119,7 @@ class ResponseParser:
         if status in _BODILESS:
             return None if coding is None and length in (None, b"0") else f"a {status} with content"
         self._until_close = coding is None and length is None
+        self.declared = int(length or 0)
         return None
 
     def _count(self, name: bytes) -> int:

@@ -196,6 +196,10 @@ class HttpConnection(asyncio.Protocol):
         self._timeouts.start_body(self._loop.time())
         self._unwanted = 0
         self._server_state.total_requests += 1
+        overload, running = self._shared.overload, len(self._server_state.tasks)
+        if overload is not None and running >= overload.begins_at and overload.refuses(exchange, head, running):
+            self._shared.on_rejected(Overloaded.error_type)
+            return
         task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))
         self._server_state.tasks.add(task)
 
@@ -233,6 +237,8 @@ class HttpConnection(asyncio.Protocol):
         self.finish_request()
 
     def finish_request(self) -> None:
+        if self._timeouts.phase is ENDED:  # refused by its head
+            return
         exchange = cast(Exchange, self._exchange)
         if exchange.complete:
             self._become_idle()
@@ -270,6 +276,8 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._server_state.tasks.discard(cast("asyncio.Task[None]", exchange.task))
             exchange.on_leave = None
+            if exchange.rank is not None and self._shared.overload is not None:
+                self._shared.overload.leave(exchange)
             if not (exchange.complete or exchange.gone):
                 self._abort_response(exchange)
 

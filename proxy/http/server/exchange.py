@@ -13,6 +13,7 @@ from enum import Enum, auto
 from starlette.types import Message
 
 from proxy.http.server.flow_control import HIGH_WATER, STATUS_LINES, FlowControl
+from proxy.http.server.load_limit import Rank
 from proxy.http.server.state import SharedState
 
 # The key in the ASGI scope's extensions of the Exchange that carries the request.
@@ -36,8 +37,8 @@ class Exchange:
 
     *keep_alive* may be set to False until the response begins. *gone*: the client has disconnected. *expects*: the
     client waits for a 100 (Continue) before it sends the body (RFC 9110 section 10.1.1). *on_leave* is called once if
-    the client disconnects while it is set. *task* runs the application. *on_complete* is called when the whole response
-    has been written to *flow*.
+    the client disconnects while it is set. *rank* is set where the load limit counts the
+    request. *task* runs the application. *on_complete* is called when the whole response has been written to *flow*.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Exchange:
         "gone",
         "keep_alive",
         "on_leave",
+        "rank",
         "started",
         "task",
     )
@@ -76,6 +78,7 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self.on_leave: Callable[[], None] | None = None
         self.gone = self.started = self.complete = False
+        self.rank: Rank | None = None
         self._content: list[bytes] = []
         self._buffered = 0  # bytes in *_content*
         self._more = True

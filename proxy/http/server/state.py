@@ -6,20 +6,26 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.http.client_address import Network, address_key, is_trusted
 from proxy.http.fields import Fields
 from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.load_limit import TICK
+
+if TYPE_CHECKING:
+    from proxy.http.server.overload import Overload
 
 # The key of a SharedState in the lifespan state, through which an application sets the limits of its connections.
 SHARED_STATE = "fal_proxy.connections"
 
 
-class DefaultHeaders(Protocol):
+class ServerView(Protocol):
     """The state of a uvicorn server, as far as it is read here."""
 
     default_headers: list[tuple[bytes, bytes]]
+    tasks: set[asyncio.Task[None]]
 
 
 class ServerConnection(Protocol):
@@ -44,8 +50,8 @@ class SharedState:
 
     Peers in *trusted* are proxies with many clients, so no limit per address applies to them. *on_rejected* is called
     with the error type of each request or connection that the application does not see. *on_shutdown* is called once,
-    when the server stops accepting. *headers* are fields of every response. While *draining*, each response closes its
-    connection.
+    when the server stops accepting. *overload* refuses requests while there are too many. *headers* are fields of every
+    response. While *draining*, each response closes its connection.
     """
 
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -55,16 +61,18 @@ class SharedState:
     headers: Fields = ()
     draining: bool = False
     default_headers: bytes = b""  # lines of every response, Date among them (RFC 9110 section 6.6.1)
+    overload: Overload | None = None
     connections_per_address: Counter[str] = field(default_factory=Counter)
     connections: set[ServerConnection] = field(default_factory=set)
     _sweeping: bool = False
     _stopping: bool = False
 
-    def add(self, connection: ServerConnection, server: DefaultHeaders) -> None:
+    def add(self, connection: ServerConnection, server: ServerView) -> None:
         self.connections.add(connection)
         if not self._sweeping:
             self._sweeping = True
             self._sweep(server)
+            self._tick(server, monotonic())
 
     def acquire_slot(self, address: str) -> str | None:
         """Returns the key to release.
@@ -100,7 +108,13 @@ class SharedState:
             self.drain()
             self.on_shutdown()
 
-    def _sweep(self, server: DefaultHeaders) -> None:
+    def _tick(self, server: ServerView, due: float) -> None:
+        """Runs one timer for the lag of the event loop, as long as there are connections."""
+        if self._sweeping and self.overload is not None:
+            self.overload.observe(due, len(server.tasks))
+            asyncio.get_running_loop().call_later(TICK, self._tick, server, monotonic() + TICK)
+
+    def _sweep(self, server: ServerView) -> None:
         """Runs one timer for the deadlines of all connections, as long as there are any."""
         self._sweeping = bool(self.connections)
         if self._sweeping:

@@ -1,4 +1,4 @@
-"""Probe of our account: reads the status of a made-up job until fal accepts us again."""
+"""Probe of a refused key: reads the status of a made-up job until fal accepts the key again."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class ProbeLease(Protocol):
 class AccountProbe:
     """Probes each pause of *account* every *interval* seconds, until fal accepts the call.
 
-    *read_status* reads the status of a made-up job of an app. *app* is one that is listed, for a pause without one.
-    *clock* in unix seconds, alike in all workers.
+    *read_status* reads the status of a made-up job of an app with the key of an alias. *app* is one that is listed, for
+    a pause without one. *clock* in unix seconds, alike in all workers.
     """
 
     def __init__(
         self,
         account: Account,
-        read_status: Callable[[str], Awaitable[UpstreamResponse]],
+        read_status: Callable[[str, str], Awaitable[UpstreamResponse]],
         lease: ProbeLease,
         *,
         app: str,
@@ -84,7 +84,7 @@ class AccountProbe:
     async def _is_accepted(self, pause: Pause) -> bool:
         if pause.scope != KEY and pause.app in WITHOUT_ENDPOINT.values():
             return True  # a status read shows nothing about fal's REST host, so the next call decides
-        name = f"{pause.scope or 'key'} {int(self._clock() // self._interval)}"
+        name = f"{self._account.keys[pause.alias].digest} {pause.scope} {int(self._clock() // self._interval)}"
         try:
             finding = await self._take(name)
             if finding is None:
@@ -105,7 +105,7 @@ class AccountProbe:
     async def _probe(self, pause: Pause) -> Finding:
         app = self._app if pause.app in WITHOUT_ENDPOINT.values() else pause.app
         try:
-            response = await self._read_status(app)
+            response = await self._read_status(app, pause.alias)
         except TransportError:
             return Finding.REFUSED
         # fal answers 404 for a job it does not know; a refusal of the account comes before that.

@@ -30,7 +30,7 @@ _PAUSED = _RUNS | {Action.SUBMIT, Action.UPLOAD, Action.TOKEN}
 class UpstreamCall(Call):
     """Block around the exchange with fal and the classification of its answer.
 
-    Entering raises NotSent while the breaker is open, and ServicePaused for a paid call while fal refuses our account.
+    Entering raises NotSent while the breaker is open, and ServicePaused for a paid call while fal refuses its key.
     A TransportError leaves the block as *refusal_for* it.
     """
 
@@ -49,7 +49,7 @@ class UpstreamCall(Call):
     def __enter__(self) -> None:
         # Again right before the call: a refusal may have arrived since its request was admitted.
         if self._account.is_paused and self._grant.target.action in _PAUSED:
-            self._account.check(self._grant.target)
+            self._account.check_key(self._grant.key_alias, self._grant.target)
         self._breaker.begin(self)
 
     def __exit__(
@@ -60,7 +60,7 @@ class UpstreamCall(Call):
             return
         self._breaker.end(self, self._end(error))
         if isinstance(error, ServicePaused):
-            self._account.refused(error, self._grant.target)
+            self._account.refused(error, self._grant.target, self._grant.key_alias)
         if isinstance(error, TransportError):
             raise self._refusal_for(error) from error
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.auth.job_handles import JobHandles, parse_upstream_id
+from proxy.auth.job_handles import JobHandles, JobName, parse_handle
 from proxy.errors import JobNotFound
 
 OLD, NEW = b"o" * 16 + b"1" * 16, b"n" * 16 + b"2" * 16
@@ -15,14 +15,14 @@ def test_a_handle_opens_for_its_owner_and_app() -> None:
     """A signed handle gives fal's id, under the same owner and app."""
     handles = JobHandles([NEW])
 
-    assert handles.verify(handles.sign(JOB, owner=ALICE, app=APP), owner=ALICE, app=APP) == JOB
+    assert handles.verify(handles.sign(JOB, owner=ALICE, app=APP), owner=ALICE, app=APP) == JobName(JOB)
 
 
 def test_a_handle_survives_a_restart() -> None:
     """The MAC is the whole proof: another instance with the same secret opens it."""
     sealed = JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 
-    assert JobHandles([NEW]).verify(sealed, owner=ALICE, app=APP) == JOB
+    assert JobHandles([NEW]).verify(sealed, owner=ALICE, app=APP) == JobName(JOB)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_secrets_rotate_without_losing_a_job() -> None:
     old_handle = JobHandles([OLD]).sign(JOB, owner=ALICE, app=APP)
     rotated = JobHandles([NEW, OLD])
 
-    assert rotated.verify(old_handle, owner=ALICE, app=APP) == JOB
+    assert rotated.verify(old_handle, owner=ALICE, app=APP) == JobName(JOB)
     assert rotated.sign(JOB, owner=ALICE, app=APP) == JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 
 
@@ -51,6 +51,9 @@ SEALED = JobHandles([NEW]).sign(JOB, owner=ALICE, app=APP)
 _MAC = SEALED.rpartition(".")[2]
 
 MALFORMED = {
+    "no-alias": SEALED.replace(".", "~."),
+    "forged-alias": SEALED.replace(".", "~spare."),
+    "two-aliases": SEALED.replace(".", "~a~b."),
     "empty": "",
     "raw-id": JOB,
     "dot-only": ".",
@@ -104,6 +107,28 @@ def test_weak_secrets_are_refused(secrets: list[bytes]) -> None:
 
 def test_the_operator_can_read_the_upstream_id() -> None:
     """The id inside is readable without any secret, and only out of something shaped as a handle."""
-    assert parse_upstream_id(SEALED) == JOB
+    assert parse_handle(SEALED) == JobName(JOB)
     with pytest.raises(ValueError, match="not a job handle"):
-        parse_upstream_id(JOB)
+        parse_handle(JOB)
+
+
+def test_a_handle_names_the_fal_key_of_its_job() -> None:
+    """The alias is part of the handle and under its mac; the key without an alias has none."""
+    handles = JobHandles([NEW], ["", "spare", "other"])
+    handle = handles.sign(JOB, owner=ALICE, app=APP, key_alias="spare")
+
+    assert handle.startswith(f"{JOB}~spare.")
+    assert handles.verify(handle, owner=ALICE, app=APP) == JobName(JOB, "spare") == parse_handle(handle)
+    for changed in (handle.replace("spare", "other"), handle.replace("~spare", "")):
+        with pytest.raises(JobNotFound):
+            handles.verify(changed, owner=ALICE, app=APP)
+
+
+@pytest.mark.parametrize(("alias", "known"), [("old", ["new"]), ("", ["new"]), ("old", [""])])
+def test_a_handle_of_a_removed_key_is_unknown(alias: str, known: list[str]) -> None:
+    """The same refusal as for a foreign handle: only the log says more."""
+    handle = JobHandles([NEW], [alias]).sign(JOB, owner=ALICE, app=APP, key_alias=alias)
+    with pytest.raises(JobNotFound) as refused:
+        JobHandles([NEW], known).verify(handle, owner=ALICE, app=APP)
+
+    assert refused.value.detail == JobNotFound().detail

@@ -36,12 +36,15 @@ class Jobs:
     units_by_job: dict[str, float] = field(default_factory=dict)
     away: bool = False
     asked: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
+    refused: frozenset[str] = frozenset()
     active: int = 0
     most_active: int = 0
     blocker: asyncio.Event | None = None
 
-    async def status(self, app: str, upstream_id: str) -> UpstreamResponse:
+    async def status(self, app: str, upstream_id: str, key_alias: str) -> UpstreamResponse:
         self.asked.append(upstream_id)
+        self.aliases.append(key_alias)
         self.active += 1
         self.most_active = max(self.most_active, self.active)
         try:
@@ -54,11 +57,15 @@ class Jobs:
             raise result
         return result
 
-    async def units(self, app: str, upstream_id: str) -> float | None:
+    async def units(self, app: str, upstream_id: str, key_alias: str) -> float | None:
+        self.aliases.append(key_alias)
         return self.units_by_job.get(upstream_id)
 
     def is_away(self) -> bool:
         return self.away
+
+    def is_refused(self, key_alias: str) -> bool:
+        return key_alias in self.refused
 
 
 class Setup:
@@ -75,10 +82,10 @@ class Setup:
         self.ends[job] = end
         await self.ledger.settle(job, amount=0 if end.failed else None, now=self.now)
 
-    async def submit(self, *names: str, limit: int = 100) -> None:
+    async def submit(self, *names: str, limit: int = 100, key_alias: str = "") -> None:
         for name in names:
             await self.ledger.reserve(name, call_request(1, charge(10**6), slot(limit, lease=DAY)), now=self.now)
-            await self.ledger.accept(name, f"fal-ai/app/{name}", now=self.now)
+            await self.ledger.accept(name, f"fal-ai/app/{name}", key_alias=key_alias, now=self.now)
 
     async def run_until(self, condition: Callable[[], bool]) -> None:
         """Runs the background task until *condition* holds."""
@@ -229,7 +236,7 @@ async def test_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.gateway.reconciler.LOOK_SECONDS", 10.0)
     setup = Setup()
     for n in range(MAX_LOOKS + 4):
-        request = replace(call_request(1, slot(1)), slots=(replace(slot(1), account=f"jobs:{n}"),))
+        request = call_request(1, slot(1))._replace(slots=(replace(slot(1), account=f"jobs:{n}"),))
         await setup.ledger.reserve(f"job{n}", request, now=setup.now)
         await setup.ledger.accept(f"job{n}", f"fal-ai/app/job{n}", now=setup.now)
     setup.jobs.blocker = asyncio.Event()
@@ -251,3 +258,18 @@ async def test_closing_cancels_looks() -> None:
     await setup.reconciler.aclose()
 
     assert setup.jobs.active == 0
+
+
+async def test_each_job_is_read_with_its_own_key() -> None:
+    """Status and units by the key that it was submitted with; one that fal refuses is not used."""
+    setup = Setup(reads_units=True)
+    await setup.submit("default")
+    await setup.submit("spare", key_alias="spare")
+    await setup.submit("locked", key_alias="locked")
+    setup.jobs.refused = frozenset({"locked"})
+    setup.jobs.answers = dict.fromkeys(("default", "spare", "locked"), COMPLETED)
+    setup.now += 61
+    await setup.run_until(lambda: len(setup.ends) == 2)
+
+    assert sorted(setup.jobs.aliases) == ["", "", "spare", "spare"]
+    assert setup.ends.keys() == {"fal-ai/app/default", "fal-ai/app/spare"}

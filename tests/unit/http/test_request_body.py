@@ -6,8 +6,16 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message, Receive
 
-from proxy.errors import CLOSE, BadRequest, ClientGone, ContentTooLarge, Overloaded, UnsupportedMediaType
-from proxy.http.request_body import BodyBudget, json_content_type, read_body
+from proxy.errors import (
+    CLOSE,
+    BadRequest,
+    ClientGone,
+    ContentTooLarge,
+    Overloaded,
+    RateLimited,
+    UnsupportedMediaType,
+)
+from proxy.http.request_body import HELD, BodyBudget, json_content_type, read_body
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -118,7 +126,7 @@ async def test_half_a_body_is_no_body(lines: list[Message]) -> None:
 
 async def test_the_budget_is_for_all_bodies_together() -> None:
     """A body that does not fit is refused as overload; after another has gone there is room again."""
-    budget = BodyBudget(10)
+    budget = BodyBudget(10 * HELD)
     with budget.hold() as first:
         await read_body(Script(part(b"0123456", more=False)), {}, limit=10, hold=first)
         with pytest.raises(Overloaded), budget.hold() as second:
@@ -127,7 +135,7 @@ async def test_the_budget_is_for_all_bodies_together() -> None:
             await read_body(Script(part(b"012", more=False)), {}, limit=10, hold=third)
         left = budget.left
 
-    assert (left, budget.left) == (3, 10)
+    assert (left, budget.left) == (3 * HELD, 10 * HELD)
 
 
 @pytest.mark.parametrize(
@@ -136,20 +144,20 @@ async def test_the_budget_is_for_all_bodies_together() -> None:
 )
 async def test_the_budget_is_given_back_whatever_happens(last: Message, error: type[Exception]) -> None:
     """Not a byte leaks."""
-    budget = BodyBudget(10)
+    budget = BodyBudget(10 * HELD)
     with pytest.raises(error), budget.hold() as hold:
         await read_body(Script(part(b"abc"), last), {}, limit=20, hold=hold)
 
-    assert budget.left == 10
+    assert budget.left == 10 * HELD
 
 
 async def test_the_budget_is_given_back_when_the_reader_is_cancelled() -> None:
     """As at the end of a worker."""
-    budget = BodyBudget(10)
+    budget = BodyBudget(10 * HELD)
     received = asyncio.Event()
 
     async def receive() -> Message:
-        if budget.left == 10:
+        if budget.left == 10 * HELD:
             return part(b"abc")
         received.set()
         await asyncio.Event().wait()
@@ -165,19 +173,47 @@ async def test_the_budget_is_given_back_when_the_reader_is_cancelled() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
-    assert (left, budget.left) == (7, 10)
+    assert (left, budget.left) == (7 * HELD, 10 * HELD)
 
 
 async def test_a_declared_length_costs_the_budget_nothing() -> None:
     """Otherwise a few silent connections would hold it all."""
-    budget = BodyBudget(10)
+    budget = BodyBudget(10 * HELD)
 
     async def receive() -> Message:
-        assert budget.left == 10
+        assert budget.left == 10 * HELD
         return GONE
 
     with pytest.raises(ClientGone), budget.hold() as hold:
         await read_body(receive, {b"content-length": b"10"}, limit=10, hold=hold)
+
+
+async def test_the_bytes_of_one_user_are_limited() -> None:
+    """A user with too many bytes in flight is refused, and others are not; an answer makes room."""
+    budget = BodyBudget(100 * HELD, per_user=10)
+    with budget.hold("a") as first:
+        await read_body(Script(part(b"0123456", more=False)), {}, limit=10, hold=first)
+        with pytest.raises(RateLimited) as caught, budget.hold("a") as second:
+            await read_body(Script(part(b"0123", more=False)), {}, limit=10, hold=second)
+        with budget.hold("b") as other:
+            await read_body(Script(part(b"0123", more=False)), {}, limit=10, hold=other)
+    with budget.hold("a") as third:
+        await read_body(Script(part(b"0123456789", more=False)), {}, limit=10, hold=third)
+
+    assert (caught.value.error_type, budget.left) == ("too_many_bytes", 100 * HELD)
+
+
+def test_new_limits_leave_the_counts() -> None:
+    """After a reload what is held still counts, against the new total."""
+    budget = BodyBudget(10 * HELD)
+    with budget.hold("a") as hold:
+        hold.take(4)
+        budget.resize(20 * HELD, per_user=5)
+        with pytest.raises(RateLimited):
+            hold.take(2)
+        left = budget.left
+
+    assert (left, budget.left) == (16 * HELD, 20 * HELD)
 
 
 # What a body says it is.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import FrozenInstanceError
 
@@ -10,7 +11,7 @@ from support.hostile_bodies import ROWS, VALID
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
-from proxy.errors import BadRequest, ConfigError, Refusal, ValidationFailed
+from proxy.errors import BadRequest, ConfigError, ContentTooLarge, Refusal, ValidationFailed
 from proxy.fal_api.operations import Action, Target
 from proxy.payload.body import Payload
 from proxy.payload.policy import EndpointPolicy, Policy
@@ -118,6 +119,26 @@ def test_hostile_bodies_are_refused(raw: bytes, status: int) -> None:
 
     assert caught.value.status == status
     assert len(json.dumps(caught.value.detail)) < 10_000
+
+
+def test_the_number_of_values_is_capped_for_each_endpoint() -> None:
+    """More values than the endpoint may have are a 413 that names the cap, and as many are accepted."""
+    raw = b'{"image_url": "https://example.com/a.png", "prompt": "p", "embeddings": [' + b"{}," * 5 + b"{}]}"
+    with pytest.raises(ContentTooLarge, match="more than 9 values") as caught:
+        EndpointPolicy(ENDPOINT, HYPER_SDXL, max_elements=9).admit(raw)
+    with pytest.raises(ValidationFailed):
+        EndpointPolicy(ENDPOINT, HYPER_SDXL, max_elements=10).admit(raw)
+
+    assert caught.value.error_type == "too_many_elements"
+
+
+def test_the_value_can_be_freed_before_the_text() -> None:
+    """Only the text is sent, and its digest is computed once."""
+    payload = policy().admit(body())
+    raw = payload.raw
+    payload.drop_value()
+
+    assert (payload.value, payload.raw, payload.digest()) == ({}, raw, hashlib.sha256(raw).digest())
 
 
 def test_malformed_json_is_a_400_with_a_constant_reason() -> None:

@@ -19,10 +19,11 @@ from proxy.fal_api.operations import Action
 from proxy.http.client.messages import UpstreamResponse
 from proxy.upstream.classifier import MAX_ERROR_BODY, ResponseClassifier, UnmarkedFailure, may_stream
 from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult, refusal_outcome
+from proxy.upstream.secret_filter import SecretSearch
 
 KEY = b"key-id:key-secret-canary"
 NOW = 1_800_000_000.0
-CLASSIFIER = ResponseClassifier(frozenset({KEY, b"key-secret-canary"}), clock=lambda: NOW)
+CLASSIFIER = ResponseClassifier(SecretSearch([KEY.decode(), "key-secret-canary"]), clock=lambda: NOW)
 EVENTS = (b"content-type", b"text/event-stream")
 JSON = (b"content-type", b"application/json")
 

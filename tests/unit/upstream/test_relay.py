@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
@@ -21,6 +22,7 @@ from proxy.auth.caller import Caller
 from proxy.auth.job_handles import JobHandles
 from proxy.errors import (
     ConnectFailed,
+    ConnectTimedOut,
     DeadlineExceeded,
     ExchangeBroken,
     NotSent,
@@ -28,14 +30,16 @@ from proxy.errors import (
     PoolExhausted,
     PoolFull,
     ServicePaused,
+    Unavailable,
     UpstreamFailed,
 )
 from proxy.fal_api.operations import Action, Surface, Target
 from proxy.http.client.messages import UpstreamResponse
 from proxy.payload.body import Payload
+from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.state import Account
 from proxy.upstream.breakers.breaker_table import Breakers
-from proxy.upstream.outcomes import Outcome, UpstreamResult
+from proxy.upstream.outcomes import Accepted, Outcome, UpstreamResult
 from proxy.upstream.relay import Deadlines, Relay
 
 HANDLES = JobHandles([b"handle-secret-of-the-tests-000001"])
@@ -46,13 +50,12 @@ PAYLOAD = Payload(ENDPOINT, {"prompt": "x"}, b'{"prompt":"x"}')
 BROKEN = ExchangeBroken("reset", sent=True)
 
 
-def relay_over(*script: Step) -> tuple[Relay, ScriptedUpstream]:
+def relay_over(*script: Step, keys: Sequence[FalKey] = (FalKey(FAL_KEY),)) -> tuple[Relay, ScriptedUpstream]:
     upstream = ScriptedUpstream(list(script))
     relay = Relay(
         dict.fromkeys(Surface, upstream),
-        FAL_KEY,
         breakers=Breakers(clock=lambda: 0.0, report=lambda kind, state, reason: None),
-        account=Account(report=lambda state, pause, reason: None),
+        account=Account(keys, report=lambda state, pause, reason: None),
         deadlines=Deadlines(),
         clock=lambda: 0.0,
     )
@@ -279,3 +282,87 @@ async def test_an_issue_is_asked_for_once_and_the_breaker_has_no_say() -> None:
 
     await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
     assert [asked.path.decode() for asked in upstream.asked] == [path] * 5 + [f"/{ENDPOINT}"]
+
+
+SPARE = FalKey("spare-id:spare-secret-77aa", "spare")
+BOTH_KEYS = (FalKey(FAL_KEY), SPARE)
+LOCKED = reply({"detail": "User is locked. Reason: Exhausted balance."}, 403)
+UNKNOWN_KEY = reply({"detail": "No user found for Key ID and Secret"}, 401)
+
+
+def used_keys(upstream: ScriptedUpstream) -> list[bytes]:
+    """Returns the Authorization of each request."""
+    return [dict(asked.headers)[b"authorization"] for asked in upstream.asked]
+
+
+@pytest.mark.parametrize("refusal", [LOCKED, UNKNOWN_KEY])
+async def test_a_submit_whose_key_is_refused_goes_to_the_next_key(refusal: UpstreamResponse) -> None:
+    """The caller sees nothing of it, and the job carries the alias of the key that took it."""
+    relay, upstream = relay_over(refusal, reply(QUEUED), keys=BOTH_KEYS)
+    accepted = await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, (), lambda grant: f"key={grant.key_alias}")
+
+    assert isinstance(accepted, Accepted)
+    assert accepted.key_alias == "spare"
+    assert used_keys(upstream) == [b"Key " + FAL_KEY.encode(), b"Key " + SPARE.text.encode()]
+    assert [asked.path.rpartition(b"?")[2] for asked in upstream.asked] == [b"key=", b"key=spare"]
+
+
+async def test_the_last_refusal_is_the_answer() -> None:
+    """Each key is used once; after that nothing is sent."""
+    relay, upstream = relay_over(LOCKED, keys=BOTH_KEYS)
+    for _ in range(2):
+        with pytest.raises(ServicePaused):
+            await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
+
+    assert len(upstream.asked) == 2
+
+
+@pytest.mark.parametrize("answer", [reply({"detail": "x"}, 500), reply({"detail": "x"}, 429), BROKEN])
+async def test_any_other_failure_is_not_sent_again(answer: Step) -> None:
+    """Only a refusal of the key itself is certain to have taken nothing."""
+    relay, upstream = relay_over(answer, keys=BOTH_KEYS)
+    with pytest.raises(Exception, match=r"."):
+        await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
+
+    assert len(upstream.asked) == 1
+
+
+async def test_a_run_is_not_sent_again() -> None:
+    """The answer may be a model's own words, so the caller repeats it, by the key that works."""
+    relay, upstream = relay_over(LOCKED, reply({}), keys=BOTH_KEYS)
+    with pytest.raises(Unavailable) as refused:
+        await relay.run(make_grant(Action.RUN), PAYLOAD, ())
+    assert (refused.value.error_type, len(upstream.asked)) == ("unavailable", 1)
+
+    await relay.run(make_grant(Action.RUN), PAYLOAD, ())
+    assert used_keys(upstream)[1] == b"Key " + SPARE.text.encode()
+
+
+async def test_a_job_is_read_with_its_own_key() -> None:
+    """The other account does not have the job, so a refused key is used as well."""
+    relay, upstream = relay_over(LOCKED, keys=BOTH_KEYS)
+    status = make_grant(Action.STATUS)._replace(key_alias="spare")
+    for _ in range(2):
+        with pytest.raises(ServicePaused):
+            await relay.read(status)
+
+    assert used_keys(upstream) == [b"Key " + SPARE.text.encode()] * 2
+    relay.account.check(status.target)
+
+
+async def test_no_answer_may_hold_any_of_the_keys() -> None:
+    """The secret half of one is not passed on either, nor one in JSON escapes."""
+    relay, _ = relay_over(reply({}), keys=BOTH_KEYS)
+
+    assert relay.contains_secret(b"spare-secret-77aa")
+    assert relay.contains_secret(b"spare-secret-77\\u0061\\u0061")
+    assert not relay.contains_secret(b"spare-secret")
+
+
+async def test_a_connection_that_is_not_answered_is_tried_once() -> None:
+    """A second attempt would take as long again; one that was refused at once costs nothing."""
+    for error, attempts in ((ConnectTimedOut("not connected in 5 s"), 1), (ConnectFailed("refused"), 2)):
+        relay, upstream = relay_over(error)
+        with pytest.raises(NotSent):
+            await relay.read(make_grant(Action.STATUS))
+        assert len(upstream.asked) == attempts

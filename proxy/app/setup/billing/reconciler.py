@@ -20,12 +20,18 @@ class RelayReads:
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def status(self, app: str, upstream_id: str) -> UpstreamResponse:
+    async def status(self, app: str, upstream_id: str, key_alias: str) -> UpstreamResponse:
+        """A job whose key was removed is unknown, as it is to its caller."""
         relay = self._upstream.relay
-        return await relay.fetch(relay.status_request(app, upstream_id))
+        if key_alias not in self._upstream.account.keys:
+            return UpstreamResponse(404, (), b"")
+        return await relay.fetch(relay.status_request(app, upstream_id, key_alias))
 
-    async def units(self, app: str, upstream_id: str) -> float | None:
-        return await self._upstream.relay.result_units(app, upstream_id)
+    async def units(self, app: str, upstream_id: str, key_alias: str) -> float | None:
+        return await self._upstream.relay.result_units(app, upstream_id, key_alias)
+
+    def is_refused(self, key_alias: str) -> bool:
+        return key_alias in self._upstream.account.key_causes
 
     def is_away(self) -> bool:
         return self._upstream.state != "ok"

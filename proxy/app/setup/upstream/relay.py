@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Surface
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
+from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.probe import AccountProbe
 from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
@@ -34,10 +36,19 @@ class Upstream:
     @property
     def state(self) -> str:
         """Text for the readiness detail."""
-        cause = self.account.key_cause
+        account = self.account
+        cause = account.key_cause
         if cause is not None:
             return f"fal refuses our account: {cause}"
         return "not answering" if self.breakers.any_open else "ok"
+
+    @property
+    def key_states(self) -> str:
+        """Text about each key by its alias, for the readiness detail; empty for a single key."""
+        keys, causes = self.account.keys, self.account.key_causes
+        if len(keys) == 1:
+            return ""
+        return "; ".join(f"{key.label}: {causes.get(alias, 'ok')}" for alias, key in sorted(keys.items()))
 
     async def aclose(self) -> None:
         """Stops the probe and closes all connections to fal."""
@@ -58,10 +69,9 @@ def build_upstream(
     clients = build_clients(components) if client is None else dict.fromkeys(Surface, client)
     streams = build_stream_clients(components) if client is None else clients
     breakers = _build_breakers(telemetry, journal)
-    account = _build_account(telemetry, journal)
+    account = _build_account(components.fal_keys, telemetry, journal)
     relay = Relay(
         clients,
-        components.fal_key,
         breakers=breakers,
         account=account,
         deadlines=Deadlines(fal.submit_seconds, fal.poll_seconds, fal.run_seconds),
@@ -71,7 +81,7 @@ def build_upstream(
     )
     probe = AccountProbe(
         account,
-        lambda app: relay.fetch(relay.status_request(app, str(uuid4()))),
+        lambda app, alias: relay.fetch(relay.status_request(app, str(uuid4()), alias)),
         LedgerProbeLease(ledger, clock=time.time),
         app=next((app_id(listing.endpoint) for listing in components.listings if "/" in listing.endpoint), ""),
         clock=time.time,
@@ -99,16 +109,29 @@ def _build_breakers(telemetry: Telemetry, journal: JsonLogWriter) -> Breakers:
     return breakers
 
 
-def _build_account(telemetry: Telemetry, journal: JsonLogWriter) -> Account:
-    changes = telemetry.events("upstream_account_changes", "Pauses because fal refuses our account.", "cause", "state")
+def _build_account(keys: Sequence[FalKey], telemetry: Telemetry, journal: JsonLogWriter) -> Account:
+    changes = telemetry.events(
+        "upstream_account_changes", "Pauses because fal refuses one of our keys.", "alias", "cause", "state"
+    )
 
     def report(state: str, pause: Pause, reason: str) -> None:
-        changes.add(pause.cause, state)
-        scope = pause.scope or "key"
-        journal.write(
-            {"event": "upstream_account", "state": state, "cause": pause.cause, "scope": scope, "reason": reason}
-        )
+        alias = account.keys[pause.alias].label
+        changes.add(alias, pause.cause, state)
+        event = {"event": "upstream_account", "state": state, "cause": pause.cause, "scope": pause.scope or "key"}
+        journal.write({**event, "alias": alias, "reason": reason})
 
-    account = Account(report=report)
-    telemetry.gauge("upstream_paused", "1 while fal refuses our key.", lambda: account.key_cause is not None)
+    account = Account(keys, report=report)
+    telemetry.gauge("upstream_paused", "1 while fal refuses every key.", lambda: account.key_cause is not None)
+    telemetry.gauges(
+        "upstream_key_paused",
+        "1 while fal refuses the key of this alias.",
+        "alias",
+        lambda: {key.label: int(alias in account.key_causes) for alias, key in account.keys.items()},
+    )
+    telemetry.counters(
+        "upstream_key_calls",
+        "New calls by the key of this alias: submits, runs, uploads and tokens.",
+        ("alias",),
+        lambda: [((key.label,), account.calls[alias]) for alias, key in account.keys.items()],
+    )
     return account

@@ -20,7 +20,7 @@ def test_a_worker_does_not_read_secrets_again(tmp_path: Path) -> None:
     snapshot = pickle.loads(pickle.dumps(take_snapshot(config)))
     (tmp_path / "key").write_text("half")
 
-    assert build_components(snapshot).fal_key == FAL_KEY
+    assert [key.text for key in build_components(snapshot).fal_keys] == [FAL_KEY]
     assert snapshot.environ["SSL_CERT_FILE"] == "/nowhere"
     assert "FAL_KEY_FILE" in config.environ
 

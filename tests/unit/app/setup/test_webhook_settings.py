@@ -61,7 +61,7 @@ def test_good_sections(section: dict[str, object]) -> None:
         ({**OURS, "url": "https://u@app.example.com/x"}, ["webhooks.url"]),
         ({**OURS, "tries": 5, "try_seconds": 4.0}, ["webhooks.try_seconds"]),
         ({**OURS, "ca_file": "nowhere.pem"}, ["webhooks.ca_file"]),
-        ({**OURS, "fal_user_id": "a b"}, ["webhooks.fal_user_id"]),
+        ({**OURS, "fal_user_id": ["a", "b c"]}, ["webhooks.fal_user_id[1]"]),
         ({**OURS, "secrets_env": "NOT_SET"}, ["webhooks.secrets_env"]),
         (
             {"mode": "gateway", "ca_file": "x", "secrets_env": "NO"},

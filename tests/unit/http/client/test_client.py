@@ -296,6 +296,7 @@ TOO_LARGE = {
     "head": b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000,
     "whole head": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * 1000 + b"\r\n\r\n",
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"a" * 1001,
+    "declared": b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\na",
     "chunks": CHUNKED + b"64\r\n%b\r\n" % (b"a" * 100) * 11,
     "until close": b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 1001,
 }

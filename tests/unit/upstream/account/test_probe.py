@@ -7,6 +7,7 @@ from support.scripted_upstream import until
 
 from proxy.errors import ConnectFailed, ServicePaused, StoreAway
 from proxy.http.client.messages import UpstreamResponse
+from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.probe import AccountProbe, Finding
 from proxy.upstream.account.state import Account
 
@@ -32,8 +33,10 @@ class Lease:
     def __init__(self, *findings: Finding | StoreAway | None) -> None:
         self.findings = list(findings)
         self.published: list[Finding] = []
+        self.names: list[str] = []
 
     async def take(self, name: str) -> Finding | None:
+        self.names.append(name)
         finding = self.findings.pop(0) if self.findings else None
         if isinstance(finding, StoreAway):
             raise finding
@@ -50,20 +53,24 @@ class Probed:
         self.statuses = list(statuses)
         self.lease = lease or Lease()
         self.apps: list[str] = []
-        self.account = Account(report=lambda state, pause, words: None)
+        self.aliases: list[str] = []
+        self.account = Account(
+            [FalKey("id:secret-1"), FalKey("id:secret-2", "b")], report=lambda state, pause, words: None
+        )
         self.probe = AccountProbe(
             self.account, self.read_status, self.lease, app="listed/app", clock=lambda: 0.0, interval=INTERVAL
         )
 
-    async def read_status(self, app: str) -> UpstreamResponse:
+    async def read_status(self, app: str, alias: str) -> UpstreamResponse:
         self.apps.append(app)
+        self.aliases.append(alias)
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         if isinstance(status, Exception):
             raise status
         return UpstreamResponse(status, (), b"{}")
 
-    def refuse(self, cause: str = "locked", target: Target | Uploads | None = None) -> None:
-        self.account.refused(ServicePaused(retry_after=20, cause=cause), target or Target())
+    def refuse(self, cause: str = "locked", target: Target | Uploads | None = None, alias: str = "") -> None:
+        self.account.refused(ServicePaused(retry_after=20, cause=cause), target or Target(), alias)
 
     async def resumed(self) -> None:
         await until(lambda: not self.account.pauses)
@@ -124,3 +131,16 @@ async def test_probes_end_with_the_application() -> None:
     await probed.probe.aclose()
 
     assert probed.account.pauses
+
+
+async def test_each_key_is_probed_by_itself() -> None:
+    """With its own key, under a lease of its own that does not show the key."""
+    probed = Probed(403, 404)
+    probed.refuse(alias="b")
+    await probed.resumed()
+    probed.refuse()
+    await probed.resumed()
+
+    assert probed.aliases == ["b", "b", ""]
+    assert len(set(probed.lease.names)) == 2
+    assert not any("secret" in name for name in probed.lease.names)

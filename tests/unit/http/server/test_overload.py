@@ -1,0 +1,151 @@
+"""Tests of proxy.http.server.overload, on the connections of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from support.hostile_http import request
+from support.http_server import QUICK, Recorder, listening, on_uvloop
+from support.raw_http import RawConnection, dial, exchange
+
+from proxy.fal_api.call_ranks import CallRanks
+from proxy.http.fields import Fields
+from proxy.http.server.load_limit import LoadLimit, Rank
+from proxy.http.server.overload import Overload
+from proxy.http.server.server import HttpServer
+
+SESSION = b"Authorization: Bearer x"
+POLL = request(SESSION, line=b"GET /queue/a/requests/b/status HTTP/1.1")
+CANCEL = request(SESSION, line=b"PUT /queue/a/requests/b/cancel HTTP/1.1")
+
+
+class Fixed(LoadLimit):
+    """A limit that does not follow the lag."""
+
+    def observe(self, lag: float, in_flight: int, now: float) -> None:
+        pass
+
+
+def overload(most: float = 0.0) -> Overload:
+    load_limit = Fixed()
+    load_limit.most = load_limit.begins_at = most
+    return Overload(load_limit, open_streams=int, ranking=CallRanks(frozenset(), b"/webhooks/").rank)
+
+
+@asynccontextmanager
+async def loaded(state: Overload, app: Recorder, rejected: list[str]) -> AsyncIterator[HttpServer]:
+    async with listening(app, QUICK, report=rejected.append) as listener:
+        assert listener.shared is not None
+        listener.shared.overload = state
+        yield listener
+
+
+@on_uvloop
+async def test_a_refusal_is_complete_and_the_connection_stays() -> None:
+    """Each gets 503, Retry-After and a JSON body, and the application sees none; a cancel gets through."""
+    recorder, rejected = Recorder(), list[str]()
+    submit = request(SESSION, b"Content-Length: 5", line=b"POST /queue/a HTTP/1.1", body=b"12345")
+    async with loaded(overload(), recorder, rejected) as listener, dial(listener.address) as connection:
+        answers = []
+        for message in (POLL, submit, POLL, CANCEL, POLL):
+            await connection.send(message)
+            answers.append(await connection.reply())
+
+    assert [reply.status for reply in answers] == [503, 503, 503, 200, 503]
+    assert json.loads(answers[0].body)["error_type"] == "overloaded"
+    waits = {reply.headers[b"retry-after"] for reply in answers if reply.status == 503}
+    assert len(waits) > 1, "clients that were refused together must not come back together"
+    assert [path for path, _ in recorder.heard] == [b"/queue/a/requests/b/cancel"]
+    assert rejected == ["overloaded"] * 4
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        request(SESSION, b"Connection: close", line=b"GET /usage HTTP/1.1"),
+        request(SESSION, line=b"GET /usage HTTP/1.0"),
+        request(SESSION, b"Expect: 100-continue", b"Content-Length: 9", line=b"POST /queue/a HTTP/1.1"),
+        request(SESSION, b"Connection: close", b"Content-Length: 9", line=b"POST /queue/a HTTP/1.1", body=b"x" * 9),
+        request(SESSION, b"Content-Length: 900000", line=b"POST /queue/a HTTP/1.1", body=b"x" * 900_000),
+    ],
+    ids=["close", "http-1.0", "expects", "close-with-body", "large-body"],
+)
+@on_uvloop
+async def test_a_connection_that_cannot_stay_is_closed(message: bytes) -> None:
+    """One whole answer, then the end of the connection; a large body is not read to its end."""
+    async with loaded(overload(), Recorder(), []) as listener:
+        answers = await exchange(listener.address, [message])
+
+    assert [reply.status for reply in answers] == [503]
+
+
+@on_uvloop
+async def test_a_page_of_another_origin_can_read_the_refusal() -> None:
+    """The refusal has the fields of CORS, by the origin of the request."""
+    state = overload()
+
+    def cors(fields: Fields) -> Fields:
+        return [(b"access-control-allow-origin", dict(fields)[b"origin"])]
+
+    state.cors = cors
+    async with loaded(state, Recorder(), []) as listener, dial(listener.address) as connection:
+        await connection.send(request(SESSION, b"Origin: https://a.example", line=b"GET /usage HTTP/1.1"))
+        reply = await connection.reply()
+
+    assert reply.headers[b"access-control-allow-origin"] == b"https://a.example"
+
+
+class Slow(Recorder):
+    """An application that answers after its release."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.release.wait()
+        await super().__call__(scope, receive, send)
+
+
+@on_uvloop
+async def test_requests_in_flight_are_counted_until_they_are_answered() -> None:
+    """Polls are refused from their share on, and admitted again after the answers."""
+    state, app = overload(10.0), Slow()
+    state.load_limit.begins_at = 0.0
+    async with loaded(state, app, []) as listener:
+        connections = [await asyncio.open_connection(*listener.address) for _ in range(8)]
+        for _, writer in connections:
+            writer.write(POLL)
+        refused = [RawConnection(*pair) for pair in connections[6:]]
+        statuses = [(await connection.reply()).status for connection in refused]
+        app.release.set()
+        statuses += [(await RawConnection(*pair).reply()).status for pair in connections[:6]]
+        async with dial(listener.address) as connection:
+            await connection.send(POLL)
+            statuses.append((await connection.reply()).status)
+        for _, writer in connections:
+            writer.close()
+
+    assert statuses == [503, 503, *[200] * 7]
+    assert state.load_limit.refused == {Rank.POLL: 2}
+
+
+@on_uvloop
+async def test_a_blocked_event_loop_is_noticed() -> None:
+    """The lag of the loop of a real server reaches the limit."""
+    state = Overload(LoadLimit(max_lag=0.02), open_streams=int, ranking=CallRanks(frozenset(), b"/").rank)
+    async with loaded(state, Recorder(), []) as listener, dial(listener.address) as connection:
+        await connection.send(POLL)
+        await connection.reply()
+        for _ in range(12):
+            time.sleep(0.06)  # noqa: ASYNC251 as a busy loop does
+            await asyncio.sleep(0)
+        lag = state.load_limit.lag
+
+    assert lag > 0.02
