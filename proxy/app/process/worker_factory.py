@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
+from proxy.app.process import python_log
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
 from proxy.app.process.stop_signals import StopSignals
@@ -52,6 +53,7 @@ class WorkerFactory:
         )
         process.address = self.address
         process.application.end_process = self._end_process(process)
+        python_log.install(process.journal)
         signals = StopSignals(process)
         router = process.application.public.router
         gateway_lifespan = router.lifespan_context
