@@ -31,13 +31,13 @@ from bench.steady import steady
 from bench.workload import EACH, USERS, Tokens, body, submit, write
 
 LATEST = RESULTS / "latest.json"
-SCENARIOS = ("kills", "locked", "rotation")  # modules of bench with a main
+SCENARIOS = {"kills": "killed_clicks", "locked": "locked", "rotation": "rotation"}  # command and module
 SCALE_ROUNDS = 3  # at most: workers are started again in each
 
 
 def main() -> int:
     if len(sys.argv) > 1 and sys.argv[1] in SCENARIOS:
-        scenario: Callable[[Sequence[str]], int] = import_module(f"bench.{sys.argv[1]}").main
+        scenario: Callable[[Sequence[str]], int] = import_module(f"bench.{SCENARIOS[sys.argv[1]]}").main
         return scenario(sys.argv[2:])
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped on the way out

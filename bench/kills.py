@@ -1,130 +1,84 @@
-"""Workers killed under clicks of the stock clients, without keys: `python -m bench kills`.
+"""Workers killed under load, and the jobs of each click: `python -m bench.kills --kills 100`.
 
-Two workers on Redis behind nginx. Status 1 where a click became two jobs, or got another's job.
+Status 1 where a click became two jobs. Two workers on Valkey with two fal keys. Callers repeat as the stock clients do,
+without keys. Conditions are those of `tests/live/test_killed_workers.py`, which makes six kills.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support.budgets import FAL_KEY, Rig, eventually, money
-from support.submit_recorder import SubmitRecorder
+from live.test_killed_workers import SLOW, Clicks
+from support.budgets import ENVIRON, Caller, Rig, Sent, money
 
-from bench.clicks import USERS, Clicks, clicking, front
-from proxy.sandbox.faults import Fault, Kind
-from proxy.sandbox.settings import SandboxSettings
-
-WORKERS = 2
-REPLACED = 30.0  # seconds until the next kill, where a worker takes longer to be replaced
-SLOW = SandboxSettings(
-    keys=frozenset({FAL_KEY}),
-    queue_seconds=3600,
-    run_seconds=3600,
-    faults=(Fault(kind=Kind.LATENCY, action="submit", delay=0.15),),  # so that a kill finds calls under way
-)
+CLICKS_A_KILL = 60
+POLLS_AT_ONCE = 8
+SPARE = "spare:canary-83b1ee"
+SEED = 7
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Kills workers, and prints what became of the clicks."""
-    parser = argparse.ArgumentParser(prog="python -m bench kills")
-    parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--rate", type=float, default=80.0, help="clicks a second, half by each client")
-    parser.add_argument("--seed", type=int, default=11)
-    parsed = parser.parse_args(arguments)
-    return 0 if asyncio.run(_run(parsed.kills, parsed.rate, random.Random(parsed.seed))) else 1
-
-
-async def _run(kills: int, rate: float, dice: random.Random) -> bool:
+async def main(kills: int) -> bool:
+    """Prints the figures. Returns whether every click has one job at most, and every handle its own."""
+    environ = {**ENVIRON, "FAL_KEYS": f"spare={SPARE}"}
+    sandbox = replace(SLOW, log_entries=10**6)
+    dice, count = random.Random(SEED), kills * CLICKS_A_KILL
     with tempfile.TemporaryDirectory(prefix="fal-proxy-kills-") as home:
-        recorders: list[SubmitRecorder] = []
-
-        def recorded(app: ASGIApp) -> ASGIApp:
-            recorders.append(SubmitRecorder(app))
-            return recorders[0]
-
-        async with money(Path(home), "redis", sandbox=SLOW, wrap=recorded) as rig:
-            with front(Path(home) / "nginx", rig) as ports:
-                begun = time.monotonic()
-                async with clicking(ports, rate=rate / 2) as clicks:
-                    await _kill(rig, kills, dice)
-                    seconds = time.monotonic() - begun
-            return await _report(rig, clicks, recorders[0], seconds)
+        async with money(Path(home), "redis", sandbox=sandbox, environ=environ) as rig:
+            begun = time.monotonic()
+            clicks = Clicks(rig, count=count, endpoints=1)
+            for kill in range(kills):
+                await clicks.answered(CLICKS_A_KILL * kill + CLICKS_A_KILL // 2)
+                rig.gateway.kill_worker(dice)
+            await asyncio.gather(*clicks.tasks)
+            seconds = time.monotonic() - begun
+            ended = len(rig.gateway.journal("worker_ended"))
+            print(f"{count} clicks in {seconds:.0f} s ({count / seconds:.0f}/s), {ended} workers killed", flush=True)
+            return await is_sound(rig, clicks.answers)
 
 
-async def _kill(rig: Rig, kills: int, dice: random.Random) -> None:
-    """Kills a worker again and again, once all work or REPLACED seconds have passed."""
-
-    async def workers() -> list[int]:
-        return rig.gateway.workers()
-
-    for number in range(kills):
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REPLACED):
-                await eventually(workers, lambda running: len(running) == WORKERS)
-        await asyncio.sleep(dice.uniform(0.5, 1.5))
-        before = await eventually(workers, bool)
-        rig.gateway.kill_worker(dice)
-        await eventually(workers, lambda running: running != before)  # noqa: B023 called at once
-        print(f"kill {number + 1}, {len(before)} workers served", file=sys.stderr, flush=True)
+async def is_sound(rig: Rig, sent: list[Sent]) -> bool:
+    """Prints the outcomes, and reads the status of each job by its handle."""
+    handles = [one.job for one in sent if one.job is not None]
+    doubled = sum(count > 1 for count in rig.upstream.bodies().values())
+    jobs = sum(rig.upstream.jobs().values())
+    polls = await _polls(rig, handles)
+    spare = sum("~spare." in handle for handle in handles)
+    print(f"answers: {dict(Counter(one.status for one in sent))}; jobs: {jobs}; clicks with two jobs: {doubled}")
+    print(f"handles: {len(handles)}, {len(set(handles))} distinct, {spare} of the second key; statuses: {dict(polls)}")
+    distinct = len(set(handles)) == len(handles)
+    return doubled == 0 and distinct and {one.status for one in sent} <= {200, 504} and set(polls) <= {200, 202}
 
 
-async def _report(rig: Rig, clicks: Clicks, recorder: SubmitRecorder, seconds: float) -> bool:
-    jobs, prompts = recorder.accepted(), recorder.prompts()
-    doubled = {prompt: count for prompt, count in jobs.items() if count > 1}
-    known = {click["click"]: click["requestId"] for click in clicks.ended if click["status"] == 200}
-    strange = [click for click, handle in known.items() if prompts.get(handle.partition(".")[0]) != click]
-    unanswered = {click["click"]: click["status"] for click in clicks.ended if click["click"] not in known}
-    ran = {click: status for click, status in unanswered.items() if click in jobs}
-    journal = rig.gateway.journal()
-    joined = sum(line.get("outcome") == "replayed" for line in journal)
-    requests = sum(line["event"] == "request" and line.get("action") == "submit" for line in journal)
-    killed = sum(line["event"] == "worker_ended" for line in journal)
-    listed = {prompts.get(handle.partition(".")[0]) for handle in await listed_jobs(rig)}
-    print(
-        f"{killed} workers killed in {seconds:.0f} s under {len(clicks.ended) / seconds:.0f} clicks a second "
-        f"(JavaScript {_count(clicks, 'js')}, Python {_count(clicks, 'py')})\n"
-        f"{len(clicks.ended)} clicks, {requests} submits in the journal, {joined} of them joined an earlier call\n"
-        f"{jobs.total()} jobs at fal; {len(doubled)} clicks with two jobs; {len(strange)} with another's job\n"
-        f"{len(known)} clicks got their job; {len(ran)} have a job and did not get it "
-        f"({_by_status(ran.values())}), {len(ran.keys() & listed)} of these are in `jobs` with their id; "
-        f"{len(unanswered) - len(ran)} have none ({_by_status(unanswered.values())} in all)\n"
-        f"{len(jobs.keys() & listed)} of {len(jobs)} jobs are in their callers' lists with their id; "
-        f"{sum(click['byHand'] > 0 for click in clicks.ended)} clicks were repeated by hand",
-        *list(doubled.items())[:10],
-        *strange[:10],
-        sep="\n",
-    )
-    return not doubled and not strange
+async def _polls(rig: Rig, handles: list[str]) -> Counter[int]:
+    """Returns the statuses of all jobs, each read by the one of seven users who has its handle."""
+    statuses: Counter[int] = Counter()
+    slots = asyncio.Semaphore(POLLS_AT_ONCE)
+
+    async def poll(handle: str) -> None:
+        async with slots:
+            for caller in callers:
+                status = (await caller.poll(handle)).status
+                if status != 404:
+                    break
+            statuses[status] += 1
+
+    callers: list[Caller] = [rig.caller(f"user-{number}") for number in range(7)]
+    await asyncio.gather(*map(poll, handles))
+    for caller in callers:
+        await caller.__aexit__()
+    return statuses
 
 
-async def listed_jobs(rig: Rig) -> list[str]:
-    """Returns the handles in the job lists of all users."""
-    handles: list[str] = []
-    for number in range(USERS):
-        async with rig.caller(f"user-{number}") as caller:
-            query: str | None = "limit=100"
-            while query is not None:
-                page = await caller.jobs(query)
-                handles += [job["request_id"] for job in page["jobs"] if job["request_id"] is not None]
-                query = f"limit=100&cursor={page['next_cursor']}" if page["next_cursor"] else None
-    return handles
-
-
-def _count(clicks: Clicks, name: str) -> int:
-    return sum(click["click"].startswith(name) for click in clicks.ended)
-
-
-def _by_status(statuses: Iterable[int]) -> str:
-    return ", ".join(f"{count} x {status}" for status, count in sorted(Counter(statuses).items())) or "none"
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.kills")
+    parser.add_argument("--kills", type=int, default=100)
+    sys.exit(0 if asyncio.run(main(parser.parse_args().kills)) else 1)

@@ -39,12 +39,13 @@ Secrets come from the environment only, each as `NAME` or as `NAME_FILE` (the pa
 | variable | what |
 |---|---|
 | `FAL_KEY` | your fal key, `id:secret` |
+| `FAL_KEYS` | several fal keys, one a line: `[alias=]id:secret[;weight]` |
 | the name in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
 | `FAL_PROXY_HANDLE_SECRETS` | secrets of job handles, separated by commas, 32 bytes or more each: the first signs |
 | `FAL_PROXY_WEBHOOK_SECRETS` | `whsec_...` secrets, separated by commas, where `webhooks.mode` is "gateway": all sign |
 | the name in `store.url_env`, by default `FAL_PROXY_REDIS_URL` | URL of Redis, where `store.kind` is "redis" |
 
-To rotate the handle secret, put the new one in front. Remove the old one when its jobs are no longer read.
+Several fal keys, and how to replace a key or a secret without a failed request: [runbook](runbook.md).
 
 ## Redis or Valkey
 
