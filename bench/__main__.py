@@ -1,4 +1,4 @@
-"""The benchmark: `python -m bench run | check | keep | report | connections`, and scenarios.
+"""The benchmark: `python -m bench run | check | keep | report | connections | servers`, and scenarios.
 
 ROUNDS in the environment, 5 by default. The scenarios are kills, locked and rotation, each with a `--help` of its own.
 """
@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from bench import connections, plot, ratios, report
+from bench import connections, plot, ratios, report, servers
 from bench.checks import examine, handles
 from bench.figures import GATEWAY, HAPROXY, Figures
 from bench.prerequisites import prepare, versions
@@ -106,7 +106,26 @@ def _connections(_: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"run": _run, "check": _check, "keep": _keep, "report": _report, "connections": _connections}
+def _servers(arguments: argparse.Namespace) -> int:
+    """Prints the CPU of a poll and a submit under each ASGI server, for docs/servers.md."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        running = list(_started(servers.contenders(), ground, stack))
+        count, random = int(os.environ.get("ROUNDS", "5")), Random()
+        slices = list(rounds(running, count=count, pace=_pace(arguments), random=random, say=_say))
+    print(servers.table(slices))
+    return 0
+
+
+_COMMANDS = {
+    "run": _run,
+    "check": _check,
+    "keep": _keep,
+    "report": _report,
+    "connections": _connections,
+    "servers": _servers,
+}
 
 
 def _pace(arguments: argparse.Namespace) -> Pace:
