@@ -1,6 +1,6 @@
-"""The benchmark: `python -m bench run | check | keep | report | connections`.
+"""The benchmark: `python -m bench run | check | keep | report | connections | servers`, and scenarios.
 
-ROUNDS in the environment, 5 by default.
+ROUNDS in the environment, 5 by default. The scenarios are kills, locked and rotation, each with a `--help` of its own.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from bench import connections, plot, ratios, report
+from bench import connections, plot, ratios, report, servers
 from bench.checks import examine, handles
 from bench.figures import GATEWAY, HAPROXY, Figures
 from bench.prerequisites import prepare, versions
@@ -30,10 +31,14 @@ from bench.steady import steady
 from bench.workload import EACH, USERS, Tokens, body, submit, write
 
 LATEST = RESULTS / "latest.json"
+SCENARIOS = {"kills": "killed_clicks", "locked": "locked", "rotation": "rotation"}  # command and module
 SCALE_ROUNDS = 3  # at most: workers are started again in each
 
 
 def main() -> int:
+    if len(sys.argv) > 1 and sys.argv[1] in SCENARIOS:
+        scenario: Callable[[Sequence[str]], int] = import_module(f"bench.{SCENARIOS[sys.argv[1]]}").main
+        return scenario(sys.argv[2:])
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped on the way out
     try:
@@ -101,7 +106,26 @@ def _connections(_: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"run": _run, "check": _check, "keep": _keep, "report": _report, "connections": _connections}
+def _servers(arguments: argparse.Namespace) -> int:
+    """Prints the CPU of a poll and a submit under each ASGI server, for docs/servers.md."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        running = list(_started(servers.contenders(), ground, stack))
+        count, random = int(os.environ.get("ROUNDS", "5")), Random()
+        slices = list(rounds(running, count=count, pace=_pace(arguments), random=random, say=_say))
+    print(servers.table(slices))
+    return 0
+
+
+_COMMANDS = {
+    "run": _run,
+    "check": _check,
+    "keep": _keep,
+    "report": _report,
+    "connections": _connections,
+    "servers": _servers,
+}
 
 
 def _pace(arguments: argparse.Namespace) -> Pace:
