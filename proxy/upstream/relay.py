@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -116,17 +116,12 @@ class Relay:
 
         Raises the refusals of `classifier` and `outcomes`.
         """
-
-        async def send(keyed: Grant) -> Accepted | UpstreamResult:
-            extra = "" if callback is None else callback(keyed)
-            request = self._requests[keyed.key_alias].build(keyed, payload.raw, options, extra)
-            classify = self._classifier.classify_submit
-            result = await self._exchange(keyed, request, self._deadlines.submit, classify, submit_error)
-            if keyed.key_alias and isinstance(result, Accepted):
-                return result._replace(key_alias=keyed.key_alias)
-            return result
-
-        return await self._by_working_key(grant, send)
+        grant = self._with_key(grant)
+        alias, extra = grant.key_alias, "" if callback is None else callback(grant)
+        request = self._requests[alias].build(grant, payload.raw, options, extra)
+        classify = self._classifier.classify_submit
+        result = await self._send(grant, request, self._deadlines.submit, classify, submit_error)
+        return result._replace(key_alias=alias) if alias and isinstance(result, Accepted) else result
 
     async def read(self, grant: Grant) -> UpstreamResult:
         """Sends a status, result or cancel. A broken one is repeated once.
@@ -164,10 +159,7 @@ class Relay:
         """Sends a run once. Raises as `submit`, and RunFailed."""
         grant = self._with_key(grant)
         request = self._requests[grant.key_alias].build(grant, payload.raw, options)
-        with self._other_keys(grant):
-            return await self._exchange(
-                grant, request, self._deadlines.run, self._classifier.classify_run, submit_error
-            )
+        return await self._send(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
 
     async def run_stream(
         self, grant: Grant, payload: Payload, options: Fields, exit_stack: AsyncExitStack
@@ -178,20 +170,19 @@ class Relay:
         """
         grant = self._with_key(grant)
         request = self._requests[grant.key_alias].build(grant, payload.raw, options)
-        with self._other_keys(grant):
+        try:
             return await self._open(
                 grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack
             )
+        except ServicePaused as refusal:
+            raise self._refused_key(grant, refusal) from refusal
 
     async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
         """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
-
-        async def send(keyed: Grant) -> UpstreamResult:
-            request = self._requests[keyed.key_alias].build(keyed, payload.raw, options)
-            classify = self._classifier.classify_issue
-            return await self._exchange(keyed, request, self._deadlines.poll, classify, read_error, MAX_ERROR_BODY)
-
-        return await self._by_working_key(grant, send)
+        grant = self._with_key(grant)
+        request = self._requests[grant.key_alias].build(grant, payload.raw, options)
+        classify = self._classifier.classify_issue
+        return await self._send(grant, request, self._deadlines.poll, classify, read_error, MAX_ERROR_BODY)
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamResponse:
         """Sends a request of our own to the queue, past breakers and account. Raises TransportError."""
@@ -222,34 +213,24 @@ class Relay:
         alias = self.account.choose(grant.target)
         return grant._replace(key_alias=alias) if alias else grant
 
-    async def _by_working_key(self, grant: Grant, send: Callable[[Grant], Awaitable[T]]) -> T:
-        """Sends a call by the key whose turn it is, and by the next one where fal refuses the key itself.
-
-        Such a refusal is certain: fal's front reads the key before the call, and nothing was taken. Every other answer,
-        and a broken exchange, is the end of the call.
-        """
-        attempts = len(self._requests)
-        while True:
-            attempts -= 1
-            keyed = self._with_key(grant)
-            try:
-                return await send(keyed)
-            except ServicePaused:
-                if not attempts or not self.account.works(grant.target):
-                    raise
-
-    @contextmanager
-    def _other_keys(self, grant: Grant) -> Iterator[None]:
-        """Block around a run, whose answer a model may have written, so that it is not sent again.
-
-        Raises Unavailable where fal refused its key, and another key works.
-        """
+    async def _send(
+        self,
+        grant: Grant,
+        request: UpstreamRequest,
+        seconds: float,
+        classify: Callable[[UpstreamResponse], T],
+        refusal_for: Callable[[TransportError], Refusal],
+        cap: int = MAX_BODY,
+    ) -> T:
+        """One exchange by the key that was chosen. It is never sent again by another key: bytes of it were sent."""
         try:
-            yield
+            return await self._exchange(grant, request, seconds, classify, refusal_for, cap)
         except ServicePaused as refusal:
-            if not self.account.works(grant.target):
-                raise
-            raise Unavailable(reason=refusal.reason) from refusal
+            raise self._refused_key(grant, refusal) from refusal
+
+    def _refused_key(self, grant: Grant, refusal: ServicePaused) -> Refusal:
+        """Returns the answer where fal refused the chosen key: Unavailable, to be repeated, while another works."""
+        return Unavailable(reason=refusal.reason) if self.account.works(grant.target) else refusal
 
     async def _exchange(
         self,

@@ -296,22 +296,25 @@ def used_keys(upstream: ScriptedUpstream) -> list[bytes]:
 
 
 @pytest.mark.parametrize("refusal", [LOCKED, UNKNOWN_KEY])
-async def test_a_submit_whose_key_is_refused_goes_to_the_next_key(refusal: UpstreamResponse) -> None:
-    """The caller sees nothing of it, and the job carries the alias of the key that took it."""
+async def test_a_submit_whose_key_is_refused_is_repeated_by_its_caller(refusal: UpstreamResponse) -> None:
+    """It is sent once. The repeat goes to the next key, and its job carries the alias of that key."""
     relay, upstream = relay_over(refusal, reply(QUEUED), keys=BOTH_KEYS)
-    accepted = await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, (), lambda grant: f"key={grant.key_alias}")
+    with pytest.raises(Unavailable) as refused:
+        await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, (), lambda grant: f"key={grant.key_alias}")
+    assert (refused.value.status, refused.value.error_type, len(upstream.asked)) == (503, "unavailable", 1)
 
+    accepted = await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, (), lambda grant: f"key={grant.key_alias}")
     assert isinstance(accepted, Accepted)
     assert accepted.key_alias == "spare"
     assert used_keys(upstream) == [b"Key " + FAL_KEY.encode(), b"Key " + SPARE.text.encode()]
     assert [asked.path.rpartition(b"?")[2] for asked in upstream.asked] == [b"key=", b"key=spare"]
 
 
-async def test_the_last_refusal_is_the_answer() -> None:
+async def test_the_last_refusal_pauses_the_service() -> None:
     """Each key is used once; after that nothing is sent."""
     relay, upstream = relay_over(LOCKED, keys=BOTH_KEYS)
-    for _ in range(2):
-        with pytest.raises(ServicePaused):
+    for refusal in (Unavailable, ServicePaused, ServicePaused):
+        with pytest.raises(refusal):
             await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
 
     assert len(upstream.asked) == 2
@@ -319,7 +322,7 @@ async def test_the_last_refusal_is_the_answer() -> None:
 
 @pytest.mark.parametrize("answer", [reply({"detail": "x"}, 500), reply({"detail": "x"}, 429), BROKEN])
 async def test_any_other_failure_is_not_sent_again(answer: Step) -> None:
-    """Only a refusal of the key itself is certain to have taken nothing."""
+    """An unknown outcome stays unknown."""
     relay, upstream = relay_over(answer, keys=BOTH_KEYS)
     with pytest.raises(Exception, match=r"."):
         await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, ())
