@@ -15,7 +15,7 @@ install: $(VENV)/.runtime
 run: install
 	@exec $(BIN)/fal-proxy demo
 
-test: $(VENV)/.dev $(NPM) system-packages check
+test: $(VENV)/.dev $(VENV)-deploy/.ready $(NPM) system-packages check
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -q -m "not serial" -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 --durations=15
 	$(BIN)/python -m pytest -q -m serial --cov --cov-append --cov-report= --cov-fail-under=0 --durations=5
@@ -69,6 +69,8 @@ lock:
 		bench/requirements.in -o bench/requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group docs -o lock/docs.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--group deploy -o lock/deploy.txt
 
 .PHONY: site
 site: $(VENV)-docs/.ready
@@ -78,6 +80,11 @@ site: $(VENV)-docs/.ready
 $(VENV)-docs/.ready: lock/docs.txt
 	$(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lock/docs.txt
+	@touch $@
+
+$(VENV)-deploy/.ready: lock/deploy.txt
+	$(PYTHON) -m venv $(VENV)-deploy
+	$(VENV)-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lock/deploy.txt
 	@touch $@
 
 .PHONY: docs
@@ -93,4 +100,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs build bench/.venv bench/contenders/node_modules artifacts $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

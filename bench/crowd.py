@@ -88,7 +88,6 @@ class Crowd:
         self._open: set[_Client] = set()
         self.idle: deque[_Client] = deque()
         self.answers: list[Answer] = []
-        self.connects = collections.Counter()
 
     def forget(self, client: _Client) -> None:
         self._open.discard(client)
@@ -118,7 +117,6 @@ class Crowd:
             client = self.idle.pop()
             if client.transport is not None and not client.transport.is_closing():
                 return client
-        b = self._loop.time()
         _, client = await self._loop.create_connection(lambda: _Client(self), "127.0.0.1", self._port)
         self._open.add(client)
         return client

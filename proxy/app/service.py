@@ -16,6 +16,8 @@ import uvicorn
 import uvloop
 
 from proxy.app.factory import check_shared_stores
+from proxy.app.operator_page.reload_status import write_status
+from proxy.app.process import python_log
 from proxy.app.process.gateway_server import GRACE_OVER_DEADLINE
 from proxy.app.process.snapshot import take_snapshot
 from proxy.app.process.stop_signals import ignored_after_stop
@@ -45,7 +47,7 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
     sockets = inherited_sockets(fd) or [listening_socket(config.server.host, config.server.port)]
     # libuv accepts one connection of each handle in a turn of the loop, and under load there are few turns a second.
     sockets += [sock.dup() for sock in sockets for _ in range(_ACCEPTS - 1)]
-    admin = listening_socket(config.admin.host, config.admin.port)
+    admin = listening_socket(config.admin.host, config.admin.port, key="admin.port")
     host, port = sockets[0].getsockname()[:2]
     factory = WorkerFactory(config, admin, log, (str(host), int(port)))
     if workers == 1:
@@ -54,11 +56,15 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
         return
     with tempfile.TemporaryDirectory(prefix="fal-proxy-") as folder:
         factory = replace(factory, metrics_folder=folder)
+        journal = JsonLogWriter(log, text=config.log.format == "text")
+        python_log.install(journal)
         supervisor = WorkerSupervisor(
             _server_config(factory, workers),
             sockets,
             load=lambda: replace(factory, config=_next_snapshot(config, read(), workers)),
-            journal=JsonLogWriter(log),
+            journal=journal,
+            metrics_folder=folder,
+            record=lambda status: write_status(folder, status),
         )
         supervisor.serve()
 

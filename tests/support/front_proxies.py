@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from support.gateway_process import program, until
@@ -76,7 +76,7 @@ def nginx_with(home: Path, site: str, port: int) -> Iterator[Address]:
     user = "user root;" if os.geteuid() == 0 else ""  # the folder is readable for its owner alone
     (home / "nginx.conf").write_text(_NGINX.format(home=home, user=user), encoding="utf-8")
     command = [program("nginx"), "-p", str(home), "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"]
-    with _running(command, port):
+    with running(command, port):
         yield "127.0.0.1", port
 
 
@@ -93,20 +93,32 @@ def haproxy(home: Path, gateways: Sequence[Address], *, timeout: float, port: in
     """Runs HAProxy before *gateways*; it gives up after *timeout* seconds without an answer."""
     servers = "\n    ".join(f"server s{index} {host}:{number}" for index, (host, number) in enumerate(gateways))
     (home / "haproxy.cfg").write_text(_HAPROXY.format(servers=servers, port=port, timeout=timeout), encoding="utf-8")
-    with _running([program("haproxy"), "-q", "-db", "-f", f"{home}/haproxy.cfg"], port):
+    with running([program("haproxy"), "-q", "-db", "-f", f"{home}/haproxy.cfg"], port):
         yield "127.0.0.1", port
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int) -> Iterator[None]:
-    with subprocess.Popen(command) as process:
-        try:
-            until(lambda: process.poll() is not None or listens(port))
-            assert process.poll() is None, f"{command[0]} did not start"
-            yield
-        finally:
-            process.terminate()
-            process.wait(10)
+def running(
+    command: Sequence[str], port: int, *, log: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Runs *command* from when *port* takes connections to the end. Its output goes to *log*."""
+    with ExitStack() as stack:
+        output = None if log is None else stack.enter_context(log.open("ab"))
+        process = stack.enter_context(
+            subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(environ or {})})
+        )
+        stack.callback(_end, process)
+        until(lambda: process.poll() is not None or listens(port))
+        assert process.poll() is None, f"{command[0]} did not start: {log and log.read_text()[-2000:]}"
+        yield
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:  # some wait for connections that a test has left open
+        process.kill()
 
 
 def listens(port: int) -> bool:

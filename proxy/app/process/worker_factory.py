@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from proxy.app.process import python_log
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
 from proxy.app.process.stop_signals import StopSignals
@@ -38,7 +40,7 @@ class WorkerFactory:
     ready_seconds: float | None = COLD_START
     load: Callable[[], Config] | None = None
 
-    def __call__(self) -> Starlette:
+    def __call__(self) -> ASGIApp:
         process = GatewayProcess(
             build_components(self.config),
             log=self.log,
@@ -47,8 +49,10 @@ class WorkerFactory:
             ready_seconds=self.ready_seconds,
         )
         process.address = self.address
+        python_log.install(process.journal)
         signals = StopSignals(process)
-        gateway_lifespan = process.app.router.lifespan_context
+        router = process.application.public.router
+        gateway_lifespan = router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
@@ -60,7 +64,7 @@ class WorkerFactory:
                 _share_the_interpreter()
                 yield state or {}
 
-        process.app.router.lifespan_context = lifespan
+        router.lifespan_context = lifespan
         return process.app
 
 

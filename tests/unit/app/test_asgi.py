@@ -145,10 +145,13 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
     with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             await alice.post(SUBMIT, json=INPUT)
-        g.application.connections.on_rejected("head_too_large")
+        g.application.connections.on_rejected("head_too_large", "203.0.113.9")
         content = await g.metrics()
 
-    assert 'fal_proxy_requests_total{action="submit",status="200"} 1.0' in content
+    assert (
+        'fal_proxy_requests_total{action="submit",endpoint="fal-ai/hyper-sdxl/image-to-image",status="200"} 1.0'
+        in content
+    )
     assert 'fal_proxy_refusals_total{error_type="head_too_large"} 1.0' in content
 
 
@@ -167,3 +170,20 @@ async def test_the_description_says_how_to_bring_a_session(
 
     assert content["security"] == [{scheme: []} for scheme in schemes]
     assert list(content["components"]["securitySchemes"]) == schemes
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("POST", {"host": "a b"}, 400), ("POST", {"upgrade": "x"}, 400), ("TRACE", {}, 405), ("POST", {}, 401)],
+    ids=["host", "upgrade", "method", "mode"],
+)
+async def test_a_callback_url_is_not_logged(tmp_path: Path, method: str, headers: dict[str, str], status: int) -> None:
+    """The end is a credential: a guard that refuses the request before its receiver keeps it out of the log too."""
+    with open_gateway(tmp_path) as g:
+        async with g.client(None) as fal:
+            answer = await fal.request(method, "/api/fal/webhooks/fal/" + "seal" * 20, headers=headers)
+        lines = g.lines()
+
+    assert answer.status_code == status
+    assert [line["path"] for line in lines] == ["/api/fal/webhooks/fal/"]
+    assert "seal" not in g.log.read_text()
