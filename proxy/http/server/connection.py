@@ -151,7 +151,7 @@ class HttpConnection(asyncio.Protocol):
             self._flow.write(b"".join((STATUS_LINES[Overloaded.status], self._shared.default_headers, refusal)))
             self._timeouts.start_idle(self._loop.time())
             self._server_state.total_requests += 1
-            self._shared.on_rejected(Overloaded.error_type)
+            self._shared.on_rejected(Overloaded.error_type, self._peer)
         return refusal is not None
 
     def parse(self, data: bytes) -> None:
