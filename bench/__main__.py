@@ -1,4 +1,4 @@
-"""The benchmark: `python -m bench run | check | keep | report | connections | overload | servers`, and scenarios.
+"""The benchmark: `python -m bench run | check | keep | report | connections | overload | …`.
 
 ROUNDS in the environment, 5 by default. The scenarios are kills, locked and rotation, each with a `--help` of its own.
 """

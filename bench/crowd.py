@@ -79,11 +79,11 @@ class _Client(asyncio.Protocol):
 
 
 class Crowd:
-    """Clients of 127.0.0.1:*port* that give up after *patience* seconds. *answers* has each result."""
+    """Clients of 127.0.0.1:*port* that give up after *timeout* seconds. *answers* has each result."""
 
-    def __init__(self, port: int, *, patience: float = 10.0) -> None:
+    def __init__(self, port: int, *, timeout: float = 10.0) -> None:
         self._port = port
-        self._patience = patience
+        self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._open: set[_Client] = set()
         self.idle: deque[_Client] = deque()
@@ -99,7 +99,7 @@ class Crowd:
         began = self._loop.time()
         client: _Client | None = None
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 client = await self._client()
                 status = await client.send(request)
         except TimeoutError:

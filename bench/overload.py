@@ -1,7 +1,7 @@
 """Overload: more submits and polls than two workers can answer, with cancels in between.
 
-The workers share 0.15 of a core, so that the load can outrun them on a small machine. First the peak by 32 clients that
-wait for each answer, then 3 and 5 times the peak as an open loop, then the time until every answer is good again.
+The workers share 0.15 of a core, so that the load can outrun them on a small machine. First comes the peak of 32
+clients that wait for each answer. Then come multiples of it as an open loop, and the time until all answers are good.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def table(loads: Sequence[Load]) -> str:
     ]
     lines += [_row(load, peak) for load in loads]
     for load in loads[1:]:
-        wanted = {
+        goals = {
             "goodput": load.served >= 0.9 * peak.served,
             "submits": load.submits / max(load.served, 1e-9) >= share / 2,
             "p99": load.p99 <= 3 * peak.p99,
@@ -195,7 +195,7 @@ def table(loads: Sequence[Load]) -> str:
             "recovery": load.recovery <= 5,
         }
         lines.append(
-            f"{load.factor:g}x: " + ", ".join(f"{name} {'ok' if good else 'MISSED'}" for name, good in wanted.items())
+            f"{load.factor:g}x: " + ", ".join(f"{name} {'ok' if good else 'MISSED'}" for name, good in goals.items())
         )
     return "\n".join(lines)
 

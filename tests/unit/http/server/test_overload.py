@@ -86,7 +86,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("data", SPECIAL.values(), ids=SPECIAL)
 def test_only_plain_requests_are_refused_unparsed(data: bytes) -> None:
-    """Whatever the end of the request or its connection depends on goes to the parser."""
+    """The parser gets all on which the end of a request or of its connection depends."""
     state = overload()
 
     assert state.refusal(POLL, 9) is not None
