@@ -1,4 +1,4 @@
-"""The benchmark: `python -m bench run | check | keep | report | connections`.
+"""The benchmark: `python -m bench run | check | keep | report | connections | restarts`.
 
 ROUNDS in the environment, 5 by default.
 """
@@ -101,7 +101,21 @@ def _connections(_: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"run": _run, "check": _check, "keep": _keep, "report": _report, "connections": _connections}
+def _restarts(_: argparse.Namespace) -> int:
+    """Restarts and reloads two workers under load behind nginx."""
+    from bench import restarts  # needs the packages of the tests
+
+    return restarts.main()
+
+
+_COMMANDS = {
+    "run": _run,
+    "check": _check,
+    "keep": _keep,
+    "report": _report,
+    "connections": _connections,
+    "restarts": _restarts,
+}
 
 
 def _pace(arguments: argparse.Namespace) -> Pace:

@@ -194,7 +194,7 @@ class Unauthenticated(Refusal):
 
     status = 401
     error_type = "unauthenticated"
-    detail = "Unauthorized"
+    detail = "Sign in again: this call has no valid session token"
 
     def __init__(self, *, reason: str, counts: bool = False) -> None:
         super().__init__(reason=reason, headers=[(b"www-authenticate", b"Bearer")])

@@ -71,6 +71,9 @@ class Finding(NamedTuple):
     problem: str
 
 
+FOREIGN = frozenset({"node_modules", ".venv"})  # folders with the code of others
+
+
 def check_prose(text: str, line: int, max_words: int) -> Iterator[Finding]:
     """Yields the banned words and long sentences of *text*, which starts at *line* of its file."""
     plain = _CODE.sub(lambda code: "code" + "\n" * code[0].count("\n"), text)
@@ -177,10 +180,10 @@ def _check_comments(source: str) -> Iterator[Finding]:
 def files() -> Iterator[Path]:
     """Yields the files to check."""
     for folder in PYTHON:
-        paths = (path for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts)
+        paths = (path for path in (ROOT / folder).rglob("*.py") if FOREIGN.isdisjoint(path.parts))
         yield from sorted(path for path in paths if path != ROOT / EXAMPLES)
     for pattern in MARKDOWN:
-        yield from sorted(path for path in ROOT.glob(pattern) if "node_modules" not in path.parts)
+        yield from sorted(path for path in ROOT.glob(pattern) if FOREIGN.isdisjoint(path.parts))
 
 
 def main(arguments: Iterable[str]) -> int:

@@ -6,13 +6,14 @@ FAL_QUEUE_RUN_HOST, FAL_RUN_HOST and FAL_KEY (a session token) are read by the c
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import fal_client
 
 ENDPOINT = "fal-ai/hyper-sdxl/image-to-image"
 
 
-def paint(picture: str, prompt: str) -> str:
+def paint(picture: Path, prompt: str) -> str:
     """Returns the address of *picture*, a file, repainted after *prompt*."""
     arguments = {"image_url": fal_client.encode_file(picture), "prompt": prompt}
     result = fal_client.subscribe(ENDPOINT, arguments=arguments, with_logs=True, on_queue_update=_report)
@@ -27,6 +28,6 @@ def _report(status: fal_client.Status) -> None:
 
 if __name__ == "__main__":
     try:
-        print(paint(*sys.argv[1:3]))
+        print(paint(Path(sys.argv[1]), sys.argv[2]))
     except fal_client.FalClientHTTPError as error:
         sys.exit(f"{error.status_code} {error.error_type}: {error.message}")

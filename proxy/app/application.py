@@ -11,8 +11,11 @@ from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from proxy.app.asgi import ActiveGateway, GatewayMiddleware
+from proxy.app.operator_page.reload_status import ReloadStatus
+from proxy.app.operator_page.reporter import Reporter
 from proxy.app.pages import create_metrics
 from proxy.app.runtime.process_state import build_process_state
 from proxy.app.runtime.reload import KEPT, restart_only_changes, with_readable_jobs
@@ -20,6 +23,7 @@ from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.billing.privacy import check_privacy
 from proxy.app.setup.components import Components, build_components
+from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.errors import ConfigError, StoreAway
 from proxy.gateway.streams.blocked_streams import end_blocked_streams
@@ -35,7 +39,9 @@ _IDLE_INTERVAL = 0.01
 
 
 class Application:
-    """Gateway of one process: *public* for the public listener, *metrics* for the admin one.
+    """Gateway of one process: *public* for any ASGI server, *metrics* for the admin listener.
+
+    *listener* is the same as *public* for our own listener, without the layers of Starlette around each request.
 
     *upstream* replaces the HTTP clients that *components* describe. *journal* takes the log records.
     """
@@ -49,8 +55,10 @@ class Application:
         self._starting: asyncio.Task[None] | None = None
         self._started_ledger: Ledger | None = None
         self._background: list[asyncio.Task[None]] = []
+        self.reload_status = ReloadStatus()
         self._build(components, self._build_ledger(components))
         self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
+        self.listener: ASGIApp = GatewayMiddleware(self.public, self)
         self.metrics = create_metrics(self.exposition)
 
     def _build(self, components: Components, ledger: Ledger) -> None:
@@ -61,6 +69,7 @@ class Application:
         self._socket = build_ledger_socket(components, ledger)
         self._store_keys = components.store_keys
         self._serving = Serving(components, self._state, self._scripted_upstream)
+        self.reporter = Reporter(self._state, lambda: self._serving)
 
     def _build_ledger(self, components: Components) -> Ledger:
         return build_ledger(components, report=lambda text: self._journal.write({"event": "ledger", "message": text}))
@@ -68,6 +77,14 @@ class Application:
     @property
     def active(self) -> ActiveGateway:
         return self._serving.active
+
+    @property
+    def serving(self) -> Serving:
+        return self._serving
+
+    @property
+    def names(self) -> UserNames:
+        return self._state.names
 
     @property
     def connections(self) -> SharedState:
@@ -122,7 +139,9 @@ class Application:
         self._background = [task for task in self._background if not task.done()]
         self._background.append(asyncio.create_task(previous.retire()))
 
-    def count_reload(self, result: str) -> None:
+    def record_reload(self, status: ReloadStatus) -> None:
+        """Counts a reload, and keeps its result for the operator page."""
+        self.reload_status, result = status, status.result
         self._state.telemetry.events("reloads", "Reloads of the configuration in place.", "result").add(result)
 
     def _on_shutdown(self) -> None:
@@ -157,6 +176,7 @@ class Application:
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
         self._background.append(asyncio.create_task(end_blocked_streams(self._state.streams, self._state.ledger)))
+        self._background.append(asyncio.create_task(self.reporter.run()))
         self._serving.start()
         # An ordinary start takes milliseconds; a ledger whose file another process has goes on waiting, not ready.
         await asyncio.wait([self._background[0]], timeout=LEDGER_START)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy.http.fields import accepts_gzip, first
+
 PAGES = Path(__file__).parents[1] / "playground"
 BASE = "/playground/"
 
-_HTML, _STYLE, _SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
+HTML, STYLE, SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _FONT, _JPEG, _WEBP, _SVG = "font/woff2", "image/jpeg", "image/webp", "image/svg+xml"
 _TEXT = "text/plain; charset=utf-8"
 
@@ -66,17 +71,17 @@ MODULES = tuple(f"{folder}{name}.js" for folder, names in _FOLDERS.items() for n
 
 # All paths that are served: file, media type, caching. No folder is searched, so that no path can lead out of one.
 FILES: Mapping[str, tuple[str, str, str]] = {
-    "/": ("index.html", _HTML, FRESH),
-    "/playground/style.css": ("style.css", _STYLE, FRESH),
+    "/": ("index.html", HTML, FRESH),
+    "/playground/style.css": ("style.css", STYLE, FRESH),
     "/playground/icon.svg": ("icon.svg", _SVG, FRESH),
-    "/playground/theme.js": ("theme.js", _SCRIPT, FRESH),
-    **{f"{BASE}{name}": (name, _SCRIPT, FRESH) for name in MODULES},
+    "/playground/theme.js": ("theme.js", SCRIPT, FRESH),
+    **{f"{BASE}{name}": (name, SCRIPT, FRESH) for name in MODULES},
     **{f"{BASE}samples/{name}.jpg": (f"samples/{name}.jpg", _JPEG, IMMUTABLE) for name in ("coast", "dunes", "ridge")},
     **{
         f"{BASE}samples/{name}-small.webp": (f"samples/{name}-small.webp", _WEBP, IMMUTABLE)
         for name in ("coast", "dunes", "ridge")
     },
-    "/playground/vendor/fal-client-1.10.1.js": ("vendor/fal-client-1.10.1.js", _SCRIPT, IMMUTABLE),
+    "/playground/vendor/fal-client-1.10.1.js": ("vendor/fal-client-1.10.1.js", SCRIPT, IMMUTABLE),
     "/playground/vendor/geist-5.3.0.woff2": ("vendor/geist-5.3.0.woff2", _FONT, IMMUTABLE),
     "/playground/vendor/geist-mono-5.3.0.woff2": ("vendor/geist-mono-5.3.0.woff2", _FONT, IMMUTABLE),
     "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", _TEXT, FRESH),
@@ -112,13 +117,13 @@ def page_files() -> dict[str, PageFile]:
     """
     files = {path: _read(name, media_type, caching) for path, (name, media_type, caching) in FILES.items()}
     sources = {name: (PAGES / name).read_text(encoding="utf-8") for name in MODULES}
-    script = _file(bundle(sources, ENTRY).encode(), _SCRIPT, IMMUTABLE)
+    script = page_file(bundle(sources, ENTRY).encode(), SCRIPT, IMMUTABLE)
     page = files["/"].body.decode()
     for path, served in ((f"{BASE}main.js", script), *((path, files[path]) for path in _HASHED)):
         hashed = re.sub(r"(\.\w+)$", rf"-{served.digest[:16]}\1", path)
-        files[hashed] = _file(served.body, served.media_type, IMMUTABLE)
+        files[hashed] = page_file(served.body, served.media_type, IMMUTABLE)
         page = page.replace(f'"{path}"', f'"{hashed}"', 1)
-    files["/"] = _file(page.encode(), _HTML, FRESH)
+    files["/"] = page_file(page.encode(), HTML, FRESH)
     return files
 
 
@@ -126,14 +131,40 @@ _HASHED = (f"{BASE}style.css", f"{BASE}theme.js")
 
 
 def _read(name: str, media_type: str, caching: str) -> PageFile:
-    return _file((PAGES / name).read_bytes(), media_type, caching)
+    return page_file((PAGES / name).read_bytes(), media_type, caching)
 
 
-def _file(body: bytes, media_type: str, caching: str) -> PageFile:
+def page_file(body: bytes, media_type: str, caching: str) -> PageFile:
+    """Returns a file with its compressed form, where the media type is a text."""
     if not media_type.startswith("text/") and media_type != _SVG:
         return PageFile(body, None, media_type, caching)
     compressed = gzip.compress(body, 9, mtime=0)
     return PageFile(body, compressed if len(compressed) < len(body) else None, media_type, caching)
+
+
+def answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[Response]]:
+    """Returns the endpoint of a file. *policy* is its Content-Security-Policy."""
+    fields = {
+        "cache-control": file.caching,
+        "content-security-policy": policy,
+        "cross-origin-opener-policy": "same-origin",
+        # The origin decides the CORS fields; the rest is the same for all callers.
+        "vary": "Origin" if file.compressed is None else "Accept-Encoding, Origin",
+    }
+
+    async def answer(request: Request) -> Response:
+        headers = request.scope["headers"]
+        compressed = file.compressed if accepts_gzip(headers) else None
+        # RFC 9110 section 8.8.3: each encoding has an entity tag of its own.
+        tag = f'"{file.digest}"' if compressed is None else f'"{file.digest}-gzip"'
+        known = first(headers, b"if-none-match")
+        if known is not None and tag.encode("ascii") in known:
+            return Response(status_code=304, headers={**fields, "etag": tag})
+        encoding = {} if compressed is None else {"content-encoding": "gzip"}
+        body = file.body if compressed is None else compressed
+        return Response(body, media_type=file.media_type, headers={**fields, **encoding, "etag": tag})
+
+    return answer
 
 
 def bundle(sources: Mapping[str, str], entry: str) -> str:

@@ -10,13 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy import __version__
-from proxy.app.page_files import PageFile, page_files
+from proxy.app.page_files import answer_file, page_files
 from proxy.auth.caller import Caller
 from proxy.billing.shortfalls import rfc3339
 from proxy.config.loader import Config
 from proxy.config.sections.playground import Playground
 from proxy.errors import Refusal
-from proxy.http.fields import accepts_gzip, first
 from proxy.http.request import REQUEST
 from proxy.http.request import Request as GatewayRequest
 from proxy.strict_json import Json
@@ -31,7 +30,7 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
         return
     policy = content_security_policy(config.playground)
     for path, file in page_files().items():
-        yield Route(path, _answer_file(file, policy), methods=["GET"])
+        yield Route(path, answer_file(file, policy), methods=["GET"])
 
     async def describe(request: Request) -> Response:
         """Sends the settings of the page, and the user, which is null without a valid session."""
@@ -94,27 +93,3 @@ def content_security_policy(playground: Playground) -> str:
             "trusted-types 'none'",
         ]
     )
-
-
-def _answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[Response]]:
-    fields = {
-        "cache-control": file.caching,
-        "content-security-policy": policy,
-        "cross-origin-opener-policy": "same-origin",
-        # The origin decides the CORS fields; the rest is the same for all callers.
-        "vary": "Origin" if file.compressed is None else "Accept-Encoding, Origin",
-    }
-
-    async def answer(request: Request) -> Response:
-        headers = request.scope["headers"]
-        compressed = file.compressed if accepts_gzip(headers) else None
-        # RFC 9110 section 8.8.3: each encoding has an entity tag of its own.
-        tag = f'"{file.digest}"' if compressed is None else f'"{file.digest}-gzip"'
-        known = first(headers, b"if-none-match")
-        if known is not None and tag.encode("ascii") in known:
-            return Response(status_code=304, headers={**fields, "etag": tag})
-        encoding = {} if compressed is None else {"content-encoding": "gzip"}
-        body = file.body if compressed is None else compressed
-        return Response(body, media_type=file.media_type, headers={**fields, **encoding, "etag": tag})
-
-    return answer

@@ -21,6 +21,7 @@ from proxy.app.process.snapshot import take_snapshot
 from proxy.app.process.stop_signals import ignored_after_stop
 from proxy.app.process.supervisor import WorkerSupervisor
 from proxy.app.process.worker_factory import WorkerFactory
+from proxy.app.process.worker_metrics import leave_reload
 from proxy.app.runtime.reload import SHARED, restart_only_changes
 from proxy.config.loader import Config
 from proxy.errors import ConfigError
@@ -42,7 +43,7 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
     config = _snapshot(read(), workers)
     _raise_descriptor_limit()
     sockets = inherited_sockets(fd) or [listening_socket(config.server.host, config.server.port)]
-    admin = listening_socket(config.admin.host, config.admin.port)
+    admin = listening_socket(config.admin.host, config.admin.port, key="admin.port")
     host, port = sockets[0].getsockname()[:2]
     factory = WorkerFactory(config, admin, log, (str(host), int(port)))
     if workers == 1:
@@ -56,6 +57,7 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
             sockets,
             load=lambda: replace(factory, config=_next_snapshot(config, read(), workers)),
             journal=JsonLogWriter(log),
+            record=lambda status: leave_reload(folder, status),
         )
         supervisor.serve()
 

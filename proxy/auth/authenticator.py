@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from proxy.auth.caller import Caller
 from proxy.auth.sessions.jws import MAX_TOKEN, malformed
 from proxy.auth.sessions.session_cookie import SessionCookie, check_ambient
-from proxy.auth.token_verifier import TokenVerifier
+from proxy.auth.token_verifier import Credential, TokenVerifier, build_credential
 from proxy.errors import BadRequest, Unauthenticated
 from proxy.http.fields import Fields
 
@@ -35,16 +35,6 @@ class Unlimited:
 
     async def record(self, address: str) -> None:
         """Counts nothing."""
-
-
-class Credential(NamedTuple):
-    """Token of a request.
-
-    *header* is the platform's field that carried it, None for Authorization and cookie.
-    """
-
-    token: bytes
-    header: bytes | None
 
 
 class Authenticator:
@@ -79,11 +69,14 @@ class Authenticator:
         Raises Unauthenticated, and BadRequest for a repeated field. Forbidden and UnsupportedMediaType: a page of
         another origin may have sent a cookie. RateLimited: too many failed logins. Unavailable: no keys.
         """
-        cached = self._cached(fields)
-        if cached is not None:
-            return cached
+        single = self._single_credential(fields)
+        if single is not None:
+            cached = self._verifier.cached(single.cache_key)
+            if cached is not None:
+                return cached
         try:
-            callers = [await self._caller(credential, address) for credential in self._credentials(method, fields)]
+            credentials = self._credentials(method, fields) if single is None else [single]
+            callers = [await self._caller(one, address) for one in credentials]
         except Unauthenticated as refusal:
             # Without a session nothing was guessed: any page can make browsers send such requests.
             if refusal.counts:
@@ -100,8 +93,8 @@ class Authenticator:
         """
         return caller.session_end + self._outlive
 
-    def _cached(self, fields: Fields) -> Caller | None:
-        """Returns the caller of a request with one cached token, in its Authorization: nearly every one."""
+    def _single_credential(self, fields: Fields) -> Credential | None:
+        """Returns the credential of a request with one, in its Authorization: nearly every one."""
         authorization: bytes | None = None
         for name, value in fields:
             if name == b"authorization":
@@ -110,14 +103,16 @@ class Authenticator:
                 authorization = value
             elif name in self._headers:
                 return None
-        scheme, _, token = (authorization or b"").partition(b" ")
-        return self._verifier.cached(token) if scheme.lower() in _SCHEMES else None
+        if authorization is None or len(authorization) > MAX_TOKEN:
+            return None
+        scheme, _, token = authorization.partition(b" ")
+        return build_credential(token) if scheme.lower() in _SCHEMES else None
 
     async def _caller(self, credential: Credential, address: str) -> Caller:
-        cached = self._verifier.cached(credential.token, header=credential.header)
+        cached = self._verifier.cached(credential.cache_key)
         if cached is not None:
             return cached
-        token = self._verifier.parse(credential.token, header=credential.header)
+        token = self._verifier.parse(credential)
         # Parsing is cheap and comes first: garbage does not use up the verifications that the limit leaves.
         await self._failed_logins.check(address)
         return await self._verifier.verify(token)
@@ -133,12 +128,12 @@ class Authenticator:
             if name == b"authorization":
                 authorization.append(value)
             elif name in self._headers:
-                platform.append(Credential(value, name))
-        if len(authorization) > 1 or len({header for _, header in platform}) < len(platform):
+                platform.append(build_credential(value, name))
+        if len(authorization) > 1 or len({one.header for one in platform}) < len(platform):
             raise BadRequest("The header that carries the session is given twice", error_type="bad_header")
         if authorization:
-            return [Credential(_parse_authorization(authorization[0]), None), *platform]
-        cookies = [Credential(token, None) for token in self._cookie_token(method, fields)]
+            return [build_credential(_parse_authorization(authorization[0])), *platform]
+        cookies = [build_credential(token) for token in self._cookie_token(method, fields)]
         if platform:
             check_ambient(method, fields, self._origins)
         if not cookies and not platform:

@@ -77,10 +77,15 @@ class Authorization:
             if listing.allow is None or listing.allow.allows(caller):
                 return self._grant(caller, target)
         if not is_offered:
-            raise Forbidden(f"This action is not offered here: {target.action}", error_type="action_not_listed")
+            raise Forbidden(
+                f"This action is not offered here for {target.endpoint}: {target.action}",
+                error_type="action_not_listed",
+            )
         if not is_in_scope:
-            raise Forbidden("The session's scope does not cover this", error_type="insufficient_scope")
-        raise Forbidden("The session's claims do not allow this", error_type="insufficient_claims")
+            raise Forbidden(
+                f"The session lacks a scope that this needs: {listing.scope}", error_type="insufficient_scope"
+            )
+        raise Forbidden(f"The session's claims do not allow this: {target.endpoint}", error_type="insufficient_claims")
 
     def _with_namespace(self, caller: Caller, target: Target) -> Target:
         """Returns *target* with the namespace of its job. The Kotlin and Dart clients poll without it.

@@ -9,7 +9,7 @@ from proxy.auth.authorization import Listing
 from proxy.auth.caller import Caller
 from proxy.auth.sessions.claims import MISSING, find
 from proxy.auth.sessions.issuer import Issuer, parse_times
-from proxy.auth.token_verifier import ParsedToken, TokenVerifier, check_signature
+from proxy.auth.token_verifier import ParsedToken, TokenVerifier, build_credential, check_signature
 from proxy.errors import Unauthenticated, Unavailable
 from proxy.strict_json import Json
 
@@ -30,7 +30,7 @@ async def explain_token(verifier: TokenVerifier, token: bytes, now: float) -> tu
     Where several tables have the token's issuer, they are those of the table that it comes furthest with.
     """
     try:
-        parsed = verifier.parse(token)
+        parsed = verifier.parse(build_credential(token))
     except Unauthenticated as refusal:
         return [Check("form", False, str(refusal.reason))], None
     form = Check("form", True, "three segments, strict JSON")

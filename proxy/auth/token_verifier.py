@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from proxy.auth.caller import Caller
 from proxy.auth.keys.algorithms import HMAC
@@ -26,6 +27,25 @@ class _Session:
     starts: float
     keys: KeySource
     version: int
+
+
+class Credential(NamedTuple):
+    """Token of a request.
+
+    *header* is the platform's field that carried it, None for Authorization and cookie. *cache_key* is the digest of
+    the whole token (CVE-2026-35030) and of that field, which is only good for the issuers that are configured for it.
+    """
+
+    token: bytes
+    header: bytes | None
+    cache_key: bytes
+
+
+def build_credential(token: bytes, header: bytes | None = None) -> Credential:
+    """Returns the credential with *token*, from the platform's field *header* or none."""
+    # No token holds a NUL.
+    digest = sha256(token if header is None else header + b"\0" + token).digest()
+    return Credential(token, header, digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +95,29 @@ class TokenVerifier:
         # Ordered for its O(1) popitem(last=False): a plain dict searches past all deleted entries.
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
 
-    def cached(self, token: bytes, *, header: bytes | None = None) -> Caller | None:
-        """Returns the caller of a token that was verified before, from the same *header*, and still holds.
+    def cached(self, cache_key: bytes) -> Caller | None:
+        """Returns the caller of a credential that was verified before and still holds.
 
         Raises Unauthenticated if revoked.
         """
-        digest = _cache_key(token, header)
-        session = self._sessions.get(digest)
+        session = self._sessions.get(cache_key)
         if session is None:
             return None
         if self._is_revoked(session.caller):
-            del self._sessions[digest]
+            del self._sessions[cache_key]
             raise _revoked()
         now = self._clock()
         if now >= session.caller.expires or session.version != session.keys.version:
-            del self._sessions[digest]
+            del self._sessions[cache_key]
             return None
         return session.caller if session.starts <= now else None
 
-    def parse(self, token: bytes, *, header: bytes | None = None) -> ParsedToken:
-        """Parses *token* without cryptography. *header* is the platform's field that carried it, if one did.
+    def parse(self, credential: Credential) -> ParsedToken:
+        """Parses the token of *credential* without cryptography.
 
-        Raises Unauthenticated for a malformed token and for an issuer that is not configured for that field.
+        Raises Unauthenticated for a malformed token and for an issuer that is not configured for its field.
         """
+        token, header, cache_key = credential
         if b":" in token:
             raise malformed("a fal key where a session token belongs")
         jws = parse_jws(token)
@@ -108,7 +128,7 @@ class TokenVerifier:
             issuers = tuple(issuer for issuer in issuers if issuer.header == header)
         if not issuers:
             raise malformed("iss is not a configured issuer")
-        return ParsedToken(sha256(token).digest(), _cache_key(token, header), jws, issuers)
+        return ParsedToken(cache_key if header is None else sha256(token).digest(), cache_key, jws, issuers)
 
     async def verify(self, token: ParsedToken) -> Caller:
         """Verifies *token* by the first table of its issuer that takes it, and caches it.
@@ -148,14 +168,6 @@ class TokenVerifier:
         if len(self._sessions) >= self._cache_size:
             self._sessions.popitem(last=False)
         self._sessions[digest] = session
-
-
-def _cache_key(token: bytes, header: bytes | None) -> bytes:
-    """Returns the digest of the whole token (CVE-2026-35030), and of the platform's field that brought it.
-
-    A field is only good for the issuers that are configured for it. No token holds a NUL.
-    """
-    return sha256(token if header is None else header + b"\0" + token).digest()
 
 
 def _revoked() -> Unauthenticated:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
@@ -43,8 +44,7 @@ UNCHARGED_TTL = 3_600.0  # seconds that a call without budgets and slots stays o
 MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Proof that a call was counted and its price reserved; *ledger* is None where it draws on no limit.
 
     *quota* holds what the short windows leave, *observed* the limits in observe mode that had no room. *request* is
@@ -110,6 +110,7 @@ class Accounting:
         self._policy = policy
         self._clock = clock
         self._events = events
+        self._uncharged_ttl = min(policy.reservation, UNCHARGED_TTL)
         self._call_seconds = call_seconds or {}
         self._expose_price = expose_price
         self._keys = keys or StoreKeys()
@@ -117,13 +118,13 @@ class Accounting:
         self._slots = partial(slots, in_flight, keys=self._keys)
         self._running: set[str] = set()  # jobs that the ledger knows to run
 
-    async def count_request(self, grant: Grant, address: str) -> Quota:
+    def count_request(self, grant: Grant, address: str) -> Awaitable[Quota]:
         """Counts a request in the short windows. Raises RateLimited and StoreAway."""
-        return await self._limiter.hit(grant.target.action, limited_request(self._keys, grant, address))
+        return self._limiter.hit(grant.target.action, limited_request(self._keys, grant, address))
 
-    async def count_payload(self, grant: Grant, address: str) -> Quota:
+    def count_payload(self, grant: Grant, address: str) -> Awaitable[Quota]:
         """Counts a request before its body is parsed. Raises RateLimited, also for too many refused payloads."""
-        return await self._limiter.hit_payload(grant.target.action, limited_request(self._keys, grant, address))
+        return self._limiter.hit_payload(grant.target.action, limited_request(self._keys, grant, address))
 
     async def count_refused(self, grant: Grant, address: str, refusal: Refusal) -> None:
         """Takes a counted request back, as `RateLimiter.refuse`. Raises RateLimited."""
@@ -295,20 +296,19 @@ class Accounting:
     def _request(
         self, grant: Grant, payload: Payload, address: str, note: CallNote | None, claim: KeyClaim | None
     ) -> ReservationRequest:
-        endpoint = payload.endpoint
-        charged = self._charges(grant.caller, endpoint, self._clock(), address=address)
-        occupied = self._slots(grant.caller, endpoint, address=address)
-        ttl = self._policy.reservation
+        caller, endpoint = grant.caller, payload.endpoint
+        charged = self._charges(caller, endpoint, self._clock(), address=address) if self._budgets else ()
+        occupied = self._slots(caller, endpoint, address=address) if self._in_flight else ()
         return ReservationRequest(
-            caller=self._keys.key(grant.caller.key),
-            endpoint=endpoint,
-            amount=self._prices[endpoint].evaluate(payload.value) if charged else 0,
-            charges=charged,
-            slots=occupied,
-            ttl=ttl if charged or occupied else min(ttl, UNCHARGED_TTL),
-            call_seconds=self._call_seconds.get(grant.target.action),
-            note=note,
-            claim=claim,
+            self._keys.key(caller.key),
+            endpoint,
+            self._prices[endpoint].evaluate(payload.value) if charged else 0,
+            charged,
+            occupied,
+            self._policy.reservation if charged or occupied else self._uncharged_ttl,
+            self._call_seconds.get(grant.target.action),
+            note,
+            claim,
         )
 
     async def _reserve(
@@ -383,8 +383,7 @@ def _behaviours(request: ReservationRequest) -> set[OnStoreError]:
 
 
 def _only_local(request: ReservationRequest) -> ReservationRequest:
-    return replace(
-        request,
+    return request._replace(
         charges=tuple(charge for charge in request.charges if charge.on_store_error == "local"),
         slots=tuple(slot for slot in request.slots if slot.on_store_error == "local"),
     )

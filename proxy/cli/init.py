@@ -10,6 +10,7 @@ import click
 
 from proxy.cli.options import CONFIG
 from proxy.config.env_file import NAME as ENV_FILE
+from proxy.config.env_file import read_env_file
 
 SANDBOX_PORT = 9000  # the default of `fal-proxy sandbox`; run and rest have the next two
 IGNORE_FILE = ".gitignore"
@@ -75,12 +76,14 @@ FAL_PROXY_HANDLE_SECRETS={handle_secret}
 def init(config: Path, sandbox: bool, secrets_only: bool) -> None:
     """Writes a CONFIG to start from, and development secrets to .env beside it.
 
-    Existing files are never overwritten.
+    Existing files are never overwritten. A second CONFIG uses the .env that is there.
     """
     environment = config.parent / ENV_FILE
-    for path in (environment,) if secrets_only else (config, environment):
+    is_kept = environment.exists() and not secrets_only
+    for path in [environment] if secrets_only else [config]:
         if path.exists():
             raise click.ClickException(f"{path} exists already; it was not changed")
+    lacking = _lacking(environment) if is_kept else ""
     origin = "http://127.0.0.1:8080" if sandbox else "https://app.example.com"
     document = _SERVER + (_SANDBOX if sandbox else "") + _REST
     values = {
@@ -88,12 +91,16 @@ def init(config: Path, sandbox: bool, secrets_only: bool) -> None:
         "session_secret": secrets.token_urlsafe(48),
         "handle_secret": secrets.token_urlsafe(48),
     }
-    _write(environment, _ENVIRONMENT.format(**values), mode=0o600)
+    if not is_kept:
+        _write(environment, _ENVIRONMENT.format(**values), mode=0o600)
     if not secrets_only:
         _write(config, document.format(origin=origin), mode=0o644)
     _ignore(config.parent / IGNORE_FILE)
-    written = f"{environment}" if secrets_only else f"{config} and {environment}"
-    click.echo(f"wrote {written} (secrets; ignored by git)")
+    if is_kept:
+        click.echo(f"wrote {config}; {environment} exists already and was not changed{lacking}")
+    else:
+        written = f"{environment}" if secrets_only else f"{config} and {environment}"
+        click.echo(f"wrote {written} (secrets; ignored by git)")
     click.echo(_next_steps(sandbox))
 
 
@@ -102,6 +109,14 @@ def _write(path: Path, text: str, *, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def _lacking(environment: Path) -> str:
+    """Returns the names that a new file has and *environment* has not, to be put behind a message."""
+    given = read_env_file(environment.parent)
+    names = [line.partition("=")[0] for line in _ENVIRONMENT.splitlines() if "=" in line]
+    missing = [name for name in names if name not in given]
+    return f"; it lacks {', '.join(missing)}" if missing else ""
 
 
 def _ignore(path: Path) -> None:

@@ -17,7 +17,7 @@ from proxy.auth.keys.key_source import StaticKeys
 from proxy.auth.keys.remote_keys import RemoteKeys
 from proxy.auth.sessions.issuer import Issuer
 from proxy.auth.token_minting import fitting_algorithm, mint, public_part
-from proxy.auth.token_verifier import TokenVerifier
+from proxy.auth.token_verifier import TokenVerifier, build_credential
 from proxy.cli.options import CONFIG, load_config
 from proxy.config.loader import Config, secret
 from proxy.config.sections.sessions import Session
@@ -116,6 +116,6 @@ def _check(issuer: Issuer, minted: str, location: str) -> None:
     """Raises ConfigError with the reason why the gateway would refuse the token."""
     verifier = TokenVerifier([issuer], clock=time.time)
     try:
-        asyncio.run(verifier.verify(verifier.parse(minted.encode())))
+        asyncio.run(verifier.verify(verifier.parse(build_credential(minted.encode()))))
     except Unauthenticated as refusal:
         raise ConfigError([Problem(location, f"would refuse this token: {refusal.reason}")]) from refusal

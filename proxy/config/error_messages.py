@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from pydantic.fields import FieldInfo
@@ -13,6 +14,7 @@ from proxy.errors import Problem
 from proxy.near_names import did_you_mean
 
 _Context = Mapping[str, object]
+_MAX_REPEATED = 64  # characters of a value that a message repeats
 
 # By pydantic's type of the error; `{...}` is filled from the error's context.
 _MESSAGES = {
@@ -29,8 +31,6 @@ _MESSAGES = {
     "finite_number": "must be a finite number",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
-    "tuple_type": 'must be a list, as in ["a", "b"]',
-    "list_type": 'must be a list, as in ["a", "b"]',
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
@@ -66,7 +66,9 @@ def _message(name: str, owner: type[Section], field: FieldInfo | None, detail: E
     if kind in ("literal_error", "enum"):
         return _choices(detail["input"], str(context["expected"]))
     if kind == "string_pattern_mismatch":
-        return f"must look like {_examples(field)}"
+        return f"must look like {_examples(field)}{_near_example(detail['input'], field)}"
+    if kind in ("tuple_type", "list_type"):
+        return f"must be a list, as in {_as_list(detail['input'])}"
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return f"{words} {_limit(name, context[bound])}"
@@ -88,6 +90,17 @@ def _choices(value: object, expected: str) -> str:
     names = [name.strip("'") for name in expected.replace(" or ", ", ").split(", ")]
     listed = ", ".join(f'"{name}"' for name in names)
     return f"must be one of {listed}{did_you_mean(value, names) if isinstance(value, str) else ''}"
+
+
+def _as_list(value: object) -> str:
+    """Returns *value* as a list of the file, or an example of one."""
+    short = isinstance(value, str) and len(value) <= _MAX_REPEATED
+    return f"[{json.dumps(value)}]" if short else '["a", "b"]'
+
+
+def _near_example(value: object, field: FieldInfo | None) -> str:
+    examples = [str(example) for example in (field.examples if field and field.examples else ())]
+    return did_you_mean(value, examples) if isinstance(value, str) else ""
 
 
 def _examples(field: FieldInfo | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from proxy.demo.example_calls import ExampleCalls
 from proxy.demo.instructions import PICTURE, demo_instructions
 from proxy.demo.login import LoginApp, cookie_name
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.server import HttpServer
+from proxy.http.server.server import HttpServer, listening_socket
 from proxy.http.server.state import SharedState
 from proxy.payload.files.file_names import EXTENSIONS
 from proxy.sandbox.app import BANNER, create_control, create_sandbox
@@ -68,7 +67,7 @@ async def sandbox(
 
     The origins in *settings* are replaced by those of its listeners. Raises OSError where a port is in use.
     """
-    sockets = [socket.create_server((HOST, port)) for port in ports]
+    sockets = [listening_socket(HOST, port, key="--port") for port in ports]
     origins = SandboxAddresses(*(f"http://{HOST}:{s.getsockname()[1]}" for s in sockets))
     apps = create_sandbox(
         replace(settings, queue_origin=origins.queue, run_origin=origins.run, rest_origin=origins.rest)
@@ -94,7 +93,7 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
     """
     stopping = stop_signal()
     fal_key = f"sandbox:{secrets.token_hex(16)}"
-    listening = socket.create_server((HOST, port))
+    listening = listening_socket(HOST, port, key="--port")
     origin = f"http://{HOST}:{listening.getsockname()[1]}"
     async with sandbox(SandboxSettings(keys=frozenset({fal_key}))) as upstream:
         plan = build_demo(origin=origin, upstream=upstream, fal_key=fal_key)
@@ -104,7 +103,8 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
             around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens, examples=_examples(plan, upstream)),
         )
         await service.start(sock=listening)
-        print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream), flush=True)
+        operator = "http://{}:{}/".format(*service.admin_address)
+        print(_for_scripts(plan, upstream) if as_json else _for_people(plan, upstream, operator), flush=True)
         await stopping.wait()
         await service.stop()
 
@@ -202,7 +202,7 @@ def _examples(plan: Demo, upstream: SandboxAddresses) -> ExampleCalls:
     )
 
 
-def _for_people(plan: Demo, upstream: SandboxAddresses) -> str:
+def _for_people(plan: Demo, upstream: SandboxAddresses, operator: str) -> str:
     server = plan.parts.config.server
     return "\n".join(
         [
@@ -210,6 +210,7 @@ def _for_people(plan: Demo, upstream: SandboxAddresses) -> str:
             "",
             f"  Open      {server.public_origin}/   to sign in and make a picture",
             "",
+            f"  Operator  {operator}   to see requests, spend and refusals",
             f"  Gateway   {server.public_origin}{server.prefix}",
             f"  Sandbox   {upstream.queue}   its knobs: {upstream.control}",
             demo_instructions(f"{server.public_origin}{server.prefix}", endpoint=ENDPOINT, token=plan.tokens["alice"]),

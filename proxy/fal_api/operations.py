@@ -16,6 +16,9 @@ from proxy.fal_api.endpoint_ids import ENDPOINT, MAX_ENDPOINT, app_id
 class Action(StrEnum):
     """Operation that a request asks for, under its name in the configuration's `actions`."""
 
+    # Enum hashes in Python code, and a request looks up a dozen tables by these two.
+    __hash__ = str.__hash__
+
     SUBMIT = "submit"
     STATUS = "status"
     STATUS_STREAM = "status-stream"
@@ -35,6 +38,8 @@ class Surface(StrEnum):
 
     STORAGE is rest.fal.ai, which mints tokens too: in path mode its paths follow the prefix as they are.
     """
+
+    __hash__ = str.__hash__
 
     QUEUE = "queue"
     RUN = "run"

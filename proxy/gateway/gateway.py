@@ -7,6 +7,7 @@ from typing import Protocol
 
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization, Grant
+from proxy.auth.user_names import UserNames
 from proxy.fal_api.operations import NO_HOSTS, Action, resolve
 from proxy.gateway.streams.streaming_response import StreamingResponse
 from proxy.http.request import Request
@@ -23,7 +24,10 @@ class Operation(Protocol):
 
 
 class Gateway:
-    """Straight line of a request. *operations* by action; callers may name a webhook on *webhook_hosts*."""
+    """Straight line of a request. *operations* by action; callers may name a webhook on *webhook_hosts*.
+
+    *names* keeps issuer and subject of callers for the operator, None where no operator may see them.
+    """
 
     def __init__(
         self,
@@ -32,11 +36,13 @@ class Gateway:
         operations: Mapping[Action, Operation],
         *,
         webhook_hosts: frozenset[str] = NO_HOSTS,
+        names: UserNames | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._authorization = authorization
         self._operations = operations
         self._webhook_hosts = webhook_hosts
+        self._names = names
 
     async def handle(self, request: Request, record: AccessRecord) -> Response | StreamingResponse:
         """Returns the response, and writes what was learned of the request into *record*.
@@ -48,6 +54,8 @@ class Gateway:
             record.trace.enter("authenticate")
         caller = await self._authenticator.authenticate(request.method, request.headers, request.address)
         record.caller = caller.key
+        if self._names is not None:
+            self._names.record(caller)
         if record.trace is not None:
             record.trace.note(f"{caller.subject}, session of {caller.issuer}")
             record.trace.enter("resolve")

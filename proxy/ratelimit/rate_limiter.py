@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
 from typing import Literal, NamedTuple
 
 import limits
@@ -119,7 +118,7 @@ class RateLimiter:
         watched = _select(self._observed, action, request)
         try:
             quota = await _hit(self._store, rules, request)
-            observed = await self._would_refuse(watched, request)
+            observed = await self._would_refuse(watched, request) if watched else ()
         except StoreAway:
             if any(rule.on_store_error == "deny" for rule in rules):
                 raise
@@ -134,11 +133,11 @@ class RateLimiter:
             with suppress(StoreAway):
                 await self._store.undo([rule.hit(request) for rule in rules])
 
-    async def hit_payload(self, action: str, request: LimitedRequest) -> Quota:
+    def hit_payload(self, action: str, request: LimitedRequest) -> Awaitable[Quota]:
         """Counts a request whose body is not read yet. Raises as `hit` and `check_refused`."""
         if self._full:
             self.check_refused(request)
-        return await self.hit(action, request)
+        return self.hit(action, request)
 
     async def refuse(self, action: str, request: LimitedRequest, status: int) -> None:
         """Takes back a `hit` of a request that is refused with *status*.
@@ -184,8 +183,6 @@ class RateLimiter:
 
     async def _would_refuse(self, rules: Sequence[RateRule], request: LimitedRequest) -> tuple[str, ...]:
         """Returns the names of the rules without room. Raises StoreAway."""
-        if not rules:
-            return ()
         admitted, remaining = await self._store.hit([rule.hit(request) for rule in rules])
         full = [rule.name for rule, (left, _) in zip(rules, remaining, strict=True) if not left]
         return () if admitted else tuple(full)
@@ -211,9 +208,20 @@ async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRe
 
 
 def _headers(bounds: Sequence[RateLimit], remaining: Sequence[Remaining]) -> tuple[tuple[bytes, bytes], ...]:
-    """Returns the fields of draft-ietf-httpapi-ratelimit-headers-10; `t` is the time until more."""
-    policy, state = _templates(tuple((bound.name, bound.amount, bound.seconds) for bound in bounds))
-    return (b"ratelimit-policy", policy), (b"ratelimit", state % tuple(chain.from_iterable(remaining)))
+    """Returns the fields of draft-ietf-httpapi-ratelimit-headers-10; `t` is the time until more.
+
+    A count is forgotten up to one slice late. `t` ends at the window all the same, as clients expect.
+    """
+    policy, state = _templates(tuple([(bound.name, bound.amount, bound.seconds) for bound in bounds]))
+    return (b"ratelimit-policy", policy), (b"ratelimit", state % _capped(bounds, remaining))
+
+
+def _capped(bounds: Sequence[RateLimit], remaining: Sequence[Remaining]) -> tuple[int, ...]:
+    numbers = []
+    for bound, (left, reset) in zip(bounds, remaining, strict=True):  # a generator takes 1 us more
+        numbers.append(left)
+        numbers.append(reset if reset <= bound.seconds else bound.seconds)
+    return tuple(numbers)
 
 
 @lru_cache(maxsize=1024)
@@ -237,5 +245,8 @@ def _by_action(rules: Iterable[RateRule]) -> Mapping[str, tuple[RateRule, ...]]:
 
 
 def _select(rules: Mapping[str, tuple[RateRule, ...]], action: str, request: LimitedRequest) -> Sequence[RateRule]:
-    listed = rules.get(action)
-    return [rule for rule in listed if rule.applies(request)] if listed else ()
+    listed = rules.get(action, ())
+    for rule in listed:
+        if not rule.applies(request):
+            return [one for one in listed if one.applies(request)]
+    return listed

@@ -19,6 +19,8 @@ class AccessRecord:
     *caller* is a caller's key, *endpoint* a listed endpoint, *upstream_ms* the wait for fal. *ended* is the reason for
     the end of a stream. *observed* names the limits in observe mode that had no room. *trace* is for the caller, and
     None where the gateway does not explain.
+
+    *seconds*, the whole time, is known at the end.
     """
 
     action: str | None = None
@@ -31,6 +33,7 @@ class AccessRecord:
     observed: tuple[str, ...] = ()
     upstream_ms: float | None = None
     response_bytes: int = 0
+    seconds: float = 0.0
     ended: str | None = None
     trace: RequestTrace | None = None
 

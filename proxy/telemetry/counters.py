@@ -32,6 +32,14 @@ class Counter(Collector):
             values = ("other",) * len(values)
         self._counts[values] = self._counts.get(values, 0) + 1
 
+    def sums(self, label: str) -> dict[str, int]:
+        """Returns the counts by the values of one of the labels."""
+        place = self._labels.index(label)
+        sums: dict[str, int] = {}
+        for values, count in self._counts.items():
+            sums[str(values[place])] = sums.get(str(values[place]), 0) + count
+        return sums
+
     def collect(self) -> Iterable[Metric]:
         """Returns the counts as a metric of prometheus_client."""
         family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)

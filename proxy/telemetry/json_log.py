@@ -117,9 +117,10 @@ class JsonLogWriter:
         return False
 
     def _redacted(self, value: object) -> object:
-        if type(value) in _NUMBERS:
-            return value
-        text = str(value)
+        return value if type(value) in _NUMBERS else self.redacted(str(value))
+
+    def redacted(self, text: str) -> str:
+        """Returns *text* without secrets, cut at MAX_VALUE characters."""
         # Cut last: half a secret at the cut would not match.
         for form in self._secret_forms:
             text = text.replace(form, REDACTED)

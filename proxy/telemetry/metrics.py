@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from proxy.telemetry.access_record import AccessRecord, milliseconds
 from proxy.telemetry.counters import Counter, Durations, Labels
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.recent_requests import RecentRequests
 from proxy.telemetry.request_trace import RequestTrace
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
@@ -40,6 +41,7 @@ class Telemetry:
         self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
+        self.recent = RecentRequests()
         self.explains = False  # whether each request gets a trace for its caller
         self._ids = Random(os.urandom(32))  # noqa: S311
         self._log = log
@@ -109,6 +111,15 @@ class Telemetry:
                 **({} if record.ended is None else {"ended": record.ended}),
             }
         )
+        self.recent.add(record, action, seconds)
+
+    def statuses(self) -> dict[str, int]:
+        """Returns the number of answered requests by status."""
+        return self._requests.sums("status")
+
+    def refusals(self) -> dict[str, int]:
+        """Returns the number of refused and failed requests by error type."""
+        return self._refusals.sums("error_type")
 
     def events(self, name: str, documentation: str, *labels: str) -> Counter:
         """Returns the counter `fal_proxy_<name>_total` with *labels*, for events that are not requests.

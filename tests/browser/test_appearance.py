@@ -6,7 +6,7 @@ import json
 
 import pytest
 from playwright.sync_api import Browser, Request, expect
-from support.browser import AXE, SIZES, Theme, Visit, playground, visit
+from support.browser import SIZES, Theme, Visit, judged, playground, visit
 from support.demo import Told
 from support.gateway_process import Gateway, Rig
 from support.in_process_gateway import ENDPOINT, token
@@ -59,21 +59,6 @@ def _schema(rig: Rig) -> object:
         encoding="utf-8",
     )
     return path
-
-
-def judged(visiting: Visit, name: str) -> None:
-    """No sideways scroll, nothing from axe; a screenshot of the whole page is kept."""
-    visiting.screenshot(name, whole=True)
-    width, inner = visiting.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert width <= inner, f"{name}: {width} pixels wide in {inner}"
-    # Evaluated by the debugger, which the page's policy does not bind; the page itself could not load it.
-    visiting.page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
-    report = visiting.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    found = [
-        (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"]])
-        for violation in report["violations"]
-    ]
-    assert found == [], name
 
 
 @pytest.mark.parametrize("theme", THEMES)

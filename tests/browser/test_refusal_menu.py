@@ -18,7 +18,7 @@ REFUSALS = [
     ("listing", 403, "authorize", "This endpoint is not offered here: fal-ai/not-listed"),
     ("foreign", 404, "authorize", "Job not found"),
     ("forged", 404, "authorize", "Job not found"),
-    ("signer", 401, "authenticate", "Unauthorized"),
+    ("signer", 401, "authenticate", "Sign in again: this call has no valid session token"),
 ]
 
 

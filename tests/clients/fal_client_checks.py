@@ -155,7 +155,10 @@ def test_no_session() -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as refused:
         fal_client.SyncClient(key="not.a.token").submit(ENDPOINT, arguments=INPUT)
 
-    assert (refused.value.status_code, refused.value.message) == (401, "Unauthorized")
+    assert (refused.value.status_code, refused.value.message) == (
+        401,
+        "Sign in again: this call has no valid session token",
+    )
 
 
 def test_another_users_job(alice: fal_client.SyncClient) -> None:

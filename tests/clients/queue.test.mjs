@@ -99,7 +99,7 @@ test("without a session there is a 401, and no replay of it", async () => {
     await assert.rejects(client.queue.submit(ENDPOINT, { input }), (error) => {
       assert.ok(error instanceof ApiError);
       assert.equal(error.status, 401);
-      assert.equal(error.message, "Unauthorized");
+      assert.equal(error.message, "Sign in again: this call has no valid session token");
       return true;
     });
     assert.ok(Date.now() - started < 900, "the client waits a second before a replay");

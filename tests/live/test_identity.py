@@ -26,7 +26,11 @@ from support.scripted_upstream import Peer
 from proxy.auth.sessions.presets import PRESETS
 from proxy.strict_json import Json
 
-CONSTANT = {"detail": "Unauthorized", "message": "Unauthorized", "error_type": "unauthenticated"}
+CONSTANT = {
+    "detail": "Sign in again: this call has no valid session token",
+    "message": "Sign in again: this call has no valid session token",
+    "error_type": "unauthenticated",
+}
 OLD_SECRET = "former-" + "9c2e7a41d06b58f3e1a7" * 2
 ADDRESSES = (f"127.{number // 250}.{number % 250 + 1}.7" for number in count(1))
 

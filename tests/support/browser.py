@@ -165,6 +165,21 @@ def visit(browser: Browser, url: str, *, size: str = "wide", theme: Theme = "lig
         context.close()
 
 
+def judged(visiting: Visit, name: str) -> None:
+    """No sideways scroll, nothing from axe; a screenshot of the whole page is kept."""
+    visiting.screenshot(name, whole=True)
+    width, inner = visiting.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert width <= inner, f"{name}: {width} pixels wide in {inner}"
+    # Evaluated by the debugger, which the page's policy does not bind; the page itself could not load it.
+    visiting.page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
+    report = visiting.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    found = [
+        (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"]])
+        for violation in report["violations"]
+    ]
+    assert found == [], name
+
+
 def playground(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
     """A gateway with the page switched on, in front of *sandbox*."""
     fal = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}

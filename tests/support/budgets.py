@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import httpx2
@@ -204,7 +205,7 @@ class Gateway(Process):
             is_up=lambda text: text.count('"event":"started"') == workers,
         )
         self.url = f"http://{HOST}:{port}"
-        self._admin_port = admin
+        self.admin = f"http://{HOST}:{admin}"
 
     def journal(self, event: str | None = None) -> list[dict[str, Json]]:
         events = [json.loads(line) for line in self.printed().splitlines() if line.startswith("{")]
@@ -219,7 +220,7 @@ class Gateway(Process):
     async def metric(self, name: str) -> float:
         """The sum over the labels of a metric, and over all workers."""
         async with httpx2.AsyncClient(timeout=PATIENCE) as client:
-            page = (await client.get(f"http://{HOST}:{self._admin_port}/metrics")).text
+            page = (await client.get(f"{self.admin}/metrics")).text
         return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
 
     def workers(self) -> list[int]:
@@ -402,6 +403,8 @@ async def money(
     limits: Tables = LIMITS,
     budgets: Tables = AMPLE,
     in_flight: Tables = (),
+    admin: Table = MappingProxyType({}),
+    environ: Mapping[str, str] = ENVIRON,
 ) -> AsyncIterator[Rig]:
     """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file."""
     workers = 2 if store == "redis" else 1
@@ -409,14 +412,14 @@ async def money(
         upstream = Upstream(sandbox)
         await upstream.open()
         stack.push_async_callback(upstream.aclose)
-        environ, valkey = ENVIRON, None
+        valkey = None
         if store == "redis":
             valkey = Valkey(home / "valkey")
             await valkey.start()
             stack.push_async_callback(valkey.stop)
-            environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
+            environ = {**environ, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
         (home / "schema.json").write_text(json.dumps(SCHEMA))
-        config, port, admin = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
+        config, port, admin_port = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
         config.write_text(
             toml(
                 server={
@@ -424,7 +427,7 @@ async def money(
                     "port": port,
                     "max_connections_per_address": 1000,
                 },
-                admin={"port": admin},
+                admin={"port": admin_port, **admin},
                 fal={
                     **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream.origin),
                     "submit_seconds": submit_seconds,
@@ -443,7 +446,7 @@ async def money(
                 in_flight=in_flight,
             )
         )
-        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin)
+        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin_port)
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         yield Rig(config, gateway, upstream, valkey, environ)

@@ -102,7 +102,9 @@ def test_every_page_is_in_the_navigation() -> None:
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.name)
 def test_every_path_of_the_repository_exists(page: Path) -> None:
     """A path in code, as in `proxy/errors.py`, exists; `<name>` and `*` stand for any."""
-    paths = re.findall(r"`((?:proxy|tests|tools|deploy|bench|docs)/[\w./<>*-]*)`", page.read_text(encoding="utf-8"))
+    paths = re.findall(
+        r"`((?:proxy|tests|tools|deploy|bench|docs|examples)/[\w./<>*-]*)`", page.read_text(encoding="utf-8")
+    )
     missing = [path for path in paths if not list(ROOT.glob(re.sub(r"<[^>]*>", "*", path).rstrip("/")))]
 
     assert missing == []

@@ -39,7 +39,7 @@ def test_a_401_challenges_and_keeps_its_reason_to_itself() -> None:
     refusal = Unauthenticated(reason="expired")
 
     assert (b"www-authenticate", b"Bearer") in refusal.headers
-    assert refusal.detail == "Unauthorized"
+    assert refusal.detail == "Sign in again: this call has no valid session token"
     assert str(refusal) == "expired"
 
 

@@ -174,7 +174,11 @@ SECURITY_SCHEMES: dict[str, Json] = {
 # Status -> what it means, and an example of its `error_type` and message.
 _ERRORS: Mapping[int, tuple[str, str, str]] = {
     400: ("The request is malformed, or fal refused it.", "bad_header", "The header x-fal-tags is not valid"),
-    401: ("There is no session, or a bad one.", "unauthenticated", "Unauthorized"),
+    401: (
+        "There is no session, or a bad one.",
+        "unauthenticated",
+        "Sign in again: this call has no valid session token",
+    ),
     402: ("A budget is spent. The body has the budget and when it renews.", "budget_exceeded", "Budget spent"),
     403: ("The endpoint, operation, scope or claim is not granted.", "insufficient_scope", "Not allowed"),
     404: ("The job is not the caller's, or does not exist.", "job_not_found", "Job not found"),

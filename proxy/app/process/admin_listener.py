@@ -1,4 +1,4 @@
-"""Admin listener of one worker, which answers for all workers."""
+"""Admin listener of one worker: metrics and the operator page, of all workers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from proxy.app.pages import create_metrics, metrics_response
-from proxy.app.process.worker_metrics import summed
+from proxy.app.application import Application
+from proxy.app.operator_page.page import REPORT_LEFT, OperatorPage
+from proxy.app.operator_page.reload_status import ReloadStatus, read_status
+from proxy.app.operator_page.routes import page_routes, worker_routes
+from proxy.app.pages import metrics_response
+from proxy.app.process.worker_metrics import METRICS_LEFT, summed
 from proxy.app.process.worker_sockets import WorkerSockets
 from proxy.http.server.server import HttpServer
 
-METRICS_LEFT = ".ended"  # what a worker leaves at its end, so that no counter runs backwards
-
 
 class AdminListener:
-    """Serves what *exposition* returns, with that of the other workers of *folder*; None: there are none."""
+    """Serves the metrics and the page of *application* with those of all other workers of *folder*.
 
-    def __init__(self, exposition: Callable[[], bytes], folder: str | None) -> None:
-        self._exposition = exposition
-        self._is_alone = folder is None
+    Without a folder there are none.
+    """
+
+    def __init__(self, application: Application, folder: str | None) -> None:
+        self._exposition = application.exposition
         self._sockets = WorkerSockets(folder)
-        self.app = Starlette(routes=[Route("/metrics", self._metrics, methods=["GET"])])
+        self._page = OperatorPage(
+            application.reporter,
+            self._sockets,
+            serving=lambda: application.serving,
+            names=application.names,
+            reload_status=_reload_status(application, folder),
+        )
+        self.app = Starlette(routes=[Route("/metrics", self._metrics, methods=["GET"]), *page_routes(self._page)])
+        self.app.router.redirect_slashes = False
         self._server = HttpServer(self.app)
 
     @property
@@ -34,18 +46,30 @@ class AdminListener:
 
     async def start(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         """Listens on *sock* where given, and on the socket for the other workers. Raises OSError."""
-        await self._sockets.start(create_metrics(self._exposition))
+        own = Route("/metrics", self._own_metrics, methods=["GET"])
+        await self._sockets.start(Starlette(routes=[own, *worker_routes(self._page)]))
         await self._server.start(host, port, sock=sock)
 
     async def stop(self, grace: float) -> None:
         """Leaves the last values to the other workers, and waits *grace* seconds for a last scrape."""
         await self._server.stop(grace)
-        await self._sockets.stop({METRICS_LEFT: self._exposition()})
+        await self._sockets.stop(
+            {METRICS_LEFT: self._exposition(), REPORT_LEFT: self._page.report(has_ended=True)},
+        )
+
+    async def _own_metrics(self, _: Request) -> Response:
+        return metrics_response(self._exposition())
 
     async def _metrics(self, _: Request) -> Response:
-        own = self._exposition()
-        if self._is_alone:
-            return metrics_response(own)
-        live = [own, *await self._sockets.fetch("/metrics")]
+        live = [self._exposition(), *await self._sockets.fetch("/metrics")]
         ended = self._sockets.ended(METRICS_LEFT)
+        if len(live) + len(ended) == 1:
+            return metrics_response(live[0])
         return metrics_response(summed([*((text, False) for text in live), *((text, True) for text in ended)]))
+
+
+def _reload_status(application: Application, folder: str | None) -> Callable[[], ReloadStatus]:
+    """Returns the source of the status. The first process replaces workers, and leaves it in *folder*."""
+    if folder is None:
+        return lambda: application.reload_status
+    return lambda: read_status(folder)

@@ -40,11 +40,13 @@ class GatewayProcess:
         self._admin_socket = admin
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
-        self.journal = JsonLogWriter(log, secrets=components.fal_secrets)
+        secrets = [*components.fal_secrets, *filter(None, [components.admin_token])]
+        self.journal = JsonLogWriter(log, secrets=secrets)
         self.application = Application(components, self.journal)
-        self.app: Starlette = self.application.public
-        self._gateway_lifespan = self.app.router.lifespan_context
-        self.app.router.lifespan_context = self._lifespan
+        self.app = self.application.listener
+        router = self.application.public.router
+        self._gateway_lifespan = router.lifespan_context
+        router.lifespan_context = self._lifespan
         self.address: tuple[str, int] | None = None
 
     @property
@@ -66,7 +68,7 @@ class GatewayProcess:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[Mapping[str, object]]:
-        self._admin = AdminListener(self.application.exposition, self._metrics_folder)
+        self._admin = AdminListener(self.application, self._metrics_folder)
         async with AsyncExitStack() as stack:
             stack.callback(self.journal.close)
             stack.callback(self.journal.write, {"event": "stopped", "pid": os.getpid()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 from proxy.app.application import Application
@@ -42,13 +43,14 @@ class ReloadSignal:
             await self._reload()
 
     async def _reload(self) -> None:
+        status = self._application.reload_status
         try:
             # Schemas and prices take longer to compile than a request may wait.
             components = await asyncio.to_thread(lambda: build_components(self._load()))
             self._application.reload(components)
         except (ConfigError, OSError) as error:
-            self._application.count_reload("refused")
+            self._application.record_reload(status.refused(time.time(), str(error)))
             self._journal.write({"event": "reload_failed", "reason": str(error)})
         else:
-            self._application.count_reload("applied")
+            self._application.record_reload(status.applied(time.time()))
             self._journal.write({"event": "reloaded"})

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from proxy.app.operator_page.reload_status import ReloadStatus
 from proxy.app.process.worker_factory import WorkerFactory
 from proxy.errors import ConfigError, Problem
 from proxy.telemetry.json_log import JsonLogWriter
@@ -30,7 +31,8 @@ class WorkerSupervisor(Multiprocess):
     SIGHUP replaces them one by one, each ready before its predecessor stops.
 
     *load* reads the configuration and returns the factory of new workers; it raises ConfigError, which keeps the old
-    workers. Only SIGHUP calls it: a worker that replaces a dead one starts from what was read before.
+    workers. Only SIGHUP calls it: a worker that replaces a dead one starts from what was read before. *record* gets the
+    result of each reload.
     """
 
     def __init__(
@@ -40,10 +42,13 @@ class WorkerSupervisor(Multiprocess):
         *,
         load: Callable[[], WorkerFactory],
         journal: JsonLogWriter,
+        record: Callable[[ReloadStatus], None] = lambda status: None,
     ) -> None:
         super().__init__(config, sockets)
         self._load = load
         self._journal = journal
+        self._record = record
+        self._status = ReloadStatus()
         self._stops = 0
         self._restarting = False
         self._started: dict[int | None, float] = {}
@@ -67,7 +72,7 @@ class WorkerSupervisor(Multiprocess):
         try:
             factory = self._load()
         except ConfigError as error:
-            self._journal.write({"event": "reload_failed", "reason": str(error)})
+            self._refuse(str(error))
             return
         previous, before = self.config.app, {process.pid for process in self.processes}
         self._use(replace(factory, ready_seconds=None))
@@ -77,9 +82,16 @@ class WorkerSupervisor(Multiprocess):
         self._use(factory)
         if before & {process.pid for process in self.processes}:
             self.config.app = previous
-            self._journal.write({"event": "reload_failed", "reason": "a new worker did not get ready in time"})
+            self._refuse("a new worker did not get ready in time")
         else:
+            self._status = self._status.applied(time.time())
+            self._record(self._status)
             self._journal.write({"event": "reloaded"})
+
+    def _refuse(self, reason: str) -> None:
+        self._status = self._status.refused(time.time(), reason)
+        self._record(self._status)
+        self._journal.write({"event": "reload_failed", "reason": reason})
 
     def keep_subprocess_alive(self) -> None:
         before = tuple(self.processes)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
@@ -38,7 +39,7 @@ class WorkerFactory:
     ready_seconds: float | None = COLD_START
     load: Callable[[], Config] | None = None
 
-    def __call__(self) -> Starlette:
+    def __call__(self) -> ASGIApp:
         process = GatewayProcess(
             build_components(self.config),
             log=self.log,
@@ -48,7 +49,8 @@ class WorkerFactory:
         )
         process.address = self.address
         signals = StopSignals(process)
-        gateway_lifespan = process.app.router.lifespan_context
+        router = process.application.public.router
+        gateway_lifespan = router.lifespan_context
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
@@ -60,7 +62,7 @@ class WorkerFactory:
                 _share_the_interpreter()
                 yield state or {}
 
-        process.app.router.lifespan_context = lifespan
+        router.lifespan_context = lifespan
         return process.app
 
 

@@ -14,6 +14,7 @@ from proxy.app.setup.overload import build_overload, configure_overload, overloa
 from proxy.app.setup.sessions import build_revocation_store
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
+from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
 from proxy.http.fields import Fields
@@ -47,6 +48,7 @@ class ProcessState:
     connections: SharedState
     revocations: RevocationWatch
     login_limit: LoginLimit
+    names: UserNames
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -57,6 +59,8 @@ class ProcessState:
         server, overload = components.config.server, components.config.overload
         self.body_budget.resize(overload.body_memory_bytes, overload.user_body_bytes)
         self.telemetry.explains = components.config.playground.explains
+        if not components.config.admin.show_users:
+            self.names.clear()
         if self.connections.overload is not None:
             configure_overload(self.connections.overload, components)
         self.connections.limits = connection_limits(components)
@@ -92,6 +96,7 @@ def build_process_state(
             time.monotonic,
             store=None if components.store is None else RedisWindowStore(components.store),
         ),
+        names=UserNames(components.store_keys.key),
     )
     _register_metrics(state)
     return state

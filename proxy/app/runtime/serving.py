@@ -18,7 +18,7 @@ from proxy.app.setup.billing.reconciler import build_reconciler
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import build_gateway
 from proxy.app.setup.session_runtime import SessionRuntime
-from proxy.app.setup.upstream.relay import build_upstream
+from proxy.app.setup.upstream.relay import Upstream, build_upstream
 from proxy.app.setup.webhooks import build_webhooks
 from proxy.http.base_path import BasePath
 from proxy.http.client_address import ClientAddress
@@ -89,6 +89,10 @@ class Serving:
         )
         self.active = self._build_active()
 
+    @property
+    def upstream(self) -> Upstream:
+        return self._upstream
+
     def start(self) -> None:
         """Starts the background tasks on the running event loop."""
         self._sessions.start()
@@ -130,6 +134,7 @@ class Serving:
                 streams=state.streams,
                 callback_urls=None if self._webhooks is None else self._webhooks.urls,
                 settlement_lost=state.settlement_lost,
+                names=state.names if self.components.config.admin.show_users else None,
             ),
             callbacks=None if self._webhooks is None else self._webhooks.callbacks,
             pages=self._build_pages(),

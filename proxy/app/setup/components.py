@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -49,6 +50,9 @@ from proxy.webhooks.callback_seal import CallbackCipher
 T = TypeVar("T")
 STORE_TIMEOUT = 1.0  # seconds
 
+# Characters of a header field.
+_ADMIN_TOKEN = re.compile(r"[!-~]{32,512}")
+
 
 @dataclass(frozen=True)
 class Components:
@@ -73,6 +77,7 @@ class Components:
     store_keys: StoreKeys = field(repr=False)
     rest_actions: RestActions
     webhooks: WebhookSettings | None
+    admin_token: str | None = field(repr=False, default=None)
 
     @property
     def fal_secrets(self) -> tuple[str, ...]:
@@ -101,6 +106,7 @@ def build_components(config: Config) -> Components:
     settlement_policy = builder.settlement_policy()
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
+    admin_token = builder.admin_token()
     problems = [*config.problems, *(p for p in builder.problems if not config.is_consequence(p))]
     if problems or handles is None or store_keys is None or settlement_policy is None:
         raise ConfigError(problems)
@@ -124,6 +130,7 @@ def build_components(config: Config) -> Components:
         idempotency=_idempotency_settings(config),
         rest_actions=rest_actions,
         webhooks=webhooks,
+        admin_token=admin_token,
     )
 
 
@@ -259,6 +266,10 @@ class ComponentBuilder:
             return build_webhook_settings(self._config, CallbackCipher(self._handle_secrets()), self.problems)
         return None
 
+    def admin_token(self) -> str | None:
+        name = self._config.admin.token_env
+        return None if name is None else self._try_build("admin.token_env", lambda: _admin_token(self._config, name))
+
     def _handle_secrets(self) -> list[bytes]:
         return [part.encode() for part in secret(self._config, self._config.handles.secrets_env).split(",")]
 
@@ -279,6 +290,13 @@ class ComponentBuilder:
         with suppress(ConfigError, ValueError):
             return build_policy(self._config, endpoint, PayloadRules()).effective
         return None
+
+
+def _admin_token(config: Config, name: str) -> str:
+    token = secret(config, name)
+    if _ADMIN_TOKEN.fullmatch(token) is None:
+        raise ValueError(f"{name} must have 32 to 512 visible ASCII characters")
+    return token
 
 
 def _idempotency_settings(config: Config) -> IdempotencySettings:

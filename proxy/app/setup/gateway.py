@@ -8,6 +8,7 @@ from collections.abc import Callable
 from proxy.app.setup.components import Components
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization, Listing
+from proxy.auth.user_names import UserNames
 from proxy.billing.call_notes import CallNotes
 from proxy.billing.reservations import Accounting
 from proxy.config.sections.fal import Fal
@@ -50,6 +51,7 @@ def build_gateway(
     streams: StreamRegistry,
     callback_urls: CallbackUrls | None,
     settlement_lost: Callable[[], None],
+    names: UserNames | None,
 ) -> Gateway:
     """Builds one object for each operation.
 
@@ -86,4 +88,5 @@ def build_gateway(
             Action.QUOTE: Quote(admission, accounting),
         },
         webhook_hosts=frozenset(components.config.webhooks.hosts),
+        names=names,
     )

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
@@ -54,8 +54,7 @@ class InFlightSlot:
     on_store_error: OnStoreError = "deny"
 
 
-@dataclass(frozen=True, slots=True)
-class CallNote:
+class CallNote(NamedTuple):
     """Identity of a call by which a repeat joins it after its caller's connection was lost.
 
     *fingerprint* is the digest of caller, method, endpoint, operation, query, body and options. A lost call can be
@@ -79,8 +78,7 @@ class KeyClaim:
     hold: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationRequest:
+class ReservationRequest(NamedTuple):
     """Request to pay for one call.
 
     *ttl*: seconds after which an outcome that nothing reported counts as spent.
@@ -319,6 +317,9 @@ class Ledger(Protocol):
         self, caller: str, *, states: frozenset[JobState], limit: int, before: Cursor | None = None
     ) -> tuple[JobRecord, ...]:
         """Returns a caller's calls with a state in *states*, newest first, older than *before*."""
+
+    async def open_calls(self, *, limit: int) -> tuple[int, tuple[JobRecord, ...]]:
+        """Returns how many calls of all callers are not over, and the newest *limit* of them, newest first."""
 
     async def job(self, name: str) -> JobRecord | None:
         """Returns the record of a job or a reservation id."""

@@ -38,6 +38,7 @@ from proxy.billing.ledger.sqlite.file import LedgerFile
 from proxy.errors import StoreAway
 
 MEMORY = ":memory:"
+UNARCHIVED = 64  # changed reservations in memory after which ended ones go to the archive
 T = TypeVar("T")
 
 
@@ -77,18 +78,26 @@ class SqliteLedger:
     async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> ReserveResult:
         state = self._ready(queues=True)
         is_new = state.open_jobs.get(call_id) is None
-        with self._reading():
+        # No block of `_reading` here and in `accept`: its context manager costs as much as the step.
+        try:
             result = state.reserve(call_id, request, now)
-        if not is_new or not isinstance(result, Granted):
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        if self._file is None or not is_new or not isinstance(result, Granted):
             self._changed()
             return result
         await self._written(undo=lambda: state.refund(call_id))
         return result
 
     async def accept(self, call_id: str, job: str, *, key_alias: str = "", now: float) -> None:
-        with self._reading():
+        try:
             self._ready().accept(call_id, job, key_alias, now)
-        await self._written()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        if self._file is None:
+            self._changed()
+        else:
+            await self._written()
 
     async def refund(self, call_id: str, *, now: float) -> None:
         with self._reading():
@@ -128,6 +137,7 @@ class SqliteLedger:
     async def report(self, *, since: date, until: date) -> tuple[DailyUsage, ...]:
         self._ready()
         if self._file is None:
+            self._archive.apply(self._state.changes)
             return self._archive.report(since, until)
         return await self._file.report(since, until)
 
@@ -184,6 +194,10 @@ class SqliteLedger:
         for record in state.open_jobs.by_caller(caller):
             records[record.id] = record
         return tuple(newest((one for one in records.values() if one.state in states), limit, before))
+
+    async def open_calls(self, *, limit: int) -> tuple[int, tuple[JobRecord, ...]]:
+        open_jobs = self._ready().open_jobs
+        return len(open_jobs), open_jobs.newest(limit)
 
     async def job(self, name: str) -> JobRecord | None:
         with self._reading():
@@ -259,6 +273,7 @@ class SqliteLedger:
     async def dump(self) -> AsyncIterator[Row]:
         self._ready()
         if self._file is None:
+            self._archive.apply(self._state.changes)
             for row in chain(self._state.dump(), self._archive.dump()):
                 yield row
             return
@@ -270,8 +285,10 @@ class SqliteLedger:
         state, loaded = self._ready(), [load_row(row) async for row in rows]
         if self._file is not None:
             await self._file.load(loaded)
-        elif any(True for _ in chain(state.dump(), self._archive.dump())):
-            raise ValueError("the ledger is not empty")
+        else:
+            self._archive.apply(state.changes)
+            if any(True for _ in chain(state.dump(), self._archive.dump())):
+                raise ValueError("the ledger is not empty")
         for table, values in loaded:
             state.load(table, values, now)
             if self._file is None:
@@ -299,7 +316,8 @@ class SqliteLedger:
     def _changed(self) -> None:
         """Lets changes be written that the caller does not wait for."""
         if self._file is None:
-            self._archive.apply(self._state.changes)
+            if len(self._state.changes.reservations) >= UNARCHIVED or self._state.changes.drop_before is not None:
+                self._archive.apply(self._state.changes)
         elif self._file.commits is not None and self._state.changes:
             self._file.commits.write_later()
 
@@ -329,17 +347,21 @@ class SqliteLedger:
         try:
             yield
         except sqlite3.Error as error:
-            if self._file is not None:
-                self._file.note_error(error)
-            raise self._away(f"ledger: {error}") from error
+            raise self._unreadable(error) from error
 
     async def _ended_jobs(
         self, caller: str, states: frozenset[JobState], limit: int, before: Cursor | None
     ) -> list[JobRecord]:
         if self._file is None:
+            self._archive.apply(self._state.changes)
             return self._archive.jobs(caller, states, limit, before)
         recent = [*self._state.changes.ended.values()]
         return await self._file.jobs(caller, states, limit, before, recent)
+
+    def _unreadable(self, error: sqlite3.Error) -> StoreAway:
+        if self._file is not None:
+            self._file.note_error(error)
+        return self._away(f"ledger: {error}")
 
     def _away(self, reason: str) -> StoreAway:
         self._failures += 1

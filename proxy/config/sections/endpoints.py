@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue
 from proxy.config.value_types import MIB, Number, Section
 from proxy.fal_api.endpoint_ids import endpoint_id
 from proxy.fal_api.operations import WITHOUT_ENDPOINT, Action
+from proxy.near_names import did_you_mean
 from proxy.payload.body import MAX_ELEMENTS, MOST_ELEMENTS
 from proxy.payload.files.host_allowlist import host_pattern
 from proxy.payload.files.input_files import MAX_BYTES
@@ -23,7 +24,12 @@ DEFAULT_ACTIONS = (Action.SUBMIT, Action.STATUS, Action.STATUS_STREAM, Action.RE
 
 
 def _file_host(text: str) -> str:
-    return text if text == UPLOADED else host_pattern(text)
+    if text == UPLOADED:
+        return text
+    try:
+        return host_pattern(text)
+    except ValueError as error:
+        raise ValueError(f"{error}{did_you_mean(text, [UPLOADED])}") from None
 
 
 def _media_type(text: str) -> str:

@@ -111,9 +111,25 @@ class Server(Section):
 
 
 class Admin(Section):
-    """The listener of metrics, apart from the public port so that callers cannot reach it."""
+    """The listener of metrics and of the operator page, apart from the public port and its callers."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(
-        default=9090, description="TCP port to listen on; 0 takes a free one. Worker n listens on this port + n."
+        default=9090, description="TCP port to listen on; 0 takes a free one. It answers for all workers."
+    )
+    token_env: str | None = Field(
+        default=None,
+        description="Environment variable with a token of 32 characters or more, which the operator page at `/` then "
+        "asks for. Without it the page is served on a loopback `host` only. `/metrics` needs no token.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Host names, without a port, under which the operator page may be opened, beside `localhost`, "
+        "`host` and IP addresses. A page of another name, which leads here by DNS, gets nothing.",
+        examples=["gateway-admin.internal"],
+    )
+    show_users: bool = Field(
+        default=False,
+        description="Whether the operator page shows issuer and subject of recent users. They are kept in memory. "
+        "Otherwise it shows the keys that `fal-proxy caller` prints.",
     )

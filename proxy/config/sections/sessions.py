@@ -13,7 +13,19 @@ from proxy.auth.sessions.issuer import PINS
 from proxy.auth.sessions.presets import apply_preset
 from proxy.config.value_types import DAY, OriginText, Section
 
-Algorithm = Literal["HS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+def _algorithm(value: object) -> object:
+    if value in ("HS384", "HS512"):
+        raise ValueError(
+            f"{value} is not accepted: sign with {HMAC}, the one algorithm for a secret, or with a public key"
+        )
+    return value
+
+
+Algorithm = Annotated[
+    Literal["HS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
+    BeforeValidator(_algorithm),
+]
 PresetName = Literal["auth0", "clerk", "supabase", "firebase", "cognito", "keycloak", "logto", "entra"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import Generator
 from functools import partial
@@ -111,7 +112,15 @@ def connection_config(
     )
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Binds a TCP socket; `::` takes IPv4 too. Raises OSError."""
+def listening_socket(host: str, port: int, *, key: str = "server.port") -> socket.socket:
+    """Binds a TCP socket; `::` takes IPv4 too.
+
+    Raises OSError, which names *key* where another program listens.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=host == "::")
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=host == "::")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(f"{key}: another program listens on {host}:{port}; stop it, or give another port") from error

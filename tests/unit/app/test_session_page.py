@@ -181,7 +181,11 @@ async def test_a_session_ends_itself(tmp_path: Path) -> None:
 
     assert [r.status_code for r in (before, ended, after, other, again)] == [200, 204, 401, 200, 401]
     assert "the session is revoked" in reasons
-    assert after.json() == {"detail": "Unauthorized", "message": "Unauthorized", "error_type": "unauthenticated"}
+    assert after.json() == {
+        "detail": "Sign in again: this call has no valid session token",
+        "message": "Sign in again: this call has no valid session token",
+        "error_type": "unauthenticated",
+    }
 
 
 async def test_an_ended_session_needs_a_page_of_ours(tmp_path: Path) -> None:

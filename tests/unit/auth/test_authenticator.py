@@ -353,7 +353,7 @@ def test_one_verification_a_request(token: bytes) -> None:
     assert CountingKey.calls == 1
     assert (caught.value.status, caught.value.detail, caught.value.error_type) == (
         401,
-        "Unauthorized",
+        "Sign in again: this call has no valid session token",
         "unauthenticated",
     )
 

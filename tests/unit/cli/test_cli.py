@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -197,3 +198,13 @@ def test_options_of_serve_win_over_the_file(good: Path, monkeypatch: pytest.Monk
     result = fal_proxy("serve", good, "--port", "70000")
 
     assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "server.port: must be at most 65535")
+
+
+def test_a_port_in_use_is_named_with_its_key(good: Path) -> None:
+    """The start ends with one line that has the key and the address."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = fal_proxy("serve", good, "--port", str(port))
+
+    assert result.exit_code == 1
+    assert result.stderr == f"server.port: another program listens on 127.0.0.1:{port}; stop it, or give another port\n"

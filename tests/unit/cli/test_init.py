@@ -58,15 +58,37 @@ def test_a_configuration_for_production_wants_a_key(folder: Path) -> None:
     assert [line.split(":")[0] for line in checked.stderr.splitlines()] == ["FAL_KEY", "1 problem(s)"]
 
 
-@pytest.mark.parametrize("name", ["fal-proxy.toml", ".env"])
-def test_nothing_is_overwritten(folder: Path, name: str) -> None:
-    """An existing file is an error, and no other file is written."""
-    (folder / name).write_text("mine")
+def test_nothing_is_overwritten(folder: Path) -> None:
+    """An existing configuration is an error, and no other file is written."""
+    (folder / "fal-proxy.toml").write_text("mine")
     result = fal_proxy("init", "--sandbox")
 
     assert result.exit_code == 1
-    assert f"{name} exists already" in result.stderr
-    assert [path.name for path in folder.iterdir()] == [name]
+    assert "fal-proxy.toml exists already" in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["fal-proxy.toml"]
+
+
+def test_a_second_configuration_uses_the_secrets_that_are_there(folder: Path) -> None:
+    """The existing `.env` stays as it is, and both configurations are good."""
+    fal_proxy("init", "--sandbox")
+    before = (folder / ".env").read_bytes()
+    second = fal_proxy("init", "--sandbox", "second.toml")
+
+    assert second.stdout.startswith("wrote second.toml; .env exists already and was not changed\n")
+    assert (folder / ".env").read_bytes() == before
+    assert fal_proxy("check", "second.toml").exit_code == 0
+
+
+def test_secrets_that_an_existing_file_lacks_are_named(folder: Path) -> None:
+    """The message has the names, and a malformed file is an error before anything is written."""
+    (folder / ".env").write_text("FAL_KEY=a:b\n")
+    output = fal_proxy("init", "first.toml").stdout
+    (folder / ".env").write_text("mine")
+    malformed = fal_proxy("init", "second.toml")
+
+    assert "it lacks SESSION_SECRET, FAL_PROXY_HANDLE_SECRETS" in output
+    assert malformed.exit_code == 1
+    assert not (folder / "second.toml").exists()
 
 
 def test_rules_of_git_are_kept(folder: Path) -> None:

@@ -52,6 +52,26 @@ MESSAGES: dict[str, tuple[dict[str, object], str, str]] = {
     ),
     "duration": ({"server": {**SERVER, "hsts_seconds": 10**9}}, "server.hsts_seconds", "must be at most 2 years"),
     "number": ({"admin": {"port": 70000}}, "admin.port", "must be at most 65535"),
+    "near-window": (
+        {"budgets": [{**BUDGET, "window": "days"}]},
+        "budgets[0].window",
+        '"lifetime"; did you mean "day"?',
+    ),
+    "hmac": (
+        {"sessions": [{"issuer": "i", "audience": "a", "algorithms": ["HS512"], "secret_env": "S"}]},
+        "sessions[0].algorithms[0]",
+        "HS512 is not accepted: sign with HS256, the one algorithm for a secret, or with a public key",
+    ),
+    "list-of-one": (
+        {"endpoints": [{"id": "a/b", "files": {"hosts": "uploads"}}]},
+        "endpoints[0].files.hosts",
+        'must be a list, as in ["uploads"]',
+    ),
+    "near-host": (
+        {"endpoints": [{"id": "a/b", "files": {"hosts": ["upload"]}}]},
+        "endpoints[0].files.hosts[0]",
+        'did you mean "uploads"?',
+    ),
     "choice": ({"store": {"kind": "rediss"}}, "store.kind", 'must be one of "memory", "redis"; did you mean "redis"?'),
     "action": (
         {"endpoints": [{"id": "a/b", "actions": ["submitt"]}]},

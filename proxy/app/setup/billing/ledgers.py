@@ -98,8 +98,7 @@ def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:
     try:
         check_path(path)
     except ValueError as error:
-        found = [Problem("ledger.path", str(error))]
-        return (found, []) if Path(path).exists() else ([], found)
+        return [Problem("ledger.path", str(error))], []
     if not Path(path).exists():
         return [], []
     with closing(open_readonly(path)) as db:

@@ -48,6 +48,11 @@ class OpenJobs:
         """Returns the open calls of one caller."""
         return [one.record() for one in self._callers.get(caller, {}).values() if one.open]
 
+    def newest(self, limit: int) -> tuple[JobRecord, ...]:
+        """Returns up to *limit* open calls of all callers, the one made last first."""
+        calls = (one for one in reversed(self._reservations.values()) if one.open)
+        return tuple(one.record() for one in islice(calls, limit))
+
     def restore(self, reservation: Reservation) -> None:
         """Takes in a reservation from the journal."""
         self._remember(reservation)

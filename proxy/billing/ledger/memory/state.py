@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
@@ -244,21 +245,25 @@ class LedgerState:
         crossed: tuple[Crossing, ...] = ()
         for charge, part in zip(request.charges, parts, strict=True):
             crossed += self.buckets.reserve(charge, part, now)
-        reservation = Reservation(
-            id=call_id,
-            caller=request.caller,
-            endpoint=request.endpoint,
-            day=datetime.fromtimestamp(now, UTC).date().isoformat(),
-            amount=request.amount,
-            created=now,
-            until=now + request.ttl,
-            parts=parts,
-            slots=tuple(
+        slots = tuple(
+            [
                 (slot.account, now + min(slot.lease, request.call_seconds or slot.lease), slot.lease)
                 for slot in request.slots
-            ),
-            result=Granted(observed) if observed else _GRANTED,
-            key=None if request.claim is None else request.claim.key,
+            ]
+        )
+        day = _day(now // 86_400)
+        reservation = Reservation(
+            call_id,
+            request.caller,
+            request.endpoint,
+            day,
+            request.amount,
+            now,
+            now + request.ttl,
+            parts,
+            slots,
+            Granted(observed) if observed else _GRANTED,
+            None if request.claim is None else request.claim.key,
         )
         self.open_jobs.add(reservation)
         if request.claim is not None:
@@ -266,7 +271,7 @@ class LedgerState:
             self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)
         elif request.note is not None:
             self.notes.open(call_id, request.note, now=now, ttl=request.ttl)
-        self.changes.add_to_day((reservation.day, request.caller, request.endpoint), submits=1, reserved=request.amount)
+        self.changes.add_to_day((day, request.caller, request.endpoint), submits=1, reserved=request.amount)
         return Granted(observed, crossed) if crossed else reservation.result
 
     def _call(self, note: Note, now: float) -> Call:
@@ -284,6 +289,12 @@ class LedgerState:
 
 
 _GRANTED = Granted()
+
+
+@lru_cache(maxsize=8)
+def _day(number: float) -> str:
+    """Returns the day with *number* days since the epoch, as `2026-11-26`."""
+    return datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
 
 
 def _check(request: ReservationRequest, now: float) -> None:

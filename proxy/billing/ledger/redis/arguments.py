@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import orjson
 
 from proxy.billing.ledger.interface import Charge, InFlightSlot, ReservationRequest
+from proxy.billing.ledger.jobs import Credit
 
 CLOCK_SKEW = 3_600.0  # seconds that clocks may disagree, or be set back, before a key is dropped too early
 UNSWEPT_TTL = 7 * 86_400.0  # seconds that a reservation past its ttl waits for a sweep before it is forgotten
@@ -32,6 +33,12 @@ def check_request(request: ReservationRequest, now: float) -> None:
     accounts = [charge.account for charge in request.charges]
     if len(set(accounts)) < len(accounts):
         raise ValueError("a request charges one account twice")
+
+
+def credit_text(credit: Credit) -> str:
+    """Returns the stored form of a credit."""
+    expires = "" if credit.expires is None else repr(credit.expires)
+    return f"{credit.amount} {credit.left} {expires}"
 
 
 def reserve_args(

@@ -41,6 +41,12 @@ class Epoch:
     def is_denied(self) -> bool:
         return not self._value
 
+    def notices(self, *, started: bool) -> list[str]:
+        """Returns what an operator has to know about lost data."""
+        if started and self.is_denied:
+            return ["data lost, and not accepted by `fal-proxy ledger check --accept-loss`"]
+        return [f"data lost {self.losses} times since the start"] if self.losses else []
+
     async def start(self) -> None:
         """Reads the epoch of the store, and sets one in an empty store unless lost data is to be denied."""
         self._value = await self._get_or_set("" if self._on_loss == "deny" else uuid4().hex)

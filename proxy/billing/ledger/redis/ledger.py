@@ -34,6 +34,7 @@ from proxy.billing.ledger.redis.arguments import (
     ENDED_TTL,
     Args,
     check_request,
+    credit_text,
     milliseconds,
     reserve_args,
 )
@@ -214,6 +215,9 @@ class RedisLedger:
     ) -> tuple[JobRecord, ...]:
         return await listings.read_jobs(self._run, caller, states, limit, before)
 
+    async def open_calls(self, *, limit: int) -> tuple[int, tuple[JobRecord, ...]]:
+        return replies.read_open_calls(await self._run(jobs.OPEN_CALLS, [limit]))
+
     async def job(self, name: str) -> JobRecord | None:
         reply = await self._run(jobs.JOB, [name])
         return None if reply is None else replies.read_record(reply)
@@ -233,9 +237,7 @@ class RedisLedger:
         return await self._run(admin.REFUND_ENDED, [job]) == 1
 
     async def grant_credit(self, credit: Credit, *, now: float) -> None:
-        expires = "" if credit.expires is None else repr(credit.expires)
-        text = f"{credit.amount} {credit.left} {expires}"
-        await self._run(admin.GRANT_CREDIT, [credit.account, credit.id, text])
+        await self._run(admin.GRANT_CREDIT, [credit.account, credit.id, credit_text(credit)])
 
     async def credits(self, account: str | None, *, now: float) -> tuple[Credit, ...]:
         reply = await self._run(admin.CREDITS, [account or "", repr(now)])
@@ -267,11 +269,8 @@ class RedisLedger:
         return self._workers.skew
 
     def notices(self) -> tuple[str, ...]:
-        lost = [f"data lost {self.epoch.losses} times since the start"] if self.epoch.losses else []
-        if self._started and self.epoch.is_denied:
-            lost = ["data lost, and not accepted by `fal-proxy ledger check --accept-loss`"]
         jump = [f"the clock jumped by {self._clock_jump:.0f} s"] if abs(self._clock_jump) > CLOCK_JUMP else []
-        return (*lost, *jump)
+        return (*self.epoch.notices(started=self._started), *jump)
 
     def stats(self) -> LedgerStats:
         store = self._store

@@ -103,6 +103,13 @@ def read_records(reply: object) -> tuple[JobRecord, ...]:
     return tuple(map(read_record, expect(list, reply)))
 
 
+def read_open_calls(reply: object) -> tuple[int, tuple[JobRecord, ...]]:
+    """Returns the number of open calls, and the records of the reply, newest first."""
+    number, records = expect(list, reply)
+    newest = sorted(read_records(records), key=lambda record: record.created, reverse=True)
+    return expect(int, number), tuple(newest)
+
+
 def read_statuses(
     reply: object, charges: Sequence[Charge], slots: Sequence[InFlightSlot]
 ) -> tuple[AllowanceStatus, ...]:

@@ -191,3 +191,14 @@ def test_what_is_held_outlasts_a_run(tmp_path: Path) -> None:
 def test_remote_keys_that_cannot_be(base: Path, session: dict[str, object], words: str) -> None:
     """A session table whose keys could never be fetched, or that admits every app, is refused at start."""
     assert any(words in message for message in problems(base, sessions=[session]).values())
+
+
+@pytest.mark.parametrize(("value", "problem"), [(None, "the environment has no"), ("short", "32 to 512")])
+def test_the_admin_token_is_checked(value: str | None, problem: str) -> None:
+    """A missing or short token of the operator page is a problem of its key."""
+    environ = ENVIRON if value is None else {**ENVIRON, "ADMIN_TOKEN": value}
+    with pytest.raises(ConfigError) as raised:
+        build_components(read(document(admin={"token_env": "ADMIN_TOKEN"}), environ, base=Path()))
+
+    assert [one.key for one in raised.value.problems] == ["admin.token_env"]
+    assert problem in raised.value.problems[0].message

@@ -126,7 +126,7 @@ async def test_an_application_that_fails_to_start_is_not_served() -> None:
 async def test_a_taken_port_ends_the_start() -> None:
     """The application is not started."""
     app = Living()
-    with socket.create_server(("127.0.0.1", 0)) as bound, pytest.raises(OSError, match="Address already in use"):
+    with socket.create_server(("127.0.0.1", 0)) as bound, pytest.raises(OSError, match="another program listens"):
         await HttpServer(app, lifespan="on").start(port=bound.getsockname()[1])
 
     assert app.turns == []

@@ -122,6 +122,16 @@ end
 return {records, #ids == 2 * batch and '1' or '0', last, last_id}
 """)
 
+# ARGV: how many. Replies the number of open calls, and records of those whose ttl ends last.
+OPEN_CALLS = script("""
+local records = {}
+for _, id in ipairs(redis.call('ZREVRANGE', base .. 'due', 0, ARGV[1] - 1)) do
+  local record = job_record(id)
+  if record then records[#records + 1] = record end
+end
+return {redis.call('ZCARD', base .. 'due'), records}
+""")
+
 # ARGV: name of a job, or id of a call.
 JOB = script("""
 local id = redis.call('GET', base .. 'job:' .. ARGV[1])
