@@ -154,7 +154,7 @@ class Refusal(FalProxyError):
     """An error response to the caller.
 
     *detail* is sent to the caller, and *facts* as further members of the body. *reason* goes to the log only, and must
-    not contain a secret.
+    not contain a secret. *limit* is the kind of the limits that refused, as "rate" or "budget", and their names.
     """
 
     status: ClassVar[int]
@@ -169,9 +169,11 @@ class Refusal(FalProxyError):
         reason: str | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
         facts: Mapping[str, object] | None = None,
+        limit: tuple[str, ...] = (),
     ) -> None:
         if detail is not None:
             self.detail = detail
+        self.limit = limit
         self.facts = facts or {}
         if error_type is not None:
             self.error_type = error_type
@@ -297,10 +299,10 @@ class RateLimited(Refusal):
         error_type: str | None = None,
         reason: str | None = None,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        limit: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(
-            detail, error_type=error_type, reason=reason, headers=[retry_after_header(retry_after), *headers]
-        )
+        fields = [retry_after_header(retry_after), *headers]
+        super().__init__(detail, error_type=error_type, reason=reason, headers=fields, limit=limit)
 
 
 class HeadTooLarge(Refusal):

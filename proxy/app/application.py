@@ -29,7 +29,10 @@ from proxy.errors import ConfigError, StoreAway
 from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.telemetry.clock_watch import ClockWatch
+from proxy.telemetry.families import Family, exposition
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.process.figures import process_families
+from proxy.telemetry.process.loop_lag import BUCKETS, NAME, measure_loop_lag
 from proxy.upstream.relay import UpstreamClient
 
 LEDGER_START = 1.0  # seconds that the start of the process waits for the ledger
@@ -65,7 +68,9 @@ class Application:
         """Builds all objects; none of them needs an event loop before `start`."""
         self._is_new = True
         self._state = build_process_state(components, self._journal, ledger, on_shutdown=self._on_shutdown)
-        self._state.telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
+        telemetry = self._state.telemetry
+        telemetry.gauge("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks()))
+        self._lags = telemetry.histogram(NAME, "Lateness of timers of the event loop.", BUCKETS)
         self._socket = build_ledger_socket(components, ledger)
         self._store_keys = components.store_keys
         self._serving = Serving(components, self._state, self._scripted_upstream)
@@ -90,9 +95,13 @@ class Application:
     def connections(self) -> SharedState:
         return self._state.connections
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """Returns all metrics of this process in the Prometheus text format."""
-        return self._state.telemetry.exposition()
+        return await asyncio.to_thread(exposition, self.families())
+
+    def families(self) -> list[Family]:
+        """Returns all metrics of this process as values."""
+        return [*self._state.telemetry.families(), *process_families()]
 
     async def warnings(self) -> tuple[str, ...]:
         """Returns problems outside of the configuration. Takes no longer than one call of the store."""
@@ -142,7 +151,7 @@ class Application:
     def record_reload(self, status: ReloadStatus) -> None:
         """Counts a reload, and keeps its result for the operator page."""
         self.reload_status, result = status, status.result
-        self._state.telemetry.events("reloads", "Reloads of the configuration in place.", "result").add(result)
+        self._state.telemetry.events("reloads", "Reloads of the configuration.", "result").add(result)
 
     def _on_shutdown(self) -> None:
         """Ends open streams; those that were paid for have as long as the longest call to complete."""
@@ -175,6 +184,7 @@ class Application:
             self._build(components, ledger if is_open else self._build_ledger(components))
         self._is_new = False
         self._background = [asyncio.create_task(self._start_ledger()), asyncio.create_task(self._sweep())]
+        self._background.append(asyncio.create_task(measure_loop_lag(self._lags)))
         self._background.append(asyncio.create_task(end_blocked_streams(self._state.streams, self._state.ledger)))
         self._background.append(asyncio.create_task(self.reporter.run()))
         self._serving.start()
@@ -203,6 +213,7 @@ class Application:
             await self._socket.aclose()
         await self._serving.aclose()
         await self._state.revocations.aclose()
+        self._state.rejections.report()
 
     async def _close_store(self) -> None:
         if self._state.store is not None:
@@ -236,6 +247,7 @@ class Application:
         clock = ClockWatch(time.time, time.monotonic)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
+            self._state.rejections.report()
             step = clock.step()
             if step is not None:
                 self._journal.write({"event": "clock_step", "seconds": round(step, 1)})

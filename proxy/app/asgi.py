@@ -26,6 +26,7 @@ from proxy.http.server.exchange import EXCHANGE, Exchange
 from proxy.http.server.limits import ConnectionLimits
 from proxy.telemetry.access_record import RECORD
 from proxy.telemetry.metrics import Telemetry
+from proxy.telemetry.request_line import HEALTH
 from proxy.webhooks.callback_url import ROUTE as CALLBACK_ROUTE
 from proxy.webhooks.receiver import WebhookReceiver
 
@@ -155,6 +156,7 @@ class Call:
             if preflight is not None:
                 return preflight
         if location.is_health:
+            self._record.action = HEALTH
             await self._page(location, {})
             return None
         request = self._request(location, fields_by_name)
@@ -168,13 +170,14 @@ class Call:
 
     def _request(self, location: Location, fields_by_name: Mapping[bytes, bytes]) -> Request:
         scope = self._scope
+        self._record.address = address = self._active.client_address.resolve(scope)
         return Request(
             scope["method"],
             location.path if location.route is None else location.route,
             scope["query_string"],
             scope["headers"],
             fields_by_name,
-            self._active.client_address.resolve(scope),
+            address,
             self._receive,
             self._active.public_origin + location.base,
             self._exchange,

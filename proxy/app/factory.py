@@ -32,7 +32,7 @@ def create_app(config: Config | Path | None = None) -> Starlette:
         config = load(path, {**read_env_file(path.parent), **os.environ})
     check_shared_stores(config, _processes(config.environ))
     components = build_components(config)
-    log = JsonLogWriter(_STDOUT, secrets=components.fal_secrets)
+    log = JsonLogWriter(_STDOUT, secrets=components.fal_secrets, text=config.log.format == "text")
     application = Application(components, log)
     application.public.state.metrics = application.metrics
     return application.public

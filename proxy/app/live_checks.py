@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from uuid import uuid4
 
 import httpx2
-from prometheus_client import CollectorRegistry
 
 from proxy.app.setup.billing.ledgers import MEMORY
 from proxy.app.setup.components import Components
@@ -52,7 +51,7 @@ async def _check_fal_keys(components: Components) -> list[Problem]:
     ledger = SqliteLedger(MEMORY)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     log = JsonLogWriter(nowhere)
-    upstream = build_upstream(components, ledger, Telemetry(log, CollectorRegistry()), log)
+    upstream = build_upstream(components, ledger, Telemetry(log), log)
     try:
         found = [await _check_fal_key(upstream.relay, app, key) for key in components.fal_keys]
     finally:

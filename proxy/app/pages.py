@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import orjson
 from starlette.applications import Starlette
@@ -113,11 +113,11 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     return await _refusal(request, MethodNotAllowed(["GET"]) if status == 405 else NotFound())
 
 
-def create_metrics(exposition: Callable[[], bytes]) -> Starlette:
+def create_metrics(exposition: Callable[[], Awaitable[bytes]]) -> Starlette:
     """Returns the application of `/metrics` in the Prometheus text format."""
 
     async def metrics(_: Request) -> Response:
-        return metrics_response(exposition())
+        return metrics_response(await exposition())
 
     return Starlette(routes=[Route("/metrics", metrics, methods=["GET"])])
 

@@ -16,12 +16,13 @@ import uvicorn
 import uvloop
 
 from proxy.app.factory import check_shared_stores
+from proxy.app.operator_page.reload_status import write_status
+from proxy.app.process import python_log
 from proxy.app.process.gateway_server import GRACE_OVER_DEADLINE
 from proxy.app.process.snapshot import take_snapshot
 from proxy.app.process.stop_signals import ignored_after_stop
 from proxy.app.process.supervisor import WorkerSupervisor
 from proxy.app.process.worker_factory import WorkerFactory
-from proxy.app.process.worker_metrics import leave_reload
 from proxy.app.runtime.reload import SHARED, restart_only_changes
 from proxy.config.loader import Config
 from proxy.errors import ConfigError
@@ -52,12 +53,15 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
         return
     with tempfile.TemporaryDirectory(prefix="fal-proxy-") as folder:
         factory = replace(factory, metrics_folder=folder)
+        journal = JsonLogWriter(log, text=config.log.format == "text")
+        python_log.install(journal)
         supervisor = WorkerSupervisor(
             _server_config(factory, workers),
             sockets,
             load=lambda: replace(factory, config=_next_snapshot(config, read(), workers)),
-            journal=JsonLogWriter(log),
-            record=lambda status: leave_reload(folder, status),
+            journal=journal,
+            metrics_folder=folder,
+            record=lambda status: write_status(folder, status),
         )
         supervisor.serve()
 

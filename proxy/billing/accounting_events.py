@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.auth.caller import Caller
-from proxy.billing.ledger.interface import Crossing, LimitExceeded
+from proxy.billing.ledger.interface import Crossing
 
 
 class JobLooks(Protocol):
@@ -24,10 +24,9 @@ class JobLooks(Protocol):
 class AccountingEvents:
     """Callbacks for metrics and webhooks.
 
-    *lost*: a settlement could not be written, so the sweep will count that reservation as spent. *refused*: a limit
-    refused a call. *crossed*: a budget reached a threshold by a call of that caller.
+    *lost*: a settlement could not be written, so the sweep will count that reservation as spent. *crossed*: a budget
+    reached a threshold by a call of that caller.
     """
 
     lost: Callable[[], None] = lambda: None
-    refused: Callable[[LimitExceeded], None] = lambda short: None
     crossed: Callable[[Crossing, Caller], None] = lambda crossing, caller: None

@@ -356,7 +356,6 @@ class Accounting:
         return await self.looks.look_at_oldest(_account(short, request))
 
     async def _refusal(self, short: LimitExceeded, request: ReservationRequest, caller: Caller) -> Refusal:
-        self._events.refused(short)
         for crossing in short.crossed:
             self._events.crossed(crossing, caller)
         if short.kind == "budget":

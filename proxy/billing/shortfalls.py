@@ -19,6 +19,8 @@ def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> R
             f"{short.limit} jobs are in flight already ({short.name})",
             retry_after=math.ceil(retry_after),
             error_type=TOO_MANY_JOBS,
+            reason=f"{short.limit} jobs in flight",
+            limit=(short.kind, short.name),
         )
     limit, left = short.limit / MICRO, short.left / MICRO
     renews_at = None if short.renews_at is None else rfc3339(short.renews_at)
@@ -26,6 +28,8 @@ def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> R
     return BudgetExceeded(
         f"The budget {short.name} has {left:g} of {limit:g} left; {renewal}",
         facts={"budget": {"name": short.name, "limit": limit, "left": left, "renews_at": renews_at}},
+        reason=f"{left:g} of {limit:g} left",
+        limit=(short.kind, short.name),
     )
 
 

@@ -23,10 +23,11 @@ CONFIG = click.argument(
 )
 
 
-def load_config(path: Path, **server: object) -> Config:
+def load_config(path: Path, *, log_format: str | None = None, **server: object) -> Config:
     """Reads the file at *path*, with the environment and the `.env` file beside it. Raises ConfigError.
 
-    *server* are keys of the [server] table that win over the file's; those that are None are not given.
+    *server* are keys of the [server] table that win over the file's; those that are None are not given. *log_format*
+    is one of the [log] table.
     """
     # Here, so that `init` and `health` start without the libraries that validate a file.
     from proxy.config.env_file import read_env_file
@@ -34,4 +35,7 @@ def load_config(path: Path, **server: object) -> Config:
 
     given = {key: value for key, value in server.items() if value is not None}
     environ = {**read_env_file(path.parent), **os.environ}
-    return load(path, environ, {"server": given} if given else {})
+    overrides: dict[str, dict[str, object]] = {"server": given} if given else {}
+    if log_format is not None:
+        overrides["log"] = {"format": log_format}
+    return load(path, environ, overrides)

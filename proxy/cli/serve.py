@@ -18,6 +18,11 @@ _STDOUT = 1  # the journal goes to the descriptor, past the buffer of sys.stdout
 @click.option("--host", help="Address to listen on, in place of server.host.")
 @click.option("--port", type=int, help="Port to listen on, in place of server.port.")
 @click.option("--fd", type=click.IntRange(0), help="Listening socket inherited from the parent process.")
-def serve(config: Path, workers: int, host: str | None, port: int | None, fd: int | None) -> None:
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="Form of the journal, in place of log.format.")
+def serve(
+    config: Path, workers: int, host: str | None, port: int | None, fd: int | None, log_format: str | None
+) -> None:
     """Runs the gateway that CONFIG describes."""
-    service.serve(lambda: load_config(config, host=host, port=port), workers=workers, fd=fd, log=_STDOUT)
+    service.serve(
+        lambda: load_config(config, log_format=log_format, host=host, port=port), workers=workers, fd=fd, log=_STDOUT
+    )

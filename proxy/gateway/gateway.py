@@ -66,10 +66,12 @@ class Gateway:
             request.fields_by_name.get(b"x-fal-target-url"),
             webhook_hosts=self._webhook_hosts,
         )
-        record.action = target.action
+        record.action, record.asked = target.action, target.endpoint
         if record.trace is not None:
             record.trace.note(f"{target.action} of {target.endpoint}")
             record.trace.enter("authorize")
         grant = self._authorization.authorize(caller, target)
         record.endpoint = target.endpoint
+        if grant.upstream_id is not None:
+            record.job = f"{target.app}/{grant.upstream_id}"
         return await self._operations[target.action].handle(request, grant, record)

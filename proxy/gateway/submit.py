@@ -69,9 +69,8 @@ class Submit:
             return Response(result.status, result.body, (*result.headers, *reservation.fields))
         record.outcome = Outcome.ACCEPTED
         app = grant.target.app
-        await self._accounting.settle_submit(
-            reservation, Outcome.ACCEPTED, f"{app}/{result.job_id}", key_alias=result.key_alias
-        )
+        record.job = job = f"{app}/{result.job_id}"
+        await self._accounting.settle_submit(reservation, Outcome.ACCEPTED, job, key_alias=result.key_alias)
         if urls is not None:
             await urls.bind(reservation.id, result.job_id)
         return submit_response(result, request.public_url, app=app, handle=handle, headers=reservation.fields)

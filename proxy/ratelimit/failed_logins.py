@@ -28,7 +28,7 @@ class FailedLogins:
         now = int(self._clock() * 1000)
         window = self._counts.get(address_key(address), now)
         if window is not None and window.total >= self._amount:
-            raise RateLimited(retry_after=window.reset(now), reason="failed logins from this address")
+            raise _too_many(window.reset(now))
 
     def record(self, address: str) -> None:
         """Counts one failed attempt of *address*."""
@@ -90,4 +90,4 @@ class LoginLimit:
 
 
 def _too_many(wait: int) -> RateLimited:
-    return RateLimited(retry_after=wait, reason="failed logins from this address")
+    return RateLimited(retry_after=wait, reason="failed logins from this address", limit=("rate", "failed-logins"))

@@ -198,12 +198,13 @@ async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRe
     if admitted:
         return Quota(headers)
     full = [(rule.name, reset) for rule, (left, reset) in zip(rules, remaining, strict=True) if not left]
-    wait = max(reset for _, reset in full)
+    wait, names = max(reset for _, reset in full), [name for name, _ in full]
     raise RateLimited(
         f"Too many requests; there is room again in {wait} s",
         retry_after=wait,
-        reason="rate limit " + ", ".join(name for name, _ in full),
+        reason="rate limit " + ", ".join(names),
         headers=headers,
+        limit=("rate", *names),
     )
 
 
@@ -232,7 +233,10 @@ def _templates(bounds: tuple[tuple[str, int, int], ...]) -> tuple[bytes, bytes]:
 
 def _refused_too_often(rule: RateRule, wait: int) -> RateLimited:
     return RateLimited(
-        f"Too many refused requests; try again in {wait} s", retry_after=wait, reason=f"rate limit {rule.name}"
+        f"Too many refused requests; try again in {wait} s",
+        retry_after=wait,
+        reason=f"rate limit {rule.name}",
+        limit=("rate", rule.name),
     )
 
 

@@ -16,16 +16,21 @@ RECORD = "proxy.record"  # key of an AccessRecord in the ASGI scope of the pages
 class AccessRecord:
     """Facts of one request for the log. None of them may be a secret, a token or a prompt.
 
-    *caller* is a caller's key, *endpoint* a listed endpoint, *upstream_ms* the wait for fal. *ended* is the reason for
-    the end of a stream. *observed* names the limits in observe mode that had no room. *trace* is for the caller, and
-    None where the gateway does not explain.
+    *caller* is a caller's key, *address* the client's. *endpoint* is a listed endpoint, *asked* one that was refused.
+    *job* is the ledger's name of a job. *limit* is the kind of limits that refused and their names. *upstream_ms* is
+    the wait for fal, *ended* the reason for the end of a stream. *observed* names the limits in observe mode that had
+    no room. *trace* has the steps, and is None where it is not wanted.
 
     *seconds*, the whole time, is known at the end.
     """
 
     action: str | None = None
     endpoint: str | None = None
+    asked: str | None = None
+    job: str | None = None
     caller: str | None = None
+    address: str | None = None
+    limit: tuple[str, ...] = ()
     status: int = 0
     error_type: str | None = None
     reason: str | None = None
@@ -54,6 +59,7 @@ class AccessRecord:
         self.status = refusal.status
         self.error_type = refusal.error_type
         self.reason = refusal.reason
+        self.limit = refusal.limit
         if self.trace is not None:
             self.trace.record_refusal(refusal.error_type)
 

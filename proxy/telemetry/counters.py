@@ -7,76 +7,79 @@ thread, that of the event loop, which also answers the scrape.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from proxy.telemetry.families import Family, Sample
 
-MAX_CHILDREN = 1000  # label sets of one metric; further ones count as "other"
+MAX_CHILDREN = 2000  # label sets of one metric; further ones count as "other"
 
 Labels = tuple[str | int, ...]
 
 
-class Counter(Collector):
+class Counter:
     """A counter with *labels*, exposed as `<name>_total`."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
         self._name = name
         self._documentation = documentation
-        self._labels = labels
         self._counts: dict[Labels, int] = {}
 
-    def add(self, *values: str | int) -> None:
-        """Counts one event under a value for each label."""
+    def add(self, *values: str | int, count: int = 1) -> None:
+        """Counts *count* events under a value for each label."""
         if values not in self._counts and len(self._counts) >= MAX_CHILDREN:
             values = ("other",) * len(values)
-        self._counts[values] = self._counts.get(values, 0) + 1
+        self._counts[values] = self._counts.get(values, 0) + count
+
+    def family(self) -> Family:
+        """Returns the counts."""
+        samples = tuple(("_total", label_values(self.labels, values), count) for values, count in self._counts.items())
+        return Family(self._name, "counter", self._documentation, samples, labels=self.labels)
 
     def sums(self, label: str) -> dict[str, int]:
         """Returns the counts by the values of one of the labels."""
-        place = self._labels.index(label)
+        place = self.labels.index(label)
         sums: dict[str, int] = {}
         for values, count in self._counts.items():
             sums[str(values[place])] = sums.get(str(values[place]), 0) + count
         return sums
 
-    def collect(self) -> Iterable[Metric]:
-        """Returns the counts as a metric of prometheus_client."""
-        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
-        for values, count in self._counts.items():
-            family.add_metric([str(value) for value in values], count)
-        return [family]
 
+class Durations:
+    """A histogram of seconds by *labels*, in buckets with the upper *bounds*.
 
-class Durations(Collector):
-    """A histogram of seconds by one *label*, in buckets with the upper *bounds*.
-
-    The number of label values is not limited, so they must be constants of the program.
+    The number of label values is not limited, so they must be constants of the program or listed endpoints.
     """
 
-    def __init__(self, name: str, documentation: str, label: str, bounds: Sequence[float]) -> None:
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        self.labels = tuple(labels)
         self._name = name
         self._documentation = documentation
-        self._label = label
-        self._bounds = bounds
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
+        self._bounds = tuple(bounds)
+        self._counts: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
 
-    def observe(self, value: str, seconds: float) -> None:
-        """Adds a duration in *seconds* under the label *value*."""
-        if value not in self._counts:
-            self._counts[value] = [0] * (len(self._bounds) + 1)
-            self._sums[value] = 0.0
-        self._counts[value][bisect_left(self._bounds, seconds)] += 1
-        self._sums[value] += seconds
+    def observe(self, values: Labels, seconds: float) -> None:
+        """Adds a duration in *seconds* under a value for each label."""
+        counts = self._counts.get(values)
+        if counts is None:
+            counts = self._counts[values] = [0] * (len(self._bounds) + 1)
+            self._sums[values] = 0.0
+        counts[bisect_left(self._bounds, seconds)] += 1
+        self._sums[values] += seconds
 
-    def collect(self) -> Iterable[Metric]:
-        """Returns the durations as a metric of prometheus_client."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
-        for value, counts in self._counts.items():
-            total, buckets = 0, []
+    def family(self) -> Family:
+        """Returns the durations as cumulative buckets."""
+        samples: list[Sample] = []
+        for values, counts in self._counts.items():
+            labels, total = label_values(self.labels, values), 0
             for bound, count in zip((*map(str, self._bounds), "+Inf"), counts, strict=True):
                 total += count
-                buckets.append((bound, float(total)))
-            family.add_metric([value], buckets, self._sums[value])
-        return [family]
+                samples.append(("_bucket", {**labels, "le": bound}, total))
+            samples += [("_count", labels, total), ("_sum", labels, self._sums[values])]
+        return Family(self._name, "histogram", self._documentation, tuple(samples), labels=self.labels)
+
+
+def label_values(labels: Sequence[str], values: Labels) -> dict[str, str]:
+    """Returns the values by label, as text."""
+    return dict(zip(labels, map(str, values), strict=True))

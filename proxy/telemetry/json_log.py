@@ -1,4 +1,4 @@
-"""Writer of the log: JSON lines, without secrets, in a thread so that a slow reader delays no request."""
+"""Writer of the journal: lines without secrets, in a thread so that a slow reader delays no request."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 import orjson
 
+from proxy.telemetry.levels import Level, level_of_event
+
 MAX_VALUE = 256  # characters of one string
 CAPACITY = 4 * 1024 * 1024  # bytes that may wait for the reader
 MIN_REDACTED_LENGTH = 8  # characters; a shorter secret would occur in unrelated text
@@ -25,6 +27,7 @@ REDACTED = "[redacted]"
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _PLAIN = _NUMBERS | {str}
+_WORD = re.compile(r"[!#-~]+")  # no quote, no space
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -32,7 +35,8 @@ class JsonLogWriter:
     """Writer of JSON lines to the descriptor *fd*, with each of *secrets* replaced in all its encodings.
 
     A thread writes, because a standard stream that is made non-blocking is so for all processes that share it. Lines
-    that do not fit into *capacity* bytes are dropped and counted. *clock* returns Unix time.
+    that do not fit into *capacity* bytes are dropped and counted. *clock* returns Unix time. With *text* a line is for
+    a person who reads along.
     """
 
     def __init__(
@@ -42,8 +46,10 @@ class JsonLogWriter:
         secrets: Iterable[str] = (),
         capacity: int = CAPACITY,
         clock: Callable[[], float] = time.time,
+        text: bool = False,
     ) -> None:
         self._fd = fd
+        self._text = text
         self._secrets: tuple[str, ...] = ()
         self.add_secrets(secrets)
         self._capacity = capacity
@@ -77,17 +83,13 @@ class JsonLogWriter:
         """The number of lines lost so far: no room, a closed writer, or a descriptor that failed."""
         return self._refused + self._lost
 
-    def write(self, event: Mapping[str, object]) -> None:
-        """Writes a line: `time` (RFC 3339, UTC), then the members of *event*. Never blocks and never raises.
+    def write(self, event: Mapping[str, object], level: Level | None = None) -> None:
+        """Writes a line: `time` (RFC 3339, UTC), `level`, then the members of *event*.
 
-        Strings are cut at MAX_VALUE characters. Other values than strings, numbers, booleans and null are written as
-        their text. Only one thread may call it.
+        Never blocks and never raises. Strings are cut at MAX_VALUE characters. Other values than strings, numbers,
+        booleans and null are written as their text. Only one thread may call it.
         """
-        # Most lines have plain values and no secret; this test of it runs in C.
-        line = _ascii_line(event) if _PLAIN.issuperset(map(type, event.values())) else b""
-        if not line or _may_be_long(line, event) or self._holds_secret(line):
-            line = _ascii_line({name: self._redacted(value) for name, value in event.items()})
-        line = b'{"time":"%b",%b\n' % (self._time(), line[1:])
+        line = self._line(event, level, self._time())
         if self._closing.is_set() or self._queued_bytes - self._written_bytes + len(line) > self._capacity:
             self._refused += 1
             return
@@ -95,6 +97,11 @@ class JsonLogWriter:
         self._lines.append(line)
         if not self._pending.is_set():
             self._pending.set()
+
+    def write_through(self, event: Mapping[str, object], level: Level) -> None:
+        """Writes a line at once, past the queue; any thread may call it. It waits for the reader."""
+        seconds = int(self._clock())
+        self._write_all(self._line(event, level, b"%b.000000Z" % _utc(seconds)))
 
     def close(self, timeout: float = 1.0) -> None:
         """Writes the queued lines, for at most *timeout* seconds. Later lines are dropped."""
@@ -106,9 +113,17 @@ class JsonLogWriter:
         """Returns the time by RFC 3339. The text of a second is used for all its lines."""
         seconds, micros = divmod(int(self._clock() * 1_000_000), 1_000_000)
         if seconds != self._second:
-            self._second = seconds
-            self._second_text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
+            self._second, self._second_text = seconds, _utc(seconds)
         return b"%b.%06dZ" % (self._second_text, micros)
+
+    def _line(self, event: Mapping[str, object], level: Level | None, moment: bytes) -> bytes:
+        # Most lines have plain values and no secret; this test of it runs in C.
+        line = _ascii_line(event) if _PLAIN.issuperset(map(type, event.values())) else b""
+        if not line or _may_be_long(line, event) or self._holds_secret(line):
+            line = _ascii_line({name: self._redacted(value) for name, value in event.items()})
+        level = level or level_of_event(event.get("event"))
+        line = b'{"time":"%b","level":"%b",%b\n' % (moment, level.encode("ascii"), line[1:])
+        return readable(line) if self._text else line
 
     def _holds_secret(self, line: bytes) -> bool:
         for form in self._line_patterns:  # noqa: SIM110 a generator would cost as much again
@@ -161,6 +176,23 @@ class JsonLogWriter:
             ready.register(self._fd, select.POLLOUT)
             ready.poll()
             return 0
+
+
+def _utc(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
+
+
+def readable(line: bytes) -> bytes:
+    """Returns a JSON line for a person: time, level, event, then `name=value` of each other member."""
+    fields = orjson.loads(line)
+    first = [fields.pop(name, "") for name in ("time", "level", "event")]
+    rest = [f"{name}={value if _is_word(value) else orjson.dumps(value).decode()}" for name, value in fields.items()]
+    text = f"{first[0][11:23]} {first[1].upper():7} {first[2]} " + " ".join(rest)
+    return _NOT_PRINTABLE.sub(_escaped, text).encode("ascii") + b"\n"
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and _WORD.fullmatch(value) is not None
 
 
 def _ascii_line(fields: Mapping[str, object]) -> bytes:

@@ -1,70 +1,67 @@
-"""Telemetry of requests: a line in the log for each, and metrics for Prometheus."""
+"""Telemetry of requests: a line in the journal, and metrics for Prometheus."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
-from proxy.telemetry.access_record import AccessRecord, milliseconds
-from proxy.telemetry.counters import Counter, Durations, Labels
+from proxy.telemetry.access_record import AccessRecord
+from proxy.telemetry.counters import Counter, Durations, Labels, label_values
+from proxy.telemetry.families import Family, Merge, Sample, exposition, merged
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.recent_requests import RecentRequests
+from proxy.telemetry.request_line import Journaling, RequestLines
 from proxy.telemetry.request_trace import RequestTrace
 
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
+OVERHEAD_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+UPSTREAM_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 120.0)
 
-
-class CallbackMetric(Collector):
-    """A metric whose value is read by a function at each scrape."""
-
-    def __init__(self, read: Callable[[], Metric]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterable[Metric]:
-        """Returns the current metric."""
-        return [self._read()]
+Read = Callable[[], float]
 
 
 class Telemetry:
-    """Counts requests in *registry* and writes them to *log*. All names start with `fal_proxy_`.
+    """Counts requests, and writes them to *log*. All names start with `fal_proxy_`.
 
     *clock* returns seconds and is monotonic. Labels are constants and listed endpoints, never a caller's text.
     """
 
     def __init__(
-        self, log: JsonLogWriter, registry: CollectorRegistry, *, clock: Callable[[], float] = time.monotonic
+        self, log: JsonLogWriter, *, journaling: Journaling | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
         self.recent = RecentRequests()
         self.explains = False  # whether each request gets a trace for its caller
+        self.lines = RequestLines(log, journaling or Journaling())
         self._ids = Random(os.urandom(32))  # noqa: S311
-        self._log = log
-        self._registry = registry
         self._counters: dict[str, Counter] = {}
-        self._callbacks: dict[str, Collector] = {}
+        self._metrics: dict[str, Callable[[], Family]] = {}  # read at each scrape
         self._clock = clock
-        self._requests = self._counter("requests", "Requests answered.", "action", "status")
-        self._refusals = self._counter("refusals", "Requests refused, or failed.", "error_type")
-        self._outcomes = self._counter(
+        self._requests = self.events("requests", "Requests answered.", "action", "endpoint", "status")
+        self._refusals = self.events("refusals", "Requests refused, or failed, by error type.", "error_type")
+        self._limits = self.events("limit_refusals", "Requests refused by a limit or a budget.", "kind", "name")
+        self._would_deny = self.events(
+            "would_deny", "Requests that a limit in observe mode would have refused.", "name"
+        )
+        self._outcomes = self.events(
             "upstream_outcomes", "Outcomes of requests to fal.", "action", "endpoint", "outcome"
         )
-        self._would_deny = self._counter(
-            "would_deny", "Requests that limits in observe mode would have refused.", "allowances"
+        self._durations = self.histogram(
+            "request_duration_seconds", "From the head of a request to the end of its response.", BUCKETS, "action"
         )
-        self._durations = Durations(
-            "fal_proxy_request_duration_seconds",
-            "From the head of a request to the end of its response.",
-            "action",
-            BUCKETS,
+        self._overhead = self.histogram(
+            "overhead_seconds", "Duration of a forwarded request without the wait for fal.", OVERHEAD_BUCKETS, "action"
         )
-        registry.register(self._durations)
-        self.counter("log_lines_dropped", "Log lines dropped because the log was full.", lambda: log.dropped)
+        self._upstream = self.histogram(
+            "upstream_duration_seconds",
+            "Wait for fal, and for a connection to it; of a stream up to its head.",
+            UPSTREAM_BUCKETS,
+            *("action", "endpoint"),
+        )
+        self.counter("log_lines_dropped", "Journal lines lost because the journal was full.", lambda: log.dropped)
+        self.counter("log_lines_omitted", "Polls and health checks without a line.", lambda: self.lines.omitted)
 
     def open(self, method: str, path: bytes) -> AccessRecord:
         """Returns the record of a request that has arrived. *path* is as received, without its query."""
@@ -81,36 +78,23 @@ class Telemetry:
         self.active -= 1
         seconds = self._clock() - record.started
         action = "none" if record.action is None else str(record.action)
-        outcome = None if record.outcome is None else str(record.outcome)
-        self._requests.add(action, record.status)
-        self._durations.observe(action, seconds)
+        endpoint = record.endpoint or "none"
+        self._requests.add(action, endpoint, record.status)
+        self._durations.observe((action,), seconds)
+        if record.upstream_ms is not None:
+            upstream = record.upstream_ms / 1000
+            self._upstream.observe((action, endpoint), upstream)
+            if record.ended is None:
+                self._overhead.observe((action,), seconds - upstream)
         if record.error_type is not None:
             self._refusals.add(record.error_type)
-        would_deny = ", ".join(record.observed) or None
-        if would_deny is not None:
-            self._would_deny.add(would_deny)
-        if outcome is not None:
-            self._outcomes.add(action, record.endpoint or "none", outcome)
-        self._log.write(
-            {
-                "event": "request",
-                "request_id": record.request_id,
-                "method": record.method,
-                "path": record.path.decode("latin-1"),
-                "action": action,
-                "endpoint": record.endpoint,
-                "caller": record.caller and record.caller[:16],
-                "status": record.status,
-                "error_type": record.error_type,
-                "reason": record.reason,
-                "outcome": outcome,
-                "would_deny": would_deny,
-                "upstream_ms": record.upstream_ms,
-                "duration_ms": milliseconds(seconds),
-                "response_bytes": record.response_bytes,
-                **({} if record.ended is None else {"ended": record.ended}),
-            }
-        )
+            for name in record.limit[1:]:
+                self._limits.add(record.limit[0], name)
+        for name in record.observed:
+            self._would_deny.add(name)
+        if record.outcome is not None:
+            self._outcomes.add(action, endpoint, str(record.outcome))
+        self.lines.write(record, action, seconds)
         self.recent.add(record, action, seconds)
 
     def statuses(self) -> dict[str, int]:
@@ -122,64 +106,79 @@ class Telemetry:
         return self._refusals.sums("error_type")
 
     def events(self, name: str, documentation: str, *labels: str) -> Counter:
-        """Returns the counter `fal_proxy_<name>_total` with *labels*, for events that are not requests.
+        """Returns the counter `fal_proxy_<name>_total` with *labels*, for events.
 
         It goes on counting where a reload asks for it again.
         """
-        return self._counter(name, documentation, *labels)
-
-    def count_early_rejection(self, error_type: str) -> None:
-        """Counts a connection that ended before its request was complete.
-
-        It gets no line, against floods of lines.
-        """
-        self._refusals.add(error_type)
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         if name not in self._counters:
-            self._counters[name] = Counter(f"fal_proxy_{name}", documentation, labels)
-            self._registry.register(self._counters[name])
+            counter = self._counters[name] = Counter(f"fal_proxy_{name}", documentation, labels)
+            self._metrics[name] = counter.family
         return self._counters[name]
 
-    def _expose(self, name: str, read: Callable[[], Metric]) -> None:
-        """Registers a metric, in the place of an earlier one of that name."""
-        if name in self._callbacks:
-            self._registry.unregister(self._callbacks[name])
-        self._callbacks[name] = CallbackMetric(read)
-        self._registry.register(self._callbacks[name])
+    def histogram(self, name: str, documentation: str, bounds: Sequence[float], *labels: str) -> Durations:
+        """Returns the histogram `fal_proxy_<name>` with *labels*, in buckets with the upper *bounds*."""
+        histogram = Durations(f"fal_proxy_{name}", documentation, labels, bounds)
+        self._metrics[name] = histogram.family
+        return histogram
 
-    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`."""
-        self._expose(name, lambda: GaugeMetricFamily(f"fal_proxy_{name}", documentation, read()))
+    def count_early_rejection(self, error_type: str) -> None:
+        """Counts a connection that ended before its request was complete."""
+        self._refusals.add(error_type)
 
-    def gauges(self, name: str, documentation: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """Exposes the values of *read* at each scrape, by the values of one label. See `gauge`."""
+    def gauge(self, name: str, documentation: str, read: Read, *, merge: Merge = "sum") -> None:
+        """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`, in the place of an earlier one.
 
-        def metric() -> Metric:
-            family = GaugeMetricFamily(f"fal_proxy_{name}", documentation, labels=[label])
-            for value, figure in read().items():
-                family.add_metric([value], figure)
-            return family
+        *merge* makes one value of those of several workers.
+        """
+        self.gauges(name, documentation, (), lambda: [((), read())], merge=merge)
 
-        self._expose(name, metric)
+    def gauges(
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[tuple[Labels, float]]],
+        *,
+        merge: Merge = "sum",
+    ) -> None:
+        """Exposes values by *labels*. See `gauge`."""
+
+        def family() -> Family:
+            return Family(
+                f"fal_proxy_{name}", "gauge", documentation, _samples("", labels, read()), merge, tuple(labels)
+            )
+
+        self._metrics[name] = family
+
+    def counter(self, name: str, documentation: str, read: Read) -> None:
+        """Exposes a total that only grows, as `fal_proxy_<name>_total`. See `gauge`."""
+        self.counters(name, documentation, (), lambda: [((), read())])
 
     def counters(
-        self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, int]]]
+        self, name: str, documentation: str, labels: Sequence[str], read: Callable[[], Iterable[tuple[Labels, float]]]
     ) -> None:
-        """Exposes totals by *labels* that only grow, as `fal_proxy_<name>_total`. See `gauge`."""
+        """Exposes totals by *labels* that only grow, as `fal_proxy_<name>_total`.
 
-        def metric() -> Metric:
-            family = CounterMetricFamily(f"fal_proxy_{name}", documentation, labels=labels)
-            for values, count in read():
-                family.add_metric([str(value) for value in values], count)
-            return family
+        Where it replaces an earlier one, which a reload does, it goes on from there.
+        """
+        earlier = self._metrics.get(name)
+        before = [] if earlier is None else [earlier()]
 
-        self._expose(name, metric)
+        def family() -> Family:
+            samples = _samples("_total", labels, read())
+            now = Family(f"fal_proxy_{name}", "counter", documentation, samples, labels=tuple(labels))
+            return merged([before, [now]])[0] if before else now
 
-    def counter(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """Exposes a total that only grows, as `fal_proxy_<name>_total`. See `gauge`."""
-        self._expose(name, lambda: CounterMetricFamily(f"fal_proxy_{name}", documentation, read()))
+        self._metrics[name] = family
+
+    def families(self) -> list[Family]:
+        """Returns all metrics as they are now."""
+        return [read() for read in self._metrics.values()]
 
     def exposition(self) -> bytes:
         """Returns all metrics in the Prometheus text format 0.0.4."""
-        return generate_latest(self._registry)
+        return exposition(self.families())
+
+
+def _samples(suffix: str, labels: Sequence[str], values: Iterable[tuple[Labels, float]]) -> tuple[Sample, ...]:
+    return tuple((suffix, label_values(labels, names), value) for names, value in values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -73,3 +73,17 @@ class FailoverClient:
         """Closes all connections to both origins."""
         await self._primary.aclose()
         await self._backup.aclose()
+
+    @property
+    def both(self) -> tuple[UpstreamClient, UpstreamClient]:
+        """The clients of the two origins."""
+        return self._primary, self._backup
+
+
+def all_clients(clients: Iterable[UpstreamClient]) -> Iterator[UpstreamClient]:
+    """Yields *clients*, in place of a FailoverClient its two."""
+    for client in clients:
+        if isinstance(client, FailoverClient):
+            yield from client.both
+        else:
+            yield client

@@ -196,7 +196,7 @@ async def test_a_single_process_reloads_in_place(tmp_path: Path) -> None:
         usage, removed, poll = await alice.usage(), await alice.submit("fal-ai/money/1"), await alice.poll(job)
         over.set()
         statuses = await submitting
-        submits = await rig.gateway.metric('fal_proxy_requests_total{action="submit",status="200"')
+        submits = await rig.gateway.metric('fal_proxy_requests_total{action="submit",endpoint="fal-ai/money/')
 
         assert set(statuses) == {200}
         assert (usage["budgets"][0]["limit"], removed.status, poll.status) == (500_000, 403, 202)

@@ -26,7 +26,7 @@ from typing import Self, TypeVar
 
 import httpx2
 import uvloop
-from support.in_process_gateway import APP, ENVIRON, ISSUER, JOB, document, token
+from support.in_process_gateway import APP, ENVIRON, ISSUER, JOB, NO_FACTS, document, token
 from support.sandbox import data_uri, png
 from support.scripted_upstream import Script, ScriptedServer, serve
 
@@ -85,7 +85,7 @@ class Gateway:
     def requests(self) -> list[dict[str, object]]:
         """The journal's lines of requests so far; the last 50 ms of them may still be on their way."""
         events = [json.loads(line) for line in self.journal().splitlines(keepends=True) if line.endswith("\n")]
-        return [event for event in events if event["event"] == "request"]
+        return [{**NO_FACTS, **event} for event in events if event["event"] == "request"]
 
     def request_line(self, request_id: str) -> dict[str, object]:
         """The one line of a request, waited for."""
@@ -157,7 +157,12 @@ class Rig:
         assert isinstance(port, int)
         listening = self._stack.enter_context(socket.create_server(("127.0.0.1", port)))
         here = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        settings = {"limits": [], "admin": {"port": 0}, **sections}
+        settings = {
+            "limits": [],
+            "admin": {"port": 0},
+            "log": {"successful_polls": 1, "health_checks": True},
+            **sections,
+        }
         settings["server"] = {"public_origin": origin or here, **_table(sections, "server")}
         settings["fal"] = {
             **dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), upstream),

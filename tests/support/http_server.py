@@ -47,7 +47,9 @@ async def listening(
     report: Callable[[str], None] = lambda _: None,
     sock: socket.socket | None = None,
 ) -> AsyncIterator[HttpServer]:
-    listener = HttpServer(app, shared=SharedState(limits, trusted, report), lifespan=lifespan)
+    listener = HttpServer(
+        app, shared=SharedState(limits, trusted, lambda error_type, _: report(error_type)), lifespan=lifespan
+    )
     await listener.start(sock=sock)
     try:
         yield listener

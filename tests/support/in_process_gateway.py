@@ -39,6 +39,7 @@ def document(**sections: object) -> dict[str, object]:
         "fal": dict.fromkeys(("queue_origin", "run_origin", "rest_origin"), "http://127.0.0.1:9"),
         "sessions": [{"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}],
         "endpoints": [{"id": ENDPOINT}],
+        "log": {"successful_polls": 1, "health_checks": True},
         **sections,
     }
 
@@ -72,6 +73,12 @@ def reply(value: object, status: int = 200, *fields: tuple[bytes, bytes]) -> Ups
 
 
 QUEUED = {"status": "IN_QUEUE", "request_id": JOB, "queue_position": 0, "status_url": "https://queue.fal.run/x"}
+
+
+# Members that a line of a request has only where they are known.
+NO_FACTS = dict.fromkeys(
+    ("endpoint", "caller", "error_type", "reason", "outcome", "would_deny", "upstream_ms", "limit", "job", "path")
+)
 
 
 class Chunks:
@@ -153,7 +160,7 @@ class LocalGateway:
         """All journal lines of requests; closes the journal."""
         self.journal.close()
         events = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [event for event in events if event["event"] == "request"]
+        return [{**NO_FACTS, **event} for event in events if event["event"] == "request"]
 
     async def metrics(self) -> str:
         transport = httpx2.ASGITransport(app=self.application.metrics)

@@ -15,7 +15,7 @@ from proxy.app.operator_page.page import REPORT_LEFT, OperatorPage
 from proxy.app.operator_page.reload_status import ReloadStatus, read_status
 from proxy.app.operator_page.routes import page_routes, worker_routes
 from proxy.app.pages import metrics_response
-from proxy.app.process.worker_metrics import METRICS_LEFT, summed
+from proxy.app.process.worker_metrics import WorkerMetrics
 from proxy.app.process.worker_sockets import WorkerSockets
 from proxy.http.server.server import HttpServer
 
@@ -27,7 +27,7 @@ class AdminListener:
     """
 
     def __init__(self, application: Application, folder: str | None) -> None:
-        self._exposition = application.exposition
+        self._metrics = WorkerMetrics(application.families, folder)
         self._sockets = WorkerSockets(folder)
         self._page = OperatorPage(
             application.reporter,
@@ -36,7 +36,7 @@ class AdminListener:
             names=application.names,
             reload_status=_reload_status(application, folder),
         )
-        self.app = Starlette(routes=[Route("/metrics", self._metrics, methods=["GET"]), *page_routes(self._page)])
+        self.app = Starlette(routes=[Route("/metrics", self._show_metrics, methods=["GET"]), *page_routes(self._page)])
         self.app.router.redirect_slashes = False
         self._server = HttpServer(self.app)
 
@@ -46,26 +46,18 @@ class AdminListener:
 
     async def start(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         """Listens on *sock* where given, and on the socket for the other workers. Raises OSError."""
-        own = Route("/metrics", self._own_metrics, methods=["GET"])
-        await self._sockets.start(Starlette(routes=[own, *worker_routes(self._page)]))
+        await self._metrics.start()
+        await self._sockets.start(Starlette(routes=worker_routes(self._page)))
         await self._server.start(host, port, sock=sock)
 
     async def stop(self, grace: float) -> None:
         """Leaves the last values to the other workers, and waits *grace* seconds for a last scrape."""
         await self._server.stop(grace)
-        await self._sockets.stop(
-            {METRICS_LEFT: self._exposition(), REPORT_LEFT: self._page.report(has_ended=True)},
-        )
+        await self._metrics.stop()
+        await self._sockets.stop({REPORT_LEFT: self._page.report(has_ended=True)})
 
-    async def _own_metrics(self, _: Request) -> Response:
-        return metrics_response(self._exposition())
-
-    async def _metrics(self, _: Request) -> Response:
-        live = [self._exposition(), *await self._sockets.fetch("/metrics")]
-        ended = self._sockets.ended(METRICS_LEFT)
-        if len(live) + len(ended) == 1:
-            return metrics_response(live[0])
-        return metrics_response(summed([*((text, False) for text in live), *((text, True) for text in ended)]))
+    async def _show_metrics(self, _: Request) -> Response:
+        return metrics_response(await self._metrics.scrape())
 
 
 def _reload_status(application: Application, folder: str | None) -> Callable[[], ReloadStatus]:

@@ -41,7 +41,8 @@ class GatewayProcess:
         self._metrics_folder = metrics_folder
         self._ready_seconds = ready_seconds
         secrets = [*components.fal_secrets, *filter(None, [components.admin_token])]
-        self.journal = JsonLogWriter(log, secrets=secrets)
+        text = components.config.log.format == "text"
+        self.journal = JsonLogWriter(log, secrets=secrets, text=text)
         self.application = Application(components, self.journal)
         self.app = self.application.listener
         router = self.application.public.router

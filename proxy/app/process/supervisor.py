@@ -16,13 +16,23 @@ from uvicorn.supervisors import Multiprocess
 
 from proxy.app.operator_page.reload_status import ReloadStatus
 from proxy.app.process.worker_factory import WorkerFactory
+from proxy.app.process.worker_metrics import write_supervisor
 from proxy.errors import ConfigError, Problem
+from proxy.telemetry.counters import Counter
 from proxy.telemetry.json_log import JsonLogWriter
 
 # A worker that ends within STARTUP_SECONDS of its start has not started; MAX_FAILED_STARTS in a row end the service.
 STARTUP_SECONDS = 10.0
 MAX_FAILED_STARTS = 5
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # from outside, so no sign of a worker that cannot start
+
+
+def supervisor_counters() -> tuple[Counter, Counter]:
+    """Returns the counters of ended workers and of reloads."""
+    return (
+        Counter("fal_proxy_worker_ends", "Workers that ended without being asked to.", ["code"]),
+        Counter("fal_proxy_reloads", "Reloads of the configuration.", ["result"]),
+    )
 
 
 class WorkerSupervisor(Multiprocess):
@@ -42,9 +52,12 @@ class WorkerSupervisor(Multiprocess):
         *,
         load: Callable[[], WorkerFactory],
         journal: JsonLogWriter,
+        metrics_folder: str | None = None,
         record: Callable[[ReloadStatus], None] = lambda status: None,
     ) -> None:
         super().__init__(config, sockets)
+        self._metrics_folder = metrics_folder
+        self._ends, self._reloads = supervisor_counters()
         self._load = load
         self._journal = journal
         self._record = record
@@ -86,11 +99,13 @@ class WorkerSupervisor(Multiprocess):
         else:
             self._status = self._status.applied(time.time())
             self._record(self._status)
+            self._count(self._reloads, "applied")
             self._journal.write({"event": "reloaded"})
 
     def _refuse(self, reason: str) -> None:
         self._status = self._status.refused(time.time(), reason)
         self._record(self._status)
+        self._count(self._reloads, "refused")
         self._journal.write({"event": "reload_failed", "reason": reason})
 
     def keep_subprocess_alive(self) -> None:
@@ -106,10 +121,16 @@ class WorkerSupervisor(Multiprocess):
             self.should_exit.set()
 
     def _count_end(self, pid: int | None, code: int) -> None:
+        self._count(self._ends, code)
         self._journal.write({"event": "worker_ended", "pid": pid, "code": code})
         early = time.monotonic() < self._started.pop(pid) + STARTUP_SECONDS
         self._failed_starts = self._failed_starts + 1 if early and code not in _KILLED else 0
         self.has_failed |= code == STARTUP_FAILURE
+
+    def _count(self, counter: Counter, value: str | int) -> None:
+        counter.add(value)
+        if self._metrics_folder is not None:
+            write_supervisor(self._metrics_folder, [self._ends.family(), self._reloads.family()])
 
     def serve(self) -> None:
         """Returns after SIGTERM or SIGINT. Raises ConfigError where the workers do not start."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from proxy.app.process import python_log
 from proxy.app.process.gateway_process import GatewayProcess
 from proxy.app.process.reload_signal import ReloadSignal
 from proxy.app.process.stop_signals import StopSignals
@@ -48,6 +49,7 @@ class WorkerFactory:
             ready_seconds=self.ready_seconds,
         )
         process.address = self.address
+        python_log.install(process.journal)
         signals = StopSignals(process)
         router = process.application.public.router
         gateway_lifespan = router.lifespan_context

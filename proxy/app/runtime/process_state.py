@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from prometheus_client import CollectorRegistry
-
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.overload import build_overload, configure_overload, overload_metrics
@@ -17,6 +15,7 @@ from proxy.auth.revocation.revocation_watch import RevocationWatch
 from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.gateway.streams.stream_slots import StreamRegistry
+from proxy.http.client_address import address_key
 from proxy.http.fields import Fields
 from proxy.http.request_body import BodyBudget
 from proxy.http.server.limits import ConnectionLimits
@@ -28,6 +27,8 @@ from proxy.ratelimit.sliding_window import MemoryWindowStore, WindowStore
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
+from proxy.telemetry.rejections import Rejections
+from proxy.telemetry.request_line import Journaling
 
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
@@ -48,6 +49,7 @@ class ProcessState:
     connections: SharedState
     revocations: RevocationWatch
     login_limit: LoginLimit
+    rejections: Rejections
     names: UserNames
     lost_settlements: int = 0
 
@@ -59,6 +61,8 @@ class ProcessState:
         server, overload = components.config.server, components.config.overload
         self.body_budget.resize(overload.body_memory_bytes, overload.user_body_bytes)
         self.telemetry.explains = components.config.playground.explains
+        self.telemetry.lines.journaling = journaling(components)
+        self.rejections.with_address = self.telemetry.lines.journaling.addresses
         if not components.config.admin.show_users:
             self.names.clear()
         if self.connections.overload is not None:
@@ -73,8 +77,10 @@ def build_process_state(
     components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
-    telemetry, overload = Telemetry(journal, CollectorRegistry()), components.config.overload
+    telemetry, overload = Telemetry(journal, journaling=journaling(components)), components.config.overload
     telemetry.explains = components.config.playground.explains
+    rejections = Rejections(journal.write)
+    rejections.with_address = telemetry.lines.journaling.addresses
     windows: WindowStore = MemoryWindowStore(time.monotonic)
     if components.store is not None:
         windows = RedisWindowStore(components.store)
@@ -88,7 +94,8 @@ def build_process_state(
         streams=streams,
         body_budget=BodyBudget(overload.body_memory_bytes, overload.user_body_bytes),
         body_thread=BodyThread(),
-        connections=_build_connections(components, telemetry, journal, streams, on_shutdown),
+        connections=_build_connections(components, telemetry, rejections, streams, on_shutdown),
+        rejections=rejections,
         revocations=_build_revocations(components, journal, streams),
         login_limit=LoginLimit(
             FAILED_LOGINS,
@@ -111,20 +118,32 @@ def _build_revocations(components: Components, journal: JsonLogWriter, streams: 
     return watch
 
 
+def journaling(components: Components) -> Journaling:
+    """Returns what the [log] of a configuration chooses."""
+    log = components.config.log
+    every = round(1 / log.successful_polls) if log.successful_polls else 0
+    return Journaling(every, log.health_checks, log.client_addresses)
+
+
 def _build_connections(
     components: Components,
     telemetry: Telemetry,
-    journal: JsonLogWriter,
+    rejections: Rejections,
     streams: StreamRegistry,
     on_shutdown: Callable[[], None],
 ) -> SharedState:
     server = components.config.server
-    overload = build_overload(components, open_streams=lambda: len(streams), report=journal.write)
+    overload = build_overload(components, open_streams=lambda: len(streams), report=rejections.write)
     overload_metrics(telemetry, overload)
+
+    def count(error_type: str, peer: str) -> None:
+        telemetry.count_early_rejection(error_type)
+        rejections.add(error_type, address_key(peer))
+
     return SharedState(
         limits=connection_limits(components),
         trusted=server.trusted_proxies,
-        on_rejected=telemetry.count_early_rejection,
+        on_rejected=count,
         on_shutdown=on_shutdown,
         headers=transport_security(server.hsts_seconds),
         overload=overload,

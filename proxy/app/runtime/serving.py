@@ -58,7 +58,6 @@ class Serving:
             components,
             self._limiter,
             state.ledger,
-            telemetry,
             self._alerts,
             settlement_lost=state.settlement_lost,
         )

@@ -52,9 +52,12 @@ def overload_metrics(telemetry: Telemetry, overload: Overload) -> None:
         "loop_lag_seconds",
         "Least lag of the event loop in the last 0.2 s, or longer while it is late.",
         lambda: load_limit.lag,
+        merge="max",
     )
     telemetry.gauge(
-        "in_flight_limit", "Requests in flight that are taken on; infinite but under overload.", lambda: load_limit.most
+        "in_flight_limit",
+        "Requests in flight that are taken on; infinite but under overload.",
+        lambda: load_limit.most,
     )
     telemetry.counters(
         "shed",

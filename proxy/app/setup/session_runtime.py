@@ -85,11 +85,13 @@ class SessionRuntime:
             "session_keys_age_seconds",
             "Seconds since the oldest of the session key sets was fetched.",
             lambda: max(keys.age for keys in remote_keys),
+            merge="max",
         )
         telemetry.gauge(
             "session_keys_unusable",
             "Session key sets that are missing or too old.",
             lambda: sum(not keys.usable for keys in remote_keys),
+            merge="max",
         )
         telemetry.counter(
             "session_key_fetches", "Fetches of session key sets.", lambda: sum(keys.fetches for keys in remote_keys)

@@ -1,4 +1,4 @@
-"""The [server] and [admin] tables: the public and the admin listener."""
+"""The [server], [admin] and [log] tables: the two listeners and the journal."""
 
 from __future__ import annotations
 
@@ -133,3 +133,23 @@ class Admin(Section):
         description="Whether the operator page shows issuer and subject of recent users. They are kept in memory. "
         "Otherwise it shows the keys that `fal-proxy caller` prints.",
     )
+
+
+class LogSection(Section):
+    """Lines of the journal, which `serve` writes to standard output."""
+
+    format: Literal["json", "text"] = Field(
+        default="json",
+        description='"json" writes one object a line. "text" is for a person at a terminal. '
+        "`serve --log-format` wins over it.",
+    )
+    health_checks: bool = Field(
+        default=False, description="Whether `/healthz` and `/readyz` get lines. One that fails always gets one."
+    )
+    successful_polls: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of successful status reads that get a line. The others are in the metrics alone.",
+    )
+    client_addresses: bool = Field(default=True, description="Whether lines have the address of the client.")

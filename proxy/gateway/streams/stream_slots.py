@@ -166,7 +166,10 @@ class StreamRegistry:
             raise Overloaded(reason="no more streams in this worker")
         if self._by_caller[caller] >= self._limits.per_user:
             raise RateLimited(
-                f"{self._limits.per_user} streams are open already", retry_after=1, error_type="too_many_streams"
+                f"{self._limits.per_user} streams are open already",
+                retry_after=1,
+                error_type="too_many_streams",
+                limit=("streams", "per-user"),
             )
         loop_time = asyncio.get_running_loop().time()
         slot = StreamSlot(self._limits, expires=loop_time + expires - self._clock(), paid=paid)

@@ -90,6 +90,26 @@ class HttpClient:
         """Connections kept for the next exchange."""
         return self._pool.idle
 
+    @property
+    def slots(self) -> int:
+        """Exchanges that may be under way at once."""
+        return self._pool.size
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        return self._pool.waiting
+
+    @property
+    def waits(self) -> int:
+        """Requests that had to wait for a connection, so far."""
+        return self._pool.waits
+
+    @property
+    def connects(self) -> int:
+        """Connections opened so far."""
+        return self._pool.connects
+
     async def fetch(
         self, request: UpstreamRequest, *, timeout: float, max_body: int, reserved: bool = False
     ) -> UpstreamResponse:

@@ -33,7 +33,9 @@ class Pool:
         max_idle: float,
     ) -> None:
         self._dial = dial
-        self._size = size
+        self.size = size
+        self.waits = 0  # requests that had to wait for a slot
+        self.connects = 0
         self._connect_timeout = connect_timeout
         self._acquire_timeout = acquire_timeout
         self._max_idle = max_idle
@@ -48,7 +50,7 @@ class Pool:
 
     @property
     def active(self) -> int:
-        return self._size - self._free
+        return self.size - self._free
 
     @property
     def idle(self) -> int:
@@ -99,6 +101,7 @@ class Pool:
             await asyncio.wait(closing)
 
     async def _wait_for_slot(self, deadline: float, reserved: bool) -> None:
+        self.waits += 1
         loop = asyncio.get_running_loop()
         waiter: Waiter = loop.create_future()
         limit = loop.time() + self._acquire_timeout
@@ -137,6 +140,7 @@ class Pool:
             if deadline < limit:
                 raise DeadlineExceeded("not connected before the deadline", sent=False) from error
             raise ConnectTimedOut(f"not connected in {self._connect_timeout} s") from error
+        self.connects += 1
         self._connected.add(connection)
         connection.lost.add_done_callback(lambda _: self._discard(connection))
         if self._closed:

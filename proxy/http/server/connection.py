@@ -93,12 +93,13 @@ class HttpConnection(asyncio.Protocol):
         self._client = socket_address(transport.get_extra_info("peername"))
         self._server = socket_address(transport.get_extra_info("sockname"))
         self._scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
+        self._peer = self._client[0] if self._client else ""
         self._server_state.connections.add(self)  # type: ignore[arg-type]
         self._shared.add(self, self._server_state)
-        self._slot = self._shared.acquire_slot(self._client[0] if self._client else "")
+        self._slot = self._shared.acquire_slot(self._peer)
         if self._slot is None or len(self._shared.connections) > self._limits.connections:
             self._timeouts.phase = ENDED
-            self._shared.on_rejected("too_many_connections")
+            self._shared.on_rejected("too_many_connections", self._peer)
             self._flow.write(closing_response(Overloaded(), self._shared.default_headers))
             self.transport.close()
 
@@ -198,7 +199,7 @@ class HttpConnection(asyncio.Protocol):
         self._server_state.total_requests += 1
         overload, running = self._shared.overload, len(self._server_state.tasks)
         if overload is not None and running >= overload.begins_at and overload.refuses(exchange, head, running):
-            self._shared.on_rejected(Overloaded.error_type)
+            self._shared.on_rejected(Overloaded.error_type, self._peer)
             return
         task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))
         self._server_state.tasks.add(task)
@@ -309,7 +310,7 @@ class HttpConnection(asyncio.Protocol):
         may_grow = self._timeouts.phase is ANSWER and not self._flow.is_congested
         window = self._limits.stall_time
         if self._flow.is_stalled(now, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
-            self._shared.on_rejected("slow_reader")
+            self._shared.on_rejected("slow_reader", self._peer)
             self.transport.abort()
         elif self._timeouts.expired(now):
             if self._timeouts.phase is BODY or (self._timeouts.phase is HEAD and self.has_begun):
@@ -331,7 +332,7 @@ class HttpConnection(asyncio.Protocol):
         """Answers with *refusal*, or finishes the answer under way; parses nothing more."""
         phase, self._timeouts.phase = self._timeouts.phase, ENDED
         exchange = self._exchange
-        self._shared.on_rejected(refusal.error_type)
+        self._shared.on_rejected(refusal.error_type, self._peer)
         if phase in (ANSWER, ENDED):
             if exchange is not None:
                 exchange.keep_alive = False

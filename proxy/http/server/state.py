@@ -36,7 +36,7 @@ class ServerConnection(Protocol):
     def check_timeouts(self, now: float) -> None: ...
 
 
-def ignore_rejection(_: str) -> None:
+def ignore_rejection(error_type: str, address: str) -> None:
     pass
 
 
@@ -49,14 +49,14 @@ class SharedState:
     """Limits and counts of all connections.
 
     Peers in *trusted* are proxies with many clients, so no limit per address applies to them. *on_rejected* is called
-    with the error type of each request or connection that the application does not see. *on_shutdown* is called once,
-    when the server stops accepting. *overload* refuses requests while there are too many. *headers* are fields of every
-    response. While *draining*, each response closes its connection.
+    with the error type of each request or connection that the application does not see, and its peer. *on_shutdown* is
+    called once, when the server stops accepting. *overload* refuses requests while there are too many. *headers* are
+    fields of every response. While *draining*, each response closes its connection.
     """
 
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     trusted: Sequence[Network] = ()
-    on_rejected: Callable[[str], None] = ignore_rejection
+    on_rejected: Callable[[str, str], None] = ignore_rejection
     on_shutdown: Callable[[], None] = ignore_shutdown
     headers: Fields = ()
     draining: bool = False

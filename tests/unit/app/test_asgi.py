@@ -145,10 +145,13 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
     with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             await alice.post(SUBMIT, json=INPUT)
-        g.application.connections.on_rejected("head_too_large")
+        g.application.connections.on_rejected("head_too_large", "203.0.113.9")
         content = await g.metrics()
 
-    assert 'fal_proxy_requests_total{action="submit",status="200"} 1.0' in content
+    assert (
+        'fal_proxy_requests_total{action="submit",endpoint="fal-ai/hyper-sdxl/image-to-image",status="200"} 1.0'
+        in content
+    )
     assert 'fal_proxy_refusals_total{error_type="head_too_large"} 1.0' in content
 
 

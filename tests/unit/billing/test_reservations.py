@@ -193,7 +193,8 @@ async def test_an_observed_budget_only_reports(tmp_path: Path) -> None:
     assert "would-deny" not in first["headers"]
     assert second["headers"]["would-deny"] == "watched, daily"
     assert [line["would_deny"] for line in lines] == [None, "watched, daily"]
-    assert 'fal_proxy_would_deny_total{allowances="watched, daily"} 1.0' in usage
+    assert 'fal_proxy_would_deny_total{name="watched"} 1.0' in usage
+    assert 'fal_proxy_would_deny_total{name="daily"} 1.0' in usage
 
 
 async def test_a_plan_decides_the_budget(tmp_path: Path) -> None:

@@ -3,21 +3,18 @@ from __future__ import annotations
 import math
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 from proxy.telemetry.counters import MAX_CHILDREN, Counter, Durations
+from proxy.telemetry.families import exposition
 
 Samples = dict[tuple[str, ...], float]
 
 
-def samples(collector: Collector) -> Samples:
+def samples(metric: Counter | Durations) -> Samples:
     """By name and label values in order, as a scrape reads them; a sample told twice fails."""
-    registry = CollectorRegistry()
-    registry.register(collector)
     found: Samples = {}
-    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+    for family in text_string_to_metric_families(text(metric)):
         for sample in family.samples:
             key = (sample.name, *sample.labels.values())
             assert key not in found
@@ -25,10 +22,8 @@ def samples(collector: Collector) -> Samples:
     return found
 
 
-def exposition(collector: Collector) -> str:
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return generate_latest(registry).decode()
+def text(metric: Counter | Durations) -> str:
+    return exposition([metric.family()]).decode()
 
 
 def test_a_counter_counts_by_label_values() -> None:
@@ -58,10 +53,10 @@ def test_a_counter_without_labels() -> None:
 def test_a_scrape_reads_what_a_counter_is_for() -> None:
     """Type, help and label names are exposed, also before the first event."""
     counter = Counter("hits", "All the hits.", ["page"])
-    assert "# HELP hits_total All the hits.\n# TYPE hits_total counter\n" in exposition(counter)
+    assert "# HELP hits_total All the hits.\n# TYPE hits_total counter\n" in text(counter)
     counter.add("a")
 
-    assert 'hits_total{page="a"} 1.0\n' in exposition(counter)
+    assert 'hits_total{page="a"} 1.0\n' in text(counter)
 
 
 def test_a_scrape_changes_nothing() -> None:
@@ -104,8 +99,8 @@ EDGES = {
 def test_a_bucket_holds_its_bound(name: str) -> None:
     """A bucket counts values less than or equal to its bound; the last one counts all."""
     seconds, counts = EDGES[name]
-    durations = Durations("took_seconds", "Time.", "action", [0.5, 1.0])
-    durations.observe("a", seconds)
+    durations = Durations("took_seconds", "Time.", ["action"], [0.5, 1.0])
+    durations.observe(("a",), seconds)
 
     found = samples(durations)
     assert [found["took_seconds_bucket", "a", bound] for bound in ("0.5", "1.0", "+Inf")] == counts
@@ -115,9 +110,9 @@ def test_a_bucket_holds_its_bound(name: str) -> None:
 
 def test_durations_add_up_by_label() -> None:
     """Buckets, count and sum are of one label value each."""
-    durations = Durations("took_seconds", "Time.", "action", [0.5, 1.0])
+    durations = Durations("took_seconds", "Time.", ["action"], [0.5, 1.0])
     for value, seconds in [("a", 0.25), ("b", 8.0), ("a", 0.75), ("a", 0.5), ("a", 2.0)]:
-        durations.observe(value, seconds)
+        durations.observe((value,), seconds)
 
     assert samples(durations) == {
         ("took_seconds_bucket", "a", "0.5"): 2,
@@ -135,9 +130,9 @@ def test_durations_add_up_by_label() -> None:
 
 def test_a_scrape_reads_what_a_histogram_is_for() -> None:
     """Type, help and label names are exposed, also before the first event."""
-    durations = Durations("took_seconds", "How long.", "action", [0.5])
-    assert "# HELP took_seconds How long.\n# TYPE took_seconds histogram\n" in exposition(durations)
-    durations.observe("a", 0.25)
+    durations = Durations("took_seconds", "How long.", ["action"], [0.5])
+    assert "# HELP took_seconds How long.\n# TYPE took_seconds histogram\n" in text(durations)
+    durations.observe(("a",), 0.25)
 
-    assert 'took_seconds_bucket{action="a",le="0.5"} 1.0\n' in exposition(durations)
-    assert 'took_seconds_sum{action="a"} 0.25\n' in exposition(durations)
+    assert 'took_seconds_bucket{action="a",le="0.5"} 1.0\n' in text(durations)
+    assert 'took_seconds_sum{action="a"} 0.25\n' in text(durations)

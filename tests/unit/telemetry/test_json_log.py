@@ -59,13 +59,34 @@ class Pipe:
         return [orjson.loads(line)["i"] for line in b"".join(chunks).splitlines()]
 
 
+def test_a_line_for_a_person(log: Log) -> None:
+    """Time, level and event, then each member; text with spaces or quotes is in quotes, and no control gets out."""
+    journal = JsonLogWriter(log.fd, clock=lambda: 1_795_000_000.25, text=True)
+    journal.write({"event": "warning", "port": 8080, "message": 'two "words"\x1b[2J\nand a line', "path": "/a"})
+
+    assert log.lines(journal) == [
+        b'11:06:40.250 WARNING warning port=8080 message="two \\"words\\"\\u001b[2J\\nand a line" path=/a\n'
+    ]
+
+
+def test_a_line_past_the_queue(log: Log) -> None:
+    """A line of another thread is written at once, with secrets replaced."""
+    journal = JsonLogWriter(log.fd, secrets=[SECRET], clock=lambda: 1_795_000_000.25)
+    journal.write_through({"event": "log", "message": SECRET}, "error")
+
+    assert log.lines(journal) == [
+        b'{"time":"2026-11-18T11:06:40.000000Z","level":"error","event":"log","message":"[redacted]"}\n'
+    ]
+
+
 def test_a_line(log: Log) -> None:
-    """One JSON object a line: the time in RFC 3339 and UTC, then the members in their order."""
+    """One JSON object a line: the time in RFC 3339 and UTC, the level, then the members in their order."""
     journal = JsonLogWriter(log.fd, clock=lambda: 1_795_000_000.25)
     journal.write({"event": "ready", "port": 8080, "ratio": 0.5, "tls": True, "reason": None})
 
     assert log.lines(journal) == [
-        b'{"time":"2026-11-18T11:06:40.250000Z","event":"ready","port":8080,"ratio":0.5,"tls":true,"reason":null}\n'
+        b'{"time":"2026-11-18T11:06:40.250000Z","level":"info","event":"ready","port":8080,"ratio":0.5,"tls":true,'
+        b'"reason":null}\n'
     ]
 
 

@@ -9,7 +9,7 @@ from proxy.app.setup.billing.ledgers import build_local_ledger
 from proxy.app.setup.components import Components
 from proxy.app.setup.gateway import call_seconds
 from proxy.billing.accounting_events import AccountingEvents
-from proxy.billing.ledger.interface import Ledger, LimitExceeded
+from proxy.billing.ledger.interface import Ledger
 from proxy.billing.reservations import Accounting
 from proxy.ratelimit.rate_limiter import RateLimiter
 from proxy.telemetry.json_log import JsonLogWriter
@@ -21,19 +21,11 @@ def build_accounting(
     components: Components,
     limiter: RateLimiter,
     ledger: Ledger,
-    telemetry: Telemetry,
     alerts: BudgetAlerts,
     *,
     settlement_lost: Callable[[], None],
 ) -> Accounting:
     """Builds the accounting. *settlement_lost* is called where an outcome could not be written."""
-    refusals = telemetry.events(
-        "limit_refusals", "Calls refused by a budget or a limit of jobs in flight.", "kind", "name"
-    )
-
-    def count_refusal(short: LimitExceeded) -> None:
-        refusals.add(short.kind, short.name)
-
     return Accounting(
         limiter,
         ledger,
@@ -43,7 +35,7 @@ def build_accounting(
         prices=components.prices,
         policy=components.settlement_policy,
         clock=time.time,
-        events=AccountingEvents(lost=settlement_lost, refused=count_refusal, crossed=alerts.report),
+        events=AccountingEvents(lost=settlement_lost, crossed=alerts.report),
         call_seconds=call_seconds(components.config.fal),
         keys=components.store_keys,
         expose_price=components.config.ledger.expose_price,

@@ -61,9 +61,12 @@ def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
     if isinstance(ledger, RedisLedger):
         telemetry.counter("ledger_data_losses", "Times that the data in Redis was lost.", lambda: ledger.epoch.losses)
         telemetry.gauge(
-            "store_clock_skew_seconds", "Time by which this host is ahead of Redis.", lambda: ledger.clock_skew
+            "store_clock_skew_seconds",
+            "Time by which this host is ahead of Redis.",
+            lambda: ledger.clock_skew,
+            merge="max",
         )
-    telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs)
+    telemetry.gauge("ledger_open_jobs", "Reservations that are not over.", lambda: stats().open_jobs, merge="max")
 
 
 def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
@@ -73,7 +76,7 @@ def store_metrics(telemetry: Telemetry, store: RedisStore) -> None:
     telemetry.counter("store_replies", "Replies of the store.", lambda: store.replies)
     telemetry.counter("store_reply_seconds", "Seconds from sending to reply, summed.", lambda: store.reply_seconds)
     telemetry.gauge("store_pending", "Calls that wait for a reply of the store.", lambda: store.pending)
-    telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: int(store.breaker_is_open))
+    telemetry.gauge("store_breaker_open", "1 while calls fail at once.", lambda: store.breaker_is_open, merge="max")
 
 
 def build_ledger_socket(components: Components, ledger: Ledger) -> LedgerSocket | None:

@@ -53,7 +53,7 @@ def build_reconciler(
     )
     telemetry.counter("reconciler_errors", "Such requests without a usable answer.", lambda: counts.errors)
     telemetry.counter("reconciler_settled", "Jobs settled by them.", lambda: counts.settled)
-    telemetry.gauge("reconciler_lag_seconds", "Delay of the last first look at a job.", lambda: counts.lag)
+    telemetry.gauge("reconciler_lag_seconds", "Delay of the last first look at a job.", lambda: counts.lag, merge="max")
     if isinstance(ledger, SqliteLedger):
         telemetry.gauge("reconciler_due", "Jobs due for a status request.", lambda: ledger.count_due(time.time()))
     return reconciler

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -13,13 +13,14 @@ from proxy.billing.ledger.interface import Ledger
 from proxy.billing.probe_lease import LedgerProbeLease
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Surface
+from proxy.http.client.client import HttpClient
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.probe import AccountProbe
 from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
-from proxy.upstream.failover import FailoverClient
+from proxy.upstream.failover import FailoverClient, all_clients
 from proxy.upstream.relay import Deadlines, Relay, UpstreamClient
 
 
@@ -87,14 +88,22 @@ def build_upstream(
         clock=time.time,
     )
     every = (*clients.values(), *(() if streams is clients else streams.values()))
-    telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: sum(c.active for c in every))
-    telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: sum(c.idle for c in every))
-    telemetry.counter(
-        "upstream_failovers",
-        "Requests sent to fal.backup_queue_origin.",
-        lambda: sum(c.failovers for c in every if isinstance(c, FailoverClient)),
-    )
+    _pool_metrics(telemetry, every)
     return Upstream(relay, breakers, account, probe, every)
+
+
+def _pool_metrics(telemetry: Telemetry, clients: Iterable[UpstreamClient]) -> None:
+    fronts = [client for client in clients if isinstance(client, FailoverClient)]
+    pools = [client for client in all_clients(clients) if isinstance(client, HttpClient)]
+    telemetry.gauge("upstream_active", "Exchanges with fal under way.", lambda: sum(c.active for c in clients))
+    telemetry.gauge("upstream_idle", "Connections to fal kept open.", lambda: sum(c.idle for c in clients))
+    telemetry.gauge("upstream_slots", "Exchanges that the pools allow.", lambda: sum(c.slots for c in pools))
+    telemetry.gauge("upstream_waiting", "Requests that wait for a connection.", lambda: sum(c.waiting for c in pools))
+    telemetry.counter("upstream_waits", "Requests that had to wait for one.", lambda: sum(c.waits for c in pools))
+    telemetry.counter("upstream_connects", "Connections to fal opened.", lambda: sum(c.connects for c in pools))
+    telemetry.counter(
+        "upstream_failovers", "Requests sent to fal.backup_queue_origin.", lambda: sum(c.failovers for c in fronts)
+    )
 
 
 def _build_breakers(telemetry: Telemetry, journal: JsonLogWriter) -> Breakers:
@@ -105,7 +114,9 @@ def _build_breakers(telemetry: Telemetry, journal: JsonLogWriter) -> Breakers:
         journal.write({"event": "upstream_breaker", "kind": kind, "state": state, "reason": reason})
 
     breakers = Breakers(clock=time.monotonic, report=report)
-    telemetry.gauge("upstream_breaker_open", "1 while a breaker keeps calls from fal.", lambda: breakers.any_open)
+    telemetry.gauge(
+        "upstream_breaker_open", "1 while a breaker keeps calls from fal.", lambda: breakers.any_open, merge="max"
+    )
     return breakers
 
 
@@ -121,12 +132,15 @@ def _build_account(keys: Sequence[FalKey], telemetry: Telemetry, journal: JsonLo
         journal.write({**event, "alias": alias, "reason": reason})
 
     account = Account(keys, report=report)
-    telemetry.gauge("upstream_paused", "1 while fal refuses every key.", lambda: account.key_cause is not None)
+    telemetry.gauge(
+        "upstream_paused", "1 while fal refuses every key.", lambda: account.key_cause is not None, merge="max"
+    )
     telemetry.gauges(
         "upstream_key_paused",
         "1 while fal refuses the key of this alias.",
-        "alias",
-        lambda: {key.label: int(alias in account.key_causes) for alias, key in account.keys.items()},
+        ("alias",),
+        lambda: [((key.label,), alias in account.key_causes) for alias, key in account.keys.items()],
+        merge="max",
     )
     telemetry.counters(
         "upstream_key_calls",

@@ -12,7 +12,7 @@ from support.in_process_gateway import ENDPOINT, INPUT, ISSUER, LocalGateway, op
 
 from proxy.app.process.admin_listener import AdminListener
 
-COUNTED = 'fal_proxy_requests_total{action="none",status="200"}'
+COUNTED = 'fal_proxy_requests_total{action="health",endpoint="none",status="200"}'
 
 
 @pytest.fixture

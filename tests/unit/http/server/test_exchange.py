@@ -41,7 +41,7 @@ class Rig:
         self.completed: list[Exchange] = []
         self.exchange = Exchange(
             self.flow_control,
-            SharedState(ConnectionLimits(), [], lambda _: None, default_headers=DATE),
+            SharedState(ConnectionLimits(), [], default_headers=DATE),
             method,
             version,
             on_complete or self.completed.append,

@@ -10,7 +10,7 @@ from proxy.http.server.state import SharedState
 
 
 def shared_state(per_address: int = 2) -> SharedState:
-    return SharedState(ConnectionLimits(per_address=per_address), [ip_network("10.0.0.0/8")], lambda _: None)
+    return SharedState(ConnectionLimits(per_address=per_address), [ip_network("10.0.0.0/8")])
 
 
 def test_a_crowd_is_counted_by_subscriber() -> None:
