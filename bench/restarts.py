@@ -105,12 +105,16 @@ _REQUESTS = {fresh: _request(fresh=fresh) for fresh in (True, False)}
 
 async def _replace_workers(rig: Rig) -> float:
     """Returns how many seconds the replacement of both workers took."""
-    begun, number = time.monotonic(), len(rig.gateway.journal("reloaded"))
+    begun, number = time.monotonic(), _ended(rig)
     os.kill(rig.gateway.pid, signal.SIGHUP)
     async with asyncio.timeout(_REPLACED):
-        while len(rig.gateway.journal("reloaded")) == number:  # noqa: ASYNC110 it happens in another process
+        while _ended(rig) == number:  # noqa: ASYNC110 it happens in another process
             await asyncio.sleep(0.2)
     return time.monotonic() - begun
+
+
+def _ended(rig: Rig) -> int:
+    return len(rig.gateway.journal("reloaded")) + len(rig.gateway.journal("reload_failed"))
 
 
 async def _reload(rig: Rig, address: Address, limit: int) -> float:
@@ -136,8 +140,8 @@ async def play(home: Path) -> bool:
             over.set()
             await submitting
         jobs, failed = sum(rig.upstream.jobs().values()), len(rig.gateway.journal("reload_failed"))
-        kept = before & set(rig.gateway.workers())
-    print(f"{RESTARTS} restarts and {RELOADS} reloads, {failed} refused; {len(kept)} of the first workers are left")
+        left = before & set(rig.gateway.workers())
+    print(f"{RESTARTS} restarts and {RELOADS} reloads, {failed} refused; {len(left)} of the first workers are left")
     print(f"replacement of two workers: {_spread([*restarts, *reloads], 1)} s")
     print(f"{load.statuses.total()} submits at {RATE:g} a second, {jobs} jobs")
     print(f"statuses {dict(load.statuses)}, {len(load.resets)} resets")

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import licences
 import pytest
 from support.gateway_process import program
 
@@ -109,6 +110,34 @@ def test_platform_files(file: str) -> None:
     document = tomllib.loads((DEPLOY / "platforms" / file).read_text())
 
     assert "/readyz" in str(document)
+
+
+def test_licences() -> None:
+    """The list of licences is that of the lock, and has no licence that asks for the source of the gateway."""
+    listed = licences.LIST.read_text(encoding="utf-8")
+    stated = [row.split("|")[2].strip() for row in listed.splitlines() if row.startswith("| ")][1:]
+    permissive = re.compile(r"(MIT|BSD|Apache|PSF|ISC|MPL)")
+
+    assert listed == licences.table()
+    assert [one for one in stated if not permissive.match(one)] == []
+
+
+def test_workflows() -> None:
+    """actionlint has no finding, and each action is pinned by a commit; the exception has its reason in the file."""
+    files = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    used = [line for file in files for line in re.findall(r"uses: (\S+)", file.read_text(encoding="utf-8"))]
+
+    assert printed(program("node"), "tools/workflows/check.mjs", *files) == ""
+    assert [one for one in used if not re.search(r"@[0-9a-f]{40}$", one)] == ["pypa/gh-action-pypi-publish@v1.12.4"]
+
+
+def test_the_matrix_has_the_declared_versions() -> None:
+    """The workflow runs on every Python that the package declares."""
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    declared = re.findall(r"Python :: (3\.\d+)'", str(classifiers))
+    (matrix,) = re.findall(r"python: \[(.*)\]", (ROOT / ".github/workflows/ci.yml").read_text())
+
+    assert set(declared) <= set(re.findall(r"3\.\d+", matrix))
 
 
 SET_UPS = ("nginx", "caddy", "haproxy", "traefik", "systemd", "compose", "kubernetes", "platforms")
