@@ -1,4 +1,4 @@
-"""The benchmark: `python -m bench run | check | keep | report | connections | restarts`.
+"""The benchmark: `python -m bench run | check | keep | report | connections | servers | restarts`.
 
 ROUNDS in the environment, 5 by default.
 """
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from bench import connections, plot, ratios, report
+from bench import connections, plot, ratios, report, servers
 from bench.checks import examine, handles
 from bench.figures import GATEWAY, HAPROXY, Figures
 from bench.prerequisites import prepare, versions
@@ -108,6 +108,18 @@ def _restarts(_: argparse.Namespace) -> int:
     return restarts.main()
 
 
+def _servers(arguments: argparse.Namespace) -> int:
+    """Prints the CPU of a poll and a submit under each ASGI server, for docs/servers.md."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        running = list(_started(servers.contenders(), ground, stack))
+        count, random = int(os.environ.get("ROUNDS", "5")), Random()
+        slices = list(rounds(running, count=count, pace=_pace(arguments), random=random, say=_say))
+    print(servers.table(slices))
+    return 0
+
+
 _COMMANDS = {
     "run": _run,
     "check": _check,
@@ -115,6 +127,7 @@ _COMMANDS = {
     "report": _report,
     "connections": _connections,
     "restarts": _restarts,
+    "servers": _servers,
 }
 
 

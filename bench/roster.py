@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,11 +53,12 @@ def gateway(
     open_jobs: int = 0,
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
+    server: Sequence[str] = (),
 ) -> Callable[[Rig], Server]:
     """The gateway, run by `fal-proxy serve` as shipped.
 
     A feature whose price is wanted by itself becomes one more argument here. *limited*: with budgets and in-flight
-    limits. *open_jobs* are in the ledger before the start.
+    limits. *open_jobs* are in the ledger before the start. *server* are arguments of `python -m` in place of `serve`.
     """
 
     def start(rig: Rig) -> Server:
@@ -75,7 +76,10 @@ def gateway(
         )
         several = [] if workers == 1 else ["--workers", str(workers)]
         command: list[str | Path] = [Path(sys.executable).with_name("fal-proxy"), "serve", *several, config]
+        if server:
+            command = [sys.executable, "-m", *(part.format(port=port) for part in server)]
         environ = {
+            "FAL_PROXY_CONFIG": str(config),
             "FAL_KEY": rig.fal_key,
             "SESSION_SECRET": rig.secret,
             "FAL_PROXY_HANDLE_SECRETS": rig.handle_secret,

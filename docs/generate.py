@@ -1,19 +1,27 @@
-"""Writer of config.schema.json, configuration.md and cli.md, from the classes and commands."""
+"""Writer of config.schema.json and of the pages that follow from the code."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from proxy.app.api_description.document import openapi_document
+from proxy.app.setup.components import build_components
 from proxy.cli.main import COMMANDS
 from proxy.config.document import Document
+from proxy.config.loader import read
 from proxy.config.units import format_amount, format_number
+from proxy.payload.policy import Policy
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "tools"))
+from openapi_page import OpenApiPage  # noqa: E402 - a script has its own folder alone on the path
+
 INTRODUCTION = """# Configuration
 
 <!-- Written by docs/generate.py (`make docs`) from proxy/config/sections. -->
@@ -39,12 +47,13 @@ Secrets come from the environment only, each as `NAME` or as `NAME_FILE` (the pa
 | variable | what |
 |---|---|
 | `FAL_KEY` | your fal key, `id:secret` |
+| `FAL_KEYS` | several fal keys, one a line: `[alias=]id:secret[;weight]` |
 | the name in `sessions.secret_env` | the HS256 secret of your login service, 32 bytes or more |
 | `FAL_PROXY_HANDLE_SECRETS` | secrets of job handles, separated by commas, 32 bytes or more each: the first signs |
 | `FAL_PROXY_WEBHOOK_SECRETS` | `whsec_...` secrets, separated by commas, where `webhooks.mode` is "gateway": all sign |
 | the name in `store.url_env`, by default `FAL_PROXY_REDIS_URL` | URL of Redis, where `store.kind` is "redis" |
 
-To rotate the handle secret, put the new one in front. Remove the old one when its jobs are no longer read.
+Several fal keys, and how to replace a key or a secret without a failed request: [runbook](runbook.md).
 
 ## Redis or Valkey
 
@@ -84,6 +93,42 @@ status 1 and a line for each problem on standard error; a wrong use of a command
 
 Shell completion: `eval "$(_FAL_PROXY_COMPLETE=bash_source fal-proxy)"`, or `zsh_source`, `fish_source`.
 """
+API_INTRODUCTION = """# API reference
+
+<!-- Written by docs/generate.py (`make docs`) from the gateway's own OpenAPI document. -->
+
+This is `GET /api/fal/openapi.json` of a gateway that lists `fal-ai/flux/dev` with all actions, uploads, realtime tokens
+and guest sessions. Your gateway has the same document for your endpoints, with the schemas that callers meet. Paths are
+relative to `https://app.example.com/api/fal`. Each operation needs a session token: `Authorization: Bearer <token>`,
+`Authorization: Key <token>`, or the cookie. [HTTP API](http-api.md) has header mode, jobs and quotes in words, and
+[errors](errors.md) every `error_type` with what to show your user.
+"""
+_SECRET = "9fK2-vQ7x_Lm4Zt8Rw1Yb6Nc3Hd5Js0Pg"  # noqa: S105 - signs nothing
+_SECRETS = {
+    "FAL_KEY": "example-id:example-secret",
+    "SESSION_SECRET": _SECRET,
+    "FAL_PROXY_HANDLE_SECRETS": _SECRET[::-1],
+}
+_EXAMPLE: dict[str, object] = {
+    "server": {"public_origin": "https://app.example.com"},
+    "sessions": [
+        {
+            "issuer": "https://app.example.com",
+            "audience": "fal-proxy",
+            "algorithms": ["HS256"],
+            "secret_env": "SESSION_SECRET",
+        }
+    ],
+    "endpoints": [
+        {
+            "id": "fal-ai/flux/dev",
+            "actions": ["submit", "status", "status-stream", "result", "cancel", "run", "run-stream"],
+            "price": 1,
+        }
+    ],
+    "uploads": {},
+    "realtime": {"apps": ["fal-ai/flux/dev/realtime"]},
+}
 NOTES = {
     "endpoints": """\
 [Models](models.md) describes schemas, unknown fields, files and the options of a job; [prices](pricing.md) the language
@@ -166,6 +211,16 @@ def commands() -> str:
     for name in COMMANDS:
         parts += [*_command(f"fal-proxy {name}", COMMANDS[name].load())]
     return "\n".join(parts)
+
+
+def api() -> str:
+    """Returns the page api-reference.md: a gateway with one endpoint and all that may be enabled."""
+    components = build_components(read(_EXAMPLE, _SECRETS, base=HERE))
+    policy = Policy(components.policies)
+    document = openapi_document(
+        components.listings, policy, public_url="https://app.example.com/api/fal", cookie="__Host-session", guests=True
+    )
+    return OpenApiPage(document).text(API_INTRODUCTION)
 
 
 def _command(name: str, command: click.Command) -> list[str]:
@@ -267,3 +322,4 @@ if __name__ == "__main__":
     (HERE / "config.schema.json").write_text(schema(), encoding="utf-8")
     (HERE / "configuration.md").write_text(reference(), encoding="utf-8")
     (HERE / "cli.md").write_text(commands(), encoding="utf-8")
+    (HERE / "api-reference.md").write_text(api(), encoding="utf-8")

@@ -114,7 +114,9 @@ class Call:
         self._record = active.telemetry.open(scope["method"], self._path)
 
     def close(self) -> None:
-        """Counts and logs the request."""
+        """Counts and logs the request, without the end of a callback URL, which is a credential."""
+        if CALLBACK_ROUTE in self._path:
+            self._record.path = self._path.partition(CALLBACK_ROUTE)[0] + CALLBACK_ROUTE
         self._active.telemetry.close(self._record)
 
     async def respond(self) -> None:

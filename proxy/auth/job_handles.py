@@ -50,12 +50,15 @@ class JobHandles:
         # Clients poll a job many times. Only good handles are cached: a refusal raises each time.
         self._cached = lru_cache(maxsize=CACHE_SIZE)(self._verify)
 
-    def sign(self, upstream_id: str, *, owner: str, app: str, key_alias: str = "") -> str:
-        """Returns the handle of fal's id *upstream_id*. Raises ValueError where that is malformed."""
+    def sign(self, upstream_id: str, *, owner: str, app: str, key_alias: str = "", secret_index: int = 0) -> str:
+        """Returns the handle of fal's id *upstream_id*. Raises ValueError where that is malformed.
+
+        *secret_index* other than 0 makes the handle that an older secret made.
+        """
         if _ID.fullmatch(upstream_id) is None:
             raise ValueError("the upstream id is malformed")
         job = f"{upstream_id}~{key_alias}" if key_alias else upstream_id
-        return f"{job}.{_mac(self._macs[0], job, owner, app)}"
+        return f"{job}.{_mac(self._macs[secret_index], job, owner, app)}"
 
     def verify(self, handle: str, *, owner: str, app: str) -> JobName:
         """Returns the job's name. Raises JobNotFound for foreign, unknown and malformed handles alike."""

@@ -4,7 +4,7 @@ import { announce, byId } from "../playground/dom.js";
 import { showRequestsChart, showSpendChart } from "./charts.js";
 import { ConfigurationView } from "./configuration.js";
 import { DataSource } from "./data_source.js";
-import { span } from "./format.js";
+import { clock, span } from "./format.js";
 import { showHealth } from "./health.js";
 import { RequestList } from "./requests.js";
 import { showAllJobs, showFigures, showJobs, showRefusals, showReload, showUsers, showWaits, showWorkers } from "./views.js";
@@ -36,11 +36,12 @@ function showAll(data) {
 
 function showAge({ age, paused, problem, stale }) {
   const live = byId("live");
-  live.className = stale ? "live bad" : paused ? "live off" : "live";
-  const text = age === null ? "Loading" : `${span(age / 1000)} ago`;
-  byId("age").textContent = paused ? `Paused, ${text}` : stale ? `Stale, ${text}` : age < 5000 ? "Live" : text;
+  live.className = paused ? "live off" : stale ? "live bad" : "live";
+  byId("age").textContent = paused ? "Paused" : stale ? "Stale" : age === null ? "Loading" : "Live";
+  live.title = age === null ? "" : `Read ${span(age / 1000)} ago`;
   const notice = byId("stale");
-  const message = problem === null ? "" : `These figures are stale: ${problem}. The page tries again.`;
+  const of = newest === null ? "" : `, of ${clock(newest.now)}`;
+  const message = problem === null ? "" : `These figures are stale${of}: ${problem}. The page tries again.`;
   if (notice.textContent !== message) notice.textContent = message;
   notice.hidden = problem === null || paused;
 }

@@ -29,7 +29,7 @@ class Accounts:
         if scheme.lower() != "key" or not key.strip():
             raise FalError(401, {"detail": _missing_credential(app)})
         if not self.accepts(authorization[0]):
-            raise FalError(401, {"detail": "No user found for Key ID and Secret"})
+            raise unknown_key()
         return hashlib.sha256(key.encode()).hexdigest()
 
     def accepts(self, authorization: str) -> bool:
@@ -38,6 +38,18 @@ class Accounts:
         if scheme.lower() != "key" or not key.strip():
             return False
         return self._keys is None or any(secrets.compare_digest(key.encode(), known.encode()) for known in self._keys)
+
+
+def unknown_key() -> FalError:
+    """Returns the 401 of fal for a key that it does not know."""
+    return FalError(401, {"detail": "No user found for Key ID and Secret"})
+
+
+def key_id(authorization: str) -> str:
+    """Returns the id half of the key in an `Authorization` header, empty for a key without one."""
+    scheme, _, key = authorization.partition(" ")
+    name, colon, _ = key.strip().partition(":")
+    return name if scheme.lower() == "key" and colon else ""
 
 
 def _missing_credential(app: str | None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.sandbox.accounts import Accounts
+from proxy.sandbox.accounts import Accounts, key_id
 from proxy.sandbox.connection import Connection
 from proxy.sandbox.request_log import LoggedRequest, RequestLog, digest
 from proxy.sandbox.responses import FalResponse, infrastructure_error, new_id
@@ -62,6 +63,7 @@ class AsgiApp:
                 headers=headers,
                 body_sha256=digest(body),
                 body_length=len(body),
+                key_id=key_id(Headers(scope=scope).get("authorization", "")),
             )
         )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from proxy.sandbox.accounts import key_id, unknown_key
 from proxy.sandbox.connection import Connection, wait_disconnect
 from proxy.sandbox.faults import Action, Fault, FaultSet, Kind
 from proxy.sandbox.responses import FalResponse, account_locked, infrastructure_error, new_id, reason_phrase
@@ -25,7 +27,8 @@ class FaultInjection:
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._faults.draw(self._action)
+        authorization = Headers(scope=scope).get("authorization", "")
+        fault = self._faults.draw(self._action, key_id(authorization))
         if fault is None:
             await self._app(scope, receive, send)
             return
@@ -71,7 +74,13 @@ def _fault_response(fault: Fault) -> Response:
         title = f"{fault.status} {reason_phrase(fault.status)}"
         page = f"<html><head><title>{title}</title></head><body>nginx</body></html>"
         return Response(page, fault.status, media_type="text/html")
-    error = account_locked() if fault.kind is Kind.LOCKED else infrastructure_error(fault.status)
+    match fault.kind:
+        case Kind.LOCKED:
+            error = account_locked()
+        case Kind.INVALID_KEY:
+            error = unknown_key()
+        case _:
+            error = infrastructure_error(fault.status)
     return FalResponse(error.body, error.status, request_id=new_id(), headers=error.headers)
 
 

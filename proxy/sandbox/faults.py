@@ -45,13 +45,17 @@ class Kind(StrEnum):
     CONTENT_TYPE = "content-type"
     REDIRECT = "redirect"
     LOCKED = "locked"
+    INVALID_KEY = "invalid-key"
 
 
 _ALWAYS_CARRIED_OUT = frozenset({Kind.LATENCY, Kind.TRUNCATE, Kind.CONTENT_TYPE})
-_NEVER_CARRIED_OUT = frozenset({Kind.LOCKED})
+_NEVER_CARRIED_OUT = frozenset({Kind.LOCKED, Kind.INVALID_KEY})
 _MODEL_KINDS = frozenset({Kind.LATENCY, Kind.STATUS, Kind.HANG})
 # Actions that fal refuses for a locked account.
 LOCKED_ACTIONS = frozenset({"submit", "status", "status-stream", "run", "run-stream", "upload"})
+# Actions that take a key.
+KEY_ACTIONS = LOCKED_ACTIONS | {"result", "cancel", "token"}
+_REFUSED_ACTIONS = {Kind.LOCKED: LOCKED_ACTIONS, Kind.INVALID_KEY: KEY_ACTIONS}
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -64,7 +68,8 @@ class Fault:
     *after*: the request is carried out and only its answer is lost, so a submit's job exists.
     *status*, *html*: answer of `status`, as fal's JSON or as the HTML page of a front end.
     *location*: target of `redirect`. *headers*: extra fields on the answers of `status`, `not-json` and `redirect`.
-    A `locked` fault under `*` matches submits, runs, uploads and status reads.
+    *key*: the id of a key, before its colon; then only requests with that key fail. A model's work has none.
+    A `locked` fault under `*` matches submits, runs, uploads and status reads, an `invalid-key` all that take a key.
     """
 
     kind: Kind
@@ -77,20 +82,25 @@ class Fault:
     html: bool = False
     location: str = "http://127.0.0.1:9/elsewhere"
     headers: dict[str, str] = Field(default_factory=dict)
+    key: str | None = None
 
     def __post_init__(self) -> None:
         if self.after and (self.kind in _ALWAYS_CARRIED_OUT | _NEVER_CARRIED_OUT or self.action == MODEL):
             raise ValueError(f"`after` has no meaning for {self.kind} of {self.action}")
         if self.action == MODEL and self.kind not in _MODEL_KINDS:
             raise ValueError(f"a model's work has no fault of kind {self.kind}")
-        if self.kind is Kind.LOCKED and self.action not in LOCKED_ACTIONS | {ANY}:
-            raise ValueError(f"a locked account does not refuse {self.action}")
+        if self.action not in _REFUSED_ACTIONS.get(self.kind, {self.action}) | {ANY}:
+            raise ValueError(f"a fault of kind {self.kind} does not refuse {self.action}")
+        if self.key is not None and self.action not in KEY_ACTIONS | {ANY}:
+            raise ValueError(f"requests of {self.action} have no key")
 
-    def matches(self, action: Action) -> bool:
-        """Returns True where a request with *action* is one that this fault can fail."""
+    def matches(self, action: Action, key: str) -> bool:
+        """Returns True where a request with *action* and *key* is one that this fault can fail."""
+        if self.key not in (None, key):
+            return False
         if self.action != ANY:
             return self.action == action
-        return action in LOCKED_ACTIONS if self.kind is Kind.LOCKED else action != MODEL
+        return action in _REFUSED_ACTIONS[self.kind] if self.kind in _REFUSED_ACTIONS else action != MODEL
 
 
 class FaultSet:
@@ -109,10 +119,13 @@ class FaultSet:
         """Replaces all active faults."""
         self._faults = list(faults)
 
-    def draw(self, action: Action) -> Fault | None:
-        """Returns the first fault that matches *action* and passes its probability, and counts it down."""
+    def draw(self, action: Action, key: str = "") -> Fault | None:
+        """Returns the first fault that matches and passes its probability, and counts it down.
+
+        *key* is the id of the request's key.
+        """
         for index, fault in enumerate(self._faults):
-            if fault.matches(action) and self._random.random() < fault.probability:
+            if fault.matches(action, key) and self._random.random() < fault.probability:
                 self._count_down(index, fault)
                 return fault
         return None

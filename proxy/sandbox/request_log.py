@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request as it arrived. `authorization` header values are replaced by `accepted` or `refused`."""
+    """One request as it arrived. `authorization` header values are replaced by `accepted` or `refused`.
+
+    *key_id*: the id half of the key.
+    """
 
     at: float
     surface: str
@@ -19,6 +22,7 @@ class LoggedRequest:
     headers: list[tuple[str, str]]
     body_sha256: str
     body_length: int
+    key_id: str = ""
 
 
 class RequestLog:

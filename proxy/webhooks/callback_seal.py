@@ -11,7 +11,7 @@ import os
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -29,7 +29,10 @@ _SEALED = re.compile(rb"[A-Za-z0-9_-]{43,4000}")
 
 @dataclass(frozen=True, slots=True)
 class CallbackContext:
-    """One submit: its caller, endpoint, reservation in the ledger, time (*issued*, unix seconds), fal key."""
+    """One submit: its caller, endpoint, reservation in the ledger, time (*issued*, unix seconds), fal key.
+
+    *secret_index* is the place of the secret that it was encrypted with, and so of the one that signed the handle.
+    """
 
     issuer: str
     subject: str
@@ -37,6 +40,7 @@ class CallbackContext:
     reservation_id: str
     issued: int
     key_alias: str = ""
+    secret_index: int = 0
 
     @property
     def owner(self) -> str:
@@ -66,10 +70,10 @@ class CallbackCipher:
         if _SEALED.fullmatch(text) is None:
             raise ValueError("malformed")
         raw = decode_base64url(text)
-        for secret in self._secrets:
+        for index, secret in enumerate(self._secrets):
             plain = _decrypted(_cipher(secret, raw[:_SALT]), raw[_SALT:])
             if plain is not None:
-                return CallbackContext(*orjson.loads(plain))
+                return replace(CallbackContext(*orjson.loads(plain)), secret_index=index)
         raise ValueError("no secret decrypts it")
 
 

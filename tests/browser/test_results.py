@@ -6,7 +6,7 @@ import json
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
-from support.browser import Visit, playground, visit
+from support.browser import Visit, judged_everywhere, playground, visit
 from support.gateway_process import Rig
 from support.in_process_gateway import token
 
@@ -39,7 +39,7 @@ def test_an_image_elsewhere(browser: Browser, rig: Rig, host: str) -> None:
         expect(tile).to_contain_text(f"This image is on {host.split('//')[1]}, which this page may not show.")
         expect(tile).to_contain_text("picture_hosts")
         expect(tile.get_by_role("link", name="Open")).to_have_attribute("href", f"{host}/a.png")
-        alice.screenshot("hidden-host")
+        judged_everywhere(alice, "hidden-host")
         alice.check()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from support.example_apps import EXAMPLES, PLAIN, SESSION_SECRET, example_gateway, node_program, running
+from support.example_apps import EXAMPLES, PLAIN, SESSION_SECRET, app_process, example_gateway, node_program
 from support.example_page import SETTINGS, use_everything, visit_example
 from support.front_proxies import free_port
 from support.gateway_process import Rig
@@ -24,7 +24,7 @@ BUILD_SECONDS = 300.0  # about 10 on a quiet machine
 def next_server(mode: str, gateway: int, port: int, log: Path) -> Iterator[None]:
     """Runs `next dev` or `next start` before the gateway at the port *gateway*."""
     command = [*node_program("nextjs", "next"), mode, "--hostname", "127.0.0.1", "--port", str(port)]
-    with running(command, HERE, environ(gateway), port=port, log=log):
+    with app_process(command, HERE, environ(gateway), port=port, log=log):
         yield
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 from support.browser import ARTIFACTS
-from support.example_apps import EXAMPLES, FAL_PROXY, PLAIN, node_program, running
+from support.example_apps import EXAMPLES, FAL_PROXY, PLAIN, app_process, node_program
 from support.example_page import IMAGE, WAIT
 from support.front_proxies import free_port
 
@@ -48,9 +48,9 @@ def test_a_first_picture_in_a_page_of_ones_own(browser: Browser, tmp_path: Path)
     token = fal_proxy(tmp_path, "token", "--subject", "me")
 
     with (
-        running([FAL_PROXY, "sandbox", "--port", str(sandbox)], tmp_path, {}, port=sandbox, log=tmp_path / "1.log"),
-        running([FAL_PROXY, "serve", "--port", str(gateway)], tmp_path, {}, port=gateway, log=tmp_path / "2.log"),
-        running(
+        app_process([FAL_PROXY, "sandbox", "--port", str(sandbox)], tmp_path, {}, port=sandbox, log=tmp_path / "1.log"),
+        app_process([FAL_PROXY, "serve", "--port", str(gateway)], tmp_path, {}, port=gateway, log=tmp_path / "2.log"),
+        app_process(
             [*node_program("vite-react", "vite"), "--port", str(vite), "--host", "127.0.0.1"],
             tmp_path,
             {"VITE_TOKEN": token},

@@ -5,25 +5,19 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser
-from support.example_apps import EXAMPLES, SESSION_SECRET, example_gateway, node_program, running
+from support.example_apps import EXAMPLES, SESSION_SECRET, app_process, example_gateway, node_program
 from support.example_page import SETTINGS, use_everything, visit_example
-from support.front_proxies import free_port, nginx_with
+from support.front_proxies import free_port
 from support.gateway_process import Rig, program
+from support.shipped_fronts import nginx, places
 
 HERE = EXAMPLES / "vite-react"
-APP_CONF = EXAMPLES.parent / "deploy/nginx/app.conf"
-LOGIN = """
-    location /auth/ {{
-        proxy_pass http://127.0.0.1:{login};
-    }}
-
-    location / {{
-"""
-
 Mode = Callable[[Path, str, int, int], AbstractContextManager[None]]
 
 
@@ -32,26 +26,18 @@ def development(home: Path, gateway: str, login: int, port: int) -> Iterator[Non
     """Vite's dev server with the example's own configuration."""
     command = [*node_program("vite-react", "vite"), "--port", str(port), "--strictPort", "--host", "127.0.0.1"]
     environ = {"GATEWAY": gateway, "LOGIN": f"http://127.0.0.1:{login}"}
-    with running(command, HERE, environ, port=port, log=home / "vite.log"):
+    with app_process(command, HERE, environ, port=port, log=home / "vite.log"):
         yield
 
 
 @contextmanager
 def production(home: Path, gateway: str, login: int, port: int) -> Iterator[None]:
-    """The built page at the root of the shipped nginx configuration, with a location for the login service."""
+    """The built page at the root of the shipped nginx configuration, with the login service as the app's backend."""
     build = [*node_program("vite-react", "vite"), "build", "--outDir", str(home / "dist"), "--logLevel", "error"]
-    subprocess.run(build, cwd=HERE, check=True, timeout=60)
-    site = APP_CONF.read_text(encoding="utf-8")
-    places = {
-        "127.0.0.1:8080": gateway.removeprefix("http://"),
-        "listen 8000;": f"listen 127.0.0.1:{port};",
-        "root /usr/share/nginx/html;": f"root {home}/dist;",
-        "    location / {\n": LOGIN.format(login=login),
-    }
-    for shipped, here in places.items():
-        assert site.count(shipped) == 1, shipped
-        site = site.replace(shipped, here)
-    with nginx_with(home, site, port):
+    subprocess.run(build, cwd=HERE, check=True, timeout=300)
+    behind = [("127.0.0.1", urlsplit(gateway).port or 0)]
+    at = places(home, port, behind, app=("127.0.0.1", login))
+    with nginx(replace(at, page=home / "dist")):
         yield
 
 
@@ -65,7 +51,7 @@ def test_the_whole_page(browser: Browser, rig: Rig, tmp_path: Path, mode: Mode) 
     environ = {"SESSION_SECRET": SESSION_SECRET, "PORT": str(login)}
     with (
         example_gateway("vite-react", tmp_path, sandbox, origin=origin, port=free_port()) as gateway,
-        running(server, HERE, environ, port=login, log=tmp_path / "login.log"),
+        app_process(server, HERE, environ, port=login, log=tmp_path / "login.log"),
         mode(tmp_path, gateway.url, login, port),
         visit_example(browser, origin, f"vite-{mode.__name__}", gateway, sandbox) as alice,
     ):

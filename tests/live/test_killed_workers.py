@@ -19,14 +19,18 @@ SLOW = SandboxSettings(
 
 
 class Clicks:
-    """Clicks of several users, AT_ONCE of them under way, each repeated as the stock clients repeat it."""
+    """Clicks of several users, AT_ONCE of them under way, each repeated as the stock clients repeat it.
 
-    def __init__(self, rig: Rig) -> None:
+    Each has a prompt of its own; *endpoints* is how many there are.
+    """
+
+    def __init__(self, rig: Rig, *, count: int = CLICKS, endpoints: int = CLICKS) -> None:
         self._rig = rig
+        self._endpoints = endpoints
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._progress = asyncio.Condition()
         self.answers: list[Sent] = []
-        self.tasks = [asyncio.create_task(self._click(number)) for number in range(CLICKS)]
+        self.tasks = [asyncio.create_task(self._click(number)) for number in range(count)]
 
     async def answered(self, count: int) -> None:
         """Returns once *count* clicks have their answers."""
@@ -43,7 +47,7 @@ class Clicks:
     async def _until_answered(self, caller: Caller, number: int) -> Sent:
         """Repeats after a broken connection, a 502 and a 503, never after a 504."""
         for attempt in range(TRIES):
-            sent = await caller.submit(endpoint(number))
+            sent = await caller.submit(endpoint(number % self._endpoints), prompt=f"click {number}")
             if sent.status not in (0, 502, 503):
                 break
             await asyncio.sleep(BACK_OFF * 2.0 ** min(attempt, 2))

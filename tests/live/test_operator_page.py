@@ -37,7 +37,8 @@ async def test_the_figures_stay_over_a_rolling_restart(tmp_path: Path) -> None:
         assert (after["requests"]["total"], after["refusals"]) == (total, before["refusals"])
         assert sum(after["bars"]["hour"]["answered"]) == sum(before["bars"]["hour"]["answered"]) > 0
         assert (after["reload"]["generation"], after["reload"]["result"]) == (2, "applied")
-        assert (refused["reload"]["generation"], refused["reload"]["reason"][:19]) == (2, "server.public_orign")
+        assert refused["reload"]["generation"] == 2
+        assert "server.public_orign" in refused["reload"]["reason"]
         assert await rig.gateway.metric('fal_proxy_reloads_total{result="applied"}') == 1
         assert await rig.gateway.metric('fal_proxy_reloads_total{result="refused"}') == 1
 

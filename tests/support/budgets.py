@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -260,6 +261,10 @@ class Upstream:
     def fail(self, *faults: Fault) -> None:
         """These and no others, for the requests to come."""
         self._sandbox.control.faults.replace(faults)
+
+    def bodies(self) -> Counter[str]:
+        """Requests with a body, by its digest: a submit that arrived twice counts 2."""
+        return Counter(one.body_sha256 for one in self._sandbox.control.request_log.entries if one.method == "POST")
 
     def jobs(self) -> Mapping[str, int]:
         """Jobs taken on, by endpoint, delivered or not."""

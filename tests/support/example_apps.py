@@ -55,15 +55,15 @@ def example_gateway(
     config = home / "fal-proxy.toml"
     config.write_text(toml_text({**document, **places}), encoding="utf-8")
     command = [FAL_PROXY, "serve", str(config), "--port", str(port)]
-    with running(command, home, ENVIRON, port=port, log=home / "gateway.log"):
+    with app_process(command, home, ENVIRON, port=port, log=home / "gateway.log"):
         yield ExampleGateway(config, f"http://127.0.0.1:{port}")
 
 
 @contextmanager
-def running(
+def app_process(
     command: Sequence[str], folder: Path, environ: Mapping[str, str], *, port: int, log: Path
 ) -> Iterator[None]:
-    """Runs a server in *folder*, from when it listens until the end."""
+    """Runs a server in *folder* with *environ* alone, from when it listens until the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env={**PLAIN, **environ}, stdout=output, stderr=output, start_new_session=True

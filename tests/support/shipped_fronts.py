@@ -20,6 +20,7 @@ class Places:
     """Places of one run: where the front listens, and what is behind it.
 
     *certificate* is a PEM file with its key; without it the front speaks plain HTTP, for tests that send raw bytes.
+    *page* is the folder of the app's built files, for nginx.
     """
 
     home: Path
@@ -27,6 +28,7 @@ class Places:
     gateways: tuple[Address, Address]
     app: Address
     certificate: Path | None = None
+    page: Path = PAGE
 
     @property
     def address(self) -> Address:
@@ -59,6 +61,12 @@ def _backends(at: Places) -> dict[str, str]:
 
 @contextmanager
 def nginx(at: Places) -> Iterator[Address]:
+    with nginx_with(at.home, nginx_site(at), at.port) as address:
+        yield address
+
+
+def nginx_site(at: Places) -> str:
+    """Returns the shipped app.conf with the places of a run."""
     live = "/etc/letsencrypt/live/app.example.com"
     listen = f"listen 127.0.0.1:{at.port}"
     certificate = {
@@ -72,10 +80,8 @@ def nginx(at: Places) -> Iterator[Address]:
         f"ssl_certificate_key {live}/privkey.pem;": "",
         "ssl_protocols TLSv1.2 TLSv1.3;": "",
     }
-    places = {"listen 80;": f"listen unix:{at.home}/plain;", "root /usr/share/nginx/html;": f"root {PAGE};"}
-    conf = _filled(DEPLOY / "nginx/app.conf", {**_backends(at), **places, **(certificate if at.certificate else plain)})
-    with nginx_with(at.home, conf, at.port) as address:
-        yield address
+    places = {"listen 80;": f"listen unix:{at.home}/plain;", "root /usr/share/nginx/html;": f"root {at.page};"}
+    return _filled(DEPLOY / "nginx/app.conf", {**_backends(at), **places, **(certificate if at.certificate else plain)})
 
 
 @contextmanager

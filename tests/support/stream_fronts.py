@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx2
 from support.browser import ARTIFACTS
-from support.example_apps import EXAMPLES, node_program, running
-from support.front_proxies import Address, nginx_with
+from support.example_apps import EXAMPLES, app_process, node_program
+from support.front_proxies import Address, nginx_with, running
 from support.gateway_process import PATIENCE, Gateway, Rig, program, until
 from support.in_process_gateway import APP, token
+from support.shipped_fronts import nginx_site, places
 from support.streams import Feed, head, status_event, whole
 
 ROOT = EXAMPLES.parent
@@ -122,7 +123,7 @@ def vite(home: Path, gateway: Address, port: int) -> Iterator[None]:
     """Runs the dev server of the example `vite-react`."""
     command = [*node_program("vite-react", "vite"), "--port", str(port), "--strictPort", "--host", "127.0.0.1"]
     environ = {"GATEWAY": f"http://{gateway[0]}:{gateway[1]}"}
-    with running(command, EXAMPLES / "vite-react", environ, port=port, log=home / "vite.log"):
+    with app_process(command, EXAMPLES / "vite-react", environ, port=port, log=home / "vite.log"):
         yield
 
 
@@ -136,18 +137,14 @@ def express(home: Path, gateway: Address, port: int) -> Iterator[None]:
     assert modules.exists(), "run `make test`, which installs the npm packages"
     (home / "node_modules").symlink_to(modules)
     environ = {"GATEWAY": f"http://{gateway[0]}:{gateway[1]}", "PORT": str(port)}
-    with running([program("node"), "front.mjs"], home, environ, port=port, log=home / "express.log"):
+    with app_process([program("node"), "front.mjs"], home, environ, port=port, log=home / "express.log"):
         yield
 
 
 @contextmanager
 def nginx(home: Path, gateway: Address, port: int) -> Iterator[None]:
     """Runs nginx with the shipped configuration, and with gzip for all types."""
-    site = (ROOT / "deploy/nginx/app.conf").read_text(encoding="utf-8")
-    places = {"127.0.0.1:8080": f"{gateway[0]}:{gateway[1]}", "listen 8000;": f"listen 127.0.0.1:{port};"}
-    for shipped, here in places.items():
-        assert site.count(shipped) == 1, shipped
-        site = site.replace(shipped, here)
+    site = nginx_site(places(home, port, [gateway]))
     with nginx_with(home, _GZIP + site, port):
         yield
 
@@ -156,8 +153,8 @@ def nginx(home: Path, gateway: Address, port: int) -> Iterator[None]:
 def caddy(home: Path, gateway: Address, port: int) -> Iterator[None]:
     """Runs Caddy with `encode`."""
     (home / "Caddyfile").write_text(_CADDY.format(gateway=f"{gateway[0]}:{gateway[1]}", port=port), encoding="utf-8")
-    command = [program("caddy"), "run", "--config", "Caddyfile"]
-    with running(command, home, {"HOME": str(home)}, port=port, log=home / "caddy.log"):
+    command = [program("caddy"), "run", "--config", f"{home}/Caddyfile"]
+    with running(command, port, log=home / "caddy.log", environ={"HOME": str(home)}):
         yield
 
 
@@ -167,5 +164,5 @@ def haproxy(home: Path, gateway: Address, port: int) -> Iterator[None]:
     (home / "haproxy.cfg").write_text(
         _HAPROXY.format(gateway=f"{gateway[0]}:{gateway[1]}", port=port), encoding="utf-8"
     )
-    with running([program("haproxy"), "-db", "-f", "haproxy.cfg"], home, {}, port=port, log=home / "haproxy.log"):
+    with running([program("haproxy"), "-db", "-f", f"{home}/haproxy.cfg"], port, log=home / "haproxy.log"):
         yield

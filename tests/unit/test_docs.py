@@ -43,6 +43,23 @@ def test_every_error_type_is_documented() -> None:
     assert {name for name in documented if f'"{name}"' not in text} == set()
 
 
+def test_every_error_type_has_its_troubleshooting() -> None:
+    """The page by message lists each error type of the page of errors in the operator's table."""
+    pattern = re.compile(r"^\| (`[a-z_`, ]+) \|", re.MULTILINE)
+    listed, looked_up = (
+        {
+            name
+            for row in pattern.findall((DOCS / page).read_text(encoding="utf-8"))
+            for name in re.findall(r"[a-z_]+", row)
+        }
+        for page in ("errors.md", "troubleshooting.md")
+    )
+    fields = {"extra_forbidden", "url_not_accepted", "media_type_not_accepted", "data_uri_invalid", "file_too_large"}
+    fields |= {"unpriceable", "idempotency_key_reused"}  # types of one field, not of an answer
+
+    assert listed - fields - looked_up == {"error_type", "type"} & (listed - looked_up)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     """A link to a file, or to a heading of a page, exists."""

@@ -16,8 +16,8 @@ from proxy.strict_json import Json
 
 MAX_USERS = 20  # that spent most
 MAX_JOBS = 50
-MIN_AGE = 2.0  # seconds that a report is used for
-REPORT_SHARE = 50  # a report is used for so many times as long as it took
+MIN_AGE, MAX_AGE = 2.0, 30.0  # seconds that a report is used for
+REPORT_SHARE = 50  # in between, so many times as long as it took
 _MANY_LINES = 2000  # of a report, which a thread adds
 
 
@@ -69,7 +69,7 @@ class LedgerView:
                 is_long = len(lines) > _MANY_LINES
                 self._spend = await asyncio.to_thread(_sum, today, lines) if is_long else _sum(today, lines)
                 now = self._monotonic()
-                self._expires = now + max(MIN_AGE, REPORT_SHARE * (now - begun))
+                self._expires = now + min(max(MIN_AGE, REPORT_SHARE * (now - begun)), MAX_AGE)
             return self._spend
 
     async def open_calls(self) -> tuple[int, tuple[JobRecord, ...]] | None:

@@ -9,7 +9,7 @@ export function drawQuota(list, usage, window) {
     ...usage.in_flight.map(slotsRow),
     ...(window ? [windowRow(window)] : []),
   ];
-  const none = el("p", { class: "hint", text: "No budget or limit is set for you." });
+  const none = el("div", {}, el("dt", { text: "Budgets and limits" }), el("dd", {}, "None is set for you."));
   list.replaceChildren(...(rows.length ? rows : [none]));
 }
 

@@ -170,3 +170,20 @@ async def test_the_description_says_how_to_bring_a_session(
 
     assert content["security"] == [{scheme: []} for scheme in schemes]
     assert list(content["components"]["securitySchemes"]) == schemes
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("POST", {"host": "a b"}, 400), ("POST", {"upgrade": "x"}, 400), ("TRACE", {}, 405), ("POST", {}, 401)],
+    ids=["host", "upgrade", "method", "mode"],
+)
+async def test_a_callback_url_is_not_logged(tmp_path: Path, method: str, headers: dict[str, str], status: int) -> None:
+    """The end is a credential: a guard that refuses the request before its receiver keeps it out of the log too."""
+    with open_gateway(tmp_path) as g:
+        async with g.client(None) as fal:
+            answer = await fal.request(method, "/api/fal/webhooks/fal/" + "seal" * 20, headers=headers)
+        lines = g.lines()
+
+    assert answer.status_code == status
+    assert [line["path"] for line in lines] == ["/api/fal/webhooks/fal/"]
+    assert "seal" not in g.log.read_text()

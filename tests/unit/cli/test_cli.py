@@ -208,3 +208,11 @@ def test_a_port_in_use_is_named_with_its_key(good: Path) -> None:
 
     assert result.exit_code == 1
     assert result.stderr == f"server.port: another program listens on 127.0.0.1:{port}; stop it, or give another port\n"
+
+
+def test_a_job_is_for_a_live_check(good: Path) -> None:
+    """The option --submit alone is a wrong use, and starts no job."""
+    result = fal_proxy("check", good, "--submit")
+
+    assert result.exit_code == 2
+    assert "--submit needs --live" in result.stderr

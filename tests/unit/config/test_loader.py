@@ -155,7 +155,13 @@ def test_a_missing_secret_is_an_error_without_its_value(environ: dict[str, str],
 
 
 @pytest.mark.parametrize(
-    ("name", "write"), [("config.schema.json", "schema"), ("configuration.md", "reference"), ("cli.md", "commands")]
+    ("name", "write"),
+    [
+        ("config.schema.json", "schema"),
+        ("configuration.md", "reference"),
+        ("cli.md", "commands"),
+        ("api-reference.md", "api"),
+    ],
 )
 def test_the_documents_match_the_models(name: str, write: str) -> None:
     """The command `make docs` was run after the last change of a section."""

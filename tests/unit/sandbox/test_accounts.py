@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.sandbox.accounts import Accounts
+from proxy.sandbox.accounts import Accounts, key_id
 from proxy.sandbox.responses import FalError
 
 CLOSED = Accounts(frozenset({"alice:secret", "bob:secret"}))
@@ -53,3 +53,12 @@ def test_an_invalid_credential_gets_fals_401(header: list[str], app: str | None,
 def test_accepts_is_authenticate_without_an_error(authorization: str, *, known: bool) -> None:
     """The method `accepts` returns whether a credential is valid and never raises."""
     assert CLOSED.accepts(authorization) is known
+
+
+@pytest.mark.parametrize(
+    ("authorization", "name"),
+    [("Key a:b", "a"), ("key  a:b:c", "a"), ("Key ab", ""), ("Bearer a:b", ""), ("", "")],
+)
+def test_the_id_of_a_key(authorization: str, name: str) -> None:
+    """A key without a colon has none: its text is secret as a whole."""
+    assert key_id(authorization) == name

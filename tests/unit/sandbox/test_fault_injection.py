@@ -207,3 +207,17 @@ async def test_in_process_a_broken_connection_is_an_exception(kind: Kind) -> Non
 
     with pytest.raises(NoSocketError):
         await client(sandbox.queue).post("/acme/echo", json={})
+
+
+async def test_a_fault_of_one_key_leaves_the_others() -> None:
+    """Two accounts: fal does not know the key of the first, and serves the second."""
+    sandbox = create_sandbox(QUICK)
+    sandbox.control.faults.replace([Fault(Kind.INVALID_KEY, key="old")])
+    async with client(sandbox.queue) as http:
+        refused = await http.post("/acme/echo", json={}, headers={"authorization": "Key old:secret"})
+        served = await http.post("/acme/echo", json={}, headers={"authorization": "Key new:secret"})
+
+    assert (refused.status_code, refused.json()["detail"]) == (401, "No user found for Key ID and Secret")
+    assert served.status_code == 200
+    assert [entry.key_id for entry in sandbox.control.request_log.entries] == ["old", "new"]
+    await sandbox.close()

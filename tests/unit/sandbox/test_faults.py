@@ -29,6 +29,17 @@ def test_a_locked_account_refuses_its_own_actions_only() -> None:
     assert [strikes(faults, action, 1) for action in served] == [[False]] * len(served)
 
 
+def test_a_fault_of_one_key() -> None:
+    """Only requests with that key fail, and an invalid key fails wherever a key is taken."""
+    faults = FaultSet([Fault(Kind.INVALID_KEY, key="old")], seed=0)
+
+    assert faults.draw("submit", "new") is None
+    assert faults.draw("submit") is None
+    assert faults.draw("submit", "old") is not None
+    assert faults.draw("result", "old") is not None
+    assert faults.draw("file", "old") is None
+
+
 def test_a_count_is_counted_down() -> None:
     """A fault with a count fails that many requests, shows the rest, and is then removed."""
     faults = FaultSet([Fault(Kind.RESET, count=2)], seed=0)
@@ -73,6 +84,8 @@ def test_probability_is_seeded() -> None:
         {"kind": "locked", "action": "model"},
         {"kind": "locked", "action": "cancel"},
         {"kind": "locked", "after": True},
+        {"kind": "invalid-key", "action": "file"},
+        {"kind": "status", "action": "model", "key": "a"},
         {"kind": "status", "statsu": 500},
         {"kind": "status", "action": "sumbit"},
     ],

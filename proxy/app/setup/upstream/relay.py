@@ -10,6 +10,7 @@ from uuid import uuid4
 from proxy.app.setup.components import Components
 from proxy.app.setup.upstream.clients import build_clients, build_stream_clients
 from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.redis.ledger import RedisLedger
 from proxy.billing.probe_lease import LedgerProbeLease
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.fal_api.operations import Surface
@@ -18,6 +19,7 @@ from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
 from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.probe import AccountProbe
+from proxy.upstream.account.shared_pauses import SharedPauses
 from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.failover import FailoverClient, all_clients
@@ -87,6 +89,8 @@ def build_upstream(
         app=next((app_id(listing.endpoint) for listing in components.listings if "/" in listing.endpoint), ""),
         clock=time.time,
     )
+    if isinstance(ledger, RedisLedger):
+        SharedPauses(ledger.workers, account, clock=time.monotonic)
     every = (*clients.values(), *(() if streams is clients else streams.values()))
     _pool_metrics(telemetry, every)
     return Upstream(relay, breakers, account, probe, every)

@@ -81,7 +81,7 @@ class RedisLedger:
         self._allow_eviction = allow_eviction
         self._report = report
         self._undos = PendingUndo()
-        self._workers = Workers(self._send, lock_folder, report)
+        self.workers = Workers(self._send, lock_folder, report)
         self.epoch = Epoch(self._send, on_data_loss, report)
         self._started = False
         self._heartbeat: asyncio.Task[None] | None = None
@@ -110,7 +110,7 @@ class RedisLedger:
             if kind == b"epoch":
                 await self.epoch.observe(expect(bytes, reply[1]).decode())
             elif kind == b"undecided":
-                verdicts |= await self._workers.are_alive(replies.texts(reply[1:]))
+                verdicts |= await self.workers.are_alive(replies.texts(reply[1:]))
             else:
                 return await self._result(kind, reply, request, verdicts)
         raise StoreAway(reason="a reservation was repeated too often")
@@ -171,7 +171,7 @@ class RedisLedger:
         args: Args = [key, repr(now), body_hash, owner, repr(now + hold), repr(now + ttl)]
         reply = await self._run(
             calls.CLAIM,
-            [*args, milliseconds(ttl + CLOCK_SKEW), self._workers.name],
+            [*args, milliseconds(ttl + CLOCK_SKEW), self.workers.name],
             shed_above=LATER_CALL_QUEUE,
             on_unknown=lambda: self._undos.add(name, lambda: self.free_key(key, owner=owner)),
         )
@@ -188,20 +188,20 @@ class RedisLedger:
         await self._run(calls.FREE, [key, owner])
 
     def end_note(self, call_id: str) -> None:
-        self._workers.ended_notes.append(call_id)
+        self.workers.ended_notes.append(call_id)
 
     async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
         if (rejoin := note.rejoin_seconds) <= 0:
             return
         times = [repr(rejoin), repr(now), repr(now + rejoin)]
-        args: Args = [call_id, note.fingerprint, *times, self._workers.name, milliseconds(rejoin + CLOCK_SKEW)]
+        args: Args = [call_id, note.fingerprint, *times, self.workers.name, milliseconds(rejoin + CLOCK_SKEW)]
         await self._run(calls.MARK_LOST, args)
 
     async def answer_call(self, call_id: str, answer: bytes, *, now: float, ttl: float) -> None:
         await self._run(calls.ANSWER_CALL, [call_id, answer, repr(now + ttl), milliseconds(ttl + CLOCK_SKEW)])
 
     async def call(self, call_id: str, *, now: float) -> Call | None:
-        reply = await self._run(calls.CALL, [call_id, repr(now), self._workers.name])
+        reply = await self._run(calls.CALL, [call_id, repr(now), self.workers.name])
         if reply is None:
             return None
         fields = expect(list, reply)
@@ -266,7 +266,7 @@ class RedisLedger:
     @property
     def clock_skew(self) -> float:
         """Seconds by which this host's clock is ahead of the store's."""
-        return self._workers.skew
+        return self.workers.skew
 
     def notices(self) -> tuple[str, ...]:
         jump = [f"the clock jumped by {self._clock_jump:.0f} s"] if abs(self._clock_jump) > CLOCK_JUMP else []
@@ -297,8 +297,8 @@ class RedisLedger:
         if self._started:
             with contextlib.suppress(StoreAway):
                 await self._beat()
-                await self._workers.stop()
-        self._workers.unlock()
+                await self.workers.stop()
+        self.workers.unlock()
         self._started = False
         if self._is_command:
             await self._store.aclose()
@@ -307,7 +307,7 @@ class RedisLedger:
         await server_checks.check(self._send, allow_eviction=self._allow_eviction, now=now)
         await self.epoch.start()
         await self._beat()
-        self._workers.lock()
+        self.workers.lock()
         self._started = True
 
     async def _reserve(
@@ -315,13 +315,13 @@ class RedisLedger:
     ) -> list[object]:
         self._check_started()
         epoch = self.epoch.value
-        ended = self._workers.take_ended_notes()
+        ended = self.workers.take_ended_notes()
         args = reserve_args(
             call_id,
             request,
             now=now,
             epoch=epoch,
-            worker=self._workers.name,
+            worker=self.workers.name,
             ended=ended,
             verdicts=verdicts,
             resumed=resumed,
@@ -337,7 +337,7 @@ class RedisLedger:
             replied = True
         finally:
             if not replied:
-                self._workers.ended_notes += ended
+                self.workers.ended_notes += ended
         self._undos.flush()
         return expect(list, reply)
 
@@ -361,7 +361,7 @@ class RedisLedger:
         worker = expect(bytes, reply[6]).decode()
         if call.job is not None or call.answer is not None:
             return call
-        alive = verdicts[worker] if worker in verdicts else await self._workers.has_heartbeat(worker)
+        alive = verdicts[worker] if worker in verdicts else await self.workers.has_heartbeat(worker)
         return replies.read_call(reply[1:], alive=alive)
 
     async def _settle(self, kind: str, name: str, amount: Micros | None, state: EndState, now: float) -> bool:
@@ -382,7 +382,7 @@ class RedisLedger:
                 await self._beat()
 
     async def _beat(self) -> None:
-        epoch, self._open_calls = await self._workers.beat()
+        epoch, self._open_calls = await self.workers.beat()
         await self.epoch.observe(epoch)
 
     def _check_started(self) -> None:

@@ -36,6 +36,7 @@ class Workers:
 
     *ended_notes* are ids of calls whose callers have their answers. While such a note stays open, another worker may
     join the call once this worker has ended. *skew*: seconds by which this host's clock is ahead of the store's.
+    *on_pauses* is called with the pauses that workers share, at each heartbeat while there are some.
     """
 
     def __init__(self, run: Run, folder: Path | None, report: Callable[[str], None]) -> None:
@@ -47,6 +48,7 @@ class Workers:
         self._report = report
         self.ended_notes: list[str] = []
         self.skew = 0.0
+        self.on_pauses: Callable[[Iterable[str]], None] = lambda texts: None
 
     def lock(self) -> None:
         """Creates and locks this worker's file. Without a folder that only this user can write there is none."""
@@ -60,8 +62,10 @@ class Workers:
         """Renews the heartbeat and writes all ended notes; returns epoch and number of open calls."""
         while True:
             started = time.time()
-            epoch, open_calls, server_time = texts(await self._send_beat(self.take_ended_notes()))
+            epoch, open_calls, server_time, *pauses = texts(await self._send_beat(self.take_ended_notes()))
             self._note_skew((started + time.time()) / 2 - float(server_time))
+            if pauses:
+                self.on_pauses(pauses)
             if not self.ended_notes:
                 return epoch, int(open_calls)
 
@@ -79,6 +83,14 @@ class Workers:
     async def has_heartbeat(self, name: str) -> bool:
         """Returns whether a worker lived within the last HEARTBEAT_TTL seconds."""
         return name == self.name or await self._run(scripts.LAST_HEARTBEAT, [name]) is not None
+
+    async def share_pause(self, name: str, text: str, *, ttl: float) -> None:
+        """Shows *text* to all workers with their next heartbeat, for *ttl* seconds. Raises StoreAway."""
+        await self._run(scripts.SHARE_PAUSE, [name, text, int(ttl * 1000)])
+
+    async def end_pause(self, name: str) -> None:
+        """Removes what `share_pause` showed. Raises StoreAway."""
+        await self._run(scripts.END_PAUSE, [name])
 
     async def stop(self) -> None:
         """Ends the heartbeat, so that others count this worker as dead at once."""

@@ -16,6 +16,7 @@ from support.scripted_upstream import OK, Certificates, Peer, certificates, on_b
 
 from proxy.errors import (
     ConnectFailed,
+    ConnectTimedOut,
     DeadlineExceeded,
     ExchangeBroken,
     MalformedResponse,
@@ -596,7 +597,7 @@ def silent_listener() -> Iterator[str]:
 
 @on_both_loops
 @pytest.mark.parametrize(
-    ("connect_timeout", "timeout", "error"), [(0.05, 5, ConnectFailed), (5, 0.05, DeadlineExceeded)]
+    ("connect_timeout", "timeout", "error"), [(0.05, 5, ConnectTimedOut), (5, 0.05, DeadlineExceeded)]
 )
 async def test_an_upstream_that_does_not_accept(
     connect_timeout: float, timeout: float, error: type[TransportError]

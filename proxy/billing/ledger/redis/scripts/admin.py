@@ -78,14 +78,24 @@ return whole(total)
 """)
 
 # ARGV: worker, text that differs from the one before, ms to live, then ids of ended notes. Replies the epoch, the
-# number of open calls and the server's time.
+# number of open calls and the server's time, then the pauses that workers share.
 HEARTBEAT = script("""
 redis.call('SET', base .. 'worker:' .. ARGV[1], ARGV[2], 'PX', ARGV[3])
 for i = 4, #ARGV do end_note(ARGV[i]) end
 local time = redis.call('TIME')
-return {redis.call('GET', base .. 'epoch') or '', tostring(redis.call('ZCARD', base .. 'due')),
-        string.format('%s.%06d', time[1], time[2])}
+local reply = {redis.call('GET', base .. 'epoch') or '', tostring(redis.call('ZCARD', base .. 'due')),
+               string.format('%s.%06d', time[1], time[2])}
+for _, pause in ipairs(redis.call('HVALS', base .. 'pauses')) do table.insert(reply, pause) end
+return reply
 """)
+
+# ARGV: name and text of a pause that workers share, ms to live.
+SHARE_PAUSE = script("""
+redis.call('HSET', base .. 'pauses', ARGV[1], ARGV[2])
+redis.call('PEXPIRE', base .. 'pauses', ARGV[3])
+""")
+
+END_PAUSE = script("redis.call('HDEL', base .. 'pauses', ARGV[1])")
 
 # ARGV: worker. Replies its last heartbeat, or nil.
 LAST_HEARTBEAT = script("return redis.call('GET', base .. 'worker:' .. ARGV[1])")
