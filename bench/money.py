@@ -1,6 +1,6 @@
 """Long runs of the end-to-end money tests, for both stores.
 
-Run as `python -m bench.money --rounds 20 --faults 500`.
+Run as `python -m bench.money --rounds 20 --kills 60 --faults 500`.
 
 Scenarios and conditions are those of the tests; this module repeats them and prints figures. Status 1 where
 anything did not hold.
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from live.test_money_burst import CALLERS, ROOM, burst, rooms
 from live.test_money_faults import matrix, storm
 from support.budgets import UNITS, StoreKind, money
+from unit.billing.ledger.test_sqlite_ledger import kill_at_random
 
 SEED = 4
 
@@ -69,13 +70,27 @@ async def storms(home: Path, store: StoreKind, count: int) -> bool:
     return not broken and jobs == with_handle + ran
 
 
+async def kills(count: int) -> bool:
+    """Kills a process with a ledger in a file *count* times under load, and checks each file."""
+    reserved = accepted = 0
+    for seed in range(count):
+        with tempfile.TemporaryDirectory(prefix="fal-proxy-money-") as home:
+            acknowledged = await kill_at_random(Path(home) / "ledger.db", seed)
+        reserved, accepted = reserved + acknowledged[0], accepted + acknowledged[1]
+    print(
+        f"sqlite: {count} kill -9, {reserved} acknowledged reservations and {accepted} acceptances; none lost, none "
+        "doubled, and each reservation is charged or reserved"
+    )
+    return True
+
+
 async def main(arguments: argparse.Namespace) -> bool:
     plays: list[tuple[Callable[[Path, StoreKind, int], Awaitable[bool]], int]] = [
         (rounds, arguments.rounds),
         (troubles, arguments.faults),
         (storms, arguments.faults),
     ]
-    sound = True
+    sound = await kills(arguments.kills) if arguments.kills else True
     for play, count in plays:
         for store in get_args(StoreKind) if count else ():
             begun = time.monotonic()
@@ -88,5 +103,6 @@ async def main(arguments: argparse.Namespace) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.money")
     parser.add_argument("--rounds", type=int, default=0, help="bursts at each store")
+    parser.add_argument("--kills", type=int, default=0, help="kills of a process with a ledger in a file")
     parser.add_argument("--faults", type=int, default=0, help="submits through troubles, and keys through storms")
     sys.exit(0 if asyncio.run(main(parser.parse_args())) else 1)

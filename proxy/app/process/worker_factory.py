@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 
 from proxy.app.process import python_log
 from proxy.app.process.gateway_process import GatewayProcess
@@ -49,6 +52,7 @@ class WorkerFactory:
             ready_seconds=self.ready_seconds,
         )
         process.address = self.address
+        process.application.end_process = self._end_process(process)
         python_log.install(process.journal)
         signals = StopSignals(process)
         router = process.application.public.router
@@ -66,6 +70,17 @@ class WorkerFactory:
 
         router.lifespan_context = lifespan
         return process.app
+
+    def _end_process(self, process: GatewayProcess) -> Callable[[], NoReturn]:
+        """Returns the end of a process that cannot serve. A worker's status ends the service, too."""
+        status = STARTUP_FAILURE if self.metrics_folder else 1
+
+        def end() -> NoReturn:
+            process.journal.close()
+            sys.stderr.flush()
+            os._exit(status)  # an exception in a task would be logged with all that it passes through
+
+        return end
 
 
 def _share_the_interpreter() -> None:

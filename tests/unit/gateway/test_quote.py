@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 from random import Random
 
 import pytest
 from support.in_process_gateway import ENDPOINT, INPUT, QUEUED, open_gateway, reply
+from support.random_payloads import random_payload
+
+import proxy.payload
+from proxy.demo.demo import PRICES
 
 QUOTE, SUBMIT = f"/api/fal/quote/{ENDPOINT}", f"/api/fal/queue/{ENDPOINT}"
 PRICED = {"id": ENDPOINT, "price": "double(input.num_images) * 1.5 + 0.25"}
+SCHEMAS = Path(proxy.payload.__file__).parent / "schemas"
+INPUTS = {endpoint: json.loads((SCHEMAS / f"{endpoint}.json").read_text()) for endpoint in PRICES}
 BUDGETS = [
     {"name": "daily", "per": "user", "window": "day", "limit": 1000},
     {"name": "tiny", "per": "user", "window": "day", "limit": 4, "mode": "observe"},
@@ -15,21 +23,38 @@ BUDGETS = [
 
 
 async def test_a_quote_equals_what_the_submit_reserves(tmp_path: Path) -> None:
-    """Over random payloads, to the millionth; and it reserves nothing itself."""
-    random = Random(7)
-    with open_gateway(tmp_path, reply(QUEUED), endpoints=[PRICED], budgets=BUDGETS[:1], limits=[]) as g:
+    """Over random payloads of the demo's endpoints, to the millionth; it reserves nothing, and refuses as a submit."""
+    dice, priced = Random(7), Counter[str]()
+    endpoints = [{"id": endpoint, "price": price} for endpoint, price in PRICES.items()]
+    budgets = [{**BUDGETS[0], "limit": 1_000_000}]
+    with open_gateway(tmp_path, endpoints=endpoints, budgets=budgets, limits=[]) as g:
         async with g.client() as alice:
-            for number in range(50):
-                g.upstream.script[:] = [reply({**QUEUED, "request_id": f"job-{number}"})]
-                payload = {**INPUT, "num_images": random.randint(1, 8), "seed": random.randint(0, 9)}
-                quote = (await alice.post(QUOTE, json=payload)).json()
-                before = (await alice.get("/api/fal/usage")).json()["budgets"][0]
-                assert (await alice.post(SUBMIT, json=payload)).status_code == 200
-                after = (await alice.get("/api/fal/usage")).json()["budgets"][0]
 
-                assert round(after["reserved"] - before["reserved"], 6) == quote["price"]
-                assert quote["budgets"] == [{"name": "daily", "left": before["left"], "after": after["left"]}]
-                assert (quote["endpoint"], quote["would_be_admitted"], quote["reason"]) == (ENDPOINT, True, None)
+            async def reserved() -> tuple[float, float]:
+                budget = (await alice.get("/api/fal/usage")).json()["budgets"][0]
+                return budget["reserved"], budget["left"]
+
+            for number in range(40 * len(PRICES)):
+                endpoint = list(PRICES)[number % len(PRICES)]
+                g.upstream.script[:] = [reply({**QUEUED, "request_id": f"job-{number}"})]
+                payload = random_payload(INPUTS[endpoint], dice)
+                answer = await alice.post(f"/api/fal/quote/{endpoint}", json=payload)
+                before, left_before = await reserved()
+                submit = await alice.post(f"/api/fal/queue/{endpoint}", json=payload)
+                after, left = await reserved()
+                assert submit.status_code == answer.status_code, submit.text
+                if submit.status_code == 422:
+                    assert (submit.json(), after) == (answer.json(), before)
+                    continue
+                quote = answer.json()
+                priced[endpoint] += 1
+
+                assert round(after - before, 6) == quote["price"]
+                assert quote["budgets"] == [{"name": "daily", "left": left_before, "after": left}]
+                assert (quote["endpoint"], quote["would_be_admitted"], quote["reason"]) == (endpoint, True, None)
+
+    assert priced.total() >= 200
+    assert priced.keys() == PRICES.keys()
 
 
 @pytest.mark.parametrize(

@@ -593,6 +593,11 @@ async def test_answers_are_on_the_disk_only(path: Path) -> None:
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_killed_process_loses_nothing_acknowledged(path: Path, seed: int) -> None:
     """Killed at any moment, the file is whole, its sums agree, and it has all that was acknowledged."""
+    await kill_at_random(path, seed)
+
+
+async def kill_at_random(path: Path, seed: int) -> tuple[int, int]:
+    """Checks the file of a killed process. Returns how many reservations and acceptances were acknowledged."""
     lines: list[str] = []
     async with process("victim", path) as victim:
         enough = random.Random(seed).randint(20, 400)
@@ -618,6 +623,7 @@ async def test_a_killed_process_loses_nothing_acknowledged(path: Path, seed: int
     # Each costs 1.
     assert (used, still_reserved) == (len(ended), len(open_ids))
     assert [(day.used, day.reserved, day.submits) for day in days] == [(used, still_reserved, used + still_reserved)]
+    return len(reserved), len(accepted_ids)
 
 
 @asynccontextmanager
