@@ -30,9 +30,9 @@ def licence(name: str) -> str:
         stated = metadata(name)
     except PackageNotFoundError:
         return ELSEWHERE[name]
-    field = stated.get("License-Expression") or stated.get("License") or ""
+    field = next((stated[key] for key in ("License-Expression", "License") if key in stated), "")
     classifiers = [
-        line.rpartition(" :: ")[2] for line in stated.get_all("Classifier", []) if line.startswith("License")
+        line.rpartition(" :: ")[2] for line in (stated.get_all("Classifier") or []) if line.startswith("License")
     ]
     # Some put the whole text into the field.
     return field if field and len(field) < 60 and "\n" not in field else ", ".join(classifiers) or "not stated"
