@@ -20,7 +20,7 @@ COMMANDS = {
     "price": Command("proxy.cli.models.price:price", "Shows the price of a request."),
     "handle": Command("proxy.cli.handle:handle", "Shows the contents of a job handle."),
     "explain": Command("proxy.cli.explain:explain", "Shows each check of a session token, read from standard input."),
-    "user": Command("proxy.cli.admin.user:user", "Blocks, admits and resets a user, and revokes sessions."),
+    "user": Command("proxy.cli.admin.user:user", "Blocks, admits, resets and forgets a user, and revokes sessions."),
     "job": Command("proxy.cli.admin.job:job", "Shows, refunds or releases one job."),
     "credit": Command("proxy.cli.admin.credit:credit", "Grants and lists units beyond a budget."),
     "caller": Command("proxy.cli.admin.caller:caller", "Shows the key of a user in usage and stores."),

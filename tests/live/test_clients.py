@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 from support.gateway_process import CLIENTS, Rig, client_environ, javascript, tls_front
+from support.in_process_gateway import ENVIRON, FAL_KEY
 from support.scripted_upstream import certificates
 from support.streams import ALL_ACTIONS
 
 from proxy.demo.demo import SandboxAddresses
+
+KEY_WITH_ALIAS = {**{name: text for name, text in ENVIRON.items() if name != "FAL_KEY"}, "FAL_KEYS": f"eu-1={FAL_KEY}"}
 
 
 def origins(sandbox: SandboxAddresses) -> dict[str, str]:
@@ -36,11 +39,20 @@ def test_javascript_streams(rig: Rig) -> None:
 
 
 def test_python(rig: Rig, tmp_path: Path) -> None:
-    """The client `fal_client` in path mode, over https, passes every test of `fal_client_checks.py`."""
+    """The client `fal_client` in path mode, over https, passes every test of `fal_client_checks.py`.
+
+    Job ids have the alias of a fal key.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     host = f"localhost:{listening.getsockname()[1]}"
     sandbox = rig.sandbox()
-    gateway = rig.gateway(sandbox.queue, origin=f"https://{host}", fal=origins(sandbox), endpoints=[ALL_ACTIONS])
+    gateway = rig.gateway(
+        sandbox.queue,
+        origin=f"https://{host}",
+        environ=KEY_WITH_ALIAS,
+        fal=origins(sandbox),
+        endpoints=[ALL_ACTIONS],
+    )
     certified = certificates(tmp_path / "tls")
     rig.enter(tls_front(listening, certified.server, gateway.address))
     environ = client_environ(

@@ -87,18 +87,21 @@ async def test_a_rolling_restart_loses_no_submit(tmp_path: Path) -> None:
 async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None:
     """A reload of a broken file is reported by key.
 
-    A worker that dies later starts from the old configuration.
+    A worker that dies later starts from the old configuration, and no counter falls.
     """
     async with money(tmp_path, "redis") as rig:
         good, before = rig.config.read_text(), rig.gateway.workers()
         rig.config.write_text(good.replace("public_origin", "public_orign"))
         os.kill(rig.gateway.pid, signal.SIGHUP)
         await until(lambda: rig.gateway.journal("reload_failed"))
+        counted = await rig.gateway.metric("fal_proxy_loop_delay_seconds_count")
         os.kill(before[0], signal.SIGKILL)
         await until(lambda: len(rig.gateway.workers()) == 2 and before[0] not in rig.gateway.workers())
 
         assert "server.public_orign" in rig.gateway.journal("reload_failed")[0]["reason"]
         assert before[1] in rig.gateway.workers()
+        assert await rig.gateway.metric("fal_proxy_loop_delay_seconds_count") >= counted
+        assert await rig.gateway.metric('fal_proxy_worker_ends_total{code="-9"}') == 1
         assert [line["code"] for line in rig.gateway.journal("worker_ended")] == [-signal.SIGKILL]
 
 

@@ -43,7 +43,7 @@ from proxy.billing.ledger.interface import (
     ReservationRequest,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import Credit, JobState, Row
+from proxy.billing.ledger.jobs import FORGOTTEN, Credit, ForgottenUser, JobState, Row
 from proxy.billing.ledger.looks import FIRST_LOOK, LONGEST_PAUSE
 
 ALL_STATES: frozenset[JobState] = frozenset({"queued", "running", "completed", "failed", "cancelled", "unknown"})
@@ -460,6 +460,44 @@ class OperatorSuite:
         assert await sums(ledger, *both) == [(0, 5), (10, 5)]
 
 
+class ForgetSuite:
+    async def test_a_forgotten_user(self, ledger: Ledger) -> None:
+        """Calls, answers and credits go, sums of days stay without the user, and others keep all."""
+        for name in ("alice", "bob"):
+            await submitted(ledger, name, call_request(10, charge())._replace(caller=name))
+            await ledger.settle(f"app/{name}", amount=None, now=NOW)
+        claimed = keyed()._replace(caller="alice")
+        assert await ledger.reserve("run", claimed, now=NOW) == Granted()
+        await ledger.store_answer("key", b"a picture", owner="run", now=NOW, ttl=DAY)
+        await ledger.settle_call("run", amount=None, now=NOW)
+        await ledger.grant_credit(credit(30), now=NOW)
+
+        assert await ledger.forget(ForgottenUser("alice", (charge().account,)), now=NOW) == 0
+        assert await ledger.jobs("alice", states=ALL_STATES, limit=10) == ()
+        assert len(await ledger.jobs("bob", states=ALL_STATES, limit=10)) == 1
+        assert await ledger.credits(None, now=NOW) == ()
+        assert await sums(ledger, charge()) == [(25, 0)]
+        days = await ledger.report(since=TODAY, until=TODAY)
+        assert [(day.caller, day.submits, day.used) for day in days] == [("bob", 1, 10), (FORGOTTEN, 2, 15)]
+        assert await ledger.reserve("again", claimed, now=NOW) == Granted()
+
+    async def test_the_spending_of_a_forgotten_user(self, ledger: Ledger) -> None:
+        """The buckets of the accounts go on request, and those of others stay."""
+        both = charge(), charge(name="all")
+        await submitted(ledger, "one", call_request(10, *both))
+        await ledger.settle("app/one", amount=None, now=NOW)
+
+        assert await ledger.forget(ForgottenUser("alice", (charge().account,), spends=True), now=NOW) == 0
+        assert await sums(ledger, *both) == [(0, 0), (10, 0)]
+
+    async def test_a_user_with_open_calls_is_not_forgotten(self, ledger: Ledger) -> None:
+        """A reservation must find its records when it ends."""
+        await submitted(ledger, "one", call_request(10, charge()))
+
+        assert await ledger.forget(ForgottenUser("alice"), now=NOW) == 1
+        assert len(await ledger.jobs("alice", states=ALL_STATES, limit=10)) == 1
+
+
 class ThresholdSuite:
     async def test_thresholds_are_crossed_once(self, ledger: Ledger) -> None:
         """The reservation that reaches a threshold reports it, once in its bucket, also after a refund."""
@@ -585,6 +623,7 @@ class LedgerJobsSuite(
     JobSuite,
     CreditSuite,
     OperatorSuite,
+    ForgetSuite,
     ThresholdSuite,
     ClockSuite,
     DumpSuite,

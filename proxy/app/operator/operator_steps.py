@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from proxy.billing.ledger.interface import Ledger
-from proxy.billing.ledger.jobs import Credit, JobRecord
+from proxy.billing.ledger.jobs import Credit, ForgottenUser, JobRecord
 from proxy.billing.ledger.money import MICRO
 from proxy.billing.shortfalls import rfc3339
 from proxy.strict_json import Json
@@ -35,6 +35,7 @@ class OperatorSteps:
             "user block": self._block_user,
             "user unblock": self._unblock_user,
             "user reset": self._reset_user,
+            "user forget": self._forget_user,
         }
         if step not in steps:
             raise ValueError(f"there is no step {step!r}")
@@ -89,6 +90,15 @@ class OperatorSteps:
         accounts = fields.get("accounts")
         names = [str(account) for account in accounts] if isinstance(accounts, list) else []
         return {"forgotten": await self.ledger.reset(names, now=self.clock()) / MICRO}
+
+    async def _forget_user(self, fields: Fields) -> Json:
+        accounts = fields.get("accounts")
+        names = tuple(str(account) for account in accounts) if isinstance(accounts, list) else ()
+        user = ForgottenUser(_field(fields, "caller", str), names, spends=fields.get("spends") is True)
+        count = await self.ledger.forget(user, now=self.clock())
+        if count:
+            raise ValueError(f"the user has {count} open calls: block the user, and repeat this once they have ended")
+        return None
 
     async def _job(self, fields: Fields) -> JobRecord:
         """Returns the first of the jobs that may be meant. Raises ValueError where the ledger has none."""

@@ -13,7 +13,7 @@ from datetime import date
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
 
-from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, ForgottenUser, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
 from proxy.fal_api.endpoint_ids import app_id
 from proxy.limit_modes import OnStoreError
@@ -353,6 +353,9 @@ class Ledger(Protocol):
 
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         """Sets used to 0 in all buckets of *accounts*, and returns how much that was. Reservations stay."""
+
+    async def forget(self, user: ForgottenUser, *, now: float) -> int:
+        """Removes what is stored of a user. Returns the number of open calls; if any, nothing was changed."""
 
     def dump(self) -> AsyncIterator[Row]:
         """Yields everything in the ledger, for `ledger migrate` and `backup`. Tables and columns: `records`."""

@@ -48,6 +48,21 @@ class Credit:
     expires: float | None
 
 
+FORGOTTEN = "forgotten"  # the caller of sums of days whose user was forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenUser:
+    """User whose records are removed: ended calls, stored answers, and credits of *accounts*.
+
+    Sums of days go to FORGOTTEN. With *spends* the buckets of *accounts* go, too.
+    """
+
+    caller: str
+    accounts: tuple[str, ...] = ()
+    spends: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerStats:
     """Figures of one process for the metrics. *queue*: calls that wait for the store now."""

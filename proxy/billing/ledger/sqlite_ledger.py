@@ -29,7 +29,7 @@ from proxy.billing.ledger.interface import (
     ReserveResult,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, ForgottenUser, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.memory.archive import MemoryArchive, newest
 from proxy.billing.ledger.memory.rows import load_row
 from proxy.billing.ledger.memory.state import LedgerState
@@ -247,6 +247,12 @@ class SqliteLedger:
         total = self._ready().buckets.reset(accounts)
         await self._written()
         return total
+
+    async def forget(self, user: ForgottenUser, *, now: float) -> int:
+        await self.flush()  # so that no earlier row of the user comes after the removal
+        count = self._ready().forget(user)
+        await self._written()
+        return count
 
     async def ping(self) -> None:
         self._ready()

@@ -25,7 +25,7 @@ STORE_TIMEOUT = 2.0  # seconds
 
 @click.group()
 def user() -> None:
-    """Blocks, admits and resets a user, and revokes sessions."""
+    """Blocks, admits, resets and forgets a user, and revokes sessions."""
 
 
 @user.command()
@@ -60,6 +60,33 @@ def reset(issuer: str, subject: str, config: Path) -> None:
     key = user_key(loaded, issuer, subject)
     accounts = [user_account(section.name, key) for section in loaded.budgets if section.per == "user"]
     click.echo(json.dumps(take_step(loaded, "user reset", accounts=[*accounts])))
+
+
+@user.command()
+@click.argument("issuer")
+@click.argument("subject")
+@click.option("--budgets", is_flag=True, help="Forgets what was spent in current windows, too: the budgets are new.")
+@CONFIG_OPTION
+def forget(issuer: str, subject: str, budgets: bool, config: Path) -> None:
+    """Removes what the ledger stores of SUBJECT of ISSUER: ended jobs, stored answers and credits.
+
+    Sums of days stay without the user. Refused while calls of the user are open.
+    """
+    loaded = load_config(config)
+    key = user_key(loaded, issuer, subject)
+    accounts = [user_account(section.name, key) for section in loaded.budgets if section.per == "user"]
+    take_step(loaded, "user forget", caller=key, accounts=[*accounts], spends=budgets)
+    click.echo("removed: ended jobs, stored answers, credits" + (", spending of current windows" if budgets else ""))
+    for line in _KEPT if budgets else (_KEPT_SPENDING, *_KEPT):
+        click.echo(f"kept: {line}")
+
+
+_KEPT_SPENDING = "what was spent in current windows, until each ends, so that a budget is not new; --budgets removes it"
+_KEPT = (
+    'sums of days, for your accounts, under the name "forgotten" for all such users',
+    "a block of the user and revocations of sessions, which protect you; `user unblock` removes a block",
+    "counts of requests and failed logins, for minutes; lines of the journal, as long as you keep them",
+)
 
 
 @user.command()

@@ -196,6 +196,23 @@ def test_a_running_ledger_is_changed_through_its_socket(config: Path) -> None:
     assert state(config) == (0, 0, 0)
 
 
+def test_a_user_is_forgotten_once_no_call_is_open(config: Path) -> None:
+    """The command refuses while a call is open; then jobs are gone, and it names what is kept."""
+    with running(config.parent / "ledger.db"):
+        early = fal_proxy("user", "forget", ISSUER, "alice", "--config", config)
+        fal_proxy("job", "refund", "open", "--config", config)
+        forgotten = fal_proxy("user", "forget", ISSUER, "alice", "--config", config)
+        shown = fal_proxy("job", "show", "done", "--config", config)
+        removed = fal_proxy("user", "forget", ISSUER, "alice", "--budgets", "--config", config)
+
+    assert (early.exit_code, forgotten.exit_code, removed.exit_code) == (1, 0, 0)
+    assert early.stderr.startswith("the user has 1 open calls: block the user")
+    assert shown.stderr == "the ledger has no such job\n"
+    assert "kept: what was spent in current windows" in forgotten.stdout
+    assert "kept: what was spent" not in removed.stdout
+    assert state(config) == (0, 0, 0)
+
+
 def test_a_block_refuses_and_an_unblock_admits(config: Path) -> None:
     """In the file of a gateway that is stopped."""
 

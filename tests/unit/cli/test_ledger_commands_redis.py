@@ -101,6 +101,21 @@ def test_users_get_credit_and_are_blocked(filled: ValkeyServer, config: Path) ->
         assert admin.smembers(f"{PREFIX}{{ledger}}:blocked") == {ALICE}
 
 
+def test_a_user_is_forgotten(filled: ValkeyServer, config: Path) -> None:
+    """No key and no line of the store names the user any more, once its calls have ended."""
+    early = fal_proxy(filled, "user", "forget", ISSUER, "alice", "--config", config)
+    fal_proxy(filled, "job", "refund", "open", "--config", config)
+    forgotten = fal_proxy(filled, "user", "forget", ISSUER, "alice", "--budgets", "--config", config)
+
+    assert (early.exit_code, forgotten.exit_code) == (1, 0)
+    assert state(filled) == (0, 0, 0)
+    with Redis.from_url(filled.connection_url, decode_responses=True) as admin:
+        days = [line for key in admin.scan_iter("*day:*") for line in admin.hkeys(key)]
+        assert [key for key in admin.scan_iter("*") if ALICE in key] == []
+    assert days
+    assert all(line.startswith("forgotten ") for line in days)
+
+
 def test_usage_check_and_backup(filled: ValkeyServer, config: Path, tmp_path: Path) -> None:
     """Usage, settings and all rows can be read beside a running gateway."""
     (line,) = json.loads(fal_proxy(filled, "usage", config, "--json").stdout)

@@ -134,7 +134,7 @@ async def _check_store(url: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["user", "block"], ["user", "unblock"], ["user", "reset"], ["credit", "grant"]],
+    [["user", "block"], ["user", "unblock"], ["user", "reset"], ["user", "forget"], ["credit", "grant"]],
     ids=" ".join,
 )
 def test_a_step_for_users_of_an_unknown_issuer_is_an_error(config: Path, command: list[str]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Protocol
 
 from proxy.billing.ledger.interface import DailyUsage
-from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.jobs import FORGOTTEN, Cursor, JobRecord, JobState, Row
 from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
 from proxy.billing.ledger.memory.rows import Values, dump_row, ended_values, key_values, read_ended, read_key
@@ -70,6 +70,8 @@ class MemoryArchive:
             self._add_ended(ended)
         for line, sums in changes.days.items():
             self._days[line] = [a + b for a, b in zip(self._days.get(line, _NO_SUMS), sums, strict=True)]
+        for caller in changes.forgotten:
+            self._forget(caller)
         while len(self._ended) > KEPT_JOBS:
             oldest = self._ended.pop(next(iter(self._ended)))
             self._ids.pop(oldest.record.job or "", None)
@@ -100,6 +102,19 @@ class MemoryArchive:
         self._ended[ended.record.id] = ended
         if ended.record.job is not None:
             self._ids[ended.record.job] = ended.record.id
+
+    def _forget(self, caller: str) -> None:
+        ended = [one for one in self._ended.values() if one.record.caller == caller]
+        ids = {one.record.id for one in ended}
+        for one in ended:
+            del self._ended[one.record.id]
+            self._ids.pop(one.record.job or "", None)
+        for key in [key for key, record in self._keys.items() if record.owner in ids]:
+            del self._keys[key]
+            self._key_ends.discard(key)
+        for line in [line for line, sums in self._days.items() if line[1] == caller and not sums[_RESERVED]]:
+            moved, to = self._days.pop(line), (line[0], FORGOTTEN, line[2])
+            self._days[to] = [a + b for a, b in zip(self._days.get(to, _NO_SUMS), moved, strict=True)]
 
     def _drop(self, now: float) -> None:
         while (ended := self._key_ends.pop_due(now)) is not None:

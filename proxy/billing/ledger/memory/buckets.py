@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from proxy.billing.ledger.interface import Charge, Crossing, LimitExceeded
-from proxy.billing.ledger.jobs import Credit
+from proxy.billing.ledger.jobs import Credit, ForgottenUser
 from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
 from proxy.billing.ledger.memory.records import Bucket, Changes, ChargePart, CreditRecord
 from proxy.billing.ledger.money import Micros
@@ -142,6 +142,15 @@ class Buckets:
                 bucket.used = bucket.alerted = 0
                 self.changes.buckets[account, key] = bucket
         return total
+
+    def forget(self, user: ForgottenUser) -> None:
+        """Removes the credits of the user's accounts, and with *spends* their buckets."""
+        for account in user.accounts:
+            for credit in self._credits.pop(account, {}):
+                self.changes.credits[credit] = None
+            for key in self._accounts.pop(account, {}) if user.spends else ():
+                self._ends.discard((account, key))
+                self.changes.buckets[account, key] = None
 
     def drop_ended(self, now: float, limit: int) -> None:
         """Drops up to *limit* buckets that are not needed after *now*."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.billing.ledger.interface import Call, Granted
-from proxy.billing.ledger.jobs import Credit, JobRecord, JobState
+from proxy.billing.ledger.jobs import Credit, ForgottenUser, JobRecord, JobState
 from proxy.billing.ledger.money import Micros
 
 # What one budget account pays of a reservation: account, bucket, amount from the bucket, and amounts from credits.
@@ -143,7 +143,7 @@ class Changes:
 
     Records stand for the row they are at the time of writing, None for its removal: written twice they change
     nothing. *days* holds differences, in the order of the sums of `DailyUsage`, by day, caller and endpoint.
-    *drop_before*: time before which old keys, days and jobs are removed.
+    *forgotten*: users whose other rows go last. *drop_before*: time before which old keys, days and jobs are removed.
     """
 
     reservations: dict[str, Reservation | None] = field(default_factory=dict)
@@ -154,6 +154,7 @@ class Changes:
     blocked: dict[str, bool] = field(default_factory=dict)
     ended: dict[str, EndedJob] = field(default_factory=dict)
     days: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)
+    forgotten: dict[str, ForgottenUser] = field(default_factory=dict)
     drop_before: float | None = None
 
     def __bool__(self) -> bool:
@@ -167,6 +168,7 @@ class Changes:
                 self.blocked,
                 self.ended,
                 self.days,
+                self.forgotten,
             )
         )
 
@@ -200,6 +202,7 @@ class Changes:
                 records.clear()
         self.ended.clear()
         self.days.clear()
+        self.forgotten.clear()
         self.drop_before = None
 
     def take(self) -> Changes:
@@ -219,6 +222,7 @@ class Changes:
         self.credits = earlier.credits | self.credits
         self.blocked = earlier.blocked | self.blocked
         self.ended = earlier.ended | self.ended
+        self.forgotten = earlier.forgotten | self.forgotten
         if self.drop_before is None:
             self.drop_before = earlier.drop_before
         if days:

@@ -24,7 +24,7 @@ from proxy.billing.ledger.interface import (
     ReservationRequest,
     ReserveResult,
 )
-from proxy.billing.ledger.jobs import EndState, JobRecord, Row
+from proxy.billing.ledger.jobs import EndState, ForgottenUser, JobRecord, Row
 from proxy.billing.ledger.memory import rows
 from proxy.billing.ledger.memory.archive import Archive
 from proxy.billing.ledger.memory.buckets import Buckets
@@ -195,6 +195,14 @@ class LedgerState:
         self.changes.ended[record.id] = ended.as_refunded()
         self.changes.add_to_day((ended.day, record.caller, record.endpoint), used=-price, refunded=price)
         return True
+
+    def forget(self, user: ForgottenUser) -> int:
+        """Removes what is stored of *user*, unless it has open calls. Returns their number."""
+        count = len(self.open_jobs.by_caller(user.caller))
+        if not count:
+            self.buckets.forget(user)
+            self.changes.forgotten[user.caller] = user
+        return count
 
     def set_blocked(self, caller: str, blocked: bool) -> None:
         (self.blocked.add if blocked else self.blocked.discard)(caller)

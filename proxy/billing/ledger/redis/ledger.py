@@ -25,7 +25,7 @@ from proxy.billing.ledger.interface import (
     ReserveResult,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import Credit, Cursor, EndState, JobRecord, JobState, LedgerStats, Row
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, ForgottenUser, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.looks import FIRST_LOOK, LONGEST_PAUSE, PER_SECOND
 from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis import listings, replies, server_checks
@@ -40,6 +40,7 @@ from proxy.billing.ledger.redis.arguments import (
 )
 from proxy.billing.ledger.redis.dump import dump
 from proxy.billing.ledger.redis.epoch import Epoch, OnDataLoss
+from proxy.billing.ledger.redis.forget import forget
 from proxy.billing.ledger.redis.load import load
 from proxy.billing.ledger.redis.replies import expect
 from proxy.billing.ledger.redis.scripts import admin, calls, jobs
@@ -252,6 +253,9 @@ class RedisLedger:
     async def reset(self, accounts: Iterable[str], *, now: float) -> int:
         return int(expect(bytes, await self._run(admin.RESET, list(accounts))))
 
+    async def forget(self, user: ForgottenUser, *, now: float) -> int:
+        return await forget(self._run, user)
+
     async def ping(self) -> None:
         """Raises StoreAway also before `start` has returned, and while lost data is denied."""
         await self._store.ping()
@@ -315,16 +319,9 @@ class RedisLedger:
     ) -> list[object]:
         self._check_started()
         epoch = self.epoch.value
-        ended = self.workers.take_ended_notes()
+        worker, ended = self.workers.name, self.workers.take_ended_notes()
         args = reserve_args(
-            call_id,
-            request,
-            now=now,
-            epoch=epoch,
-            worker=self.workers.name,
-            ended=ended,
-            verdicts=verdicts,
-            resumed=resumed,
+            call_id, request, now=now, epoch=epoch, worker=worker, ended=ended, verdicts=verdicts, resumed=resumed
         )
         replied = False
         try:

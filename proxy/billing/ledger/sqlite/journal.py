@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import date
 
 from proxy.billing.ledger.interface import DailyUsage
-from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.jobs import FORGOTTEN, Cursor, JobRecord, JobState, Row
 from proxy.billing.ledger.memory import rows
 from proxy.billing.ledger.memory.archive import oldest_day
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
@@ -33,6 +33,19 @@ _ADD_TO_DAY = """
         overrun = overrun + excluded.overrun
 """
 
+
+# What is left of a user: stored answers of ended calls, the calls, and sums of days with nothing reserved.
+_FORGET = (
+    "DELETE FROM claim WHERE owner IN (SELECT id FROM job WHERE caller = :caller)",
+    "DELETE FROM job WHERE caller = :caller",
+    """
+    INSERT INTO day SELECT day, :forgotten, endpoint, submits, used, reserved, refunded, unsettled, overrun FROM day
+    WHERE caller = :caller AND reserved = 0 ON CONFLICT DO UPDATE SET
+        submits = submits + excluded.submits, used = used + excluded.used, refunded = refunded + excluded.refunded,
+        unsettled = unsettled + excluded.unsettled, overrun = overrun + excluded.overrun
+    """,
+    "DELETE FROM day WHERE caller = :caller AND reserved = 0",
+)
 
 _OLD_JOBS = f"""
     SELECT row FROM (SELECT row, ended FROM job ORDER BY row LIMIT {DROP_BATCH}) WHERE ended <= ?
@@ -184,6 +197,9 @@ class SqliteJournal:
         for statement, values in (*self._removals(changes), *self._rows(changes)):
             if values:
                 db.executemany(statement, values)
+        for caller in changes.forgotten:
+            for statement in _FORGET:
+                db.execute(statement, {"caller": caller, "forgotten": FORGOTTEN})
 
     def _removals(self, changes: Changes) -> Iterator[tuple[str, list[rows.Values]]]:
         reservation, note = self._reservation_rows.get, self._note_rows.get
@@ -192,6 +208,7 @@ class SqliteJournal:
             [(reservation(key),) for key, record in changes.reservations.items() if record is None],
         )
         yield "DELETE FROM note WHERE row = ?", [(note(key),) for key, one in changes.notes.items() if one is None]
+        yield "DELETE FROM credit WHERE id = ?", [(key,) for key, one in changes.credits.items() if one is None]
         yield "DELETE FROM claim WHERE key = ?", [(key,) for key, one in changes.keys.items() if one is None]
         yield (
             "DELETE FROM bucket WHERE account = ? AND id = ?",

@@ -26,6 +26,7 @@ from support.ledger_jobs_suite import (
     NOTE,
     ClaimedReservationSuite,
     CreditSuite,
+    ForgetSuite,
     LedgerJobsSuite,
     OperatorSuite,
     ThresholdSuite,
@@ -98,7 +99,7 @@ class TestFile(LedgerSuite, LedgerJobsSuite):
             yield ledger
 
 
-class TestReopenedJobs(ClaimedReservationSuite, CreditSuite, OperatorSuite, ThresholdSuite):
+class TestReopenedJobs(ClaimedReservationSuite, CreditSuite, OperatorSuite, ForgetSuite, ThresholdSuite):
     @pytest.fixture
     def ledger(self, path: Path) -> Ledger:
         return ReopenedLedger(path, now=NOW)  # type: ignore[return-value]

@@ -77,6 +77,42 @@ end
 return whole(total)
 """)
 
+# ARGV: caller, 1 where buckets go too, accounts. Replies the number of open calls; then nothing is changed.
+FORGET = script("""
+local list = base .. 'jobs:' .. ARGV[1]
+local ids, open = redis.call('ZRANGE', list, 0, -1), 0
+for _, id in ipairs(ids) do
+  if redis.call('HGET', base .. 'call:' .. id, 'open') == '1' then open = open + 1 end
+end
+if open > 0 then return open end
+for _, id in ipairs(ids) do
+  local job, key = unpack(redis.call('HMGET', base .. 'call:' .. id, 'job', 'key'))
+  if job then redis.call('DEL', base .. 'job:' .. job) end
+  if key then redis.call('DEL', base .. 'key:' .. key) end
+  end_note(id)
+  redis.call('DEL', base .. 'call:' .. id, base .. 'answer:' .. id, base .. 'joined:' .. id)
+end
+redis.call('DEL', list)
+for i = 3, #ARGV do
+  redis.call('DEL', base .. 'credit:' .. ARGV[i])
+  redis.call('SREM', base .. 'credits', ARGV[i])
+  if ARGV[2] == '1' then redis.call('DEL', base .. 'spent:' .. ARGV[i]) end
+end
+return 0
+""")
+
+# ARGV: day:<date>, line, the line that its sums are added to. A line with something reserved stays.
+MOVE_DAY = script("""
+local key = base .. ARGV[1]
+local stored = redis.call('HGET', key, ARGV[2])
+local moved = numbers(stored, 6)
+if not stored or moved[3] ~= 0 then return end
+local sums = numbers(redis.call('HGET', key, ARGV[3]), 6)
+for i = 1, 6 do sums[i] = whole(sums[i] + moved[i]) end
+redis.call('HSET', key, ARGV[3], table.concat(sums, ' '))
+redis.call('HDEL', key, ARGV[2])
+""")
+
 # ARGV: worker, text that differs from the one before, ms to live, then ids of ended notes. Replies the epoch, the
 # number of open calls and the server's time, then the pauses that workers share.
 HEARTBEAT = script("""
