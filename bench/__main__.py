@@ -130,6 +130,8 @@ def _overload(arguments: argparse.Namespace) -> int:
         factors = arguments.factor or [3.0, 5.0]
         print(overload.table(overload.measure(server, requests, factors, arguments.seconds, _say)))
     return 0
+
+
 def _restarts(_: argparse.Namespace) -> int:
     """Restarts and reloads two workers under load behind nginx."""
     from bench import restarts  # needs the packages of the tests
