@@ -4,7 +4,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/fronts tests/identity vendor \
+NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/fronts tests/identity tools/workflows vendor \
 	examples/express-backend examples/expo examples/nextjs examples/vercel-ai-sdk examples/vite-react)
 
 .PHONY: install run test check lint types clean
@@ -66,11 +66,16 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--extra sandbox --group build --group dev pyproject.toml -o lock/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--extra expressions pyproject.toml -o lock/production.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--group build -o lock/build.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		bench/requirements.in -o bench/requirements.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group docs -o lock/docs.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group deploy -o lock/deploy.txt
+	$(BIN)/python tools/licences.py
 
 .PHONY: site
 site: $(VENV)-docs/.ready
@@ -86,6 +91,14 @@ $(VENV)-deploy/.ready: lock/deploy.txt
 	$(PYTHON) -m venv $(VENV)-deploy
 	$(VENV)-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lock/deploy.txt
 	@touch $@
+
+# Wheel, sdist and the bill of materials of what a plain installation with expressions has.
+.PHONY: dist
+dist: $(VENV)/.runtime $(VENV)-deploy/.ready
+	rm -rf dist
+	$(BIN)/hatchling build -d dist
+	$(VENV)-deploy/bin/cyclonedx-py requirements lock/production.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o dist/fal-auth-proxy.cdx.json
 
 .PHONY: docs
 docs: $(VENV)/.dev

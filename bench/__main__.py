@@ -1,4 +1,4 @@
-"""The benchmark: `python -m bench run | check | keep | report | connections | servers`, and scenarios.
+"""The benchmark: `python -m bench run | check | keep | report | connections | overload | …`.
 
 ROUNDS in the environment, 5 by default. The scenarios are kills, locked and rotation, each with a `--help` of its own.
 """
@@ -17,18 +17,19 @@ from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from bench import connections, plot, ratios, report, servers
+from bench import connections, overload, plot, ratios, report, servers
 from bench.checks import examine, handles
+from bench.cpu_share import cpu_share
 from bench.figures import GATEWAY, HAPROXY, Figures
 from bench.prerequisites import prepare, versions
-from bench.processes import OTHER_CORE
+from bench.processes import OTHER_CORE, tree
 from bench.results import RESULTS, Memory, Results
 from bench.rig import JOB, Rig, rig
-from bench.roster import ROSTER, Contender
+from bench.roster import ROSTER, Contender, gateway
 from bench.rounds import Pace, Running, rounds
 from bench.scale import available, scale
 from bench.steady import steady
-from bench.workload import EACH, USERS, Tokens, body, submit, write
+from bench.workload import EACH, USERS, Tokens, body, cancel, poll, submit, write
 
 LATEST = RESULTS / "latest.json"
 SCENARIOS = {"kills": "killed_clicks", "locked": "locked", "rotation": "rotation"}  # command and module
@@ -54,6 +55,10 @@ def _arguments() -> argparse.Namespace:
     names = [contender.name for contender in ROSTER]
     parser.add_argument("--only", action="append", choices=names, help="run: may be given several times")
     parser.add_argument("--quick", action="store_true", help="one-second slices and no warm-up: shows that all works")
+    parser.add_argument("--seconds", type=float, default=60.0, help="overload: length of each load")
+    parser.add_argument(
+        "--factor", type=float, action="append", help="overload: multiple of the peak, by default 3 and 5"
+    )
     return parser.parse_args()
 
 
@@ -106,6 +111,34 @@ def _connections(_: argparse.Namespace) -> int:
     return 0
 
 
+def _overload(arguments: argparse.Namespace) -> int:
+    """Prints what two workers in a share of a core serve of a load that is too much for them."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        server = gateway("overload", plain=True, store="redis", ledger="redis", workers=2)(ground)
+        stack.callback(server.stop)
+        tokens = Tokens(ground.secret)
+        users = [(user, number) for number in range(EACH) for user in range(USERS)]
+        job = handles(server.port, tokens)
+        requests = overload.Requests(
+            submits=[submit(tokens.of_user[user], body(user, number)) for user, number in users],
+            polls=[poll(tokens.of_user[user], job(user, number)) for user, number in users],
+            cancels=[cancel(tokens.of_user[user], job(user, number)) for user, number in users],
+        )
+        stack.enter_context(cpu_share(overload.CORES, tree(server.pid)))
+        factors = arguments.factor or [3.0, 5.0]
+        print(overload.table(overload.measure(server, requests, factors, arguments.seconds, _say)))
+    return 0
+
+
+def _restarts(_: argparse.Namespace) -> int:
+    """Restarts and reloads two workers under load behind nginx."""
+    from bench import restarts  # needs the packages of the tests
+
+    return restarts.main()
+
+
 def _servers(arguments: argparse.Namespace) -> int:
     """Prints the CPU of a poll and a submit under each ASGI server, for docs/servers.md."""
     os.sched_setaffinity(0, [OTHER_CORE])
@@ -124,6 +157,8 @@ _COMMANDS = {
     "keep": _keep,
     "report": _report,
     "connections": _connections,
+    "overload": _overload,
+    "restarts": _restarts,
     "servers": _servers,
 }
 

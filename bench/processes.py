@@ -15,7 +15,7 @@ from typing import Self
 
 CONTENDER_CORE = 0
 OTHER_CORE = 1  # load, upstream, store and this process
-START_TIME = 20.0  # seconds
+START_TIME = 60.0  # seconds
 STOP_TIME = 5.0
 _TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # ns
 
@@ -67,6 +67,10 @@ class Server:
             time.sleep(0.02)
         self.stop()
         raise RuntimeError(f"{self.log.stem} did not start: {self.log.read_text(errors='replace')[-2000:]}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def cpu(self) -> Cpu:
         pids = tree(self._process.pid)

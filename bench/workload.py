@@ -82,6 +82,11 @@ def poll(token: str, job: str) -> bytes:
     return _request("GET", PROXY, _fields(token, status_url(job)))
 
 
+def cancel(token: str, job: str) -> bytes:
+    url = f"https://queue.fal.run/{APP}/requests/{job}/cancel"
+    return _request("PUT", PROXY, {**_fields(token, url), "content-length": "0"})
+
+
 def direct_submit(fal_key: str, body: bytes) -> bytes:
     fields = {"host": "queue.fal.run", "authorization": f"Key {fal_key}", "content-length": str(len(body))}
     return _request("POST", f"/{ENDPOINT}", fields, body)

@@ -31,6 +31,7 @@ from proxy.telemetry.json_log import JsonLogWriter
 
 _DESCRIPTORS = 8192
 _REPLACEMENT = 30.0  # seconds in which a replacement must get ready; the old worker stays otherwise
+_ACCEPTS = 16  # connections that a worker may accept in one turn of its event loop
 _FIRST_PASSED_DESCRIPTOR = 3  # sd_listen_fds(3)
 
 
@@ -44,6 +45,8 @@ def serve(read: Callable[[], Config], *, workers: int = 1, fd: int | None = None
     config = _snapshot(read(), workers)
     _raise_descriptor_limit()
     sockets = inherited_sockets(fd) or [listening_socket(config.server.host, config.server.port)]
+    # libuv accepts one connection of each handle in a turn of the loop, and under load there are few turns a second.
+    sockets += [sock.dup() for sock in sockets for _ in range(_ACCEPTS - 1)]
     admin = listening_socket(config.admin.host, config.admin.port, key="admin.port")
     host, port = sockets[0].getsockname()[:2]
     factory = WorkerFactory(config, admin, log, (str(host), int(port)))

@@ -20,6 +20,7 @@ class CallRanks:
     def __init__(self, session_fields: frozenset[bytes], callbacks: bytes) -> None:
         self._session_fields = _SESSION_FIELDS | session_fields
         self._callbacks = callbacks
+        self.names: Sequence[bytes] = (_TARGET, *self._session_fields)
 
     def rank(self, method: str, url: bytes, fields: Sequence[tuple[bytes, bytes]]) -> Rank:
         """Returns the rank of a request with *fields*, whose names are in lower case."""

@@ -90,7 +90,7 @@ def caddy(at: Places) -> Iterator[Address]:
     tls = f"\ttls {at.certificate} {at.certificate}\n" if at.certificate else ""
     replaced = {
         "{\n\tservers {": "{\n\tadmin off\n\tdefault_bind 127.0.0.1\n\tauto_https disable_redirects\n\tservers {",
-        "app.example.com {\n": f"{host} {{\n{tls}",
+        "{$SITE:app.example.com} {\n": f"{host} {{\n{tls}",
         "root * /srv/app": f"root * {PAGE}",
     }
     (at.home / "Caddyfile").write_text(_filled(DEPLOY / "caddy/Caddyfile", {**_backends(at), **replaced}))

@@ -31,7 +31,7 @@ def build_overload(
         )
 
     load_limit = LoadLimit(on_change=on_change)
-    overload = Overload(load_limit, open_streams=open_streams, ranking=_ranks(components).rank)
+    overload = Overload(load_limit, open_streams=open_streams, ranking=_ranks(components))
     configure_overload(overload, components)
     return overload
 
@@ -41,7 +41,7 @@ def configure_overload(overload: Overload, components: Components) -> None:
     section, server = components.config.overload, components.config.server
     overload.load_limit.max_lag = section.max_lag_seconds
     overload.load_limit.floor = section.min_in_flight if section.shed else math.inf
-    overload.ranking = _ranks(components).rank
+    overload.ranking = _ranks(components)
     overload.cors = Cors(server.cors_origins, headers=server.cors_headers, expose=server.cors_expose).fields
 
 

@@ -140,7 +140,7 @@ class OverloadSection(Section):
         description="Lateness of the event loop from which requests are refused, where each of several looks finds it.",
     )
     min_in_flight: int = Field(
-        default=32,
+        default=24,
         ge=1,
         le=100_000,
         description="Requests under way in one process, without streams, up to which none is refused.",

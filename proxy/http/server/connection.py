@@ -29,7 +29,7 @@ from proxy.errors import (
 from proxy.http.client_address import socket_address
 from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.exchange import EXCHANGE, Exchange
-from proxy.http.server.flow_control import FlowControl, closing_response
+from proxy.http.server.flow_control import STATUS_LINES, FlowControl, closing_response
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, RequestTimeouts
 
@@ -130,7 +130,7 @@ class HttpConnection(asyncio.Protocol):
             self._feed(data[at : at + step])
 
     def _feed(self, data: bytes) -> None:
-        if self._timeouts.phase is ENDED or self._parser is None:
+        if self._timeouts.phase is ENDED or self._parser is None or self._refuse_at_once(data):
             return
         if self._timeouts.phase is IDLE:
             self._timeouts.start_head(self._loop.time())
@@ -138,6 +138,21 @@ class HttpConnection(asyncio.Protocol):
             self.parse(data)
         except Refusal as refusal:
             self._refuse(refusal)
+
+    def _refuse_at_once(self, data: bytes) -> bool:
+        """Answers a whole request of an overloaded process without parsing it, where it can be."""
+        overload, running = self._shared.overload, len(self._server_state.tasks)
+        if overload is None or running < overload.begins_at or self.has_begun or self._shared.draining:
+            return False
+        if self._timeouts.phase not in (IDLE, HEAD) or self._flow.is_congested:
+            return False
+        refusal = overload.refusal(data, running)
+        if refusal is not None:
+            self._flow.write(b"".join((STATUS_LINES[Overloaded.status], self._shared.default_headers, refusal)))
+            self._timeouts.start_idle(self._loop.time())
+            self._server_state.total_requests += 1
+            self._shared.on_rejected(Overloaded.error_type, self._peer)
+        return refusal is not None
 
     def parse(self, data: bytes) -> None:
         """Raises BadRequest, TargetTooLong, HeadTooLarge and ContentTooLarge."""

@@ -69,13 +69,11 @@ def test_few_requests_are_no_overload(loop: Loop) -> None:
     assert loop.load_limit.begins_at == math.inf
 
 
-def test_the_limit_ends_a_second_after_the_last_refusal(loop: Loop, changes: list[bool]) -> None:
-    """While requests are refused it rises step by step; then it is gone."""
+def test_the_limit_ends_a_second_after_the_load(loop: Loop, changes: list[bool]) -> None:
+    """While many requests are in flight it rises step by step; then it is gone."""
     loop.run(10, LATE, 500)
     low = loop.load_limit.most
-    for _ in range(20):
-        loop.load_limit.admits(Rank.POLL, 10_000, loop.now)
-        loop.run(0.3, 0.0, 20)
+    loop.run(1, 0.0, 40)
     higher = loop.load_limit.most
     loop.run(2, 0.0, 20)
 
@@ -88,7 +86,7 @@ def test_requests_are_refused_in_order(loop: Loop) -> None:
     """The more is in flight, the more kinds are refused. A cancel never is."""
     loop.run(10, LATE, 500)
     load_limit = loop.load_limit
-    admitted = [{rank for rank in Rank if load_limit.admits(rank, in_flight, loop.now)} for in_flight in range(0, 100)]
+    admitted = [{rank for rank in Rank if not load_limit.refuses(rank, in_flight)} for in_flight in range(0, 100)]
     sizes = [len(ranks) for ranks in admitted]
 
     assert admitted[0] == {*Rank}
@@ -104,19 +102,23 @@ def test_neither_reads_nor_submits_take_all_there_is(loop: Loop, crowd: Rank, ot
     loop.run(10, LATE, 500)
     load_limit = loop.load_limit
     admitted = 0
-    while load_limit.admits(crowd, admitted, loop.now):
+    while not load_limit.refuses(crowd, admitted):
+        load_limit.enter(crowd)
         admitted += 1
-    has_room = load_limit.admits(other, admitted, loop.now)
+    has_room = not load_limit.refuses(other, admitted)
     load_limit.leave(crowd)
 
     assert 0 < admitted < 32
     assert has_room
-    assert load_limit.admits(crowd, admitted, loop.now)
+    assert not load_limit.refuses(crowd, admitted)
 
 
 def test_open_streams_take_no_share(loop: Loop) -> None:
     """A stream is open for minutes; the polls beside it are not limited by it."""
     loop.run(10, LATE, 500)
 
-    assert all(loop.load_limit.admits(Rank.STREAM, 0, loop.now) for _ in range(1000))
-    assert loop.load_limit.admits(Rank.POLL, 0, loop.now)
+    for _ in range(1000):
+        loop.load_limit.enter(Rank.STREAM)
+
+    assert not loop.load_limit.refuses(Rank.STREAM, 0)
+    assert not loop.load_limit.refuses(Rank.POLL, 0)

@@ -35,7 +35,7 @@ class Fixed(LoadLimit):
 def overload(most: float = 0.0) -> Overload:
     load_limit = Fixed()
     load_limit.most = load_limit.begins_at = most
-    return Overload(load_limit, open_streams=int, ranking=CallRanks(frozenset(), b"/webhooks/").rank)
+    return Overload(load_limit, open_streams=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
 
 
 @asynccontextmanager
@@ -53,16 +53,45 @@ async def test_a_refusal_is_complete_and_the_connection_stays() -> None:
     submit = request(SESSION, b"Content-Length: 5", line=b"POST /queue/a HTTP/1.1", body=b"12345")
     async with loaded(overload(), recorder, rejected) as listener, dial(listener.address) as connection:
         answers = []
-        for message in (POLL, submit, POLL, CANCEL, POLL):
-            await connection.send(message)
+        for segments in ([POLL], [submit], [POLL[:30], POLL[30:]], [submit[:-2], submit[-2:]], [CANCEL], [POLL]):
+            await connection.send(*segments)
             answers.append(await connection.reply())
 
-    assert [reply.status for reply in answers] == [503, 503, 503, 200, 503]
+    assert [reply.status for reply in answers] == [503, 503, 503, 503, 200, 503]
     assert json.loads(answers[0].body)["error_type"] == "overloaded"
     waits = {reply.headers[b"retry-after"] for reply in answers if reply.status == 503}
     assert len(waits) > 1, "clients that were refused together must not come back together"
     assert [path for path, _ in recorder.heard] == [b"/queue/a/requests/b/cancel"]
-    assert rejected == ["overloaded"] * 4
+    assert rejected == ["overloaded"] * 5
+
+
+SPECIAL = {
+    "two-requests": POLL + POLL,
+    "half": POLL[:-2],
+    "http-1.0": request(SESSION, line=b"GET /usage HTTP/1.0"),
+    "close": request(SESSION, b"Connection: close", line=b"GET /usage HTTP/1.1"),
+    "origin": request(SESSION, b"origin: https://a.example", line=b"GET /usage HTTP/1.1"),
+    "chunks": request(SESSION, b"Transfer-Encoding: chunked", line=b"POST /queue/a HTTP/1.1", body=b"0\r\n\r\n"),
+    "expects": request(SESSION, b"Expect: 100-continue", b"Content-Length: 1", line=b"POST /queue/a HTTP/1.1"),
+    "less-body": request(SESSION, b"Content-Length: 3", line=b"POST /queue/a HTTP/1.1", body=b"12"),
+    "more-body": request(SESSION, b"Content-Length: 3", line=b"POST /queue/a HTTP/1.1", body=b"1234"),
+    "two-lengths": request(SESSION, *[b"Content-Length: 1"] * 2, line=b"POST /queue/a HTTP/1.1", body=b"1"),
+    "odd-length": request(SESSION, b"Content-Length: +1", line=b"POST /queue/a HTTP/1.1", body=b"1"),
+    "length-with-a-space": request(SESSION, b"Content-Length : 1", line=b"POST /queue/a HTTP/1.1", body=b"1"),
+    "cancel": CANCEL,
+    "no-http": b"nonsense\r\n\r\n",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("data", SPECIAL.values(), ids=SPECIAL)
+def test_only_plain_requests_are_refused_unparsed(data: bytes) -> None:
+    """The parser gets all on which the end of a request or of its connection depends."""
+    state = overload()
+
+    assert state.refusal(POLL, 9) is not None
+    assert state.refusal(request(SESSION, b"Content-Length: 1", line=b"POST /queue/a HTTP/1.1", body=b"1"), 9)
+    assert state.refusal(data, 9) is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +168,7 @@ async def test_requests_in_flight_are_counted_until_they_are_answered() -> None:
 @on_uvloop
 async def test_a_blocked_event_loop_is_noticed() -> None:
     """The lag of the loop of a real server reaches the limit."""
-    state = Overload(LoadLimit(max_lag=0.02), open_streams=int, ranking=CallRanks(frozenset(), b"/").rank)
+    state = Overload(LoadLimit(max_lag=0.02), open_streams=int, ranking=CallRanks(frozenset(), b"/"))
     async with loaded(state, Recorder(), []) as listener, dial(listener.address) as connection:
         await connection.send(POLL)
         await connection.reply()

@@ -1,0 +1,209 @@
+"""Overload: more submits and polls than two workers can answer, with cancels in between.
+
+The workers share 0.15 of a core, so that the load can outrun them on a small machine. First comes the peak of 32
+clients that wait for each answer. Then come multiples of it as an open loop, and the time until all answers are good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from random import Random
+from statistics import median
+
+import uvloop
+
+from bench.crowd import Answer, Crowd
+from bench.processes import Server
+
+CORES = 0.15
+CLIENTS = 32
+PEAK_SECONDS = 10.0
+PEAK_ROUNDS = 3
+CALM_RATE = 20.0  # a second, after the overload
+CALM_SECONDS = 12.0
+POLLS = 3  # for each submit
+CANCEL_INTERVAL = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Prepared requests, each used in turn."""
+
+    submits: Sequence[bytes]
+    polls: Sequence[bytes]
+    cancels: Sequence[bytes]
+
+    def mix(self) -> Iterator[tuple[str, bytes]]:
+        """Yields a submit and POLLS polls, again and again."""
+        submits, polls = cycle(self.submits), cycle(self.polls)
+        while True:
+            yield "submit", next(submits)
+            for _ in range(POLLS):
+                yield "poll", next(polls)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Result of one load. Rates are answers of 2xx a second, times in ms."""
+
+    factor: float
+    offered: float
+    served: float
+    submits: float
+    polls: float
+    p50: float
+    p99: float
+    statuses: Counter[int]
+    cancels: tuple[int, int]  # served, of all
+    cpu: float  # of a core
+    recovery: float = 0.0  # seconds from the end of the load until the last bad answer
+
+
+def measure(
+    server: Server, requests: Requests, factors: Sequence[float], seconds: float, say: Callable[[str], None]
+) -> list[Load]:
+    """Returns the peak, and then one load for each of *factors*, of *seconds* each."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_measure(server, requests, factors, seconds, say))
+
+
+async def _measure(
+    server: Server, requests: Requests, factors: Sequence[float], seconds: float, say: Callable[[str], None]
+) -> list[Load]:
+    say("warm-up")
+    warm = await _peak(server, requests, PEAK_SECONDS / 2)
+    if not warm.served:
+        raise RuntimeError(f"nothing is served: {dict(warm.statuses)}")
+    rounds = []
+    for number in range(PEAK_ROUNDS):
+        say(f"peak, round {number + 1} of {PEAK_ROUNDS}")
+        rounds.append(await _peak(server, requests, PEAK_SECONDS))
+    loads = [sorted(rounds, key=lambda load: load.served)[len(rounds) // 2]]
+    for factor in factors:
+        say(f"{factor:g} times the peak")
+        loads.append(await _flood(server, requests, loads[0].served, factor, seconds))
+    return loads
+
+
+async def _peak(server: Server, requests: Requests, seconds: float) -> Load:
+    crowd = Crowd(server.port)
+    source, cpu = requests.mix(), server.cpu()
+
+    async def client() -> None:
+        while True:
+            await crowd.ask(*next(source))
+
+    clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+    await asyncio.sleep(seconds)
+    answers, used = list(crowd.answers), server.cpu() - cpu
+    for task in clients:
+        task.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    crowd.close()
+    return _summary(1.0, answers, seconds, used.scheduled)
+
+
+async def _flood(server: Server, requests: Requests, peak: float, factor: float, seconds: float) -> Load:
+    loop, crowd = asyncio.get_running_loop(), Crowd(server.port)
+    source, cancels, random = requests.mix(), cycle(requests.cancels), Random(1)
+    tasks: set[asyncio.Task[Answer]] = set()
+
+    def start(kind: str, request: bytes) -> None:
+        task = loop.create_task(crowd.ask(kind, request))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    cpu, began = server.cpu(), loop.time()
+    due = began
+    next_cancel = began + CANCEL_INTERVAL
+    while due < began + seconds:
+        due += random.expovariate(peak * factor)
+        if (wait := due - loop.time()) > 0:
+            await asyncio.sleep(wait)
+        start(*next(source))
+        if due > next_cancel:
+            next_cancel += CANCEL_INTERVAL
+            start("cancel", next(cancels))
+    during = [answer for answer in crowd.answers if answer.at + answer.seconds <= began + seconds]
+    used = server.cpu() - cpu
+    recovery = await _calm(server, requests)
+    if tasks:
+        await asyncio.wait(tasks)
+    crowd.close()
+    late = [answer for answer in crowd.answers if answer not in during]
+    return _summary(factor, during, seconds, used.scheduled, recovery, late)
+
+
+async def _calm(server: Server, requests: Requests) -> float:
+    """Returns the seconds until the last bad answer of new clients at a low rate."""
+    loop, crowd, source = asyncio.get_running_loop(), Crowd(server.port), requests.mix()
+    began = loop.time()
+    tasks = []
+    while loop.time() < began + CALM_SECONDS:
+        tasks.append(loop.create_task(crowd.ask(*next(source))))
+        await asyncio.sleep(1 / CALM_RATE)
+    await asyncio.wait(tasks)
+    crowd.close()
+    return max((answer.at + answer.seconds - began for answer in crowd.answers if not answer.served), default=0.0)
+
+
+def _summary(
+    factor: float,
+    answers: Sequence[Answer],
+    seconds: float,
+    cpu: float,
+    recovery: float = 0.0,
+    late: Sequence[Answer] = (),
+) -> Load:
+    mixed = [answer for answer in answers if answer.kind != "cancel"]
+    served = sorted(answer.seconds for answer in mixed if answer.served)
+    cancels = [answer for answer in (*answers, *late) if answer.kind == "cancel"]
+    kinds = Counter(answer.kind for answer in mixed if answer.served)
+    return Load(
+        factor=factor,
+        offered=(len(mixed) + sum(answer.kind != "cancel" for answer in late)) / seconds,
+        served=len(served) / seconds,
+        submits=kinds["submit"] / seconds,
+        polls=kinds["poll"] / seconds,
+        p50=1000 * median(served or [0.0]),
+        p99=1000 * (served[int(len(served) * 0.99)] if served else 0.0),
+        statuses=Counter(answer.status for answer in (*mixed, *late)),
+        cancels=(sum(answer.served for answer in cancels), len(cancels)),
+        cpu=cpu / 1e9 / seconds,
+        recovery=recovery,
+    )
+
+
+def table(loads: Sequence[Load]) -> str:
+    """Returns the loads as text, compared with the first one, the peak."""
+    peak = loads[0]
+    share = peak.submits / max(peak.served, 1e-9)
+    lines = [
+        "load   offered/s  served/s    %  submits/s  polls/s  p50 ms  p99 ms    cpu  cancels  recovery s  statuses"
+    ]
+    lines += [_row(load, peak) for load in loads]
+    for load in loads[1:]:
+        goals = {
+            "goodput": load.served >= 0.9 * peak.served,
+            "submits": load.submits / max(load.served, 1e-9) >= share / 2,
+            "p99": load.p99 <= 3 * peak.p99,
+            "cancels": load.cancels[0] == load.cancels[1],
+            "recovery": load.recovery <= 5,
+        }
+        lines.append(
+            f"{load.factor:g}x: " + ", ".join(f"{name} {'ok' if good else 'MISSED'}" for name, good in goals.items())
+        )
+    return "\n".join(lines)
+
+
+def _row(load: Load, peak: Load) -> str:
+    statuses = " ".join(f"{status}:{count}" for status, count in sorted(load.statuses.items()))
+    return (
+        f"{load.factor:4g}x {load.offered:10.0f}{load.served:10.0f}{100 * load.served / peak.served:5.0f}"
+        f"{load.submits:11.1f}{load.polls:9.1f}{load.p50:8.0f}{load.p99:8.0f}{load.cpu:7.3f}"
+        f"{load.cancels[0]:5}/{load.cancels[1]:<3}{load.recovery:11.1f}  {statuses}"
+    )
