@@ -222,14 +222,14 @@ class Relay:
         refusal_for: Callable[[TransportError], Refusal],
         cap: int = MAX_BODY,
     ) -> T:
-        """One exchange by the key that was chosen. It is never sent again by another key: bytes of it were sent."""
+        """One exchange by the key that was chosen. No other key sends it again: bytes of it were sent."""
         try:
             return await self._exchange(grant, request, seconds, classify, refusal_for, cap)
         except ServicePaused as refusal:
             raise self._refused_key(grant, refusal) from refusal
 
     def _refused_key(self, grant: Grant, refusal: ServicePaused) -> Refusal:
-        """Returns the answer where fal refused the chosen key: Unavailable, to be repeated, while another works."""
+        """Returns the answer where fal refused the chosen key: Unavailable while another one works."""
         return Unavailable(reason=refusal.reason) if self.account.works(grant.target) else refusal
 
     async def _exchange(

@@ -297,7 +297,7 @@ def used_keys(upstream: ScriptedUpstream) -> list[bytes]:
 
 @pytest.mark.parametrize("refusal", [LOCKED, UNKNOWN_KEY])
 async def test_a_submit_whose_key_is_refused_is_repeated_by_its_caller(refusal: UpstreamResponse) -> None:
-    """It is sent once. The repeat goes to the next key, and its job carries the alias of that key."""
+    """A submit is sent once. The repeat goes to the next key, and its job carries the alias of that key."""
     relay, upstream = relay_over(refusal, reply(QUEUED), keys=BOTH_KEYS)
     with pytest.raises(Unavailable) as refused:
         await relay.submit(make_grant(Action.SUBMIT), PAYLOAD, (), lambda grant: f"key={grant.key_alias}")
