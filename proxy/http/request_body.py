@@ -19,7 +19,7 @@ from proxy.http.fields import FieldsByName
 
 MIB = 1024 * 1024
 # Memory of a body's byte while fal has not answered: its text in the request, and the bytes that the socket has not
-# taken yet. `python -m bench memory` measures it.
+# taken yet. Derived from the code; no measurement stands behind it.
 HELD = 2
 USER_RETRY = 2  # seconds
 

@@ -1,4 +1,4 @@
-"""Workers killed under load, and the jobs of each click: `python -m bench.kills --kills 100`.
+"""Workers killed under load, and the jobs of each click: `python -m bench.two_keys --kills 100`.
 
 Status 1 where a click became two jobs. Two workers on Valkey with two fal keys. Callers repeat as the stock clients do,
 without keys. Conditions are those of `tests/live/test_killed_workers.py`, which makes six kills.
@@ -81,7 +81,7 @@ async def _polls(rig: Rig, handles: list[str]) -> Counter[int]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.kills")
+    parser = argparse.ArgumentParser(prog="python -m bench.two_keys")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--clicks", type=int, default=60, help="answered clicks between two kills")
     arguments = parser.parse_args()
