@@ -14,7 +14,10 @@ from support.budgets import Rig as Money
 from support.gateway_process import PATIENCE, Rig
 from support.operator_load import page_data, send_load, two_workers
 
+from proxy.app.operator_page.ledger_view import MAX_AGE
+
 SOON = PATIENCE * 1000  # milliseconds
+LEDGER_SOON = SOON + MAX_AGE * 1000  # a slow ledger's report is used for longer
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +70,7 @@ def test_figures_are_those_of_the_metrics(browser: Browser, loop: Rig, money: Mo
         expect(page.locator(".figure").nth(3).locator("b")).to_have_text("0", timeout=SOON)
         usage = loop.run(money.usage("user"))
         spend = f"{sum(row['used'] + row['reserved'] for row in usage.values()):g}"
-        expect(page.locator(".figure").nth(2).locator("b")).to_have_text(
-            spend, timeout=SOON
-        )  # the report is read now and then
+        expect(page.locator(".figure").nth(2).locator("b")).to_have_text(spend, timeout=LEDGER_SOON)
         shown: Json = loop.run(page_data(money))
         refusals = page.locator("#refusals li")
         by_type = {row.locator(".share-name").inner_text(): row.locator("b").inner_text() for row in refusals.all()}
