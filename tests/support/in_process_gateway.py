@@ -55,7 +55,7 @@ def small_components(**sections: object) -> Components:
     return build_components(read(document(**sections), ENVIRON, base=Path()))
 
 
-def token(subject: str = "alice", *, scopes: Sequence[str] = (), lifetime: float = 600) -> str:
+def token(subject: str = "alice", *, scopes: Sequence[str] = (), lifetime: float = 3000) -> str:
     return mint(
         algorithm="HS256",
         key=SESSION_SECRET.encode(),

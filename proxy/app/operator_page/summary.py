@@ -62,7 +62,8 @@ def _most_frequent(name: str, counts: Iterable[Mapping[str, int]]) -> list[Json]
     total: Counter[str] = Counter()
     for one in counts:
         total.update(one)
-    return [{name: value, "count": count} for value, count in total.most_common()]
+    by_count = sorted(total.items(), key=lambda item: (-item[1], item[0]))
+    return [{name: value, "count": count} for value, count in by_count]
 
 
 def _bars(name: str, reports: Sequence[Report], now: float) -> dict[str, Json]:

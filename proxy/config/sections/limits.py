@@ -134,7 +134,7 @@ class OverloadSection(Section):
         "polls, results and submits. Cancels and open streams go on. Only `fal-proxy serve` does it.",
     )
     max_lag_seconds: float = Field(
-        default=0.05,
+        default=0.25,
         ge=0.005,
         le=5,
         description="Lateness of the event loop from which requests are refused, where each of several looks finds it.",
