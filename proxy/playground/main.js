@@ -14,14 +14,15 @@ import { JobHistory } from "./result/job_history.js";
 import { ResultView } from "./result/result_view.js";
 import { parseEndpoints, parseUploads } from "./form/schema.js";
 import { Caller, fetchConfig, loadFalClient } from "./session/session.js";
+import { SessionChanges } from "./session/session_changes.js";
 import { SignIn } from "./session/sign_in.js";
 import { Who } from "./session/who.js";
 import { clearAddress, formLink, readAddress, showEndpointInAddress, showJobInAddress } from "./address.js";
 import { Tabs } from "./tabs.js";
 import { Workshop } from "./workshop.js";
 
-/** State of the page. *window*: the tightest request window, as the last submit reported it. */
-const state = { config: null, caller: null, endpoints: [], uploads: false, window: null, stored: null };
+/** State of the page. *window*: the tightest request window of the last submit. *held*: the caller before a check. */
+const state = { config: null, caller: null, endpoints: [], uploads: false, window: null, stored: null, held: null };
 let savedValues = null; // what was set when a session ended
 let listed = true; // whether the gateway lists jobs
 
@@ -37,7 +38,8 @@ const outcome = new Tabs(byId("outcome-tabs"), [
 ]);
 const price = new PricePreview(byId("price"), getState);
 const who = new Who();
-const signIn = new SignIn({ onEnter: enter });
+const sessionChanges = new SessionChanges({ hold: holdSession, read: followSession });
+const signIn = new SignIn({ onEnter: enter, onCookie: () => sessionChanges.report() });
 const refusals = new RefusalMenu(byId("refusals"), getState, {
   begin(name, text) {
     inspector.begin(name, text);
@@ -144,14 +146,51 @@ byId("sign-out").addEventListener("click", async () => {
   const { caller, stored } = state;
   await leave();
   await caller.signOut();
+  if (!caller.token) sessionChanges.report();
   stored.clear();
+  forgetWork();
+  announce("Signed out");
+});
+
+/** Removes what the page shows of the user who has left. */
+function forgetWork() {
   clearAddress();
   jobHistory.clear();
   workshop.forget();
   resultView.idle(null);
   inspector.begin("Calls to the gateway", "Run a model, or see a refusal.");
-  announce("Signed out");
-});
+}
+
+/** Stops new runs with the cookie: it may be of another user by now. */
+function holdSession() {
+  if (state.caller?.token) return;
+  state.held = state.caller ?? state.held;
+  state.caller = null;
+}
+
+/** Shows the session of the cookie, where it is not the one on show. */
+async function followSession(config) {
+  if (state.caller?.token) return;
+  const before = state.caller ?? state.held;
+  state.held = null;
+  if (config.user === (before?.user ?? null) && config.session?.issuer === before?.issuer) {
+    state.caller = before;
+    return;
+  }
+  state.caller = null;
+  // The job that runs is of the user who has left, so this session cannot cancel it.
+  controller.abandon();
+  forgetWork();
+  savedValues = null;
+  if (config.user === null) {
+    await leave({ keep: true });
+    savedValues = null;
+    announce("Signed out in another tab");
+    return;
+  }
+  await enter(config, null);
+  announce(`Signed in as ${config.user} in another tab`);
+}
 
 // ---- the form ----------------------------------------------------------------------------------------------------
 

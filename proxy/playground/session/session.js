@@ -47,6 +47,7 @@ export class Caller {
     this.#config = config;
     this.token = token;
     this.user = config.user;
+    this.issuer = config.session?.issuer;
   }
 
   /** Returns the JSON of a route below the prefix. Raises an Error with `status`. */
