@@ -46,8 +46,13 @@ const refusals = new RefusalMenu(byId("refusals"), getState, {
     outcome.select("gateway");
   },
   call: (call) => inspector.add(call),
+  conclude: (text) => inspector.conclude(text),
   end() {
     inspector.focusRefusal();
+    refreshQuota();
+    refreshHistory();
+  },
+  finished() {
     refreshQuota();
     refreshHistory();
   },
@@ -91,6 +96,7 @@ async function start() {
     byId(id).hidden = !url;
     if (url) byId(id).href = url;
   }
+  byId("source-name").hidden = Boolean(state.config.source_url);
   if (state.config.user !== null) await enter(state.config, null);
   else await signIn.open(state.config);
 }
@@ -113,6 +119,8 @@ async function enter(config, token) {
   byId("workshop").hidden = false;
   // A cookie that the demo did not set is ended by the page that set it.
   byId("sign-out").hidden = !token && !config.sandbox;
+  // A link sends the cookie, but no token of this tab.
+  byId("api-link").hidden = Boolean(token);
   who.show(caller, config.session);
   refusals.show(state);
   price.reset();
@@ -138,6 +146,7 @@ async function leave({ keep = false } = {}) {
   savedValues = keep ? (workshop.form?.read() ?? null) : null;
   Object.assign(state, { caller: null, window: null });
   byId("workshop").hidden = true;
+  byId("api-link").hidden = true;
   who.hide();
   await signIn.open(state.config, { focus: true });
 }
@@ -267,6 +276,7 @@ function startedJob(entry) {
 
 function observeCall(call) {
   inspector.add(call);
+  refusals.observe(call);
   if (call.kind === "submit" && call.window) state.window = call.window;
 }
 
