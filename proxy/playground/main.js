@@ -27,7 +27,7 @@ let savedValues = null; // what was set when a session ended
 let listed = true; // whether the gateway lists jobs
 
 const workshop = new Workshop({ onChoose: chosen });
-const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form });
+const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form, quoted: price.quoted });
 const resultView = new ResultView({ on: { reuseSeed, useAsInput }, takes: (kind) => workshop.takes(kind) });
 const jobHistory = new JobHistory(byId("past"), byId("history"), { pick: showEntry, reuse: reuseSettings });
 const inspector = new Inspector(byId("gateway-panel"));
@@ -281,8 +281,9 @@ function observeCall(call) {
 }
 
 async function settledJob(entry) {
-  state.stored?.end(entry.requestId);
+  state.stored?.end(entry.requestId, entry.state);
   await Promise.all([refreshQuota(), refreshHistory()]);
+  price.update(); // what is left after a run depends on what this one has cost
   resultView.setPrice(entry);
   inspector.settled(entry);
 }

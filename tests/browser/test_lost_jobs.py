@@ -197,16 +197,16 @@ def test_no_run_while_the_session_is_read(browser: Browser, demo: Told) -> None:
     with visit(browser, demo.url) as first:
         first.sign_in_as("alice")
         first.fill()
-        held: list[Route] = []
-        first.page.route("**/playground/config.json", lambda route: held.append(route))
+        waiting: list[Route] = []
+        first.page.route("**/playground/config.json", lambda route: waiting.append(route))
         second = Visit(first.page.context.new_page(), demo.url)
         second.page.goto(f"{demo.url}/")
         second.page.get_by_role("button", name="Sign out").click()
         second.sign_in_as("bob")
-        while not held:
+        while not waiting:
             first.page.wait_for_timeout(20)
         first.run()
-        for route in held:
+        for route in waiting:
             route.continue_()
         first.page.unroute("**/playground/config.json")
         expect(first.page.locator("#who-name")).to_have_text("bob")

@@ -13,13 +13,16 @@ from support.in_process_gateway import token
 # Entry, status, step that refuses, words of its explanation.
 REFUSALS = [
     ("schema", 422, "admit", "num_images: Input should be less than or equal to 8"),
-    ("budget", 402, "reserve", "The budget today has"),
+    ("budget", 402, "reserve", "the budget today has"),
     ("window", 429, "reserve", "Too many requests"),
     ("listing", 403, "authorize", "This endpoint is not offered here: fal-ai/not-listed"),
     ("foreign", 404, "authorize", "Job not found"),
     ("forged", 404, "authorize", "Job not found"),
     ("signer", 401, "authenticate", "Sign in again: this call has no valid session token"),
 ]
+
+# The step below the refused one that was passed before it: the request was counted, and nothing was reserved.
+LAST_PASSED = {"schema": "count"}
 
 
 def pick(visiting: Visit, name: str) -> Locator:
@@ -45,6 +48,8 @@ def test_a_refusal(browser: Browser, demo: Told, name: str, status: int, step: s
         expect(call.locator(".step-refused .step-note")).to_contain_text(words)
         expect(call.locator(".step-skipped").last).to_contain_text("not reached")
         expect(call.locator(".call-facts")).to_contain_text("Costnothing")
+        if name in LAST_PASSED:
+            expect(call.locator(".step-ok b").last).to_have_text(LAST_PASSED[name])
         expect(call.locator("summary")).to_be_focused()
         expect(alice.page.locator("#announcer")).to_have_text(f"Refused at the step {step}")
         alice.screenshot(f"refusal-{name}")
@@ -72,7 +77,7 @@ def test_a_locked_account(browser: Browser, demo: Told) -> None:
 
 
 def test_an_entry_after_a_locked_account(browser: Browser, demo: Told) -> None:
-    """It is sent when the pause is over, and gets the answer that it explains. A run meanwhile shows the seconds."""
+    """An entry is sent when the pause is over, and gets what it explains. A run meanwhile shows the seconds."""
     with visit(browser, demo.url) as alice:
         alice.sign_in_as("alice")
         alice.fill()
@@ -125,6 +130,17 @@ def test_a_front_proxy_gives_up(browser: Browser) -> None:
         bob.check()
 
     assert counts["submits"]["total"] == 1
+
+
+def test_a_run_that_costs_too_much(browser: Browser, demo: Told) -> None:
+    """The page names the price that was too high, and what is left."""
+    with visit(browser, demo.url) as bob:
+        bob.sign_in_as("bob")
+        bob.fill()
+        bob.field("num_images").get_by_role("spinbutton").fill("6")
+        expect(bob.page.locator("#price")).to_have_text("Costs 6.29 credits; more than you have left")
+        bob.run()
+        expect(bob.trouble()).to_contain_text("credits are left in “today”, and this run takes 6.29.")
 
 
 def test_links_of_the_footer(browser: Browser, demo: Told) -> None:
