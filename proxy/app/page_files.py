@@ -65,7 +65,7 @@ _FOLDERS: Mapping[str, tuple[str, ...]] = {
         "result_view",
         "trouble_box",
     ),
-    "session/": ("session", "sign_in", "who"),
+    "session/": ("session", "session_changes", "sign_in", "who"),
 }
 MODULES = tuple(f"{folder}{name}.js" for folder, names in _FOLDERS.items() for name in names)
 

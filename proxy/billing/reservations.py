@@ -359,7 +359,7 @@ class Accounting:
         for crossing in short.crossed:
             self._events.crossed(crossing, caller)
         if short.kind == "budget":
-            return limit_exceeded_error(short)
+            return limit_exceeded_error(short, price=request.amount)
         if self.looks is None or short.name not in self._looked_at:
             return limit_exceeded_error(short, retry_after=SHARED_LIMIT_RETRY)
         return limit_exceeded_error(short, retry_after=await self.looks.next_look(_account(short, request)))

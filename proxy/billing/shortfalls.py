@@ -12,8 +12,11 @@ from proxy.errors import BudgetExceeded, RateLimited, Refusal
 TOO_MANY_JOBS = "too_many_jobs"
 
 
-def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> Refusal:
-    """Returns the refusal for *short*. *retry_after*: seconds until jobs in flight are looked at again."""
+def limit_exceeded_error(short: LimitExceeded, *, price: int = 0, retry_after: float = 1.0) -> Refusal:
+    """Returns the refusal for *short*.
+
+    *price* of the request in millionths. *retry_after*: seconds until jobs in flight are looked at again.
+    """
     if short.kind == "in-flight":
         return RateLimited(
             f"{short.limit} jobs are in flight already ({short.name})",
@@ -24,13 +27,19 @@ def limit_exceeded_error(short: LimitExceeded, *, retry_after: float = 1.0) -> R
         )
     limit, left = short.limit / MICRO, short.left / MICRO
     renews_at = None if short.renews_at is None else rfc3339(short.renews_at)
-    renewal = "it does not renew for this price" if renews_at is None else f"it renews at {renews_at}"
+    message = f"The price is {price / MICRO:g}, and the budget {short.name} has {left:g} of {limit:g} left; "
     return BudgetExceeded(
-        f"The budget {short.name} has {left:g} of {limit:g} left; {renewal}",
+        message + _renewal(short, price, renews_at),
         facts={"budget": {"name": short.name, "limit": limit, "left": left, "renews_at": renews_at}},
         reason=f"{left:g} of {limit:g} left",
         limit=(short.kind, short.name),
     )
+
+
+def _renewal(short: LimitExceeded, price: int, renews_at: str | None) -> str:
+    if renews_at is not None:
+        return f"it renews at {renews_at}"
+    return "the price is above the whole budget" if price > short.limit else "it does not renew"
 
 
 def rfc3339(moment: float) -> str:

@@ -43,6 +43,8 @@ USERS = ("alice", "bob")
 STRANGER = "carol"  # has a job that the others cannot read; she does not sign in
 CREDITS = {"alice": 20.0, "bob": 5.0}  # small: a few runs show what a budget does
 JOBS = 4
+# Seconds. A pause of the account stops the demo's other requests too, so a visitor waits for it.
+PROBE_INTERVAL = 4.0
 TOKEN_LIFETIME = 12 * 3600.0  # seconds; a working day at the sandbox
 
 
@@ -188,7 +190,8 @@ def build_demo(*, origin: str, upstream: SandboxAddresses, fal_key: str, trusted
         for user in (*USERS, STRANGER)
     }
     stranger = tokens.pop(STRANGER)
-    return Demo(build_components(read(document, environ, base=Path())), tokens, stranger)
+    parts = replace(build_components(read(document, environ, base=Path())), probe_interval=PROBE_INTERVAL)
+    return Demo(parts, tokens, stranger)
 
 
 def _examples(plan: Demo, upstream: SandboxAddresses) -> ExampleCalls:

@@ -14,19 +14,20 @@ import { JobHistory } from "./result/job_history.js";
 import { ResultView } from "./result/result_view.js";
 import { parseEndpoints, parseUploads } from "./form/schema.js";
 import { Caller, fetchConfig, loadFalClient } from "./session/session.js";
+import { SessionChanges } from "./session/session_changes.js";
 import { SignIn } from "./session/sign_in.js";
 import { Who } from "./session/who.js";
 import { clearAddress, formLink, readAddress, showEndpointInAddress, showJobInAddress } from "./address.js";
 import { Tabs } from "./tabs.js";
 import { Workshop } from "./workshop.js";
 
-/** State of the page. *window*: the tightest request window, as the last submit reported it. */
-const state = { config: null, caller: null, endpoints: [], uploads: false, window: null, stored: null };
+/** State of the page. *window*: the tightest request window of the last submit. *held*: the caller before a check. */
+const state = { config: null, caller: null, endpoints: [], uploads: false, window: null, stored: null, held: null };
 let savedValues = null; // what was set when a session ended
 let listed = true; // whether the gateway lists jobs
 
 const workshop = new Workshop({ onChoose: chosen });
-const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form });
+const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form, quoted: price.quoted });
 const resultView = new ResultView({ on: { reuseSeed, useAsInput }, takes: (kind) => workshop.takes(kind) });
 const jobHistory = new JobHistory(byId("past"), byId("history"), { pick: showEntry, reuse: reuseSettings });
 const inspector = new Inspector(byId("gateway-panel"));
@@ -37,15 +38,21 @@ const outcome = new Tabs(byId("outcome-tabs"), [
 ]);
 const price = new PricePreview(byId("price"), getState);
 const who = new Who();
-const signIn = new SignIn({ onEnter: enter });
+const sessionChanges = new SessionChanges({ hold: holdSession, read: followSession });
+const signIn = new SignIn({ onEnter: enter, onCookie: () => sessionChanges.report() });
 const refusals = new RefusalMenu(byId("refusals"), getState, {
   begin(name, text) {
     inspector.begin(name, text);
     outcome.select("gateway");
   },
   call: (call) => inspector.add(call),
+  conclude: (text) => inspector.conclude(text),
   end() {
     inspector.focusRefusal();
+    refreshQuota();
+    refreshHistory();
+  },
+  finished() {
     refreshQuota();
     refreshHistory();
   },
@@ -89,6 +96,7 @@ async function start() {
     byId(id).hidden = !url;
     if (url) byId(id).href = url;
   }
+  byId("source-name").hidden = Boolean(state.config.source_url);
   if (state.config.user !== null) await enter(state.config, null);
   else await signIn.open(state.config);
 }
@@ -111,6 +119,8 @@ async function enter(config, token) {
   byId("workshop").hidden = false;
   // A cookie that the demo did not set is ended by the page that set it.
   byId("sign-out").hidden = !token && !config.sandbox;
+  // A link sends the cookie, but no token of this tab.
+  byId("api-link").hidden = Boolean(token);
   who.show(caller, config.session);
   refusals.show(state);
   price.reset();
@@ -136,6 +146,7 @@ async function leave({ keep = false } = {}) {
   savedValues = keep ? (workshop.form?.read() ?? null) : null;
   Object.assign(state, { caller: null, window: null });
   byId("workshop").hidden = true;
+  byId("api-link").hidden = true;
   who.hide();
   await signIn.open(state.config, { focus: true });
 }
@@ -144,14 +155,51 @@ byId("sign-out").addEventListener("click", async () => {
   const { caller, stored } = state;
   await leave();
   await caller.signOut();
+  if (!caller.token) sessionChanges.report();
   stored.clear();
+  forgetWork();
+  announce("Signed out");
+});
+
+/** Removes what the page shows of the user who has left. */
+function forgetWork() {
   clearAddress();
   jobHistory.clear();
   workshop.forget();
   resultView.idle(null);
   inspector.begin("Calls to the gateway", "Run a model, or see a refusal.");
-  announce("Signed out");
-});
+}
+
+/** Stops new runs with the cookie: it may be of another user by now. */
+function holdSession() {
+  if (state.caller?.token) return;
+  state.held = state.caller ?? state.held;
+  state.caller = null;
+}
+
+/** Shows the session of the cookie, where it is not the one on show. */
+async function followSession(config) {
+  if (state.caller?.token) return;
+  const before = state.caller ?? state.held;
+  state.held = null;
+  if (config.user === (before?.user ?? null) && config.session?.issuer === before?.issuer) {
+    state.caller = before;
+    return;
+  }
+  state.caller = null;
+  // The job that runs is of the user who has left, so this session cannot cancel it.
+  controller.abandon();
+  forgetWork();
+  savedValues = null;
+  if (config.user === null) {
+    await leave({ keep: true });
+    savedValues = null;
+    announce("Signed out in another tab");
+    return;
+  }
+  await enter(config, null);
+  announce(`Signed in as ${config.user} in another tab`);
+}
 
 // ---- the form ----------------------------------------------------------------------------------------------------
 
@@ -228,12 +276,14 @@ function startedJob(entry) {
 
 function observeCall(call) {
   inspector.add(call);
+  refusals.observe(call);
   if (call.kind === "submit" && call.window) state.window = call.window;
 }
 
 async function settledJob(entry) {
-  state.stored?.end(entry.requestId);
+  state.stored?.end(entry.requestId, entry.state);
   await Promise.all([refreshQuota(), refreshHistory()]);
+  price.update(); // what is left after a run depends on what this one has cost
   resultView.setPrice(entry);
   inspector.settled(entry);
 }

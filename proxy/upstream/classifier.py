@@ -58,10 +58,19 @@ class UnmarkedFailure(UpstreamFailed):
 class ResponseClassifier:
     """Classifier of answers, none of which may hold one of *secrets* (each FAL_KEY, its secret half).
 
-    *clock* in unix seconds. With *expose_units* fal's billable units are passed on to callers.
+    *clock* in unix seconds. With *expose_units* fal's billable units are passed on to callers. *pause* in seconds is
+    the Retry-After of a refusal of our account.
     """
 
-    def __init__(self, secrets: SecretSearch, *, clock: Callable[[], float], expose_units: bool = False) -> None:
+    def __init__(
+        self,
+        secrets: SecretSearch,
+        *,
+        clock: Callable[[], float],
+        expose_units: bool = False,
+        pause: int = int(PAUSE),
+    ) -> None:
+        self._pause = pause
         self._secrets = secrets
         self._clock = clock
         self._expose_units = expose_units
@@ -211,7 +220,7 @@ class ResponseClassifier:
             secret = self.contains_secret(response.body)
             evidence = "" if secret else response.body[:200].decode("utf-8", "replace")
             reason = f"fal refuses our account ({refusal}, {response.status})"
-            raise ServicePaused(retry_after=int(PAUSE), cause=refusal, reason=reason, evidence=evidence)
+            raise ServicePaused(retry_after=self._pause, cause=refusal, reason=reason, evidence=evidence)
 
     def _rate_limited(self, fields: FieldMap) -> RateLimited:
         return RateLimited(

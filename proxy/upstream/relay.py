@@ -102,7 +102,7 @@ class Relay:
         self._streams = clients if streams is None else streams
         self._requests = {alias: RequestBuilder(b"Key " + key.text.encode("ascii")) for alias, key in keys.items()}
         self._classifier = ResponseClassifier(
-            SecretSearch(secrets(keys.values())), clock=clock, expose_units=expose_units
+            SecretSearch(secrets(keys.values())), clock=clock, expose_units=expose_units, pause=account.retry_after
         )
         self._breakers = breakers
         self.account = account

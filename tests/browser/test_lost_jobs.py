@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 from support.browser import PROMPT, Visit, playground, visit
+from support.demo import Told
 from support.gateway_process import PATIENCE, Gateway, Rig
 from support.in_process_gateway import ENDPOINT, FAL_KEY, token
 
@@ -164,3 +165,49 @@ def test_a_link_to_a_job(browser: Browser, site: Site) -> None:
         expect(bob.trouble()).to_contain_text("Job not found")
         expect(bob.page.locator(".compare")).to_have_count(0)
     assert site.jobs() == 1
+
+
+def test_another_tab_signs_in_as_another_user(browser: Browser, demo: Told) -> None:
+    """Tabs share the cookie: each shows the user whom another one has signed in, who is the one that pays for a run."""
+    with visit(browser, demo.url) as first:
+        first.sign_in_as("alice")
+        first.fill()
+        second = Visit(first.page.context.new_page(), demo.url)
+        second.page.goto(f"{demo.url}/")
+        expect(second.page.locator("#who-name")).to_have_text("alice")
+
+        second.page.get_by_role("button", name="Sign out").click()
+        expect(first.page.locator("#entrance")).to_be_visible()
+        expect(first.page.locator("#workshop")).to_be_hidden()
+
+        second.sign_in_as("bob")
+        expect(first.page.locator("#workshop")).to_be_visible()
+        expect(first.page.locator("#who-name")).to_have_text("bob")
+        expect(first.page.locator("#standing")).to_contain_text("5 of 5 credits")
+        expect(first.page.get_by_label("Prompt", exact=True)).to_have_value("")
+        first.fill()
+        first.run()
+        first.result()
+        first.check()
+        second.check()
+
+
+def test_no_run_while_the_session_is_read(browser: Browser, demo: Told) -> None:
+    """Between the change of the cookie and the new configuration a tab sends no run under either user."""
+    with visit(browser, demo.url) as first:
+        first.sign_in_as("alice")
+        first.fill()
+        waiting: list[Route] = []
+        first.page.route("**/playground/config.json", lambda route: waiting.append(route))
+        second = Visit(first.page.context.new_page(), demo.url)
+        second.page.goto(f"{demo.url}/")
+        second.page.get_by_role("button", name="Sign out").click()
+        second.sign_in_as("bob")
+        while not waiting:
+            first.page.wait_for_timeout(20)
+        first.run()
+        for route in waiting:
+            route.continue_()
+        first.page.unroute("**/playground/config.json")
+        expect(first.page.locator("#who-name")).to_have_text("bob")
+        assert first.submitted() == []

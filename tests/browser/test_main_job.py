@@ -63,6 +63,10 @@ def test_a_picture(browser: Browser, demo: Told) -> None:
         assert picture.get_attribute("alt") == f"Result: {PROMPT}"
         assert page.locator("#seed-shown").text_content()
         alice.screenshot("done", whole=True)
+        alice.tab("Gateway")
+        expect(page.locator(".calls")).to_contain_text("1.05 credits charged")
+        expect(page.locator(".calls")).not_to_contain_text("until the job ends")
+        expect(page.locator("#price")).to_contain_text(f"{round(before - 2 * 1.048576, 2):g} left after it")
         alice.check()
         assert len(alice.submitted()) == 1
 
@@ -179,7 +183,11 @@ def test_cancel(browser: Browser, rig: Rig) -> None:
         expect(alice.trouble()).to_contain_text("Cancelled")
         expect(alice.page.get_by_role("button", name="Run", exact=True)).to_be_visible()
         expect(alice.page.locator("#standing")).to_contain_text("5 of 5 credits")
+        expect(alice.page.locator("#history li")).to_contain_text("cancelled")
         alice.screenshot("cancelled")
+        alice.page.reload()
+        alice.sign_in_with(token())
+        expect(alice.page.locator("#history li")).to_contain_text("cancelled")
         assert len(alice.calls(CANCEL)) == 1
         assert alice.problems == []
     counts = httpx2.get(f"{sandbox.control}/counts", trust_env=False).json()

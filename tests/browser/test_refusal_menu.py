@@ -13,13 +13,16 @@ from support.in_process_gateway import token
 # Entry, status, step that refuses, words of its explanation.
 REFUSALS = [
     ("schema", 422, "admit", "num_images: Input should be less than or equal to 8"),
-    ("budget", 402, "reserve", "The budget today has"),
+    ("budget", 402, "reserve", "the budget today has"),
     ("window", 429, "reserve", "Too many requests"),
     ("listing", 403, "authorize", "This endpoint is not offered here: fal-ai/not-listed"),
     ("foreign", 404, "authorize", "Job not found"),
     ("forged", 404, "authorize", "Job not found"),
     ("signer", 401, "authenticate", "Sign in again: this call has no valid session token"),
 ]
+
+# The step below the refused one that was passed before it: the request was counted, and nothing was reserved.
+LAST_PASSED = {"schema": "count"}
 
 
 def pick(visiting: Visit, name: str) -> Locator:
@@ -44,6 +47,9 @@ def test_a_refusal(browser: Browser, demo: Told, name: str, status: int, step: s
         expect(call.locator(".step-refused b")).to_have_text(step)
         expect(call.locator(".step-refused .step-note")).to_contain_text(words)
         expect(call.locator(".step-skipped").last).to_contain_text("not reached")
+        expect(call.locator(".call-facts")).to_contain_text("Costnothing")
+        if name in LAST_PASSED:
+            expect(call.locator(".step-ok b").last).to_have_text(LAST_PASSED[name])
         expect(call.locator("summary")).to_be_focused()
         expect(alice.page.locator("#announcer")).to_have_text(f"Refused at the step {step}")
         alice.screenshot(f"refusal-{name}")
@@ -63,24 +69,92 @@ def test_a_locked_account(browser: Browser, demo: Told) -> None:
         expect(call.locator(".call-status")).to_have_text("503")
         expect(call.locator(".step-refused b")).to_have_text("relay")
         expect(call.locator(".call-facts")).to_contain_text("service_paused")
-        expect(call.locator(".call-facts")).to_contain_text("Retry after")
+        expect(call.locator(".call-facts")).to_contain_text("Retry after4 s")
+        expect(call.locator(".call-facts")).to_contain_text("credits, and released")
+        expect(call.locator(".call-facts")).to_contain_text("Costnothing")
         expect(alice.page.locator("#standing dd .left").first).to_have_text(before or "")
         assert alice.problems == []
+
+
+def test_an_entry_after_a_locked_account(browser: Browser, demo: Told) -> None:
+    """An entry is sent when the pause is over, and gets what it explains. A run meanwhile shows the seconds."""
+    with visit(browser, demo.url) as alice:
+        alice.sign_in_as("alice")
+        alice.fill()
+        pick(alice, "locked")
+        expect(alice.page.locator(".calls .call")).to_contain_text("503")
+        alice.tab("Result")
+        alice.run()
+        expect(alice.trouble()).to_contain_text("fal refuses the account of this gateway")
+        expect(alice.trouble().get_by_role("button")).to_contain_text("Run again in")
+        alice.page.locator("#refusals summary").click()
+        alice.page.locator("[data-refusal=budget]").click()
+        expect(alice.page.locator(".intro")).to_contain_text("fal's account is still paused. This entry is sent in")
+        call = alice.page.locator(".calls .call").first
+        expect(call.locator(".call-status")).to_have_text("402", timeout=15_000)
+        expect(alice.page.locator(".intro")).to_contain_text("The price is known before the call")
+
+
+def test_an_unexpected_answer(browser: Browser, demo: Told) -> None:
+    """An entry that got another status shows that, and not the explanation of the one it expects."""
+    with visit(browser, demo.url) as alice:
+        alice.sign_in_as("alice")
+        body = '{"detail": "The gateway is overloaded", "error_type": "overloaded"}'
+        alice.page.route(
+            "**/queue/fal-ai/not-listed",
+            lambda route: route.fulfill(status=503, content_type="application/json", body=body),
+        )
+        pick(alice, "listing")
+        expect(alice.page.locator(".intro")).to_contain_text(
+            "The gateway answered 503, not the 403 that this entry shows. The gateway is overloaded"
+        )
 
 
 def test_a_front_proxy_gives_up(browser: Browser) -> None:
     """The repeat joins the call of a connection that was closed: one job, one price."""
     with told_demo() as demo, visit(browser, demo.url) as bob:
         bob.sign_in_as("bob")
+        bob.page.locator("#refusals summary").click()
+        expect(bob.page.locator("[data-refusal=replay]")).to_contain_text("runs one job for 0.26 credits")
+        bob.page.locator("#refusals summary").click()
         calls = pick(bob, "replay")
         expect(calls).to_have_count(2, timeout=10_000)
         expect(calls.nth(0)).to_contain_text("connection closed")
         expect(calls.nth(1).locator(".call-status")).to_have_text("200")
-        expect(calls.nth(1)).to_contain_text("of the first request, joined: nothing ran twice")
+        expect(calls.nth(1)).to_contain_text("it ran once and is charged once")
+        expect(bob.page.locator(".intro")).to_contain_text("Your repeat got the answer of the first request")
+        expect(bob.page.locator("#history li")).to_contain_text("done", timeout=20_000)
+        expect(bob.page.locator("#history li")).to_contain_text("0.26 credits")
+        expect(bob.page.locator("#standing")).not_to_contain_text("reserved")
         counts = httpx2.get(f"{demo.control}/counts", trust_env=False).json()
         bob.check()
 
     assert counts["submits"]["total"] == 1
+
+
+def test_a_run_that_costs_too_much(browser: Browser, demo: Told) -> None:
+    """The page names the price that was too high, and what is left."""
+    with visit(browser, demo.url) as bob:
+        bob.sign_in_as("bob")
+        bob.fill()
+        bob.field("num_images").get_by_role("spinbutton").fill("6")
+        expect(bob.page.locator("#price")).to_have_text("Costs 6.29 credits; more than you have left")
+        bob.run()
+        expect(bob.trouble()).to_contain_text("credits are left in “today”, and this run takes 6.29.")
+
+
+def test_links_of_the_footer(browser: Browser, demo: Told) -> None:
+    """The API description needs a session, so it is linked with one; without an address the code is named."""
+    with visit(browser, demo.url) as alice:
+        expect(alice.page.locator("#source-name")).to_have_text("Code: the Python package fal-auth-proxy")
+        expect(alice.page.locator("#source-link")).to_be_hidden()
+        expect(alice.page.locator("#docs-link")).to_be_hidden()
+        expect(alice.page.locator("#api-link")).to_be_hidden()
+        alice.sign_in_as("alice")
+        expect(alice.page.locator("#api-link")).to_be_visible()
+        alice.page.get_by_role("button", name="Sign out").click()
+        expect(alice.page.locator("#entrance")).to_be_visible()
+        expect(alice.page.locator("#api-link")).to_be_hidden()
 
 
 def test_no_menu_elsewhere(browser: Browser, rig: Rig) -> None:

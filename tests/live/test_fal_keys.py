@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from support import gateway_process
 from support.gateway_process import QUICK, Gateway, Rig, until
 from support.in_process_gateway import APP, ENDPOINT, ENVIRON, FAL_KEY
 from support.sandbox import data_uri, png
 
 from proxy.demo.demo import SandboxAddresses
-from proxy.upstream.account.probe import AccountProbe
 
 SPARE = "spare-account:canary-51d0aa"
 KEYS = frozenset({FAL_KEY, SPARE})
@@ -60,8 +60,8 @@ class TwoKeys:
 
 @pytest.fixture
 def two(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> TwoKeys:
-    defaults = AccountProbe.__init__.__kwdefaults__ or {}
-    monkeypatch.setitem(defaults, "interval", 0.2)
+    build = gateway_process.build_components
+    monkeypatch.setattr(gateway_process, "build_components", lambda config: replace(build(config), probe_interval=0.2))
     sandbox = rig.sandbox(replace(QUICK, keys=KEYS))
     environ = {**ENVIRON, "FAL_KEYS": f"spare={SPARE}"}
     return TwoKeys(rig.gateway(sandbox.queue, environ=environ, fal={"rest_origin": sandbox.rest}), sandbox)

@@ -45,6 +45,7 @@ from proxy.storage.redis_client import RedisStore
 from proxy.strict_json import Json
 from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.fal_key import secrets as fal_secrets
+from proxy.upstream.account.state import PAUSE
 from proxy.webhooks.callback_seal import CallbackCipher
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class Components:
     rest_actions: RestActions
     webhooks: WebhookSettings | None
     admin_token: str | None = field(repr=False, default=None)
+    probe_interval: float = PAUSE  # seconds between two probes of a refused key
 
     @property
     def fal_secrets(self) -> tuple[str, ...]:

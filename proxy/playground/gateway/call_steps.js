@@ -48,7 +48,11 @@ export function callSteps(call) {
   );
   return names.map((name) => {
     const step = passed.get(name);
-    if (step) return { name, state: step.ok ? "ok" : "refused", note: stepNote(step, call), ms: step.ms };
+    // A submit is counted before its input is validated; its price is reserved after that.
+    const label = refused && step?.ok && name === "reserve" && !isReserved(call) ? "count" : name;
+    if (step) return { name, label, state: step.ok ? "ok" : "refused", note: stepNote(step, call), ms: step.ms };
+    if (name === "settle" && typeof call.charged === "number")
+      return { name, state: "ok", note: call.charged ? `${credits(call.charged)} charged` : "nothing charged" };
     if (refused) return { name, state: "skipped", note: "not reached" };
     return { name, state: "open", note: openNote(name, call) };
   });
@@ -65,6 +69,7 @@ function guessedSteps(call) {
 function stepNote(step, call) {
   if (!step.ok) return refusalText(call) || step.note;
   if (step.note) return step.note;
+  if (step.name === "reserve" && call.status >= 400 && !isReserved(call)) return "the request is counted, not charged";
   return step.name === "reserve" && call.window
     ? `${call.window.left} of ${call.window.of} requests left`
     : MEANING[step.name];
@@ -77,6 +82,8 @@ function openNote(name, call) {
   return typeof reserved === "number" ? `${credits(reserved)} reserved until the job ends` : "when the job ends";
 }
 
+const isReserved = ({ trace }) => typeof trace?.reserved === "number";
+
 export function refusalText({ body }) {
   const detail = body?.detail;
   if (Array.isArray(detail)) return detail.map(({ loc, msg }) => `${loc.slice(1).join(".")}: ${msg}`).join("; ");
@@ -84,15 +91,33 @@ export function refusalText({ body }) {
 }
 
 /** Returns facts of a call for its footer: what was forced, dropped, reserved, charged, and its identifiers. */
-export function callFacts({ trace, requestId, retryAfter, replayed, body }) {
+export function callFacts(call) {
+  const { trace, requestId, retryAfter, replayed, body } = call;
   const list = (names) => names?.length && names.join(", ");
   return [
     ["Forced by the operator", list(trace?.forced)],
     ["Dropped", list(trace?.dropped)],
-    ["Reserved", typeof trace?.reserved === "number" && credits(trace.reserved)],
+    ["Reserved", isReserved(call) && reservedText(call)],
+    ["Cost", costText(call)],
     ["Error type", body?.error_type],
     ["Retry after", retryAfter && `${retryAfter} s`],
-    ["Answer", replayed && "of the first request, joined: nothing ran twice"],
+    ["Answer", replayed && "that of the first request: it ran once and is charged once"],
     ["Request", requestId],
   ].filter(([, value]) => value);
+}
+
+// Refusals whose reservation stays: fal may have the job.
+const KEPT = ["outcome_unknown"];
+
+function reservedText({ trace, status, body, charged }) {
+  const text = credits(trace.reserved);
+  if (status >= 400 && !KEPT.includes(body?.error_type)) return `${text}, and released`;
+  return typeof charged === "number" ? `${text}, and settled` : text;
+}
+
+/** Returns what a call cost, as far as it is known; a failed result is the end of a job, whose price is settled. */
+function costText({ kind, status, body, charged }) {
+  if (typeof charged === "number") return charged ? credits(charged) : "nothing";
+  if (!(status >= 400) || kind === "result") return false;
+  return KEPT.includes(body?.error_type) ? "not known: the reservation stays" : "nothing";
 }

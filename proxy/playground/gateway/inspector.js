@@ -28,10 +28,18 @@ export class Inspector {
     this.#intro.replaceChildren(el("h3", { text: title }), el("p", { class: "hint", text }));
   }
 
-  /** Adds what the job cost, once the gateway has settled it. */
+  /** Adds what the job cost, once the gateway has settled it, here and at its submit. */
   settled({ price }) {
     if (typeof price !== "number") return;
-    const text = price ? `This job cost ${credits(price)}.` : "This job cost nothing.";
+    this.conclude(price ? `This job cost ${credits(price)}.` : "This job cost nothing.");
+    for (const item of this.#calls.filter(({ call }) => call.kind === "submit" && call.status < 400)) {
+      item.call.charged = price;
+      this.#replace(item);
+    }
+  }
+
+  /** Adds a sentence about the calls. */
+  conclude(text) {
     this.#intro.append(el("p", { class: "cost", text }));
   }
 
@@ -85,12 +93,12 @@ function callNode({ call, count }, open) {
   return el("li", { class: refused ? "call refused" : "call" }, details);
 }
 
-function stepNode({ name, state, note, ms }) {
+function stepNode({ name, label, state, note, ms }) {
   return el(
     "li",
     { class: `step-${state}`, title: MEANING[name] },
     el("span", { class: "step-mark", "aria-hidden": "true", text: SYMBOLS[state] }),
-    el("b", { text: name }),
+    el("b", { text: label ?? name }),
     el("span", { class: "unseen", text: SPOKEN[state] }),
     el("span", { class: "step-note", text: note ?? "" }),
     typeof ms === "number" && el("span", { class: "step-time", text: `${ms.toFixed(1)} ms` }),

@@ -11,6 +11,8 @@ export class PricePreview {
   #turn = 0;
   #off = false;
   #pausedUntil = 0;
+  #quotedInput = null;
+  quoted = null; // price of the form as it is, null while it is not known
 
   /** Shows prices in *node*. *getState()* returns `{caller, endpoint, form, config}`. */
   constructor(node, getState) {
@@ -28,6 +30,8 @@ export class PricePreview {
   update() {
     clearTimeout(this.#timer);
     this.#turn += 1;
+    // A field that loses the focus reports a change, though its value is the one that was quoted.
+    if (this.#input() !== this.#quotedInput) this.quoted = null;
     if (!this.#off)
       this.#timer = setTimeout(() => this.#quote(this.#turn), Math.max(PAUSE, this.#pausedUntil - Date.now()));
   }
@@ -43,7 +47,16 @@ export class PricePreview {
     const { response, call } = answer;
     if (response.status === 404 || response.status === 405) this.#off = true;
     if (response.status === 429) this.#pausedUntil = Date.now() + 1000 * (call.retryAfter ?? 1);
-    if (turn === this.#turn) this.#show(response.ok ? quoteText(await response.json()) : "");
+    const quote = response.ok ? await response.json() : null;
+    if (turn !== this.#turn) return;
+    this.quoted = quote?.price ?? null;
+    this.#quotedInput = this.#input();
+    this.#show(quote ? quoteText(quote) : "");
+  }
+
+  #input() {
+    const { endpoint, form } = this.#getState();
+    return form ? JSON.stringify([endpoint?.id, replaceFiles(form.read(), undefined)]) : null;
   }
 
   #show(text) {

@@ -8,9 +8,14 @@ const PIXEL =
 const BURST = 10; // requests at once
 const MOST_REQUESTS = 240; // of a burst; the gateway's windows are smaller
 const GIVES_UP_AFTER = 500; // milliseconds, as a front proxy with no patience
+const READ_EVERY = 500; // milliseconds
+const MOST_READS = 60;
 const REPEATS_AFTER = 500; // milliseconds; fal's client waits about a second
 
-/** `{id, status, name, text, send(context)}`; `send` returns the calls to show. *context*: `{caller, endpoints, user}`. */
+/**
+ * `{id, status, name, text, send(context)}`; `send` returns the calls to show. *context*: `{caller, endpoints, config}`.
+ * An entry that *runs* a job has a price; its *outcome* is shown after its calls, and `finish` reads the job to its end.
+ */
 export const REFUSALS = [
   {
     id: "schema",
@@ -65,15 +70,18 @@ export const REFUSALS = [
     id: "locked",
     status: 503,
     name: "fal's account is locked",
-    text: "The sandbox answers as fal does for a locked account. The gateway pauses, and looks again every 20 seconds.",
+    text: "The sandbox answers as fal does for a locked account. The gateway pauses all new calls, and probes fal until it accepts the key again.",
     send: lockedAccount,
   },
   {
     id: "replay",
     status: 200,
     name: "A front proxy gives up",
-    text: "The first connection closes before its answer. The same request again joins the call that runs: one job, one price.",
+    text: "The first connection closes before its answer. The same request is sent again, as a front proxy or a browser does.",
+    outcome: "Your repeat got the answer of the first request; it ran once and was charged once.",
+    runs: true,
     send: replay,
+    finish: readToTheEnd,
   },
 ];
 
@@ -151,8 +159,30 @@ async function replay(context) {
   const path = `/queue/${endpoint.id}`;
   const first = await abandoned(caller, path, body);
   await new Promise((resolve) => setTimeout(resolve, REPEATS_AFTER));
-  const [second] = await one(caller, "POST", path, { body });
+  const { response, call: second } = await caller.request("POST", path, { body });
+  if (response.ok) second.job = (await response.json()).request_id;
   return [first, second];
+}
+
+/** Reads the job of *calls* until it has ended: the gateway settles its price with the result. */
+async function readToTheEnd({ caller, endpoints }, calls) {
+  const handle = calls.at(-1)?.job;
+  if (!handle) return;
+  const path = statusPath(imageEndpoint(endpoints), handle);
+  for (let reads = 0; reads < MOST_READS; reads += 1) {
+    const { status } = await caller.get(path);
+    if (status === "COMPLETED") break;
+    await new Promise((resolve) => setTimeout(resolve, READ_EVERY));
+  }
+  await caller.request("GET", path.replace(/\/status$/, ""));
+}
+
+/** Returns what an entry that runs a job costs, null where the gateway quotes no price. */
+export async function priceOfRun({ caller, endpoints }) {
+  const endpoint = imageEndpoint(endpoints);
+  const body = validInput(endpoint, { image_size: "square" });
+  const { response } = await caller.request("POST", `/quote/${endpoint.id}`, { body });
+  return response.ok ? (await response.json()).price : null;
 }
 
 async function abandoned(caller, path, body) {

@@ -12,7 +12,7 @@ const BY_STATUS = {
     todo: "Sign in again: your settings and your job are still there.",
     signIn: true,
   }),
-  402: ({ body, now }) => overBudget(body, now),
+  402: ({ body, now, quoted }) => overBudget(body, now, quoted),
   403: ({ detail }) => ({
     title: "Not allowed for you",
     text: detail,
@@ -57,7 +57,7 @@ export function describeError(error, now = Date.now()) {
     };
   const body = error.body ?? {};
   const detail = typeof body.detail === "string" ? body.detail : body.message || error.message;
-  const facts = { body, detail, now, wait: error.retryAfter ?? undefined };
+  const facts = { body, detail, now, quoted: error.quoted, wait: error.retryAfter ?? undefined };
   if (CALM[error.status]) return CALM[error.status];
   return BY_STATUS[error.status]?.(facts) ?? other(error, detail);
 }
@@ -74,10 +74,11 @@ const uploadFailed = {
   todo: "No job was started. Trying again is safe.",
 };
 
-function overBudget(body, now) {
+function overBudget(body, now, quoted) {
   const budget = body.budget;
   if (!budget) return { title: "Your allowance is spent", text: body.detail };
-  const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run takes more.`;
+  const takes = typeof quoted === "number" ? `takes ${amount(quoted)}` : "takes more";
+  const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run ${takes}.`;
   // No renewal time: the run costs more than the whole budget.
   const renews = budget.renews_at
     ? ` It is full again ${until(budget.renews_at, now)}.`

@@ -31,7 +31,7 @@ export class JobController {
   }
 
   async run() {
-    const { caller, endpoint, form } = this.#getState();
+    const { caller, endpoint, form, quoted } = this.#getState();
     if ((this.running && !this.#yields) || !caller || !endpoint) return;
     if (this.running) this.abandon();
     form.clearErrors();
@@ -40,7 +40,7 @@ export class JobController {
     if (wrong.length) return this.#blame(wrong.map((loc) => ({ loc, message: "This is not a number" })));
     announce("Sent to the gateway");
     this.#yields = false;
-    await this.#carryOut({ endpoint, values, preview: previewOf(form, values) });
+    await this.#carryOut({ endpoint, values, preview: previewOf(form, values), quoted });
   }
 
   /**
@@ -55,9 +55,9 @@ export class JobController {
     await this.#carryOut({ endpoint, values, preview: null, requestId: job.requestId, since: job.since });
   }
 
-  async #carryOut({ endpoint, values, preview, requestId = null, since = Date.now() }) {
+  async #carryOut({ endpoint, values, preview, quoted = null, requestId = null, since = Date.now() }) {
     const mine = ++this.#turn;
-    const entry = { endpoint: endpoint.id, input: values, preview, requestId, since, state: "running" };
+    const entry = { endpoint: endpoint.id, input: values, preview, requestId, since, quoted, state: "running" };
     this.#setRunning(true);
     this.#on.begin(entry);
     this.#resultView.begin(entry);
@@ -192,6 +192,7 @@ export class JobController {
   }
 
   #explain(error, entry) {
+    error.quoted = entry.quoted;
     const description = describeError(error);
     entry.error = description.title;
     const again = description.wait || description.again ? () => this.run() : null;

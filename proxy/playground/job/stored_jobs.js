@@ -3,7 +3,7 @@ import { replaceFiles } from "../form/file_values.js";
 
 const MOST_STORED = 24;
 
-/** Jobs of *subject*, newest first: `{requestId, endpoint, input, since, open}`. Files are not stored. */
+/** Jobs of *subject*, newest first: `{requestId, endpoint, input, since, open, end}`. Files are not stored. */
 export class StoredJobs {
   #name;
 
@@ -29,9 +29,9 @@ export class StoredJobs {
     this.#write([{ requestId, endpoint, input: replaceFiles(input, undefined), since, open: true }, ...others]);
   }
 
-  /** Records that a job has ended. */
-  end(requestId) {
-    this.#write(this.list().map((job) => (job.requestId === requestId ? { ...job, open: false } : job)));
+  /** Records that a job has ended, in the state *end*. */
+  end(requestId, end) {
+    this.#write(this.list().map((job) => (job.requestId === requestId ? { ...job, open: false, end } : job)));
   }
 
   clear() {

@@ -45,7 +45,7 @@ export class JobHistory {
     for (const job of jobs) {
       const known = this.#entries.find((entry) => entry.requestId === job.request_id && job.request_id);
       if (known)
-        Object.assign(known, { price: job.price ?? known.price, state: known.result ? known.state : job.state });
+        Object.assign(known, { price: job.price ?? known.price, state: known.result ? known.state : endState(job, known) });
       else this.#entries.push(remoteEntry(job, stored));
     }
     this.#entries.sort((a, b) => b.since - a.since);
@@ -100,15 +100,21 @@ export class JobHistory {
   }
 }
 
-const remoteEntry = (job, stored) => ({
-  endpoint: job.endpoint,
-  requestId: job.request_id,
-  state: job.state,
-  price: job.price,
-  since: Date.parse(job.created_at),
-  input: stored.find((each) => each.requestId === job.request_id)?.input ?? {},
-  preview: null,
-});
+// fal ends a cancelled job as it ends a failed one; only the tab that cancelled it can name it.
+const endState = (job, { state }) => (job.state === "failed" && state === "cancelled" ? state : job.state);
+
+function remoteEntry(job, stored) {
+  const own = stored.find((each) => each.requestId === job.request_id);
+  return {
+    endpoint: job.endpoint,
+    requestId: job.request_id,
+    state: endState(job, { state: own?.end }),
+    price: job.price,
+    since: Date.parse(job.created_at),
+    input: own?.input ?? {},
+    preview: null,
+  };
+}
 
 function thumb(entry) {
   const items = entry.result ? resultItems(entry.result, entry) : [];

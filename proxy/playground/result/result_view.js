@@ -55,7 +55,7 @@ export class ResultView {
     this.#drawIdle(preview);
   }
 
-  #drawIdle(preview) {
+  #drawIdle(preview, text = null) {
     this.progress.hide();
     this.#facts.hidden = true;
     this.#views.classList.add("off");
@@ -64,7 +64,7 @@ export class ResultView {
     const kind = outputKind(this.#endpoint);
     const empty = [
       el("div", { class: "empty-mark" }, icon(kind || "file", 36)),
-      el("p", { text: EMPTY[kind] ?? "Fill in the form and press Run." }),
+      el("p", { text: text ?? EMPTY[kind] ?? "Fill in the form and press Run." }),
     ];
     const image = preview && el("img", { class: "waiting", src: preview, alt: "The image that goes in" });
     this.#canvas.replaceChildren(...(image ? [image] : empty));
@@ -80,7 +80,7 @@ export class ResultView {
     this.logs.clear();
     this.#earlier = this.#shown ?? this.#earlier;
     this.#shown = null;
-    this.#drawIdle(preview);
+    this.#drawIdle(preview, "The model runs. Its result appears here.");
     this.#canvas.classList.add("busy");
     this.progress.begin();
     const box = this.#canvas.getBoundingClientRect();
@@ -93,7 +93,7 @@ export class ResultView {
     if (this.#earlier && !this.#shown) {
       this.show(this.#earlier);
       this.#canvas.prepend(el("p", { class: "earlier", text: "Earlier result" }));
-    }
+    } else if (!this.#shown && !this.#canvas.querySelector(".waiting")) this.#drawIdle(null);
     this.progress.hide();
   }
 

@@ -47,6 +47,7 @@ export class Caller {
     this.#config = config;
     this.token = token;
     this.user = config.user;
+    this.issuer = config.session?.issuer;
   }
 
   /** Returns the JSON of a route below the prefix. Raises an Error with `status`. */
@@ -94,7 +95,9 @@ async function observedFetch(url, options, traffic) {
   traffic.before(call);
   const response = await connected(url, { ...options, headers: { ...options.headers, ...traffic.headers(call) } });
   traffic.after(await finishCall(call, response), response);
-  if (response.status === 429 && (call.retryAfter ?? 0) > LONGEST_CLIENT_WAIT) throw refusedError(call);
+  const paused = response.status === 503 && ["upload-start", "submit"].includes(call.kind);
+  const shown = response.status === 429 || paused;
+  if (shown && (call.retryAfter ?? 0) > LONGEST_CLIENT_WAIT) throw refusedError(call);
   return response;
 }
 

@@ -7,13 +7,18 @@ const TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 export class SignIn {
   #onEnter;
+  #onCookie;
   #section = byId("entrance");
   #token = byId("token");
   #tokenError = byId("token-error");
 
-  /** Connects the form. *onEnter(config, token)* is called after the sign-in; *token* is null where a cookie is the session. */
-  constructor({ onEnter }) {
+  /**
+   * Connects the form. *onEnter(config, token)* is called after the sign-in; *token* is null where a cookie is the session.
+   * *onCookie()* is called when the cookie has changed.
+   */
+  constructor({ onEnter, onCookie }) {
     this.#onEnter = onEnter;
+    this.#onCookie = onCookie;
     byId("token-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#signInWith(this.#token.value.trim());
@@ -24,6 +29,7 @@ export class SignIn {
     byId("sign-in-error").textContent = "";
     try {
       await openDemoSession(user);
+      this.#onCookie();
       await this.#onEnter(await fetchConfig(), null);
     } catch (error) {
       byId("sign-in-error").textContent = error.message;

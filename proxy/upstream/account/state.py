@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,9 +44,13 @@ class Account:
 
     *report* is called at each change, with the state ("paused" or "resumed"), the pause and fal's words. *on_pause* is
     called when a pause begins, to start the probe; *on_refusal* only where fal refused a call of this process.
+    *retry_after* is sent with each refusal: the seconds between two probes.
     """
 
-    def __init__(self, keys: Sequence[FalKey], *, report: Callable[[str, Pause, str], None]) -> None:
+    def __init__(
+        self, keys: Sequence[FalKey], *, report: Callable[[str, Pause, str], None], probe_interval: float = PAUSE
+    ) -> None:
+        self.retry_after = math.ceil(probe_interval)
         self.is_paused = False  # for anything: `check` decides about one call
         self.keys: Mapping[str, FalKey] = {key.alias: key for key in keys}
         self.calls: Counter[str] = Counter()  # new calls, by alias
@@ -84,12 +89,12 @@ class Account:
             if not self.is_paused or self.accepts(alias, target):
                 self.calls[alias] += 1
                 return alias
-        raise _paused()
+        raise self._paused()
 
     def check(self, target: Scoped) -> None:
         """Raises ServicePaused for a new call that fal would refuse with every key."""
         if not self.works(target):
-            raise _paused()
+            raise self._paused()
 
     def works(self, target: Scoped) -> bool:
         """Returns whether a key for new calls works for *target*."""
@@ -98,7 +103,7 @@ class Account:
     def check_key(self, alias: str, target: Scoped) -> None:
         """Raises ServicePaused for a call that fal would refuse with this key."""
         if not self.accepts(alias, target):
-            raise _paused()
+            raise self._paused()
 
     def accepts(self, alias: str, target: Scoped) -> bool:
         """Returns whether no pause of the key concerns *target*."""
@@ -130,6 +135,5 @@ class Account:
             self._report("resumed", pause, reason)
             self.on_resume(pause)
 
-
-def _paused() -> ServicePaused:
-    return ServicePaused(retry_after=int(PAUSE), reason="paused: fal refuses our account")
+    def _paused(self) -> ServicePaused:
+        return ServicePaused(retry_after=self.retry_after, reason="paused: fal refuses our account")

@@ -77,7 +77,7 @@ async def test_a_spent_budget_is_a_402_that_names_it(tmp_path: Path) -> None:
     budget = refused["budget"]
     assert (refused["status_code"], refused["error_type"]) == (402, "budget_exceeded")
     assert (budget["name"], budget["limit"], budget["left"]) == ("daily", 3.0, 1.0)
-    assert "daily has 1 of 3 left" in str(refused["message"])
+    assert "The price is 2, and the budget daily has 1 of 3 left; it renews at " in str(refused["message"])
     assert smaller["status_code"] == 200
     assert len(g.upstream.asked) == 2
 
@@ -319,4 +319,5 @@ async def test_a_lifetime_budget_never_renews(tmp_path: Path) -> None:
         now = await allowance(g)
 
     assert refused["budget"] == {"name": "daily", "limit": 3.0, "left": 1.0, "renews_at": None}
+    assert str(refused["message"]).endswith("1 of 3 left; it does not renew")
     assert (now["reserved"], now["renews_at"]) == (2.0, None)

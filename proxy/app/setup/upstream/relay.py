@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -17,7 +17,6 @@ from proxy.fal_api.operations import Surface
 from proxy.http.client.client import HttpClient
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.metrics import Telemetry
-from proxy.upstream.account.fal_key import FalKey
 from proxy.upstream.account.probe import AccountProbe
 from proxy.upstream.account.shared_pauses import SharedPauses
 from proxy.upstream.account.state import Account, Pause
@@ -72,7 +71,7 @@ def build_upstream(
     clients = build_clients(components) if client is None else dict.fromkeys(Surface, client)
     streams = build_stream_clients(components) if client is None else clients
     breakers = _build_breakers(telemetry, journal)
-    account = _build_account(components.fal_keys, telemetry, journal)
+    account = _build_account(components, telemetry, journal)
     relay = Relay(
         clients,
         breakers=breakers,
@@ -88,6 +87,7 @@ def build_upstream(
         LedgerProbeLease(ledger, clock=time.time),
         app=next((app_id(listing.endpoint) for listing in components.listings if "/" in listing.endpoint), ""),
         clock=time.time,
+        interval=components.probe_interval,
     )
     if isinstance(ledger, RedisLedger):
         SharedPauses(ledger.workers, account, clock=time.monotonic)
@@ -124,7 +124,7 @@ def _build_breakers(telemetry: Telemetry, journal: JsonLogWriter) -> Breakers:
     return breakers
 
 
-def _build_account(keys: Sequence[FalKey], telemetry: Telemetry, journal: JsonLogWriter) -> Account:
+def _build_account(components: Components, telemetry: Telemetry, journal: JsonLogWriter) -> Account:
     changes = telemetry.events(
         "upstream_account_changes", "Pauses because fal refuses one of our keys.", "alias", "cause", "state"
     )
@@ -135,7 +135,7 @@ def _build_account(keys: Sequence[FalKey], telemetry: Telemetry, journal: JsonLo
         event = {"event": "upstream_account", "state": state, "cause": pause.cause, "scope": pause.scope or "key"}
         journal.write({**event, "alias": alias, "reason": reason})
 
-    account = Account(keys, report=report)
+    account = Account(components.fal_keys, report=report, probe_interval=components.probe_interval)
     telemetry.gauge(
         "upstream_paused", "1 while fal refuses every key.", lambda: account.key_cause is not None, merge="max"
     )
