@@ -13,6 +13,7 @@ from support.gateway_process import QUICK, Gateway, Rig, until
 from support.in_process_gateway import APP, ENDPOINT, ENVIRON, FAL_KEY
 from support.sandbox import data_uri, png
 
+from proxy.app.setup.components import build_components
 from proxy.demo.demo import SandboxAddresses
 
 SPARE = "spare-account:canary-51d0aa"
@@ -60,8 +61,9 @@ class TwoKeys:
 
 @pytest.fixture
 def two(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> TwoKeys:
-    build = gateway_process.build_components
-    monkeypatch.setattr(gateway_process, "build_components", lambda config: replace(build(config), probe_interval=0.2))
+    monkeypatch.setattr(
+        gateway_process, "build_components", lambda config: replace(build_components(config), probe_interval=0.2)
+    )
     sandbox = rig.sandbox(replace(QUICK, keys=KEYS))
     environ = {**ENVIRON, "FAL_KEYS": f"spare={SPARE}"}
     return TwoKeys(rig.gateway(sandbox.queue, environ=environ, fal={"rest_origin": sandbox.rest}), sandbox)
