@@ -21,6 +21,8 @@ SERIAL = frozenset(
         "live/test_streams.py",
         "unit/app/process/test_supervisor.py",
         "unit/billing/ledger/redis/test_ledger.py",
+        "unit/billing/ledger/test_sqlite_ledger.py",
+        "unit/expressions/test_program.py",
         "unit/http/client/test_stock_tls.py",
         "unit/http/server/test_connection.py",
         "unit/http/server/test_server.py",
