@@ -8,6 +8,7 @@
     ├── ClientGone                    the client disconnected before its request was complete or answered
     ├── TransportError                the upstream exchange broke; `sent` and `received` are how far it got
     │   ├── ConnectFailed             refused, DNS, TLS or connect deadline: nothing was sent
+    │   │   └── ConnectTimedOut       no answer to the connection attempt
     │   ├── PoolExhausted             no free connection in time: nothing was sent
     │   ├── ExchangeBroken            reset, closed or cut mid-way
     │   ├── DeadlineExceeded          the whole exchange took too long

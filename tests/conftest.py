@@ -24,6 +24,7 @@ SERIAL = frozenset(
         "unit/billing/ledger/test_sqlite_ledger.py",
         "unit/expressions/test_program.py",
         "unit/http/client/test_stock_tls.py",
+        "unit/payload/files/test_input_files.py",
         "unit/http/server/test_connection.py",
         "unit/http/server/test_server.py",
         "unit/storage/test_redis_client.py",

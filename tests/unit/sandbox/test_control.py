@@ -16,6 +16,7 @@ ONE = {
     "html": False,
     "location": "http://127.0.0.1:9/elsewhere",
     "headers": {},
+    "key": None,
 }
 
 
@@ -58,7 +59,17 @@ async def test_counts_and_log_are_returned_and_reset() -> None:
     assert counts["submits"] == {"total": 1, "by_endpoint": {MODEL: 1}}
     assert counts["billable_units"] == 0.0008
     entry = (await control.get("/journal")).json()[0]
-    assert entry.keys() == {"at", "surface", "method", "path", "query", "headers", "body_sha256", "body_length"}
+    assert entry.keys() == {
+        "at",
+        "surface",
+        "method",
+        "path",
+        "query",
+        "headers",
+        "body_sha256",
+        "body_length",
+        "key_id",
+    }
     assert ["authorization", "accepted"] in entry["headers"]
 
     await control.put("/faults", json=[{"kind": "hang", "action": "jwks"}])
