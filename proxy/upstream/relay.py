@@ -175,7 +175,8 @@ class Relay:
                 grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack
             )
         except ServicePaused as refusal:
-            raise self._refused_key(grant, refusal) from refusal
+            self._check_other_keys(grant, refusal)
+            raise
 
     async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
         """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
@@ -226,11 +227,13 @@ class Relay:
         try:
             return await self._exchange(grant, request, seconds, classify, refusal_for, cap)
         except ServicePaused as refusal:
-            raise self._refused_key(grant, refusal) from refusal
+            self._check_other_keys(grant, refusal)
+            raise
 
-    def _refused_key(self, grant: Grant, refusal: ServicePaused) -> Refusal:
-        """Returns the answer where fal refused the chosen key: Unavailable while another one works."""
-        return Unavailable(reason=refusal.reason) if self.account.works(grant.target) else refusal
+    def _check_other_keys(self, grant: Grant, refusal: ServicePaused) -> None:
+        """Raises Unavailable where fal refused the chosen key, and another key works."""
+        if self.account.works(grant.target):
+            raise Unavailable(reason=refusal.reason) from refusal
 
     async def _exchange(
         self,

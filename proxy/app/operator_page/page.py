@@ -78,7 +78,7 @@ class OperatorPage:
         return self._reporter.report(has_ended=has_ended).model_dump_json().encode()
 
     def names(self, keys: Iterable[str]) -> bytes:
-        """Returns the names that this worker knows of *keys*, for the others."""
+        """Returns the names of *keys* that this worker has seen, for the others."""
         return orjson.dumps(self._names.find(keys))
 
     def configuration(self) -> bytes:
