@@ -43,6 +43,21 @@ def test_every_error_type_is_documented() -> None:
     assert {name for name in documented if f'"{name}"' not in text} == set()
 
 
+def test_every_error_type_is_in_the_threat_model() -> None:
+    """The table has each error type with its code and a test; the others stand below it with the reason."""
+    page = (DOCS / "threat-model.md").read_text(encoding="utf-8")
+    table = page.partition("## Refusals")[2].partition("## Limits without")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `") and "error_type" not in line]
+    listed = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row[0])]
+    excluded = set(re.findall(r"^`([a-z_]+)`|\. `([a-z_]+)`", table, re.MULTILINE))
+
+    assert {name for pair in excluded for name in pair if name} == {"internal_error", "delivery_failed"}
+    assert error_types() - {"internal_error", "delivery_failed"} - set(listed) == set()
+    assert set(listed) <= error_types() | {"too_many_jobs"}
+    assert len(listed) == len(set(listed))
+    assert [row[0] for row in rows if "`proxy/" not in row[3] or "`tests/" not in row[4]] == []
+
+
 def test_every_error_type_has_its_troubleshooting() -> None:
     """The page by message lists each error type of the page of errors in the operator's table."""
     pattern = re.compile(r"^\| (`[a-z_`, ]+) \|", re.MULTILINE)
