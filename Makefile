@@ -99,8 +99,7 @@ $(VENV)-deploy/.ready: lock/deploy.txt
 dist: $(VENV)/.runtime $(VENV)-deploy/.ready
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
-	$(VENV)-deploy/bin/cyclonedx-py requirements lock/production.txt --pyproject pyproject.toml --mc-type application \
-		--output-reproducible --of JSON -o dist/fal-auth-proxy.cdx.json
+	$(BIN)/python tools/bill_of_materials.py
 
 .PHONY: docs
 docs: $(VENV)/.dev
