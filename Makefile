@@ -77,6 +77,8 @@ lock:
 		--group docs -o lock/docs.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group deploy -o lock/deploy.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--group fuzz -o lock/fuzz.txt
 	$(BIN)/python tools/licences.py
 
 .PHONY: site
@@ -106,6 +108,14 @@ dist: $(VENV)/.runtime $(VENV)-deploy/.ready
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
+# Fuzz targets by coverage: `make fuzz SECONDS_EACH=60 TARGETS="operations session_tokens"`; the corpus is in .fuzz/.
+SECONDS_EACH ?= 300
+TARGETS ?=
+.PHONY: fuzz
+fuzz: $(VENV)/.dev lock/fuzz.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r lock/fuzz.txt
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS_EACH) $(TARGETS)
+
 .PHONY: bench bench-check bench-keep
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench run
@@ -115,4 +125,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .fuzz $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
