@@ -272,7 +272,7 @@ def test_the_stock_client_is_traced_by_headers_of_the_environment(rig: Rig) -> N
         }
         gateway = rig.gateway(sandbox.queue, environ={**ENVIRON, **environ}, tracing={"enabled": True})
         javascript("queue.test.mjs", GATEWAY=gateway.url, CONTROL=sandbox.control)
-        until(lambda: collected.with_name("submit") and collected.spans_of("result"))
+        until(lambda: collected.with_name("submit") and collected.with_name("result"))
 
     assert {span.resource["service.name"] for span in collected.spans} == {"pictures"}
     assert {headers["x-collector-key"] for headers in collected.headers} == {"canary-collector"}
