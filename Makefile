@@ -64,9 +64,11 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--extra sandbox --group build pyproject.toml -o lock/runtime.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
-		--extra sandbox --group build --group dev pyproject.toml -o lock/dev.txt
+		--extra sandbox --extra otel --group build --group dev pyproject.toml -o lock/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--extra expressions pyproject.toml -o lock/production.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--extra expressions --extra otel pyproject.toml -o lock/tracing.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group build -o lock/build.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
