@@ -123,6 +123,17 @@ def test_code_of_the_examples_is_shown_as_it_is(page: Path) -> None:
     assert [name for name, code in blocks if code not in (ROOT / name).read_text(encoding="utf-8")] == []
 
 
+def test_every_folder_is_in_the_architecture() -> None:
+    """The picture of folders has each folder of Python code, and names no other path of the package."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    picture = page.partition("```\n")[2].partition("```")[0]
+    folders = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")} - {"."}
+    words = set(re.findall(r"[a-z_]+(?:/[a-z_]+)*", picture))
+
+    assert folders - words == set()
+    assert {word for word in words if "/" in word and not (PACKAGE / word).is_dir()} == set()
+
+
 def test_every_page_is_in_the_navigation() -> None:
     """The documentation site lists all pages, and no others."""
     nav = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
