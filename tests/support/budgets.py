@@ -421,9 +421,12 @@ async def money(
     wrap: Wrap = lambda app: app,
     admin: Table = MappingProxyType({}),
     environ: Mapping[str, str] = ENVIRON,
+    tables: Mapping[str, Table] = MappingProxyType({}),
     listening: socket.socket | None = None,
 ) -> AsyncIterator[Rig]:
     """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file.
+
+    *tables* are further ones of the configuration.
 
     *wrap* returns what stands around the sandbox's queue. The gateway inherits the socket *listening*, if there is one.
     """
@@ -465,6 +468,7 @@ async def money(
                 limits=limits,
                 budgets=budgets,
                 in_flight=in_flight,
+                **tables,
             )
         )
         fds = () if listening is None else (listening.fileno(),)
