@@ -78,13 +78,14 @@ class EndpointPolicy:
         return Payload(self.endpoint, value, dump(value))
 
     def _apply_rules(self, value: dict[str, Json]) -> list[FieldError]:
-        forbidden = [name for name in value if name in self._rules.forbid] if self._rules.forbid else []
-        for name in forbidden:
+        forbidden = self._rules.forbid & value.keys() if self._rules.forbid else ()
+        named = [name for name in value if name in forbidden] if forbidden else []
+        for name in named:
             del value[name]
         value.update(self._rules.force)
         for name, default in self._rules.default.items():
             value.setdefault(name, default)
-        return [field_error([name], *_FORBIDDEN) for name in forbidden]
+        return [field_error([name], *_FORBIDDEN) for name in named] if named else []
 
 
 class Policy:
