@@ -78,14 +78,13 @@ class EndpointPolicy:
         return Payload(self.endpoint, value, dump(value))
 
     def _apply_rules(self, value: dict[str, Json]) -> list[FieldError]:
-        forbidden = self._rules.forbid & value.keys() if self._rules.forbid else ()
-        named = [name for name in value if name in forbidden] if forbidden else []
-        for name in named:
+        forbidden = [name for name in value if name in self._rules.forbid] if self._rules.forbid else []
+        for name in forbidden:
             del value[name]
         value.update(self._rules.force)
         for name, default in self._rules.default.items():
             value.setdefault(name, default)
-        return [field_error([name], *_FORBIDDEN) for name in named] if named else []
+        return [field_error([name], *_FORBIDDEN) for name in forbidden] if forbidden else []
 
 
 class Policy:

@@ -16,7 +16,7 @@ _NO_TEXT = frozenset({"number", "integer", "boolean", "null"})
 
 
 class FieldKind(NamedTuple):
-    """What a string field holds: files, or else weights, which are a URL or a name in a hub.
+    """Content of a string field: files, or weights, which are a URL or a name in a hub.
 
     *words* are the words that the schema gives for the field, which are no files.
     """

@@ -35,7 +35,10 @@ class Notes:
         return self._notes.get(call_id)
 
     def open(self, call_id: str, note: CallNote, *, now: float) -> None:
-        """Records a call whose caller is connected. Until it is lost it has the deadline of its reservation."""
+        """Records a call whose caller is connected.
+
+        Until it is lost it has the deadline of its reservation.
+        """
         if note.rejoin_seconds > 0:
             record = Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now)
             self._notes[call_id] = self._changes.notes[call_id] = record
@@ -58,7 +61,7 @@ class Notes:
                 self._ends.put(call_id, until)
 
     def drop_open(self, call_id: str) -> None:
-        """Forgets a call whose reservation is past its time, unless its caller was lost: then it may be joined."""
+        """Forgets a call whose reservation is past its time, unless a repeat may still join it."""
         if call_id in self._notes and call_id not in self._ends:
             del self._notes[call_id]
             self._changes.notes[call_id] = None
