@@ -10,7 +10,6 @@ import orjson
 from proxy.fal_api.operations import Action
 from proxy.upstream.outcomes import Outcome, UpstreamResult
 
-
 # fal's error type of a job that its caller stopped: the queue has no state for it (fal docs, errors).
 _CANCELLED = "client_cancelled"
 _CANCELLED_FIELD = (b"x-fal-error-type", _CANCELLED.encode("ascii"))

@@ -8,7 +8,6 @@ from proxy.fal_api.operations import Action
 from proxy.upstream.job_end import JobEnd, job_end_from_status
 from proxy.upstream.outcomes import Outcome, UpstreamResult
 
-
 STOPPED = {"status": "COMPLETED", "error": "Request was cancelled", "error_type": "client_cancelled"}
 STOPPED_FIELDS = ((b"x-fal-error-type", b"client_cancelled"),)
 
