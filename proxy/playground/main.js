@@ -28,7 +28,7 @@ let listed = true; // whether the gateway lists jobs
 let balance = null; // what is left in each budget, as text
 
 const workshop = new Workshop({ onChoose: chosen });
-const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form, quoted: price.quoted });
+const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form });
 const resultView = new ResultView({ on: { reuseSeed, useAsInput, openForm: switchTo }, takes: (kind) => workshop.takes(kind) });
 const jobHistory = new JobHistory(byId("past"), byId("history"), { pick: showEntry, reuse: reuseSettings });
 const inspector = new Inspector(byId("gateway-panel"));

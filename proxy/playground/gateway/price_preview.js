@@ -12,8 +12,6 @@ export class PricePreview {
   #turn = 0;
   #off = false;
   #pausedUntil = 0;
-  #quotedInput = null;
-  quoted = null; // price of the form as it is, null while it is not known
 
   /** Shows prices in *node*. *getState()* returns `{caller, endpoint, form, config}`. */
   constructor(node, getState) {
@@ -32,8 +30,6 @@ export class PricePreview {
   update() {
     clearTimeout(this.#timer);
     this.#turn += 1;
-    // A field that loses the focus reports a change, though its value is the one that was quoted.
-    if (this.#input() !== this.#quotedInput) this.quoted = null;
     if (!this.#off)
       this.#timer = setTimeout(() => this.#quote(this.#turn), Math.max(PAUSE, this.#pausedUntil - Date.now()));
   }
@@ -51,8 +47,6 @@ export class PricePreview {
     if (response.status === 429) return this.#pause(call.retryAfter ?? 1);
     const quote = response.ok ? await response.json() : null;
     if (turn !== this.#turn) return;
-    this.quoted = quote?.price ?? null;
-    this.#quotedInput = this.#input();
     this.#show(quote ? quoteText(quote) : "");
   }
 
@@ -70,11 +64,6 @@ export class PricePreview {
     this.#node.replaceChildren("Too many price requests; the price is back", time);
     show();
     this.update();
-  }
-
-  #input() {
-    const { endpoint, form } = this.#getState();
-    return form ? JSON.stringify([endpoint?.id, replaceFiles(form.read(), undefined)]) : null;
   }
 
   #show(text) {

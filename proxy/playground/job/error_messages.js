@@ -8,7 +8,7 @@ const BY_STATUS = {
     todo: "Sign in again: your settings and your job are still there.",
     signIn: true,
   }),
-  402: ({ body, now, quoted, cheaper }) => overBudget(body, now, quoted, cheaper),
+  402: ({ body, now, cheaper }) => overBudget(body, now, cheaper),
   403: ({ detail }) => ({
     title: "Not allowed for you",
     text: detail,
@@ -53,8 +53,8 @@ export function describeError(error, now = Date.now()) {
     };
   const body = error.body ?? {};
   const detail = typeof body.detail === "string" ? body.detail : body.message || error.message;
-  const { quoted, cheaper, window } = error;
-  const facts = { body, detail, now, quoted, cheaper, window, wait: error.retryAfter ?? undefined };
+  const { cheaper, window } = error;
+  const facts = { body, detail, now, cheaper, window, wait: error.retryAfter ?? undefined };
   return BY_STATUS[error.status]?.(facts) ?? other(error, detail);
 }
 
@@ -70,19 +70,19 @@ const uploadFailed = {
   todo: "No job was started. Trying again is safe.",
 };
 
-function overBudget(body, now, quoted, cheaper) {
+function overBudget(body, now, cheaper) {
   if (!body.budget) return { title: "Your allowance is spent", text: body.detail };
   const nothing = "Nothing was sent and nothing was taken.";
   return {
     title: "Your allowance does not cover this",
-    text: budgetText(body, quoted, now),
+    text: budgetText(body, now),
     todo: cheaper ? `${nothing} ${cheaper}` : nothing,
   };
 }
 
 /** Returns what is left in the budget that refused, the price of the run, and when the budget is full again. */
-export function budgetText({ budget, detail }, quoted = null, now = Date.now()) {
-  const price = Number(/^The price is ([\d.e+-]+),/.exec(detail)?.[1] ?? quoted ?? NaN);
+export function budgetText({ budget, detail }, now = Date.now()) {
+  const price = Number(/^The price is ([\d.e+-]+),/.exec(detail)?.[1]);
   const takes = Number.isNaN(price) ? "takes more" : `takes ${amount(price)}`;
   const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run ${takes}.`;
   // No renewal time: the run costs more than the whole budget.

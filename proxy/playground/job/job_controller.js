@@ -32,7 +32,7 @@ export class JobController {
   }
 
   async run() {
-    const { caller, endpoint, form, quoted } = this.#getState();
+    const { caller, endpoint, form } = this.#getState();
     if ((this.running && !this.#yields) || !caller || !endpoint) return;
     if (this.running) this.abandon();
     form.clearErrors();
@@ -41,7 +41,7 @@ export class JobController {
     if (wrong.length) return this.#blame(wrong.map((loc) => ({ loc, message: "This is not a number" })));
     announce("Sent to the gateway");
     this.#yields = false;
-    await this.#carryOut({ endpoint, values, preview: previewOf(form, values), quoted });
+    await this.#carryOut({ endpoint, values, preview: previewOf(form, values) });
   }
 
   /**
@@ -56,7 +56,7 @@ export class JobController {
     await this.#carryOut({ endpoint, values, preview: null, requestId, since, price, beside });
   }
 
-  /** *facts*: `{preview}`, and `{quoted}` of a new job, `{requestId, since, price}` of one that was started before. */
+  /** *facts*: `{preview}`, and `{requestId, since, price}` of a job that was started before. */
   async #carryOut({ endpoint, values, beside = false, ...facts }) {
     const mine = ++this.#turn;
     const entry = { requestId: null, since: Date.now(), ...facts, endpoint: endpoint.id, input: values, state: "running" };
@@ -194,7 +194,7 @@ export class JobController {
   }
 
   #explain(error, entry) {
-    Object.assign(error, { quoted: entry.quoted, cheaper: error.status === 402 && cheaperAdvice(this.#getState().form) });
+    error.cheaper = error.status === 402 && cheaperAdvice(this.#getState().form);
     const description = describeError(error);
     entry.error = description.title;
     const again = description.wait || description.again ? () => this.run() : null;
