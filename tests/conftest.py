@@ -10,7 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 # The slow folders first: a long file that starts last would run alone.
-ORDER = ("browser", "live", "examples", "clients", "unit")
+ORDER = ("browser", "live", "examples", "clients", "fuzz", "unit")
 # Modules that assert bounds of wall-clock time below a second; another worker on the same core breaks them.
 SERIAL = frozenset(
     {

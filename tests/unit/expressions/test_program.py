@@ -22,7 +22,7 @@ VALUE: dict[str, Json] = {
 }
 
 
-def evaluate(expression: str, value: dict[str, Json] | None = None) -> Json:
+def evaluate(expression: str, value: dict[str, Json] | None = None) -> object:
     return ENVIRONMENT.compile(expression, VALUE).evaluate(VALUE if value is None else value)
 
 
