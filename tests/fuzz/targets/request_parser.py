@@ -27,6 +27,7 @@ from proxy.http.server.overload import Overload
 from proxy.http.server.state import SharedState
 
 TICKS = 4  # turns of the event loop in which the application answers
+MOST_READS = 100
 REFUSALS = frozenset({400, 405, 413, 414, 431})
 # Leniencies of llhttp without a second meaning. RFC 9112 wants blank lines before a request skipped (section 2.2). It
 # allows several spaces in the request line (section 3). h11 takes no chunk size of more than twenty digits, zeros too.
@@ -157,7 +158,8 @@ def check(data: bytes) -> None:
     if len(data) < 2:
         return
     loop, shared = _loop()
-    size, stream = 1 + data[0], data[1:]
+    stream = data[1:]
+    size = max(1 + data[0], len(stream) // MOST_READS)
     whole, answers = loop.run_until_complete(_serve([stream], shared))
     split, split_answers = loop.run_until_complete(
         _serve([stream[at : at + size] for at in range(0, len(stream), size)], shared)
