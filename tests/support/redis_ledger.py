@@ -13,6 +13,7 @@ from proxy.billing.ledger.interface import Charge, InFlightSlot, ReservationRequ
 from proxy.billing.ledger.jobs import Retention
 from proxy.billing.ledger.redis.epoch import OnDataLoss
 from proxy.billing.ledger.redis.ledger import RedisLedger
+from proxy.billing.ledger.redis.retention import RedisRetention
 from proxy.storage.redis_client import RedisStore
 
 NOW = 1_800_000_000.25
@@ -41,7 +42,7 @@ async def opened(
         allow_eviction=allow_eviction,
         lock_folder=lock_folder,
         report=(lambda message: None) if reports is None else reports.append,
-        retention=retention,
+        retention=RedisRetention(retention),
     )
     try:
         await ledger.start(now=NOW)

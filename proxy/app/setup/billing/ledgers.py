@@ -15,6 +15,7 @@ from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.jobs import Retention
 from proxy.billing.ledger.redis.ledger import RedisLedger
+from proxy.billing.ledger.redis.retention import RedisRetention
 from proxy.billing.ledger.sqlite.schema import check_path, damaged_tables, open_readonly
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.config.loader import Config
@@ -43,7 +44,7 @@ def build_ledger(
             lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
             report=report,
             is_command=is_command,
-            retention=build_retention(components.config),
+            retention=RedisRetention(build_retention(components.config)),
         )
     return SqliteLedger(
         section.path if section.path == MEMORY else str(components.config.base / section.path),

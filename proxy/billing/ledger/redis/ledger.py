@@ -25,17 +25,7 @@ from proxy.billing.ledger.interface import (
     ReserveResult,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import (
-    Credit,
-    Cursor,
-    EndState,
-    ForgottenUser,
-    JobRecord,
-    JobState,
-    LedgerStats,
-    Retention,
-    Row,
-)
+from proxy.billing.ledger.jobs import Credit, Cursor, EndState, ForgottenUser, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.looks import FIRST_LOOK, LONGEST_PAUSE, PER_SECOND
 from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis import listings, replies, server_checks
@@ -64,7 +54,6 @@ from proxy.storage.redis_client import LATER_CALL_QUEUE, RedisStore, Script
 SWEEP_BATCH = 20  # reservations ended in one script: it holds up the server for less than a millisecond
 MAX_ATTEMPTS = 5  # repeats of a reservation step: a lost epoch, workers without a verdict
 CLOCK_JUMP = 60.0  # seconds: a smaller step of the clock is not reported
-_RETENTION = Retention()
 _SLACK_MS = milliseconds(CLOCK_SKEW)
 
 
@@ -86,11 +75,11 @@ class RedisLedger:
         lock_folder: Path | None = None,
         report: Callable[[str], None] = lambda message: None,
         is_command: bool = False,
-        retention: Retention = _RETENTION,
+        retention: RedisRetention | None = None,
     ) -> None:
         self._store = store
         self._is_command = is_command
-        self._retention = RedisRetention(retention)
+        self._retention = retention or RedisRetention()
         self._allow_eviction = allow_eviction
         self._report = report
         self._undos = PendingUndo()

@@ -14,6 +14,7 @@ from proxy.storage.redis_client import Script
 
 SHORTEST = 7_200.0  # seconds that an ended call stays at least: a lost call can be joined for an hour
 
+_DEFAULT = Retention()
 Run = Callable[[Script, Args], Awaitable[object]]
 
 
@@ -23,7 +24,7 @@ class RedisRetention:
     Old days are searched once for each new day, so that a sweep has no further call.
     """
 
-    def __init__(self, retention: Retention) -> None:
+    def __init__(self, retention: Retention = _DEFAULT) -> None:
         self.ended = min(max(retention.jobs, SHORTEST), ENDED_TTL)
         self.ended_ms = milliseconds(self.ended)
         self._retention = retention
