@@ -78,7 +78,7 @@ def _check(arguments: argparse.Namespace) -> int:
     results.save(RESULTS / "check.json")
     found = ratios.to_last_release(Figures(results.slices))
     for cell, ratio in found.items():
-        print(f"{', '.join(cell)}: {ratio:.2f} times the last release, {last_release.kept().version}")
+        print(f"{', '.join(cell)}: {ratio:.2f} times the last release, {last_release.stored().version}")
     worse = ratios.worsened(found)
     for line in worse:
         print(line, file=sys.stderr)

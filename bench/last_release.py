@@ -27,7 +27,7 @@ class Release:
     commit: str
 
 
-def kept() -> Release:
+def stored() -> Release:
     """Returns the release that later code is held against."""
     return Release(**json.loads(FILE.read_text(encoding="utf-8")))
 
@@ -43,7 +43,7 @@ def contender() -> Contender:
     """Returns the contender. Its first start installs the release beside this file."""
 
     def start(rig: Rig) -> Server:
-        root = install(kept().commit)
+        root = install(stored().commit)
         run = gateway("last-release", program=root / ".venv/bin/fal-proxy", contenders=root / "bench/contenders")
         return run(rig)
 

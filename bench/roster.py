@@ -25,7 +25,9 @@ ALL: tuple[Cell, ...] = (*PER_USER, ("poll", "fresh"), ("submit", "fresh"))
 
 @dataclass(frozen=True)
 class Contender:
-    """A contender. With *handles* it is polled with the ids that a gateway gave out, with *own_handles* with its own.
+    """A contender.
+
+    With *handles* it is polled with the ids that a gateway gave out, with *own_handles* with its own.
 
     *warm_first* and *warm* are seconds of load before the first and before every further visit. Whether it *verifies*
     sessions, *limits* users, *validates* bodies, *keeps_status*.
