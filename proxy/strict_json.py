@@ -15,11 +15,17 @@ from proxy.errors import MalformedJson
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 TOO_MANY = "too many values"
+LONG_TEXT = "a long text with characters beyond ASCII"
+
+# Bytes of a text, and characters of a string in it, from which characters beyond ASCII matter: CPython then keeps 4
+# bytes for each character, and builds them while it holds the interpreter lock (10 MB with one emoji: 0.1 s).
+MAX_WIDE = 1024 * 1024
 
 # Shorter than the 309 digits of the largest double, so that a validator can read every integer as a finite float.
 _MAX_NUMBER = 300
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_WIDE_ESCAPE = re.compile(rb"\\u(?!00[0-7])")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
 
@@ -29,9 +35,12 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
 
     Integers are exact at any size. A number has at most 300 characters. *max_nodes* limits the values in the text, and
     *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else;
-    the message is TOO_MANY where there are more than *max_nodes* values.
+    the message is TOO_MANY where there are more than *max_nodes* values, and LONG_TEXT for a string of more than
+    MAX_WIDE characters that are not all ASCII.
     """
     _check_size(raw, max_depth, max_nodes)
+    if len(raw) > MAX_WIDE:
+        return _parse_large(raw)
     try:
         value: Json = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as exc:
@@ -40,6 +49,46 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
         raise MalformedJson("not JSON") from exc
     if b"\\" in raw and _SURROGATE_ESCAPE.search(raw):
         _refuse_lone_surrogates(value)
+    return value
+
+
+def _parse_large(raw: bytes) -> Json:
+    """Parses as `parse`, with a character for each byte, and decodes the strings one by one."""
+    is_ascii, has_escapes = raw.isascii(), b"\\u" in raw
+    # An escape beyond ASCII could not be told from a byte. No client writes both.
+    if has_escapes and not is_ascii and _WIDE_ESCAPE.search(raw.replace(b"\\\\", b"")):
+        raise MalformedJson(LONG_TEXT)
+    try:
+        value: Json = _DECODER.decode(raw.decode("latin-1"))
+    except json.JSONDecodeError as exc:
+        raise MalformedJson("not JSON") from exc
+    return value if is_ascii and not has_escapes else _decoded(value, "ascii" if is_ascii else "latin-1")
+
+
+def _decoded(value: Json, coding: str) -> Json:
+    """Returns *value* with its strings read as UTF-8, or checked where *coding* is ASCII, as their text has escapes."""
+    if isinstance(value, str):
+        return value if value.isascii() else _decoded_string(value, coding)
+    if isinstance(value, list):
+        return [_decoded(item, coding) for item in value]
+    if isinstance(value, dict):
+        return {_decoded_string(name, coding): _decoded(item, coding) for name, item in value.items()}
+    return value
+
+
+def _decoded_string(value: str, coding: str) -> str:
+    if value.isascii():
+        return value
+    if len(value) > MAX_WIDE:
+        raise MalformedJson(LONG_TEXT)
+    try:
+        if coding == "latin-1":
+            return value.encode("latin-1").decode("utf-8")
+        value.encode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise MalformedJson("not UTF-8") from exc
+    except UnicodeEncodeError as exc:
+        raise MalformedJson("lone surrogate") from exc
     return value
 
 
