@@ -5,13 +5,15 @@ ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS build
 WORKDIR /src
-COPY lock/build.txt lock/production.txt lock/
+# The locked packages: production, or tracing, which has the extra `otel` too.
+ARG LOCK=production
+COPY lock/build.txt lock/${LOCK}.txt lock/
 # Two environments: that of the gateway has neither pip nor a build tool.
 RUN python3 -m venv /opt/build && \
     /opt/build/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r lock/build.txt && \
     python3 -m venv --without-pip /opt/venv && \
     /opt/build/bin/pip --python /opt/venv install --no-cache-dir --disable-pip-version-check --require-hashes \
-        --only-binary :all: -r lock/production.txt
+        --only-binary :all: -r "lock/${LOCK}.txt"
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 RUN /opt/build/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -w wheels . && \

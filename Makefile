@@ -64,9 +64,11 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--extra sandbox --group build pyproject.toml -o lock/runtime.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
-		--extra sandbox --group build --group dev pyproject.toml -o lock/dev.txt
+		--extra sandbox --extra otel --group build --group dev pyproject.toml -o lock/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--extra expressions pyproject.toml -o lock/production.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--extra expressions --extra otel pyproject.toml -o lock/tracing.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group build -o lock/build.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
@@ -75,6 +77,8 @@ lock:
 		--group docs -o lock/docs.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
 		--group deploy -o lock/deploy.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-strip-extras \
+		--group fuzz -o lock/fuzz.txt
 	$(BIN)/python tools/licences.py
 
 .PHONY: site
@@ -97,12 +101,19 @@ $(VENV)-deploy/.ready: lock/deploy.txt
 dist: $(VENV)/.runtime $(VENV)-deploy/.ready
 	rm -rf dist
 	$(BIN)/hatchling build -d dist
-	$(VENV)-deploy/bin/cyclonedx-py requirements lock/production.txt --pyproject pyproject.toml --mc-type application \
-		--output-reproducible --of JSON -o dist/fal-auth-proxy.cdx.json
+	$(BIN)/python tools/bill_of_materials.py
 
 .PHONY: docs
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
+
+# Fuzz targets by coverage: `make fuzz SECONDS_EACH=60 TARGETS="operations session_tokens"`; the corpus is in .fuzz/.
+SECONDS_EACH ?= 300
+TARGETS ?=
+.PHONY: fuzz
+fuzz: $(VENV)/.dev lock/fuzz.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r lock/fuzz.txt
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS_EACH) $(TARGETS)
 
 .PHONY: bench bench-check bench-keep
 bench: $(VENV)/.dev
@@ -113,4 +124,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .fuzz $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -10,7 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 # The slow folders first: a long file that starts last would run alone.
-ORDER = ("browser", "live", "examples", "clients", "unit")
+ORDER = ("browser", "live", "examples", "clients", "fuzz", "unit")
 # Modules that assert bounds of wall-clock time below a second; another worker on the same core breaks them.
 SERIAL = frozenset(
     {
@@ -22,9 +22,7 @@ SERIAL = frozenset(
         "unit/app/process/test_supervisor.py",
         "unit/billing/ledger/redis/test_ledger.py",
         "unit/billing/ledger/test_sqlite_ledger.py",
-        "unit/expressions/test_program.py",
         "unit/http/client/test_stock_tls.py",
-        "unit/payload/files/test_input_files.py",
         "unit/http/server/test_connection.py",
         "unit/http/server/test_server.py",
         "unit/storage/test_redis_client.py",

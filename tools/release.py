@@ -1,21 +1,26 @@
-"""Checker and builder of a release: version, changelog, tag, origin, then wheel and sdist in dist/.
+"""Checker and builder of a release: version, changelog, tag, address, origin; wheel and sdist.
 
-Run it as `tools/release`. It prints each problem and ends with status 1; it publishes nothing.
+Run it as `tools/release`. It prints each problem and ends with status 1; it publishes nothing. `tools/release
+--repository URL` sets the address of the repository in every file that has it.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _HEADING = re.compile(r"^## (?P<version>\S+) - (?P<date>.+)$", re.MULTILINE)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _REPOSITORY = re.compile(r"^(?:https://|ssh://git@|git@)(?P<host>[^/:]+)[/:](?P<path>.+?)(?:\.git)?/?$")
+
+PLACEHOLDER = "https://repository.invalid/"  # RFC 2606 section 2: a name that will never exist
+FILES = ("pyproject.toml", "deploy/systemd/fal-proxy.service", "docs/threat-model.md")  # with the address
 
 
 class Release:
@@ -41,12 +46,32 @@ class Release:
             return None
         return f"the tag {name} is not at this commit: git tag -s {name}"
 
-    def origin(self) -> str | None:
+    @property
+    def repository(self) -> str:
+        """Address of the repository, as stated in pyproject.toml."""
         project = tomllib.loads((self._root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        stated, actual = project["urls"]["Repository"], self._git("remote", "get-url", "origin")
-        if _address(stated) == _address(actual):
+        return str(project["urls"]["Repository"])
+
+    def address(self) -> str | None:
+        if self.repository.startswith(PLACEHOLDER):
+            return "set the repository's address first: tools/release --repository https://<host>/<owner>/<name>"
+        return None
+
+    def origin(self) -> str | None:
+        stated, actual = self.repository, self._git("remote", "get-url", "origin")
+        if stated.startswith(PLACEHOLDER) or _address(stated) == _address(actual):
             return None
         return f"project.urls in pyproject.toml names {stated}, origin is {actual or 'not set'}"
+
+    def set_repository(self, url: str) -> list[str]:
+        """Writes *url* into each file with the address. Returns their names."""
+        stated, changed = self.repository, []
+        for name in FILES:
+            path = self._root / name
+            if path.exists() and stated in (text := path.read_text(encoding="utf-8")):
+                path.write_text(text.replace(stated, url), encoding="utf-8")
+                changed.append(name)
+        return changed
 
     def problems(self) -> list[str]:
         """Returns all problems at once."""
@@ -54,6 +79,7 @@ class Release:
             "work tree": self.work_tree,
             "changelog": self.changelog,
             "tag": self.tag,
+            "address": self.address,
             "origin": self.origin,
         }
         return [problem for check in checks.values() if (problem := check()) is not None]
@@ -76,9 +102,17 @@ def _address(url: str) -> str:
     return url if match is None else f"{match['host']}/{match['path']}"
 
 
-def main() -> int:
-    """Checks and builds. Returns the status of the process."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Checks and builds, or sets the address. Returns the status of the process."""
+    parser = argparse.ArgumentParser(prog="tools/release", description="Checks and builds a release.")
+    parser.add_argument("--repository", metavar="URL", help="set the address of the repository, and build nothing")
+    url = parser.parse_args(arguments).repository
     release = Release(ROOT)
+    if url is not None:
+        if not url.startswith("https://") or _REPOSITORY.match(url) is None or url.endswith(("/", ".git")):
+            parser.error("the address must be https://<host>/<owner>/<name>")
+        print("\n".join(release.set_repository(url)))
+        return 0
     problems = release.problems()
     for problem in problems:
         print(problem, file=sys.stderr)

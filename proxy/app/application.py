@@ -25,6 +25,7 @@ from proxy.app.runtime.serving import Serving
 from proxy.app.setup.billing.ledgers import build_ledger, build_ledger_socket
 from proxy.app.setup.billing.privacy import check_privacy
 from proxy.app.setup.components import Components, build_components
+from proxy.app.setup.tracing import with_tracing
 from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
 from proxy.errors import ConfigError, StoreAway
@@ -63,9 +64,14 @@ class Application:
         self._background: list[asyncio.Task[None]] = []
         self.reload_status = ReloadStatus()
         self._build(components, self._build_ledger(components))
-        self.public = Starlette(middleware=[Middleware(GatewayMiddleware, self)], lifespan=self._lifespan)
-        self.listener: ASGIApp = GatewayMiddleware(self.public, self)
+        self.public = Starlette(middleware=[Middleware(self._middleware)], lifespan=self._lifespan)
+        self.listener: ASGIApp = self._middleware(self.public)
         self.metrics = create_metrics(self.exposition)
+
+    def _middleware(self, app: ASGIApp) -> ASGIApp:
+        """Returns the gateway in front of *app*."""
+        config = self._serving.components.config
+        return with_tracing(GatewayMiddleware(app, self), config, lambda: self._state.tracer)
 
     def _build(self, components: Components, ledger: Ledger) -> None:
         """Builds all objects; none of them needs an event loop before `start`."""
@@ -201,6 +207,8 @@ class Application:
         self._started_ledger = None
         await self._serving.accounting.aclose()
         self._state.body_thread.close()
+        if self._state.tracer is not None:
+            await self._state.tracer.aclose()
         await self._close_store()
 
     async def pause(self) -> None:

@@ -10,7 +10,7 @@ from proxy.config.sections.ledger import LedgerSection, PrivacySection, Store
 from proxy.config.sections.limits import DEFAULT_LIMITS, BudgetSection, InFlightSection, Limit, OverloadSection
 from proxy.config.sections.playground import Playground
 from proxy.config.sections.schemas import SchemasSection
-from proxy.config.sections.server import Admin, LogSection, Server
+from proxy.config.sections.server import Admin, LogSection, Server, TracingSection
 from proxy.config.sections.sessions import CookieSection, HandleSecrets, Session
 from proxy.config.sections.uploads import RealtimeSection, UploadsSection
 from proxy.config.sections.webhooks import WebhooksSection
@@ -27,6 +27,7 @@ class Document(Section):
     server: Server
     admin: Admin = Admin()
     log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
     fal: Fal = Fal()
     streams: StreamsSection = StreamsSection()
     store: Store = Store()

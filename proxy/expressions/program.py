@@ -34,7 +34,7 @@ class _Type(Protocol):
 
 
 class _Value(Protocol):
-    def plain_value(self) -> Json: ...
+    def plain_value(self) -> object: ...
 
     def type(self) -> _Type: ...
 
@@ -95,8 +95,11 @@ class Program:
         self._searches = calls.count("contains")
         self._literals = sum(token.text == "," for token in rewritten.tokens)
 
-    def evaluate(self, value: Mapping[str, Json]) -> Json:
-        """Returns the result for *value*, the members of the variable. Raises ExpressionError alone."""
+    def evaluate(self, value: Mapping[str, Json]) -> object:
+        """Returns the result for *value*, the members of the variable. Raises ExpressionError alone.
+
+        CEL has bytes, times and types beside the values of JSON.
+        """
         # Only members in use are converted: a data URI of ten megabytes need not be copied to count images.
         used = value if self.names is None else {name: value[name] for name in self.names if name in value}
         size = _Size()

@@ -22,7 +22,6 @@ INPUT = {
     "image_size": {"width": 96, "height": 64},
     "seed": 7,
 }
-HANDLE = r"[0-9a-f-]{36}\.[A-Za-z0-9_-]{24}"
 looked_up: set[str] = set()
 
 

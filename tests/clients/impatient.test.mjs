@@ -31,5 +31,5 @@ test("subscribe", async () => {
 
 test("submit", async () => {
   const queued = await untilItWorks(() => fal.queue.submit(ENDPOINT, { input: input("submit") }));
-  assert.match(queued.request_id, /^[0-9a-f-]{36}\.[\w-]{24}$/);
+  assert.match(queued.request_id, /^[0-9a-f-]{36}(~[a-z0-9-]+)?\.[\w-]{24}$/);
 });

@@ -6,7 +6,7 @@ import { ApiError, ValidationError, createFalClient } from "@fal-ai/client";
 
 const { GATEWAY, ALICE, BOB, PICTURE, CONTROL } = process.env;
 const ENDPOINT = "fal-ai/hyper-sdxl/image-to-image";
-const HANDLE = /^[0-9a-f-]{36}\.[\w-]{24}$/;
+const HANDLE = /^[0-9a-f-]{36}(~[a-z0-9-]+)?\.[\w-]{24}$/;
 const input = { image_url: PICTURE, prompt: "ein Häuschen am Fluß 🏡", image_size: { width: 96, height: 64 }, seed: 7 };
 
 const clientOf = (token) =>

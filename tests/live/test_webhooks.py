@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from support.gateway_process import QUICK, Gateway, Rig, until
-from support.in_process_gateway import ENDPOINT, INPUT, ISSUER
+from support.in_process_gateway import ENDPOINT, FAL_KEY, INPUT, ISSUER
 from support.sandbox import picture_input
 from support.webhooks import BUDGET, PRICED, SEATS, WEBHOOK_ENVIRON, App, hooked, listening, patiently
 
 JOBS = 60
+SPARE = "spare-account:canary-51d0aa"
 
 
 def outcomes(gateway: Gateway) -> Counter[object]:
@@ -26,16 +27,17 @@ def outcomes(gateway: Gateway) -> Counter[object]:
 def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) -> None:
     """Each of 60 jobs is acknowledged exactly once, under one webhook-id, while 30 % of the deliveries fail.
 
-    Each delivery is signed by Standard Webhooks, and each reservation is settled.
+    Each delivery is signed by Standard Webhooks, and each reservation is settled. The jobs are of two fal keys in turn.
     """
     dice = random.Random(5)
     # None of them is silence: all runs on one loop here, and a late acknowledgement causes a second delivery.
     app = App(lambda _: dice.choice([500, 503, 302, 404]) if dice.random() < 0.3 else 204)
     rig.enter(listening(app.app))
-    sandbox = rig.sandbox(replace(QUICK, webhook_attempts=20, webhook_backoff=0.1, webhook_backoff_max=0.5))
+    keys = frozenset({FAL_KEY, SPARE})
+    sandbox = rig.sandbox(replace(QUICK, keys=keys, webhook_attempts=20, webhook_backoff=0.1, webhook_backoff_max=0.5))
     gateway = rig.gateway(
         sandbox.queue,
-        environ=WEBHOOK_ENVIRON,
+        environ={**WEBHOOK_ENVIRON, "FAL_KEYS": f"spare={SPARE}"},
         fal={"rest_origin": sandbox.rest, "run_origin": sandbox.run},
         endpoints=[PRICED],
         budgets=[BUDGET],
@@ -54,7 +56,7 @@ def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) ->
 
     assert outcomes(gateway)["delivery-failed"] > 0
     assert Counter(app.acknowledged()) == dict.fromkeys(jobs, 1)
-    assert len(jobs) == JOBS
+    assert (len(jobs), sum("~spare." in job for job in jobs)) == (JOBS, JOBS / 2)
     assert len(app.deliveries) > JOBS * 1.2
     assert all(delivery.is_signed() for delivery in app.deliveries)
     assert len({(d.headers["webhook-id"], d.message["request_id"]) for d in app.deliveries}) == JOBS

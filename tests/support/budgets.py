@@ -417,8 +417,11 @@ async def money(
     wrap: Wrap = lambda app: app,
     admin: Table = MappingProxyType({}),
     environ: Mapping[str, str] = ENVIRON,
+    tables: Mapping[str, Table] = MappingProxyType({}),
 ) -> AsyncIterator[Rig]:
     """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file.
+
+    *tables* are further ones of the configuration.
 
     *wrap* returns what stands around the sandbox's queue.
     """
@@ -459,6 +462,7 @@ async def money(
                 limits=limits,
                 budgets=budgets,
                 in_flight=in_flight,
+                **tables,
             )
         )
         gateway = Gateway(config, environ, workers=workers, port=port, admin=admin_port)

@@ -91,6 +91,7 @@ MALFORMED = {
     "blank line first": b"\r\n" + SIZED + b"hi",
     "status 99": b"HTTP/1.1 99 OK\r\n" + HI,
     "status 000": b"HTTP/1.1 000 OK\r\n" + HI,
+    "status 000, then another answer": b"HTTP/1.1 000 OK\r\n" + HI + SIZED + b"hi",
     "status 600": b"HTTP/1.1 600 OK\r\n" + HI,
     "status 2000": b"HTTP/1.1 2000 OK\r\n" + HI,
     "status 2x0": b"HTTP/1.1 2x0 OK\r\n" + HI,

@@ -43,11 +43,13 @@ def test_the_image_follows_the_rules_of_hadolint() -> None:
     assert printed(program("hadolint"), "Dockerfile") == ""
 
 
-def test_the_image_installs_no_build_tool() -> None:
-    """The production lock has the dependencies of the gateway with expressions, and those alone."""
-    locked = set(re.findall(r"^([\w.-]+)(?:\[\w+\])?==", (ROOT / "lock/production.txt").read_text(), re.MULTILINE))
+@pytest.mark.parametrize(("lock", "traces"), [("production", False), ("tracing", True)])
+def test_the_image_installs_no_build_tool(lock: str, traces: bool) -> None:
+    """The lock of the image has the dependencies of the gateway with expressions, those of traces where asked for."""
+    locked = set(re.findall(r"^([\w.-]+)(?:\[\w+\])?==", (ROOT / f"lock/{lock}.txt").read_text(), re.MULTILINE))
 
     assert {"starlette", "cel-expr-python"} <= locked
+    assert ("opentelemetry-sdk" in locked) is traces
     assert not locked & {"pillow", "hatchling", "editables", "pip", "setuptools", "pytest"}
 
 

@@ -43,6 +43,21 @@ def test_every_error_type_is_documented() -> None:
     assert {name for name in documented if f'"{name}"' not in text} == set()
 
 
+def test_every_error_type_is_in_the_threat_model() -> None:
+    """The table has each error type with its code and a test; the others stand below it with the reason."""
+    page = (DOCS / "threat-model.md").read_text(encoding="utf-8")
+    table = page.partition("## Refusals")[2].partition("## Limits without")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `") and "error_type" not in line]
+    listed = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row[0])]
+    excluded = set(re.findall(r"^`([a-z_]+)`|\. `([a-z_]+)`", table, re.MULTILINE))
+
+    assert {name for pair in excluded for name in pair if name} == {"internal_error", "delivery_failed"}
+    assert error_types() - {"internal_error", "delivery_failed"} - set(listed) == set()
+    assert set(listed) <= error_types() | {"too_many_jobs"}
+    assert len(listed) == len(set(listed))
+    assert [row[0] for row in rows if "`proxy/" not in row[3] or "`tests/" not in row[4]] == []
+
+
 def test_every_error_type_has_its_troubleshooting() -> None:
     """The page by message lists each error type of the page of errors in the operator's table."""
     pattern = re.compile(r"^\| (`[a-z_`, ]+) \|", re.MULTILINE)
@@ -106,6 +121,17 @@ def test_code_of_the_examples_is_shown_as_it_is(page: Path) -> None:
     blocks = re.findall(r"```\w+ title=\"(examples/[^\"]+)\"\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
     assert [name for name, code in blocks if code not in (ROOT / name).read_text(encoding="utf-8")] == []
+
+
+def test_every_folder_is_in_the_architecture() -> None:
+    """The picture of folders has each folder of Python code, and names no other path of the package."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    picture = page.partition("```\n")[2].partition("```")[0]
+    folders = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")} - {"."}
+    words = set(re.findall(r"[a-z_]+(?:/[a-z_]+)*", picture))
+
+    assert folders - words == set()
+    assert {word for word in words if "/" in word and not (PACKAGE / word).is_dir()} == set()
 
 
 def test_every_page_is_in_the_navigation() -> None:

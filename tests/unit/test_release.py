@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from release import Release
+from release import FILES, PLACEHOLDER, ROOT, Release
 
 VERSION = '__version__ = "1.2.0"\n'
 URLS = '[project.urls]\nRepository = "https://git.example.com/team/gateway"\n'
@@ -59,3 +59,28 @@ def test_a_tag_of_an_older_commit_does_not_count(checkout: Path) -> None:
     git(checkout, "commit", "-q", "--allow-empty", "-m", "second")
 
     assert Release(checkout).problems() == ["the tag v1.2.0 is not at this commit: git tag -s v1.2.0"]
+
+
+def test_a_placeholder_is_refused_until_the_address_is_set(checkout: Path) -> None:
+    """Nothing is built that names a repository which does not exist; one command sets the address."""
+    (checkout / "pyproject.toml").write_text(URLS.replace("https://git.example.com/team", PLACEHOLDER + "team"))
+    release = Release(checkout)
+
+    assert any(problem.startswith("set the repository's address first") for problem in release.problems())
+    assert release.set_repository("https://git.example.com/team/gateway") == ["pyproject.toml"]
+    assert release.problems() == []
+
+
+def test_the_address_is_one_fact() -> None:
+    """Every file with the address of the repository has that of pyproject.toml, and `FILES` lists them all."""
+    stated = Release(ROOT).repository
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], check=True, capture_output=True, text=True)
+    found = {
+        name
+        for name in tracked.stdout.splitlines()
+        if not name.startswith(("tests/", "tools/release")) and (ROOT / name).is_file()
+        if stated.encode() in (ROOT / name).read_bytes()
+    }
+
+    assert found == set(FILES)
+    assert b"github.com/fal-auth-proxy" not in b"".join((ROOT / name).read_bytes() for name in FILES)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.overload import build_overload, configure_overload, overload_metrics
 from proxy.app.setup.sessions import build_revocation_store
+from proxy.app.setup.tracing import build_telemetry, build_tracer
 from proxy.app.setup.upstream.clients import build_stream_limits
 from proxy.auth.revocation.revocation_watch import RevocationWatch
 from proxy.auth.user_names import UserNames
@@ -30,13 +32,19 @@ from proxy.telemetry.metrics import Telemetry
 from proxy.telemetry.rejections import Rejections
 from proxy.telemetry.request_line import Journaling
 
+if TYPE_CHECKING:
+    from proxy.telemetry.tracing.tracer import Tracer
+
 FAILED_LOGINS = 30  # bad sessions from one address in FAILED_LOGINS_WINDOW seconds; further ones are refused
 FAILED_LOGINS_WINDOW = 60
 
 
 @dataclass
 class ProcessState:
-    """State of one process. *lost_settlements* counts outcomes that the ledger could not write."""
+    """State of one process. *lost_settlements* counts outcomes that the ledger could not write.
+
+    *tracer* is None where traces are off.
+    """
 
     journal: JsonLogWriter
     telemetry: Telemetry
@@ -51,6 +59,7 @@ class ProcessState:
     login_limit: LoginLimit
     rejections: Rejections
     names: UserNames
+    tracer: Tracer | None = None
     lost_settlements: int = 0
 
     def settlement_lost(self) -> None:
@@ -77,8 +86,9 @@ def build_process_state(
     components: Components, journal: JsonLogWriter, ledger: Ledger, *, on_shutdown: Callable[[], None]
 ) -> ProcessState:
     """Builds the state. *on_shutdown* is called when the server stops accepting."""
-    telemetry, overload = Telemetry(journal, journaling=journaling(components)), components.config.overload
-    telemetry.explains = components.config.playground.explains
+    config, tracer = components.config, build_tracer(components.config)
+    telemetry, overload = build_telemetry(journal, journaling(components), traced=tracer is not None), config.overload
+    telemetry.explains = config.playground.explains
     rejections = Rejections(journal.write)
     rejections.with_address = telemetry.lines.journaling.addresses
     windows: WindowStore = MemoryWindowStore(time.monotonic)
@@ -104,6 +114,7 @@ def build_process_state(
             store=None if components.store is None else RedisWindowStore(components.store),
         ),
         names=UserNames(components.store_keys.key),
+        tracer=tracer,
     )
     _register_metrics(state)
     return state

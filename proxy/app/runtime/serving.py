@@ -51,7 +51,9 @@ class Serving:
             ("endpoint", "field"),
             lambda: self._policy.unknown_fields(),
         )
-        self._upstream = build_upstream(components, state.ledger, telemetry, journal, upstream)
+        self._upstream = build_upstream(
+            components, state.ledger, telemetry, journal, client=upstream, tracer=state.tracer
+        )
         self._alerts = build_alerts(telemetry, journal)
         self._limiter = RateLimiter(components.rules, state.windows, time.monotonic)
         self.accounting = build_accounting(

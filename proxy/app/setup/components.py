@@ -20,6 +20,7 @@ from proxy.app.setup.billing.privacy import build_store_keys
 from proxy.app.setup.policies import build_policy
 from proxy.app.setup.rest_actions import RestActions, build_rest_actions
 from proxy.app.setup.sessions import SessionBuilder, SessionComponents, build_origins, build_session_cookie
+from proxy.app.setup.tracing import check_tracing
 from proxy.app.setup.upstream.fal_keys import build_fal_keys
 from proxy.app.setup.webhook_settings import WebhookSettings, build_webhook_settings
 from proxy.auth.authorization import Listing
@@ -105,6 +106,7 @@ def build_components(config: Config) -> Components:
     rest_actions = build_rest_actions(config)
     budgets, in_flight, prices = builder.budgets(rest_actions), builder.in_flight(), builder.prices(policies)
     builder.check_durations()
+    builder.check_tracing()
     settlement_policy = builder.settlement_policy()
     store_keys = builder.store_keys()
     webhooks = builder.webhooks()
@@ -253,6 +255,10 @@ class ComponentBuilder:
         for key, duration in durations.items():
             if duration <= seconds:
                 self.problems.append(Problem(key, f"must be more than {call}, which is {seconds:g}"))
+
+    def check_tracing(self) -> None:
+        """Checks that the package of traces is installed where they are on."""
+        self._try_build("tracing.enabled", lambda: check_tracing(self._config))
 
     def tls(self) -> ssl.SSLContext | None:
         fal = self._config.fal

@@ -1,4 +1,4 @@
-"""The [server], [admin] and [log] tables: the two listeners and the journal."""
+"""The [server], [admin], [log] and [tracing] tables: the two listeners, the journal and traces."""
 
 from __future__ import annotations
 
@@ -153,3 +153,32 @@ class LogSection(Section):
         description="Share of successful status reads that get a line. The others are in the metrics alone.",
     )
     client_addresses: bool = Field(default=True, description="Whether lines have the address of the client.")
+
+
+class TracingSection(Section):
+    """Traces of OpenTelemetry, sent over OTLP/HTTP. It needs the extra `otel`."""
+
+    enabled: bool = Field(
+        default=False,
+        description="Whether requests and calls to fal get spans. The standard variables `OTEL_*` apply, such as "
+        "`OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_SERVICE_NAME`.",
+    )
+    endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$",
+        description="Base address of the collector; `/v1/traces` is appended. Where it is left out, "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` is used, else `http://localhost:4318`.",
+        examples=["http://127.0.0.1:4318"],
+    )
+    sample_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of requests that are traced.")
+    caller_context: Literal["ignore", "parent", "sampled"] = Field(
+        default="parent",
+        description="Use of a caller's `traceparent` and `tracestate`. \"parent\" makes the request's span a child of "
+        'the caller\'s; `sample_ratio` decides alone whether it is recorded. "sampled" follows the sampled flag, too, '
+        'so that every caller can fill your collector. "ignore" begins a new trace.',
+    )
+    callers: bool = Field(
+        default=False,
+        description="Whether spans have `enduser.pseudo.id`: the first 16 digits of the key that `fal-proxy caller` "
+        "prints.",
+    )

@@ -93,7 +93,8 @@ class ResponseParser:
             return
         self.fields = self._incoming
         self._incoming = []  # later ones are trailers, not fields of the head
-        self._flaw = self._check_head(status)
+        # A second head in the same read must not cover up the flaw of the first.
+        self._flaw = self._flaw or self._check_head(status)
         self.status = status
 
     def on_body(self, content: bytes) -> None:

@@ -68,8 +68,8 @@ def test_a_costly_rule_denies() -> None:
     """An evaluation over a whole token of list items is refused beforehand instead of taking long."""
     rule = ClaimRule("claims.roles.exists(a, claims.roles.exists(b, a != b && a == 'x'))")
     who = caller({"roles": [str(number) for number in range(900)]})
-    started = time.perf_counter()
+    started = time.thread_time()
     allowed = rule.allows(who)
 
     assert not allowed
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5

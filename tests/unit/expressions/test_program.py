@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import suppress
 
 import pytest
+from support.cpu import cost
 
 from proxy.errors import ExpressionError
 from proxy.expressions.program import Environment
@@ -22,7 +22,7 @@ VALUE: dict[str, Json] = {
 }
 
 
-def evaluate(expression: str, value: dict[str, Json] | None = None) -> Json:
+def evaluate(expression: str, value: dict[str, Json] | None = None) -> object:
     return ENVIRONMENT.compile(expression, VALUE).evaluate(VALUE if value is None else value)
 
 
@@ -103,11 +103,15 @@ def test_a_field_without_a_default_leads_to_has() -> None:
         ("size(input)", {str(i): i for i in range(50_000)}),
     ],
 )
-def test_no_evaluation_takes_a_millisecond(expression: str, value: dict[str, Json]) -> None:
-    """An expression over a large value takes less than 1 ms of CPU, or is rejected in less."""
+def test_no_evaluation_takes_long(expression: str, value: dict[str, Json]) -> None:
+    """An expression over a large value takes, or is rejected in, less CPU than a loop of 80,000 additions."""
     program = ENVIRONMENT.compile(expression)
 
-    assert min(cpu_seconds(program.evaluate, value) for _ in range(7)) < 0.001
+    def evaluated() -> None:
+        with suppress(ExpressionError):
+            program.evaluate(value)
+
+    assert cost(evaluated) < 4
 
 
 def test_a_chain_that_the_parser_cannot_take_is_reported() -> None:
@@ -132,16 +136,3 @@ def test_a_missing_package_is_reported_with_the_command(monkeypatch: pytest.Monk
 
     with pytest.raises(ExpressionError, match=r"pip install 'fal-auth-proxy\[expressions\]'"):
         Environment("claims")
-
-
-def cpu_seconds(evaluate: object, value: dict[str, Json]) -> float:
-    """Returns the CPU time of one evaluation, without the tracer of the coverage measurement."""
-    assert callable(evaluate)
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    begin = time.thread_time()
-    with suppress(ExpressionError):
-        evaluate(value)
-    seconds = time.thread_time() - begin
-    sys.settrace(tracer)
-    return seconds

@@ -23,6 +23,7 @@ from proxy.upstream.account.state import Account, Pause
 from proxy.upstream.breakers.breaker_table import Breakers
 from proxy.upstream.failover import FailoverClient, all_clients
 from proxy.upstream.relay import Deadlines, Relay, UpstreamClient
+from proxy.upstream.traced_client import CallTracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,17 @@ def build_upstream(
     ledger: Ledger,
     telemetry: Telemetry,
     journal: JsonLogWriter,
+    *,
     client: UpstreamClient | None = None,
+    tracer: CallTracer | None = None,
 ) -> Upstream:
-    """Builds the relay. *client* replaces the HTTP clients that *components* describe."""
+    """Builds the relay. *client* replaces the HTTP clients that *components* describe.
+
+    *tracer* opens a span for each of their calls.
+    """
     fal = components.config.fal
-    clients = build_clients(components) if client is None else dict.fromkeys(Surface, client)
-    streams = build_stream_clients(components) if client is None else clients
+    clients = build_clients(components, tracer) if client is None else dict.fromkeys(Surface, client)
+    streams = build_stream_clients(components, tracer) if client is None else clients
     breakers = _build_breakers(telemetry, journal)
     account = _build_account(components, telemetry, journal)
     relay = Relay(

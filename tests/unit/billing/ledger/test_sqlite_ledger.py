@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from support import reopened_ledger
+from support.cpu import loop_seconds, untraced
 from support.ledger_jobs_suite import (
     NOTE,
     ClaimedReservationSuite,
@@ -268,7 +269,7 @@ async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
 async def test_the_event_loop_goes_on(kind: str, path: Path) -> None:
-    """While 2,000 steps are done, no turn of the event loop takes more than 5 ms of CPU, but for one in a hundred."""
+    """While 2,000 steps are done, few turns of the event loop take the CPU of 160,000 additions (5 ms)."""
 
     async def work(ledger: Ledger, name: str) -> None:
         request = call_request(1, charge(10**6), charge(10**6, name="all"), slot(10**6))
@@ -281,13 +282,15 @@ async def test_the_event_loop_goes_on(kind: str, path: Path) -> None:
     async with opened(path) as file:
         ledger = file if kind == "file" else SqliteLedger(":memory:")
         tasks = asyncio.gather(*(work(ledger, str(n)) for n in range(20)))
-        while not tasks.done():
-            start = time.thread_time()
-            await asyncio.sleep(0)
-            turns.append(time.thread_time() - start)
+        with untraced():
+            while not tasks.done():
+                start = time.thread_time()
+                await asyncio.sleep(0)
+                turns.append(time.thread_time() - start)
         await tasks
 
-    assert sum(turn > 0.005 for turn in turns) <= 20
+    longest = 8 * loop_seconds()
+    assert sum(turn > longest for turn in turns) <= 20
 
 
 async def test_a_defect_fails_alone(path: Path) -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import base64
-from time import perf_counter
 
 import pytest
+from support.cpu import cost
 from support.hostile_urls import HOSTILE_URLS
 
 from proxy.errors import FieldError
@@ -167,11 +167,9 @@ def test_listed_hosts_bind_every_file() -> None:
 
 
 def test_errors_are_bounded() -> None:
-    """A payload of a hundred thousand bad URLs gives fifty errors, soon."""
-    started = perf_counter()
-
+    """A payload of a hundred thousand bad URLs gives fifty errors, each URL in the CPU of 300 additions."""
     assert len(faults({"image_urls": [BAD] * 100_000})) == 50
-    assert perf_counter() - started < 1
+    assert cost(lambda: faults({"image_urls": [BAD] * 100_000}), rounds=2) < 1500
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,5 @@ def test_errors_are_bounded() -> None:
 )
 def test_no_url_takes_long(url: str) -> None:
     """The grammar runs in linear time."""
-    started = perf_counter()
-
     assert places({"image_url": url}) == [["image_url"]]
-    assert perf_counter() - started < 0.2
+    assert cost(lambda: places({"image_url": url})) < 10

@@ -52,7 +52,7 @@ def test_a_large_field_is_judged_and_not_explained(value: Json) -> None:
     """A large field is checked without an explanation in no time, and the others are explained."""
     fields: Json = {"large": NESTED, "number": {"type": "integer"}, "good": {"type": ["string", "array", "object"]}}
     validator = Validator({"properties": fields, "required": ["large", "missing"]})
-    start = time.perf_counter()
+    start = time.thread_time()
 
     errors = validator.violations({"good": value, "large": value, "number": "1"})
 
@@ -61,7 +61,7 @@ def test_a_large_field_is_judged_and_not_explained(value: Json) -> None:
         ("missing", "missing"),
         ("number", "int_type"),
     ]
-    assert time.perf_counter() - start < 1.0
+    assert time.thread_time() - start < 1.0
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_large_is_a_matter_of_alternatives_too() -> None:
 def test_patterns_run_in_linear_time(pattern: str) -> None:
     """A pattern that takes a backtracking engine for ever is answered at once."""
     validator = Validator({"pattern": pattern})
-    start = time.perf_counter()
+    start = time.thread_time()
 
     validator.violations("a" * 50_000 + "!")
 
-    assert time.perf_counter() - start < 1.0
+    assert time.thread_time() - start < 1.0
 
 
 @pytest.mark.parametrize(
