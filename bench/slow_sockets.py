@@ -28,16 +28,22 @@ _NICE = 5  # the good clients' process must not wait for this one
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Kind of slow client: *first* is sent at once, *each* every second. *reads*: bytes a second, 0 for none."""
+    """Kind of slow client: *first* is sent at once, *each* every second.
+
+    *reads*: bytes a second that a reader reads, None for the other kinds.
+    """
 
     first: Sequence[bytes]
     each: bytes = b""
-    reads: int | None = None  # None: not a reader, so that all that comes is read
+    reads: int | None = None
 
 
 @dataclass
 class Lifetimes:
-    """Seconds from the connect to the close by the server, by kind. *open* has the ages of those not closed."""
+    """Seconds from the connect to the close by the server, by kind.
+
+    *open* has the ages of those not closed.
+    """
 
     closed: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     open: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -78,8 +84,8 @@ def _play(control: Connection, port: int, kinds: Mapping[str, tuple[Kind, int]])
     os.nice(_NICE)
     clients = _Clients(port, {name: kind for name, (kind, _) in kinds.items()})
     # The kinds alternate, so that a turn has some of each.
-    wanted = sorted((number / most, name) for name, (_, most) in kinds.items() for number in range(most))
-    missing = [name for _, name in reversed(wanted)]
+    order = sorted((number / most, name) for name, (_, most) in kinds.items() for number in range(most))
+    missing = [name for _, name in reversed(order)]
     control.send(None)
     for turn in count():
         began = time.monotonic()

@@ -17,8 +17,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 TOO_MANY = "too many values"
 LONG_TEXT = "a long text with characters beyond ASCII"
 
-# Bytes of a text, and characters of a string in it, from which characters beyond ASCII matter: CPython then keeps 4
-# bytes for each character, and builds them while it holds the interpreter lock (10 MB with one emoji: 0.1 s).
+# Bytes of a text, and characters of a string in it, from which characters beyond ASCII are costly. CPython then keeps 4
+# bytes for each character. It holds the interpreter lock meanwhile: 0.1 s for 10 MB with one emoji.
 MAX_WIDE = 1024 * 1024
 
 # Shorter than the 309 digits of the largest double, so that a validator can read every integer as a finite float.
@@ -34,8 +34,8 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
     """Parses one RFC 8259 text in UTF-8 with unique member names (RFC 7493 section 2.3).
 
     Integers are exact at any size. A number has at most 300 characters. *max_nodes* limits the values in the text, and
-    *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else;
-    the message is TOO_MANY where there are more than *max_nodes* values, and LONG_TEXT for a string of more than
+    *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else.
+    The message is TOO_MANY where there are more than *max_nodes* values. It is LONG_TEXT for a string of more than
     MAX_WIDE characters that are not all ASCII.
     """
     _check_size(raw, max_depth, max_nodes)
@@ -55,7 +55,7 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
 def _parse_large(raw: bytes) -> Json:
     """Parses as `parse`, with a character for each byte, and decodes the strings one by one."""
     is_ascii, has_escapes = raw.isascii(), b"\\u" in raw
-    # An escape beyond ASCII could not be told from a byte. No client writes both.
+    # An escape beyond ASCII would look like a byte. No client writes both.
     if has_escapes and not is_ascii and _WIDE_ESCAPE.search(raw.replace(b"\\\\", b"")):
         raise MalformedJson(LONG_TEXT)
     try:
@@ -66,7 +66,10 @@ def _parse_large(raw: bytes) -> Json:
 
 
 def _decoded(value: Json, coding: str) -> Json:
-    """Returns *value* with its strings read as UTF-8, or checked where *coding* is ASCII, as their text has escapes."""
+    """Returns *value* with its strings decoded as UTF-8.
+
+    They are checked alone where *coding* is ASCII, because then they come from escapes.
+    """
     if isinstance(value, str):
         return value if value.isascii() else _decoded_string(value, coding)
     if isinstance(value, list):

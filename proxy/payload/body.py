@@ -35,8 +35,8 @@ class Payload:
 def parse_payload(body: bytes, *, max_elements: int = MAX_ELEMENTS) -> Json:
     """Returns the value of *body*, `{}` for an empty one. Raises BadRequest where it is not strict JSON.
 
-    Raises ContentTooLarge where it has more than *max_elements* values, each object, list and member's value counted,
-    or a text of more than 1 MiB with characters beyond ASCII.
+    Raises ContentTooLarge where it has more than *max_elements* values, each object, list and member's value counted.
+    A text of more than 1 MiB with characters beyond ASCII is too large as well.
 
     fal's JavaScript client sends an empty body for a call without input.
     """

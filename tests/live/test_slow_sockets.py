@@ -51,8 +51,8 @@ def test_slow_clients_are_closed_and_good_ones_served(tmp_path: Path, monkeypatc
         started = time.monotonic()
         clients = [slow(gateway, b"GET /api/fal HTTP/1.1\r\nHost: ") for _ in range(HEADS)]
         clients += [slow(gateway, submit[:-1000]) for _ in range(BODIES)]
-        kept = message("GET", read, bearer()).replace(b"Connection: close\r\n", b"")
-        clients += [slow(gateway, kept) for _ in range(READERS)]
+        staying = message("GET", read, bearer()).replace(b"Connection: close\r\n", b"")
+        clients += [slow(gateway, staying) for _ in range(READERS)]
         gone = select.epoll()
         for client in clients:
             gone.register(client, GONE)

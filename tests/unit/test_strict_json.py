@@ -268,7 +268,7 @@ PADDING = b" " * (MAX_WIDE + 1)
 @given(values)
 @settings(max_examples=50)
 def test_a_large_text_has_the_same_value(value: Json) -> None:
-    """It is parsed byte by byte and decoded afterwards, which changes no character."""
+    """A parse byte by byte that is decoded afterwards changes no character."""
     raw = dump(value)
 
     assert dump(parse(raw + PADDING)) == dump(parse(raw))

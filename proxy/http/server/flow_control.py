@@ -94,7 +94,7 @@ class FlowControl:
         return left
 
     def is_stalled(self, now: float, left: int, *, window: float, least: float, may_grow: bool) -> bool:
-        """Returns True where the client read less than *least* bytes of the *left* ones in the last *window* seconds.
+        """Returns True where the client read less than *least* of *left* bytes in *window* seconds.
 
         Only a buffer to which nothing is added counts (not *may_grow*): a full one, or the rest of a response.
         """
