@@ -266,7 +266,7 @@ PADDING = b" " * (MAX_WIDE + 1)
 
 
 @given(values)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_large_text_has_the_same_value(value: Json) -> None:
     """A parse byte by byte that is decoded afterwards changes no character."""
     raw = dump(value)
