@@ -305,3 +305,13 @@ def test_a_long_string_is_of_ascii(end: bytes) -> None:
     with pytest.raises(MalformedJson, match=LONG_TEXT):
         parse(b'["' + b"a" * MAX_WIDE + end + b'"]')
     assert parse(b'["' + b"a" * MAX_WIDE + b'", "' + end + b'"]') == ["a" * MAX_WIDE, "\U0001f600"]
+
+
+@pytest.mark.parametrize("pair", [b"[]", b"{}"])
+def test_empty_values_without_commas_are_no_text(pair: bytes) -> None:
+    """A text is refused by their number, as a look at the nesting of ten million would take half a second."""
+    started = time.thread_time()
+    with pytest.raises(MalformedJson, match="not JSON"):
+        parse(pair * 2_000_000)
+
+    assert time.thread_time() - started < 0.1
