@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from bench import connections, overload, plot, ratios, report, servers, slow
+from bench import connections, memory, overload, plot, ratios, report, servers, slow
 from bench.checks import examine, handles
 from bench.cpu_share import cpu_share
 from bench.figures import GATEWAY, HAPROXY, Figures
@@ -156,6 +156,13 @@ def _slow(arguments: argparse.Namespace) -> int:
     return 0 if all(slow.goals(found).values()) else 1
 
 
+def _memory(_: argparse.Namespace) -> int:
+    """Prints what large and refused bodies cost one worker."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with rig() as ground:
+        return 0 if memory.measure(ground, Tokens(ground.secret), _say) else 1
+
+
 def _restarts(_: argparse.Namespace) -> int:
     """Restarts and reloads two workers under load behind nginx."""
     from bench import restarts  # needs the packages of the tests
@@ -185,6 +192,7 @@ _COMMANDS = {
     "restarts": _restarts,
     "servers": _servers,
     "slow": _slow,
+    "memory": _memory,
 }
 
 
