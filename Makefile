@@ -7,19 +7,26 @@ BIN := $(VENV)/bin
 NPM := $(patsubst %,%/node_modules/.package-lock.json,tests/clients tests/browser tests/fronts tests/identity tools/workflows vendor \
 	examples/express-backend examples/expo examples/nextjs examples/vercel-ai-sdk examples/vite-react)
 
-.PHONY: install run test check lint types clean
+.PHONY: install run test setup check lint types clean
 .DELETE_ON_ERROR:
+# Tests start hundreds of processes; without files of bytecode each would compile the package again, for 1 s of CPU.
+unexport PYTHONDONTWRITEBYTECODE
 
 install: $(VENV)/.runtime
 
 run: install
 	@exec $(BIN)/fal-proxy demo
 
-test: $(VENV)/.dev $(VENV)-deploy/.ready $(NPM) system-packages check
+test: setup
+	$(MAKE) --no-print-directory -j 3 check
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -q -m "not serial" -n $(WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 --durations=15
 	$(BIN)/python -m pytest -q -m serial --cov --cov-append --cov-report= --cov-fail-under=0 --durations=5
 	$(BIN)/coverage report
+
+# All that tests need. Several at once: one waits for the network while another unpacks.
+setup:
+	$(MAKE) --no-print-directory -j 4 $(VENV)/.dev $(VENV)-docs/.ready $(VENV)-deploy/.ready $(NPM) system-packages
 
 check: lint types site
 
@@ -50,7 +57,7 @@ $(VENV)/.dev: lock/dev.txt $(VENV)/.runtime
 	@touch $@
 
 $(NPM): %/node_modules/.package-lock.json: %/package-lock.json
-	cd $* && npm ci --silent --ignore-scripts
+	cd $* && npm ci --silent --ignore-scripts --no-audit --no-fund --prefer-offline
 	@touch $@
 
 # Third-party files of the playground, built again; a test compares the bytes.
@@ -86,14 +93,14 @@ site: $(VENV)-docs/.ready
 	$(VENV)-docs/bin/zensical build --clean --strict
 	@rm -f build/site/generate.py
 
-$(VENV)-docs/.ready: lock/docs.txt
-	$(PYTHON) -m venv $(VENV)-docs
-	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lock/docs.txt
+$(VENV)-docs/.ready: lock/docs.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv --without-pip $(VENV)-docs
+	$(BIN)/pip --python $(VENV)-docs install --quiet --no-compile --disable-pip-version-check --require-hashes -r lock/docs.txt
 	@touch $@
 
-$(VENV)-deploy/.ready: lock/deploy.txt
-	$(PYTHON) -m venv $(VENV)-deploy
-	$(VENV)-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lock/deploy.txt
+$(VENV)-deploy/.ready: lock/deploy.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv --without-pip $(VENV)-deploy
+	$(BIN)/pip --python $(VENV)-deploy install --quiet --no-compile --disable-pip-version-check --require-hashes -r lock/deploy.txt
 	@touch $@
 
 # Wheel, sdist and the bill of materials of what a plain installation with expressions has.
@@ -124,4 +131,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf .fuzz $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .fuzz $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/.last-release bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

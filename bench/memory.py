@@ -38,11 +38,7 @@ MOST_RATIO = 3.0  # of the polls' p99
 MOST_STOP = 50.0  # ms
 _HEALTH = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 _FACTS = re.compile(r'"(?:error_type|reason|event)":"[^"]*"')
-_STATUS: dict[str, object] = {
-    "status": "IN_QUEUE",
-    "request_id": "764cabcf-b745-4b3e-ae38-1200304cf45b",
-    "queue_position": 0,
-}
+_STATUS: dict[str, object] = {"status": "IN_QUEUE", "request_id": JOB, "queue_position": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,7 @@ ORDER = ("browser", "live", "examples", "clients", "fuzz", "unit")
 SERIAL = frozenset(
     {
         "live/test_money_outage.py",
-        "live/test_front_proxies.py",
         "live/test_redis_limits.py",
-        "live/test_runs.py",
-        "live/test_streams.py",
         "unit/app/process/test_supervisor.py",
         "unit/billing/ledger/redis/test_ledger.py",
         "unit/billing/ledger/test_sqlite_ledger.py",

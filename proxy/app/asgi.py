@@ -39,7 +39,7 @@ _TEST_CLIENT = ("testclient", 50000)
 _CLIENT_GONE = 499  # nginx's status for the log; it is never sent, because the caller has disconnected
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class ActiveGateway:
     """Objects that serve requests; a reload of the configuration replaces all of them at once.
 

@@ -19,7 +19,7 @@ BASE = "/playground/"
 
 HTML, STYLE, SCRIPT = "text/html; charset=utf-8", "text/css; charset=utf-8", "text/javascript; charset=utf-8"
 _FONT, _JPEG, _WEBP, _SVG = "font/woff2", "image/jpeg", "image/webp", "image/svg+xml"
-_TEXT = "text/plain; charset=utf-8"
+TEXT = "text/plain; charset=utf-8"
 
 # Revalidated each time and answered by 304: a page and its scripts must be of one release.
 FRESH = "no-cache"
@@ -54,7 +54,15 @@ _FOLDERS: Mapping[str, tuple[str, ...]] = {
         "refusal_menu",
         "refusal_requests",
     ),
-    "job/": ("error_messages", "fal_job", "job_controller", "job_times", "progress_line", "stored_jobs"),
+    "job/": (
+        "cheaper_advice",
+        "error_messages",
+        "fal_job",
+        "job_controller",
+        "job_times",
+        "progress_line",
+        "stored_jobs",
+    ),
     "result/": (
         "before_after",
         "job_history",
@@ -84,7 +92,7 @@ FILES: Mapping[str, tuple[str, str, str]] = {
     "/playground/vendor/fal-client-1.10.1.js": ("vendor/fal-client-1.10.1.js", SCRIPT, IMMUTABLE),
     "/playground/vendor/geist-5.3.0.woff2": ("vendor/geist-5.3.0.woff2", _FONT, IMMUTABLE),
     "/playground/vendor/geist-mono-5.3.0.woff2": ("vendor/geist-mono-5.3.0.woff2", _FONT, IMMUTABLE),
-    "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", _TEXT, FRESH),
+    "/playground/vendor/LICENSES.txt": ("vendor/LICENSES.txt", TEXT, FRESH),
 }
 
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)

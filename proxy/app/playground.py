@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from importlib.metadata import PackageNotFoundError, distribution
 
 import orjson
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from proxy import __version__
-from proxy.app.page_files import answer_file, page_files
+from proxy.app.page_files import FRESH, TEXT, answer_file, page_file, page_files
 from proxy.auth.caller import Caller
 from proxy.billing.shortfalls import rfc3339
 from proxy.config.loader import Config
@@ -23,6 +24,9 @@ from proxy.strict_json import Json
 # Returns the caller of a request for a page. Raises a Refusal without a good session.
 Authenticate = Callable[[GatewayRequest], Awaitable[Caller]]
 
+PACKAGE = "fal-auth-proxy"
+README = "/playground/readme.txt"
+
 
 def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Route]:
     """Yields the routes of the playground, none where it is off. Raises OSError where a file is missing."""
@@ -31,6 +35,8 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
     policy = content_security_policy(config.playground)
     for path, file in page_files().items():
         yield Route(path, answer_file(file, policy), methods=["GET"])
+
+    readme, install = installed_package()
 
     async def describe(request: Request) -> Response:
         """Sends the settings of the page, and the user, which is null without a valid session."""
@@ -44,11 +50,27 @@ def playground_routes(config: Config, authenticate: Authenticate) -> Iterable[Ro
             "sandbox": config.playground.sandbox,
             "docs_url": config.playground.docs_url,
             "source_url": config.playground.source_url,
+            "readme_url": README if readme else None,
+            "install": install,
             **_session(await _caller(authenticate, request.scope[REQUEST])),
         }
         return Response(orjson.dumps(facts), media_type="application/json")
 
     yield Route("/playground/config.json", describe, methods=["GET"])
+    if readme:
+        yield Route(README, answer_file(page_file(readme.encode(), TEXT, FRESH), policy), methods=["GET"])
+
+
+def installed_package() -> tuple[str | None, str]:
+    """Returns the README of the installed package, None without one, and the command to install it."""
+    try:
+        package = distribution(PACKAGE)
+    except PackageNotFoundError:
+        return None, "pip install ."
+    # PEP 610: a package that came from an index has no such record. One from a folder may be on no index.
+    from_index = package.read_text("direct_url.json") is None
+    readme = package.metadata.json.get("description")
+    return str(readme) if readme else None, f"pip install {PACKAGE}" if from_index else "pip install ."
 
 
 async def _caller(authenticate: Authenticate, request: GatewayRequest) -> Caller | None:

@@ -68,14 +68,17 @@ class Authorization:
             raise _not_offered(target)
         is_offered = is_in_scope = False
         for listing in listings:
-            if not _offers(listing, target.action):
+            if target.action not in listing.actions and not _quotes(listing, target.action):
                 continue
             is_offered = True
             if listing.scope is not None and listing.scope not in caller.scopes:
                 continue
             is_in_scope = True
             if listing.allow is None or listing.allow.allows(caller):
-                return self._grant(caller, target)
+                if target.handle is None:
+                    return Grant(caller, target, None)
+                job = self._handles.verify(target.handle, owner=caller.key, app=target.app)
+                return Grant(caller, target, job.upstream_id, job.key_alias)
         if not is_offered:
             raise Forbidden(
                 f"This action is not offered here for {target.endpoint}: {target.action}",
@@ -109,16 +112,10 @@ class Authorization:
         owner, app = grant.caller.key, grant.target.app
         return self._handles.sign(upstream_id, owner=owner, app=app, key_alias=grant.key_alias)
 
-    def _grant(self, caller: Caller, target: Target) -> Grant:
-        if target.handle is None:
-            return Grant(caller, target, None)
-        job = self._handles.verify(target.handle, owner=caller.key, app=target.app)
-        return Grant(caller, target, job.upstream_id, job.key_alias)
 
-
-def _offers(listing: Listing, action: Action) -> bool:
-    """A quote is for callers who may submit or run."""
-    return not listing.actions.isdisjoint(_PAID) if action is Action.QUOTE else action in listing.actions
+def _quotes(listing: Listing, action: Action) -> bool:
+    """Returns whether *action* is a quote that is offered: to callers who may submit or run."""
+    return action is Action.QUOTE and not listing.actions.isdisjoint(_PAID)
 
 
 def _not_offered(target: Target) -> Forbidden:

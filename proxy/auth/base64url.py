@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
+
+_SWAPPED = bytes.maketrans(b"-_+/", b"+/-_")  # from either alphabet of RFC 4648 to the other
 
 
 def decode_base64url(text: bytes) -> bytes:
     """Decodes *text*, which must be canonical and unpadded (RFC 7515 section 2). Raises ValueError."""
-    octets = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
-    # The decoder skips foreign characters, accepts `+/`, excess padding and stray last bits; none survives re-encoding.
-    if urlsafe_b64encode(octets).rstrip(b"=") != text:
+    octets = a2b_base64(text.translate(_SWAPPED) + b"=" * (-len(text) % 4))
+    # The decoder skips foreign characters, accepts excess padding and stray last bits; none survives re-encoding.
+    if b2a_base64(octets, newline=False).rstrip(b"=").translate(_SWAPPED) != text:
         raise ValueError("not canonical base64url")
     return octets
 

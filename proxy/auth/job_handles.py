@@ -7,12 +7,15 @@ the job, and is left out for the key without one.
 
 from __future__ import annotations
 
-import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from hmac import compare_digest
 from typing import NamedTuple
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from proxy.errors import JobNotFound
 
@@ -44,9 +47,9 @@ class JobHandles:
     def __init__(self, secrets: Sequence[bytes], aliases: Collection[str] = ("",)) -> None:
         if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
             raise ValueError(f"a handle secret needs at least {MIN_SECRET_BYTES} bytes")
-        # Keyed once: the pads of RFC 2104 cost as much as the message.
+        # Keyed once: the pads of RFC 2104 cost as much as the message. The class in the standard library is Python.
         self._aliases = frozenset(aliases)
-        self._macs = tuple(hmac.new(secret, digestmod="sha256") for secret in secrets)
+        self._macs = tuple(HMAC(secret, SHA256()) for secret in secrets)
         # Clients poll a job many times. Only good handles are cached: a refusal raises each time.
         self._cached = lru_cache(maxsize=CACHE_SIZE)(self._verify)
 
@@ -68,7 +71,7 @@ class JobHandles:
         parts = _HANDLE.fullmatch(handle)
         upstream_id, key_alias, mac = parts.groups("") if parts else ("malformed", "", "")
         job = f"{upstream_id}~{key_alias}" if key_alias else upstream_id
-        matches = [hmac.compare_digest(_mac(keyed, job, owner, app), mac) for keyed in self._macs]
+        matches = [compare_digest(_mac(keyed, job, owner, app), mac) for keyed in self._macs]
         if not any(matches):
             raise JobNotFound(reason="the handle is not this caller's")
         if key_alias not in self._aliases:
@@ -83,8 +86,8 @@ def parse_handle(handle: str) -> JobName:
     return JobName(str(parts[1]), parts[2] or "")
 
 
-def _mac(keyed: hmac.HMAC, job: str, owner: str, app: str) -> str:
+def _mac(keyed: HMAC, job: str, owner: str, app: str) -> str:
     mac = keyed.copy()
     # No part can hold a NUL (ids and apps by grammar, owners are hex), and no id a tilde: the text has one reading.
     mac.update(b"\0".join((_DOMAIN, owner.encode(), app.encode(), job.encode())))
-    return urlsafe_b64encode(mac.digest()[:_MAC_SIZE]).decode("ascii")
+    return urlsafe_b64encode(mac.finalize()[:_MAC_SIZE]).decode("ascii")

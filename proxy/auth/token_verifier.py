@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -16,8 +15,7 @@ from proxy.auth.sessions.jws import Jws, malformed, parse_jws
 from proxy.errors import Unauthenticated
 
 
-@dataclass(frozen=True, slots=True)
-class _Session:
+class _Session(NamedTuple):
     """Verified token: its digest stands for *caller* from *starts* until the caller's session expires.
 
     It ends earlier where the keys are no longer those of *version*: the one that signed it may be gone.
@@ -48,8 +46,7 @@ def build_credential(token: bytes, header: bytes | None = None) -> Credential:
     return Credential(token, header, digest)
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedToken:
+class ParsedToken(NamedTuple):
     """Token that is well formed and of a configured issuer, not verified yet.
 
     *issuers* are that issuer's tables.

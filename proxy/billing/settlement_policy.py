@@ -29,7 +29,7 @@ class SettlementPolicy:
 
     def amount_due(self, end: JobEnd, app: str) -> Micros | None:
         """Returns the amount to settle for a job of *app* (owner/alias); None is the one that was reserved."""
-        if end.cancelled or (end.failed and self.refund_failed):
+        if self.refund_failed if end.failed else end.cancelled:
             return 0
         if end.failed or self.settle_by == "price" or end.units is None:
             return None

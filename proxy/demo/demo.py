@@ -102,7 +102,9 @@ async def demo(*, port: int, as_json: bool, log: int) -> None:
         service = GatewayServer(
             plan.parts,
             log=log,
-            around=lambda app: LoginApp(app, origin=origin, tokens=plan.tokens, examples=_examples(plan, upstream)),
+            around=lambda app: LoginApp(
+                app, origin=origin, tokens=plan.tokens, budgets=CREDITS, examples=_examples(plan, upstream)
+            ),
         )
         await service.start(sock=listening)
         operator = "http://{}:{}/".format(*service.admin_address)

@@ -31,11 +31,22 @@ class LoginApp:
 
     *app*, the gateway, answers all else.
 
-    *origin* is that of both, *tokens* are the sessions of the users, *examples* makes the calls of the last two routes.
+    *origin* is that of both, *tokens* are the sessions of the users, *budgets* their credits for a day.
+
+    *examples* makes the calls of the last two routes.
     """
 
-    def __init__(self, app: ASGIApp, *, origin: str, tokens: Mapping[str, str], examples: ExampleCalls) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        origin: str,
+        tokens: Mapping[str, str],
+        budgets: Mapping[str, float],
+        examples: ExampleCalls,
+    ) -> None:
         self._app = app
+        self._users = orjson.dumps({"users": list(tokens), "credits": dict(budgets)})
         self._origin = origin.encode("ascii")
         self._tokens = tokens
         self._examples = examples
@@ -64,7 +75,7 @@ class LoginApp:
         fields = check_request(scope, methods=_METHODS)
         match scope["raw_path"], scope["method"]:
             case b"/demo/users", "GET":
-                return Response(200, orjson.dumps({"users": list(self._tokens)}))
+                return Response(200, self._users)
             case b"/demo/session", "POST":
                 return self._cookie("", token=self._token(await self._read(scope, fields, receive)))
             case b"/demo/job", "POST":

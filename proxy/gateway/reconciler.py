@@ -15,7 +15,7 @@ from proxy.billing.ledger.interface import Ledger
 from proxy.billing.ledger.jobs import JobRecord
 from proxy.errors import StoreAway, TransportError
 from proxy.http.client.messages import UpstreamResponse
-from proxy.upstream.job_end import JobEnd
+from proxy.upstream.job_end import JobEnd, completed_end
 
 INTERVAL = 0.4  # seconds between two takes of due jobs
 CALLS_PER_INTERVAL = 4  # 10 a second
@@ -169,7 +169,7 @@ class Reconciler:
                 body = orjson.loads(response.body)
                 if not isinstance(body, dict) or body.get("status") != "COMPLETED":
                     return await self._note_open(record, body)
-                await self._end(job, await self._job_end(record, failed=bool(body.get("error"))))
+                await self._end(job, await self._job_end(record, completed_end(body)))
             case 202:
                 return await self._note_open(record, orjson.loads(response.body))
             case 404 if record.id in self._known or self._clock() - record.created > RETENTION:
@@ -191,9 +191,9 @@ class Reconciler:
             await self._ledger.set_running(record.job or "", now=self._clock())
         return Look.OPEN
 
-    async def _job_end(self, record: JobRecord, *, failed: bool) -> JobEnd:
-        if failed or not self._reads_units:
-            return JobEnd(failed=failed)
+    async def _job_end(self, record: JobRecord, end: JobEnd) -> JobEnd:
+        if end.failed or not self._reads_units:
+            return end
         app, _, upstream_id = (record.job or "").rpartition("/")
         return JobEnd(units=await self._jobs.units(app, upstream_id, record.key_alias))
 

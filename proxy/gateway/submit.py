@@ -77,6 +77,8 @@ class Submit:
 
     def _handle(self, grant: Grant, accepted: Accepted) -> str:
         try:
-            return self._authorization.sign_handle(grant._replace(key_alias=accepted.key_alias), accepted.job_id)
+            if accepted.key_alias:
+                grant = grant._replace(key_alias=accepted.key_alias)
+            return self._authorization.sign_handle(grant, accepted.job_id)
         except ValueError as error:
             raise OutcomeUnknown(reason=f"fal accepted the submit but: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 import orjson
@@ -31,7 +32,8 @@ class Response(NamedTuple):
 
     def lines(self, extra: Fields = ()) -> bytes:
         """Returns the field lines of the head, without request id and final CRLF."""
-        own = b"".join([b"%b: %b\r\n" % field for field in (*self.headers, *extra)])
+        fields = self.headers if not extra else (*self.headers, *extra)
+        own = b"%b: %b\r\n" * len(fields) % tuple(chain.from_iterable(fields))
         return b"%bcontent-length: %d\r\n%b" % (_PROTECTIVE_LINES, len(self.body), own)
 
     def head(self, request_id: bytes, extra: Fields = ()) -> bytes:

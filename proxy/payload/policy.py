@@ -84,7 +84,7 @@ class EndpointPolicy:
         value.update(self._rules.force)
         for name, default in self._rules.default.items():
             value.setdefault(name, default)
-        return [field_error([name], *_FORBIDDEN) for name in forbidden]
+        return [field_error([name], *_FORBIDDEN) for name in forbidden] if forbidden else []
 
 
 class Policy:

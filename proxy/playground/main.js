@@ -25,10 +25,11 @@ import { Workshop } from "./workshop.js";
 const state = { config: null, caller: null, endpoints: [], uploads: false, window: null, stored: null, held: null };
 let savedValues = null; // what was set when a session ended
 let listed = true; // whether the gateway lists jobs
+let balance = null; // what is left in each budget, as text
 
 const workshop = new Workshop({ onChoose: chosen });
-const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form, quoted: price.quoted });
-const resultView = new ResultView({ on: { reuseSeed, useAsInput }, takes: (kind) => workshop.takes(kind) });
+const getState = () => ({ ...state, endpoint: workshop.endpoint, form: workshop.form });
+const resultView = new ResultView({ on: { reuseSeed, useAsInput, openForm: switchTo }, takes: (kind) => workshop.takes(kind) });
 const jobHistory = new JobHistory(byId("past"), byId("history"), { pick: showEntry, reuse: reuseSettings });
 const inspector = new Inspector(byId("gateway-panel"));
 const outcome = new Tabs(byId("outcome-tabs"), [
@@ -47,14 +48,15 @@ const refusals = new RefusalMenu(byId("refusals"), getState, {
   },
   call: (call) => inspector.add(call),
   conclude: (text) => inspector.conclude(text),
-  end() {
+  end(summary) {
     inspector.focusRefusal();
+    if (!controller.running) resultView.explain(summary, () => outcome.select("gateway", { focus: true }));
     refreshQuota();
     refreshHistory();
   },
-  finished() {
-    refreshQuota();
-    refreshHistory();
+  async follow(job) {
+    const target = state.endpoints.find(({ id }) => id === job.endpoint);
+    await controller.resume({ ...job, since: Date.now() }, target, { yields: true, beside: true });
   },
 });
 const drawCode = createCodePanel(
@@ -86,17 +88,21 @@ const controller = new JobController({
 async function start() {
   state.config = await fetchConfig();
   byId("sandbox-badge").hidden = !state.config.sandbox;
+  byId("sandbox-note").hidden = !state.config.sandbox;
   byId("journey-end").textContent = state.config.sandbox ? "Sandbox" : "fal.ai";
   byId("foot-version").textContent = `fal-auth-proxy ${state.config.version}`;
   byId("api-link").href = `${state.config.prefix}/openapi.json`;
   for (const [id, url] of [
     ["docs-link", state.config.docs_url],
     ["source-link", state.config.source_url],
+    ["readme-link", state.config.readme_url],
   ]) {
     byId(id).hidden = !url;
     if (url) byId(id).href = url;
   }
   byId("source-name").hidden = Boolean(state.config.source_url);
+  byId("install").textContent = state.config.install;
+  byId("from-source").hidden = state.config.install !== "pip install .";
   if (state.config.user !== null) await enter(state.config, null);
   else await signIn.open(state.config);
 }
@@ -240,6 +246,16 @@ function useAsInput(url) {
   announce("The result is now the input");
 }
 
+/** Opens the form of a job of another endpoint, and keeps the job on show. */
+function switchTo(entry) {
+  workshop.choose(entry.endpoint);
+  if (workshop.endpoint.id !== entry.endpoint) return announce("This endpoint is not open for you any more");
+  if (Object.keys(entry.input).length) workshop.form.write(entry.input);
+  if (entry.result) resultView.show(entry);
+  else if (entry.requestId) controller.resume(entry, workshop.endpoint, { yields: true });
+  announce(`The form of ${entry.endpoint} is open`);
+}
+
 function reuseSettings(entry) {
   workshop.choose(entry.endpoint);
   workshop.form?.write(entry.input);
@@ -283,7 +299,6 @@ function observeCall(call) {
 async function settledJob(entry) {
   state.stored?.end(entry.requestId, entry.state);
   await Promise.all([refreshQuota(), refreshHistory()]);
-  price.update(); // what is left after a run depends on what this one has cost
   resultView.setPrice(entry);
   inspector.settled(entry);
 }
@@ -315,7 +330,12 @@ async function showEntry(entry) {
 async function refreshQuota() {
   if (!state.caller) return;
   try {
-    drawQuota(byId("standing"), await state.caller.get("/usage"), state.window);
+    const usage = await state.caller.get("/usage");
+    drawQuota(byId("standing"), usage, state.window);
+    const before = balance;
+    balance = JSON.stringify(usage.budgets.map(({ name, left }) => [name, left]));
+    // The price line names what is left after the run.
+    if (balance !== before) price.update();
   } catch (error) {
     if (error.status === 401) await leave({ keep: true });
     else announce("Your limits could not be read");

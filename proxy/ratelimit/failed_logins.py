@@ -32,7 +32,8 @@ class FailedLogins:
 
     def record(self, address: str) -> None:
         """Counts one failed attempt of *address*."""
-        self._counts.get_or_create(address_key(address), int(self._clock() * 1000)).add()
+        now = int(self._clock() * 1000)
+        self._counts.get_or_create(address_key(address), now).hit(now)
 
 
 class LoginLimit:
@@ -71,7 +72,7 @@ class LoginLimit:
         window = self._spare.get_or_create(key, int(now * 1000))
         if window.total >= SPARE:
             raise _too_many(int(reset - now) + 1)
-        window.add()
+        window.hit(int(now * 1000))
 
     async def record(self, address: str) -> None:
         """Counts a failed login of *address*. Raises RateLimited where it was over the limit before."""

@@ -56,9 +56,6 @@ class RateRule(RateLimit):
     tier_claim: str = ""
     tiers: Mapping[str, RateLimit] = field(default_factory=dict)
 
-    def applies(self, request: LimitedRequest) -> bool:
-        return not self.endpoints or request.endpoint in self.endpoints
-
     def hit(self, request: LimitedRequest) -> WindowHit:
         """Returns the limit of the request's tier, and the key of its window."""
         limit = self.tiers.get(request.claim(self.tier_claim), self) if self.tiers else self
@@ -115,7 +112,7 @@ class RateLimiter:
         Raises RateLimited, and StoreAway where a rule for *action* denies without its store.
         """
         rules = _select(self._enforced, action, request)
-        watched = _select(self._observed, action, request)
+        watched = _select(self._observed, action, request) if self._observed else ()
         try:
             quota = await _hit(self._store, rules, request)
             observed = await self._would_refuse(watched, request) if watched else ()
@@ -194,7 +191,7 @@ async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRe
         return Quota()
     hits = [rule.hit(request) for rule in rules]
     admitted, remaining = await store.hit(hits)
-    headers = _headers([limit for limit, _ in hits], remaining)
+    headers = _headers(hits, remaining)
     if admitted:
         return Quota(headers)
     full = [(rule.name, reset) for rule, (left, reset) in zip(rules, remaining, strict=True) if not left]
@@ -208,27 +205,27 @@ async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRe
     )
 
 
-def _headers(bounds: Sequence[RateLimit], remaining: Sequence[Remaining]) -> tuple[tuple[bytes, bytes], ...]:
+def _headers(hits: Sequence[WindowHit], remaining: Sequence[Remaining]) -> tuple[tuple[bytes, bytes], ...]:
     """Returns the fields of draft-ietf-httpapi-ratelimit-headers-10; `t` is the time until more.
 
     A count is forgotten up to one slice late. `t` ends at the window all the same, as clients expect.
     """
-    policy, state = _templates(tuple([(bound.name, bound.amount, bound.seconds) for bound in bounds]))
-    return (b"ratelimit-policy", policy), (b"ratelimit", state % _capped(bounds, remaining))
-
-
-def _capped(bounds: Sequence[RateLimit], remaining: Sequence[Remaining]) -> tuple[int, ...]:
-    numbers = []
-    for bound, (left, reset) in zip(bounds, remaining, strict=True):  # a generator takes 1 us more
+    keys: list[tuple[str, int, int]] = []
+    numbers: list[int] = []
+    for (bound, _), (left, reset) in zip(hits, remaining, strict=True):  # a generator takes 1 us more
+        seconds = bound.seconds
+        keys.append((bound.name, bound.amount, seconds))
         numbers.append(left)
-        numbers.append(reset if reset <= bound.seconds else bound.seconds)
-    return tuple(numbers)
+        numbers.append(reset if reset <= seconds else seconds)
+    policy, state = _templates(tuple(keys))
+    return policy, (b"ratelimit", state % tuple(numbers))
 
 
 @lru_cache(maxsize=1024)
-def _templates(bounds: tuple[tuple[str, int, int], ...]) -> tuple[bytes, bytes]:
+def _templates(bounds: tuple[tuple[str, int, int], ...]) -> tuple[tuple[bytes, bytes], bytes]:
+    """Returns the field with the policies, and a template for the value of the field with what is left."""
     policy = ", ".join(f'"{name}";q={amount};w={seconds}' for name, amount, seconds in bounds)
-    return policy.encode(), ", ".join(f'"{name}";r=%d;t=%d' for name, _, _ in bounds).encode()
+    return (b"ratelimit-policy", policy.encode()), ", ".join(f'"{name}";r=%d;t=%d' for name, _, _ in bounds).encode()
 
 
 def _refused_too_often(rule: RateRule, wait: int) -> RateLimited:
@@ -251,6 +248,6 @@ def _by_action(rules: Iterable[RateRule]) -> Mapping[str, tuple[RateRule, ...]]:
 def _select(rules: Mapping[str, tuple[RateRule, ...]], action: str, request: LimitedRequest) -> Sequence[RateRule]:
     listed = rules.get(action, ())
     for rule in listed:
-        if not rule.applies(request):
-            return [one for one in listed if one.applies(request)]
+        if rule.endpoints and request.endpoint not in rule.endpoints:
+            return [one for one in listed if not one.endpoints or request.endpoint in one.endpoints]
     return listed

@@ -60,12 +60,13 @@ class SlidingWindow:
     Slices are numbered from the clock's zero.
     """
 
-    __slots__ = ("_ends", "_length", "_newest", "_ring", "_slot", "total")
+    __slots__ = ("_ends", "_length", "_newest", "_ring", "_slot", "total", "until")
 
     def __init__(self, length: int, now: int) -> None:
         self._length = length
         self._newest = now // length
         self._slot = self._newest % (SLICES + 1)
+        self.until = (self._newest + 1) * length  # time in ms at which the newest slice ends
         self._ring = [0] * (SLICES + 1)
         self._ends = 0  # time in ms at which the oldest count is forgotten, if there is one
         self.total = 0
@@ -73,20 +74,21 @@ class SlidingWindow:
     def advance(self, now: int) -> None:
         """Forgets counts that are too old. *now* in ms of a clock that never steps back."""
         newest = now // self._length
-        if newest == self._newest:
-            return
         for at in range(max(self._newest, newest - SLICES - 1) + 1, newest + 1):
             self.total -= self._ring[at % (SLICES + 1)]
             self._ring[at % (SLICES + 1)] = 0
         self._newest = newest
         self._slot = newest % (SLICES + 1)
+        self.until = (newest + 1) * self._length
         self._update_end()
 
-    def add(self) -> None:
+    def hit(self, now: int) -> int:
+        """Counts one request, and returns whole seconds until the oldest count is forgotten."""
         self._ring[self._slot] += 1
         self.total += 1
         if self.total == 1:
             self._ends = (self._newest + SLICES + 1) * self._length
+        return (self._ends - now + 999) // 1000
 
     def undo_hit(self) -> None:
         """Undoes one `add`, the latest."""
@@ -99,7 +101,7 @@ class SlidingWindow:
 
     def reset(self, now: int) -> int:
         """Returns whole seconds until the oldest count is forgotten, 0 where there is none."""
-        return -((now - self._ends) // 1000) if self.total else 0
+        return (self._ends - now + 999) // 1000 if self.total else 0
 
     def _update_end(self) -> None:
         if self.total:
@@ -125,7 +127,8 @@ class WindowTable:
         window = self._windows.get(key)
         if window is not None:
             self._windows.move_to_end(key)
-            window.advance(now)
+            if now >= window.until:
+                window.advance(now)
         return window
 
     def get_or_create(self, key: str, now: int) -> SlidingWindow:
@@ -134,7 +137,8 @@ class WindowTable:
         if window is None:
             return self._create(key, now)
         self._windows.move_to_end(key)
-        window.advance(now)
+        if now >= window.until:
+            window.advance(now)
         return window
 
     def _create(self, key: str, now: int) -> SlidingWindow:
@@ -162,14 +166,14 @@ class MemoryWindowStore:
         admitted = True
         windows = []
         for limit, key in hits:
-            window = self._table(limit).get_or_create(key, now)
+            table = self._tables.get((limit.name, limit.seconds)) or self._table(limit)
+            window = table.get_or_create(key, now)
             admitted = admitted and window.total < limit.amount
             windows.append((limit.amount, window))
         remaining = []
         for amount, window in windows:
-            if admitted:
-                window.add()
-            remaining.append((max(0, amount - window.total), window.reset(now)))
+            reset = window.hit(now) if admitted else window.reset(now)
+            remaining.append((max(0, amount - window.total), reset))
         return admitted, remaining
 
     async def undo(self, hits: Sequence[WindowHit]) -> None:

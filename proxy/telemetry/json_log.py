@@ -89,7 +89,10 @@ class JsonLogWriter:
         Never blocks and never raises. Strings are cut at MAX_VALUE characters. Other values than strings, numbers,
         booleans and null are written as their text. Only one thread may call it.
         """
-        line = self._line(event, level, self._time())
+        seconds, micros = divmod(int(self._clock() * 1_000_000), 1_000_000)
+        if seconds != self._second:  # the text of a second is used for all its lines
+            self._second, self._second_text = seconds, _utc(seconds)
+        line = self._line(event, level, b"%b.%06dZ" % (self._second_text, micros))
         if self._closing.is_set() or self._queued_bytes - self._written_bytes + len(line) > self._capacity:
             self._refused += 1
             return
@@ -109,17 +112,12 @@ class JsonLogWriter:
         self._pending.set()
         self._writer.join(timeout)
 
-    def _time(self) -> bytes:
-        """Returns the time by RFC 3339. The text of a second is used for all its lines."""
-        seconds, micros = divmod(int(self._clock() * 1_000_000), 1_000_000)
-        if seconds != self._second:
-            self._second, self._second_text = seconds, _utc(seconds)
-        return b"%b.%06dZ" % (self._second_text, micros)
-
     def _line(self, event: Mapping[str, object], level: Level | None, moment: bytes) -> bytes:
         # Most lines have plain values and no secret; this test of it runs in C.
         line = _ascii_line(event) if _PLAIN.issuperset(map(type, event.values())) else b""
-        if not line or _may_be_long(line, event) or self._holds_secret(line):
+        # A name has two quotes, a colon and a comma beside it. What is left is the length of all values together.
+        is_long = len(line) - sum(map(len, event)) - 4 * len(event) > MAX_VALUE
+        if not line or is_long or self._holds_secret(line):
             line = _ascii_line({name: self._redacted(value) for name, value in event.items()})
         level = level or level_of_event(event.get("event"))
         line = b'{"time":"%b","level":"%b",%b\n' % (moment, level.encode("ascii"), line[1:])
@@ -215,14 +213,6 @@ def _sendable(value: object) -> object:
 def _escaped(match: re.Match[str]) -> str:
     units = match[0].encode("utf-16-be").hex()
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
-
-
-def _may_be_long(line: bytes, event: Mapping[str, object]) -> bool:
-    """Returns True where all values together are longer than one may be.
-
-    A name has two quotes, a colon and a comma beside it.
-    """
-    return len(line) - sum(map(len, event)) - 4 * len(event) > MAX_VALUE
 
 
 def _escape(form: str) -> bytes:

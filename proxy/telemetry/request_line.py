@@ -37,14 +37,15 @@ class RequestLines:
 
     def write(self, record: AccessRecord, action: str, seconds: float) -> None:
         """Writes the line of a request that took *seconds*, unless it is one of many alike."""
-        if record.status < 400 and self._is_omitted(action):
+        # Only these two actions are ever omitted: no call for the others.
+        if record.status < 400 and action in (POLL, HEALTH) and self._is_omitted(action):
             self.omitted += 1
             return
         self._log.write(self._fields(record, action, seconds), level_of_answer(record.status, record.error_type))
 
     def _is_omitted(self, action: str) -> bool:
-        if action != POLL:
-            return action == HEALTH and not self.journaling.health_checks
+        if action == HEALTH:
+            return not self.journaling.health_checks
         every, self._polls = self.journaling.polls_per_line, self._polls + 1
         return not every or (self._polls - 1) % every != 0
 

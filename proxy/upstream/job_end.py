@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -9,10 +10,17 @@ import orjson
 from proxy.fal_api.operations import Action
 from proxy.upstream.outcomes import Outcome, UpstreamResult
 
+# fal's error type of a job that its caller stopped: the queue has no state for it (fal docs, errors).
+_CANCELLED = "client_cancelled"
+_CANCELLED_FIELD = (b"x-fal-error-type", _CANCELLED.encode("ascii"))
+
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """End of a job. *cancelled*: it never ran; *failed*: it gave no result. *units*: fal's billable units."""
+    """End of a job. *failed*: it gave no result. *units*: fal's billable units.
+
+    *cancelled*: it was stopped, without *failed* before it ran.
+    """
 
     cancelled: bool = False
     failed: bool = False
@@ -31,7 +39,7 @@ def job_end_from_status(action: Action, result: UpstreamResult) -> JobEnd | None
         case Action.RESULT if result.outcome is Outcome.ACCEPTED:
             return JobEnd(units=result.units)
         case Action.RESULT if result.outcome is Outcome.FAILED:
-            return JobEnd(failed=True)
+            return JobEnd(cancelled=_CANCELLED_FIELD in result.headers, failed=True)
         case Action.CANCEL if result.status == 200:
             return JobEnd(cancelled=True)
         case _:
@@ -42,4 +50,10 @@ def _completed(result: UpstreamResult) -> JobEnd | None:
     body = orjson.loads(result.body)
     if not isinstance(body, dict) or body.get("status") != "COMPLETED":
         return None
-    return JobEnd(failed=bool(body.get("error")), units=result.units)
+    return completed_end(body, result.units)
+
+
+def completed_end(body: Mapping[str, object], units: float | None = None) -> JobEnd:
+    """Returns the end in a status of COMPLETED, which fal gives to failed and cancelled jobs too."""
+    cancelled = body.get("error_type") == _CANCELLED
+    return JobEnd(cancelled=cancelled, failed=cancelled or bool(body.get("error")), units=units)

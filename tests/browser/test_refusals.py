@@ -116,7 +116,7 @@ def test_402(browser: Browser, rig: Rig) -> None:
         alice.run()
         box = alice.trouble()
         expect(box).to_contain_text("Your allowance does not cover this")
-        expect(box).to_contain_text("1 of 3 credits are left in “today”, and this run takes more.")
+        expect(box).to_contain_text("1 of 3 credits are left in “today”, and this run takes 2.")
         expect(box).to_contain_text("It is full again in")
         expect(box).to_be_focused()
         alice.screenshot("402")

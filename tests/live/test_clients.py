@@ -48,7 +48,7 @@ def test_javascript(rig: Rig, script: str) -> None:
     """The client `@fal-ai/client` in header mode passes every test, over two fal keys in turn."""
     sandbox = rig.sandbox(TWO_ACCOUNTS)
     gateway = two_key_gateway(rig, sandbox)
-    javascript(script, GATEWAY=gateway.url, CONTROL=sandbox.control, REST=sandbox.rest)
+    javascript(script, GATEWAY=gateway.url, CONTROL=sandbox.control, REST=sandbox.rest, LARGE="1")
 
     assert keys_used(sandbox) == {FAL_KEY.partition(":")[0], SPARE.partition(":")[0]}
 

@@ -116,7 +116,7 @@ def test_a_user_signs_in_with_a_cookie() -> None:
             left = browser.delete("/demo/session", headers=ours)
             after = browser.get("/api/fal/usage", headers=ours)
 
-    assert users == {"users": ["alice", "bob"]}
+    assert users == {"users": ["alice", "bob"], "credits": {"alice": 20.0, "bob": 5.0}}
     assert [a.status_code for a in (before, forged, signed, submitted, crossed)] == [401, 403, 204, 200, 403]
     assert polled.status_code in (200, 202)
     assert (left.status_code, after.status_code) == (204, 401)

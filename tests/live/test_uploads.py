@@ -29,14 +29,6 @@ def opened(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
     return rig.gateway(sandbox.queue, origin=None, environ=ENVIRON, fal=origins, uploads=UPLOADS, **settings)
 
 
-def test_javascript_uploads(rig: Rig) -> None:
-    """The client `@fal-ai/client` passes every test of `uploads.test.mjs`."""
-    sandbox = rig.sandbox()
-    gateway = opened(rig, sandbox)
-
-    javascript("uploads.test.mjs", GATEWAY=gateway.url, REST=sandbox.rest)
-
-
 def test_javascript_realtime(rig: Rig) -> None:
     """The default token provider of `fal.realtime` passes every test of `tokens.test.mjs`."""
     sandbox = rig.sandbox()

@@ -24,6 +24,7 @@ from support.budgets import (
     PATIENCE,
     Process,
     Rig,
+    StoreKind,
     adjacent_ports,
     eventually,
     is_running,
@@ -33,6 +34,8 @@ from support.budgets import (
 )
 
 from proxy.sandbox.faults import Fault, Kind
+
+AT_ONCE = 4  # submits
 
 
 def is_free(port: int) -> bool:
@@ -56,8 +59,14 @@ async def submit_until(rig: Rig, over: asyncio.Event) -> list[int]:
             while not over.is_set():
                 statuses.append((await caller.submit("fal-ai/money/0")).status)
 
-    await asyncio.gather(*(work(fresh=fresh) for fresh in (True, True, False, False)))
+    await asyncio.gather(*(work(fresh=number % 2 == 0) for number in range(AT_ONCE)))
     return statuses
+
+
+async def more_jobs(rig: Rig, count: int = 10) -> None:
+    """Returns when *count* more jobs have been accepted."""
+    before = sum(rig.upstream.jobs().values())
+    await until(lambda: sum(rig.upstream.jobs().values()) >= before + count)
 
 
 async def reload(rig: Rig) -> None:
@@ -67,21 +76,32 @@ async def reload(rig: Rig) -> None:
     await until(lambda: len(rig.gateway.journal("reloaded")) > number)
 
 
-async def test_a_rolling_restart_loses_no_submit(tmp_path: Path) -> None:
-    """SIGHUP replaces both workers one by one, and every submit meanwhile is answered."""
-    async with money(tmp_path, "redis") as rig:
-        before, over = set(rig.gateway.workers()), asyncio.Event()
-        submitting = asyncio.create_task(submit_until(rig, over))
-        for _ in range(3):
-            await reload(rig)
-        over.set()
-        statuses = await submitting
+@pytest.mark.parametrize("store", ["redis", "sqlite"])
+async def test_reloads_and_a_restart_lose_no_submit(tmp_path: Path, store: StoreKind) -> None:
+    """On an inherited socket every submit is answered while SIGHUP and a whole restart replace what serves it.
 
-        assert set(statuses) == {200}
-        assert len(statuses) > 20
-        assert sum(rig.upstream.jobs().values()) == len(statuses)
-        assert before.isdisjoint(rig.gateway.workers())
-        assert await rig.gateway.metric('fal_proxy_requests_total{action="submit"') == len(statuses)
+    Two workers are replaced one by one, and a single process reloads in place.
+    """
+    with socket.create_server((HOST, 0)) as listening:
+        async with money(tmp_path, store, listening=listening) as rig:
+            before, over = set(rig.gateway.workers()), asyncio.Event()
+            submitting = asyncio.create_task(submit_until(rig, over))
+            for _ in range(2):
+                await more_jobs(rig)
+                await reload(rig)
+            after, jobs = set(rig.gateway.workers()), sum(rig.upstream.jobs().values())
+            counted = await rig.gateway.metric('fal_proxy_requests_total{action="submit"')
+            status = await rig.gateway.stop()
+            await rig.gateway.start()
+            await more_jobs(rig)
+            over.set()
+            statuses = await submitting
+
+            assert set(statuses) == {200}
+            assert sum(rig.upstream.jobs().values()) == len(statuses)
+            assert counted >= jobs - AT_ONCE
+            assert before.isdisjoint(after) is (store == "redis")
+            assert status == 0
 
 
 async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None:

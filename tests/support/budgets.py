@@ -200,12 +200,16 @@ class Valkey(Process):
 class Gateway(Process):
     """The process of `fal-proxy serve` on *port*, and its log."""
 
-    def __init__(self, config: Path, environ: Mapping[str, str], *, workers: int, port: int, admin: int) -> None:
+    def __init__(
+        self, config: Path, environ: Mapping[str, str], *, workers: int, port: int, admin: int, fds: Sequence[int] = ()
+    ) -> None:
+        """Prepares the command. *fds* has the descriptor of its listening socket, where it inherits one."""
         super().__init__(
-            [*COMMAND, "serve", config, "--workers", workers],
+            [*COMMAND, "serve", config, "--workers", workers, *(part for fd in fds for part in ("--fd", fd))],
             log=config.with_suffix(".log"),
             environ=environ,
             is_up=lambda text: text.count('"event":"started"') == workers,
+            pass_fds=fds,
         )
         self.url = f"http://{HOST}:{port}"
         self.admin = f"http://{HOST}:{admin}"
@@ -418,12 +422,13 @@ async def money(
     admin: Table = MappingProxyType({}),
     environ: Mapping[str, str] = ENVIRON,
     tables: Mapping[str, Table] = MappingProxyType({}),
+    listening: socket.socket | None = None,
 ) -> AsyncIterator[Rig]:
     """A running gateway with its files in *home*: two workers on Redis, or one on a SQLite file.
 
     *tables* are further ones of the configuration.
 
-    *wrap* returns what stands around the sandbox's queue.
+    *wrap* returns what stands around the sandbox's queue. The gateway inherits the socket *listening*, if there is one.
     """
     workers = 2 if store == "redis" else 1
     async with AsyncExitStack() as stack:
@@ -437,7 +442,8 @@ async def money(
             stack.push_async_callback(valkey.stop)
             environ = {**environ, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:{valkey.port}"}
         (home / "schema.json").write_text(json.dumps(SCHEMA))
-        config, port, admin_port = home / "gateway.toml", adjacent_ports(1), adjacent_ports(1)
+        config, admin_port = home / "gateway.toml", adjacent_ports(1)
+        port = adjacent_ports(1) if listening is None else int(listening.getsockname()[1])
         config.write_text(
             toml(
                 server={
@@ -465,7 +471,8 @@ async def money(
                 **tables,
             )
         )
-        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin_port)
+        fds = () if listening is None else (listening.fileno(),)
+        gateway = Gateway(config, environ, workers=workers, port=port, admin=admin_port, fds=fds)
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         yield Rig(config, gateway, upstream, valkey, environ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 
 from starlette.applications import Starlette
 
@@ -99,27 +100,31 @@ class Serving:
         self._sessions.start()
         self._reconciling = asyncio.create_task(self._reconciler.run())
 
-    async def stop_background(self) -> None:
-        """Stops the background tasks; requests may still be under way."""
-        if self._reconciling is not None:
-            self._reconciling.cancel()
-        await self._reconciler.aclose()
-        await self._sessions.aclose()
-
     async def aclose(self) -> None:
         """Stops the background tasks and closes all clients, those in use too."""
-        await self.stop_background()
+        await self._stop_reconciler()
+        await self._sessions.aclose()
         await self._upstream.aclose()
         await self._alerts.aclose()
         if self._webhooks is not None:
             await self._webhooks.deliveries.aclose()
 
     async def retire(self) -> None:
-        """Waits for the requests that began before a reload, then closes the clients."""
-        await self.stop_background()
-        while any(client.active for client in self._upstream.clients):  # noqa: ASYNC110 a pool announces nothing
+        """Waits for the requests that began before a reload, then closes the clients.
+
+        A request refers to the objects that serve it, also while it has not called fal yet.
+        """
+        await self._stop_reconciler()
+        in_use = weakref.ref(self.active)
+        del self.active
+        while in_use() is not None or any(client.active for client in self._upstream.clients):  # noqa: ASYNC110
             await asyncio.sleep(_IDLE_INTERVAL)
         await self.aclose()
+
+    async def _stop_reconciler(self) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+        await self._reconciler.aclose()
 
     def _build_active(self) -> ActiveGateway:
         server, state = self.components.config.server, self._state

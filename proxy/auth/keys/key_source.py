@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.auth.keys.verification_key import VerificationKey
@@ -42,6 +42,7 @@ class StaticKeys:
     """Keys that never change. Raises ValueError for none, and for a shared secret beside a public key."""
 
     listed: tuple[VerificationKey, ...]
+    version: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if not self.listed:
@@ -52,10 +53,6 @@ class StaticKeys:
     @property
     def shared_secret(self) -> bool:
         return isinstance(self.listed[0].material, bytes)
-
-    @property
-    def version(self) -> int:
-        return 0
 
     async def current(self) -> tuple[VerificationKey, ...]:
         return self.listed

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from dataclasses import dataclass, field
 from hashlib import sha256
+from hmac import compare_digest
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from proxy.auth.base64url import encode_base64url
 from proxy.auth.keys.algorithms import ALGORITHMS, KEY_TYPES, PublicKey
@@ -23,11 +26,11 @@ class VerificationKey:
     algorithm: str
     kid: str | None
     material: bytes | PublicKey = field(repr=False)
-    _keyed: hmac.HMAC | None = field(init=False, repr=False)
+    _keyed: HMAC | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # RFC 2104 keyed once: both pads cost more than the token itself.
-        keyed = hmac.new(self.material, digestmod="sha256") if isinstance(self.material, bytes) else None
+        # RFC 2104 keyed once: both pads cost more than the token itself. The class in the standard library is Python.
+        keyed = HMAC(self.material, SHA256()) if isinstance(self.material, bytes) else None
         object.__setattr__(self, "_keyed", keyed)
         if self.kid is not None and not 0 < len(self.kid) <= MAX_KID:
             raise ValueError(f"a key's kid must have 1 to {MAX_KID} characters")
@@ -41,7 +44,7 @@ class VerificationKey:
             return ALGORITHMS[self.algorithm].verify(signing_input, self.material, signature)
         mac = self._keyed.copy()
         mac.update(signing_input)
-        return hmac.compare_digest(mac.digest(), signature)
+        return compare_digest(mac.finalize(), signature)
 
     def thumbprint(self) -> str:
         """Returns the thumbprint of a public key (RFC 7638), which may be logged.

@@ -32,7 +32,8 @@ class RevocationWatch:
 
     def is_revoked(self, caller: Caller) -> bool:
         """Returns True where the session of *caller* is revoked."""
-        return self._list.is_revoked(caller)
+        revocations = self._list
+        return bool(revocations.users or revocations.tokens) and revocations.is_revoked(caller)
 
     def start(self) -> None:
         """Starts the task that watches the store, unless it runs."""

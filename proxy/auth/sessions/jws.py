@@ -5,8 +5,8 @@ A token that passes has one spelling and one meaning: its digest can stand for i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from proxy import strict_json
 from proxy.auth.base64url import decode_base64url
@@ -31,8 +31,7 @@ _WRONG_SEGMENTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Jws:
+class Jws(NamedTuple):
     """Parsed token with the header members that are honoured, and no other.
 
     Nothing in here is verified yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from proxy.payload.files.media_types import field_media_types
 from proxy.strict_json import Json
@@ -14,6 +15,17 @@ _ALTERNATIVES = ("anyOf", "oneOf", "allOf", "prefixItems")
 _NO_TEXT = frozenset({"number", "integer", "boolean", "null"})
 
 
+class FieldKind(NamedTuple):
+    """Content of a string field: files, or weights, which are a URL or a name in a hub.
+
+    *words* are the words that the schema gives for the field, which are no files.
+    """
+
+    is_file: bool
+    is_path: bool
+    words: frozenset[str]
+
+
 class FileFields:
     """Names in an input schema that stand for files, with the media types and words that each accepts.
 
@@ -23,37 +35,33 @@ class FileFields:
 
     def __init__(self, schema: Json, listed: frozenset[str] = frozenset()) -> None:
         self._files = set(listed)
-        self._known: dict[str, bool] = {}  # whether a name of the schema is one of a file
+        self._known: dict[str, FieldKind] = {}  # names of the schema
         self._media_types: dict[str, frozenset[str]] = {}
         self._words: dict[str, frozenset[str]] = {}
         for name, field in _properties(schema):
             if _is_marked(field):
                 self._files.add(name)
-            if self.is_file(name):
+            if self._is_file(name):
                 types = field_media_types(name, field)
                 self._media_types[name] = types | self._media_types.get(name, frozenset())
                 self._words[name] = frozenset(_words(field)) | self._words.get(name, frozenset())
-        self._known = {name: self.is_file(name) for name, _ in _properties(schema)}
+        self._known = {name: self.kind(name) for name, _ in _properties(schema)}
 
-    def is_file(self, name: str) -> bool:
-        """Returns whether a field of this *name* holds files."""
+    def kind(self, name: str) -> FieldKind:
+        """Returns what fields of this *name* hold."""
         known = self._known.get(name)
         if known is not None:
             return known
-        return name in self._files or name.strip().lower().endswith(_URL_NAMES)
-
-    def is_path(self, name: str) -> bool:
-        """Returns whether a field of this *name* holds weights: a URL, or a name in a hub."""
-        return name.strip().lower().endswith(_PATH_NAMES)
+        is_path = name.strip().lower().endswith(_PATH_NAMES)
+        return FieldKind(self._is_file(name), is_path, self._words.get(name, frozenset()))
 
     def media_types(self, name: str) -> frozenset[str]:
         """Returns the media types of files in the field *name*."""
         known = self._media_types.get(name)
         return field_media_types(name) if known is None else known
 
-    def words(self, name: str) -> frozenset[str]:
-        """Returns the words that the schema gives for the field *name*, which are no files."""
-        return self._words.get(name, frozenset())
+    def _is_file(self, name: str) -> bool:
+        return name in self._files or name.strip().lower().endswith(_URL_NAMES)
 
 
 def textless_fields(schema: Json) -> frozenset[str]:

@@ -67,7 +67,7 @@ class Inputs:
         self._fields = FileFields(schema, rules.fields)
         self._text_fields = TEXT_FIELDS | rules.text_fields
         # The validator rejects every text there but the schema's own words, so these need no look.
-        self._textless = frozenset(name for name in textless_fields(schema) if not self._fields.is_file(name))
+        self._textless = frozenset(name for name in textless_fields(schema) if not self._fields.kind(name).is_file)
 
     def violations(self, payload: dict[str, Json]) -> list[FieldError]:
         """Returns at most 50 errors, each with its field. None repeats what the caller wrote."""
@@ -88,12 +88,12 @@ class Inputs:
 
     def _problem(self, name: str, value: str, *, in_messages: bool) -> tuple[str, str] | None:
         """Returns the error type and message for the string *value* of the field *name*, None for a good one."""
-        is_file = self._fields.is_file(name)
-        if not is_file and not (self._fields.is_path(name) and _could_be_url(value)):
+        is_file, is_path, words = self._fields.kind(name)
+        if not is_file and not (is_path and _could_be_url(value)):
             if not _is_url_like(value) or (self._is_prose(name, in_messages) and _has_inner_blank(value)):
                 return None
         # Models have an empty string for a default; it names nothing.
-        elif not value or value in self._fields.words(name):
+        elif not value or value in words:
             return None
         problem = self._file_problem(name, value)
         if problem is None or is_file:

@@ -1,4 +1,5 @@
 // Price of a run before it is sent: a quote of the gateway, made again after each change of the form.
+import { el } from "../dom.js";
 import { amount, credits } from "../job/error_messages.js";
 import { replaceFiles } from "../form/file_values.js";
 
@@ -11,8 +12,6 @@ export class PricePreview {
   #turn = 0;
   #off = false;
   #pausedUntil = 0;
-  #quotedInput = null;
-  quoted = null; // price of the form as it is, null while it is not known
 
   /** Shows prices in *node*. *getState()* returns `{caller, endpoint, form, config}`. */
   constructor(node, getState) {
@@ -23,6 +22,7 @@ export class PricePreview {
   /** Starts again for a new session. */
   reset() {
     this.#off = false;
+    this.#pausedUntil = 0;
     this.#show("");
   }
 
@@ -30,8 +30,6 @@ export class PricePreview {
   update() {
     clearTimeout(this.#timer);
     this.#turn += 1;
-    // A field that loses the focus reports a change, though its value is the one that was quoted.
-    if (this.#input() !== this.#quotedInput) this.quoted = null;
     if (!this.#off)
       this.#timer = setTimeout(() => this.#quote(this.#turn), Math.max(PAUSE, this.#pausedUntil - Date.now()));
   }
@@ -46,17 +44,26 @@ export class PricePreview {
     if (turn !== this.#turn || !answer) return;
     const { response, call } = answer;
     if (response.status === 404 || response.status === 405) this.#off = true;
-    if (response.status === 429) this.#pausedUntil = Date.now() + 1000 * (call.retryAfter ?? 1);
+    if (response.status === 429) return this.#pause(call.retryAfter ?? 1);
     const quote = response.ok ? await response.json() : null;
     if (turn !== this.#turn) return;
-    this.quoted = quote?.price ?? null;
-    this.#quotedInput = this.#input();
     this.#show(quote ? quoteText(quote) : "");
   }
 
-  #input() {
-    const { endpoint, form } = this.#getState();
-    return form ? JSON.stringify([endpoint?.id, replaceFiles(form.read(), undefined)]) : null;
+  /** Shows how long no quote can be requested, and requests one after that. */
+  #pause(seconds) {
+    this.#pausedUntil = Date.now() + 1000 * seconds;
+    // Hidden from screen readers: the line is live, and each second would be announced.
+    const time = el("span", { "aria-hidden": "true" });
+    const show = () => {
+      const left = Math.ceil((this.#pausedUntil - Date.now()) / 1000);
+      if (left > 0 && time.isConnected) time.textContent = ` in ${left} s`;
+      else clearInterval(ticking);
+    };
+    const ticking = setInterval(show, 1000);
+    this.#node.replaceChildren("Too many price requests; the price is back", time);
+    show();
+    this.update();
   }
 
   #show(text) {

@@ -16,8 +16,8 @@ export class RefusalMenu {
 
   /**
    * Fills *menu* (a `details` element). *getContext()* returns `{caller, endpoints, config}`. *on*: `begin(name, text)`
-   * and `call(call)` for the inspector, `conclude(text)` for a sentence after the calls, `end()` after the last call, and
-   * `finished()` when the job of an entry has ended.
+   * and `call(call)` for the inspector, `conclude(text)` for a sentence after the calls, `end(summary)` after the last
+   * call, with `{title, text, todo}`, and `follow(job)` for the job of an entry.
    */
   constructor(menu, getContext, on) {
     this.#menu = menu;
@@ -40,11 +40,12 @@ export class RefusalMenu {
 
   #entry(refusal) {
     const name = el("span", { text: refusal.name });
-    if (refusal.runs) name.append(el("small", { class: "entry-cost", text: "not a refusal: runs one job" }));
+    if (refusal.runs) name.append(" ", el("small", { class: "entry-cost", text: "not a refusal: runs one job" }));
     const button = el(
       "button",
       { type: "button", "data-refusal": refusal.id },
       name,
+      " ",
       el("span", { class: "status", text: String(refusal.status) }),
     );
     button.addEventListener("click", () => this.#send(refusal));
@@ -64,17 +65,17 @@ export class RefusalMenu {
     if (!(await this.#pauseIsOver(refusal, mine))) return;
     this.#on.begin(refusal.name, refusal.text);
     announce(`Sending: ${refusal.name}`);
-    let calls = [];
     try {
-      calls = await refusal.send(this.#getContext());
+      const calls = await refusal.send(this.#getContext());
       this.#showCalls(refusal, calls);
+      this.#on.end(summary(refusal, calls));
+      const job = calls.at(-1)?.job;
+      if (job) this.#on.follow(job);
     } catch (error) {
-      this.#on.begin(refusal.name, describeError(error).text ?? error.message);
+      const text = describeError(error).text ?? error.message;
+      this.#on.begin(refusal.name, text);
+      this.#on.end({ title: refusal.name, text });
     }
-    this.#on.end();
-    if (!refusal.finish) return;
-    await refusal.finish(this.#getContext(), calls).catch(() => {});
-    this.#on.finished();
   }
 
   #showCalls({ name, status, outcome }, calls) {
@@ -103,6 +104,15 @@ export class RefusalMenu {
   #left() {
     return Math.ceil((this.#pausedUntil - Date.now()) / 1000);
   }
+}
+
+/** Returns what happened, for a reader of the result. */
+function summary({ name, status, outcome }, calls) {
+  const call = calls.at(-1);
+  if (call?.status !== status) return { title: name, text: unexpected(status, call) };
+  if (status < 400) return { title: name, text: outcome };
+  const text = refusalText(call);
+  return { title: `${name}: refused with ${call.status}`, text, todo: "No job was started, and nothing was charged." };
 }
 
 function unexpected(status, call) {

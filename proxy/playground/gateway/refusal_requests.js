@@ -8,13 +8,11 @@ const PIXEL =
 const BURST = 10; // requests at once
 const MOST_REQUESTS = 240; // of a burst; the gateway's windows are smaller
 const GIVES_UP_AFTER = 500; // milliseconds, as a front proxy with no patience
-const READ_EVERY = 500; // milliseconds
-const MOST_READS = 60;
 const REPEATS_AFTER = 500; // milliseconds; fal's client waits about a second
 
 /**
- * `{id, status, name, text, send(context)}`; `send` returns the calls to show. *context*: `{caller, endpoints, config}`.
- * An entry that *runs* a job has a price; its *outcome* is shown after its calls, and `finish` reads the job to its end.
+ * `{id, status, name, text, send(context)}`; `send` returns the calls to show, in the order of time. *context*:
+ * `{caller, endpoints, config}`. An entry that *runs* a job has a price; its *outcome* is shown after its calls.
  */
 export const REFUSALS = [
   {
@@ -35,7 +33,7 @@ export const REFUSALS = [
     id: "window",
     status: 429,
     name: "Too fast",
-    text: "Price quotes in a burst, until the short window is full. Retry-After names the seconds to wait.",
+    text: "The page sends price quotes, ten at once, until the short window is full. Retry-After names the seconds to wait.",
     send: burst,
   },
   {
@@ -78,10 +76,9 @@ export const REFUSALS = [
     status: 200,
     name: "A front proxy gives up",
     text: "The first connection closes before its answer. The same request is sent again, as a front proxy or a browser does.",
-    outcome: "Your repeat got the answer of the first request; it ran once and was charged once.",
+    outcome: "The repeat got the answer of the first request: one job, charged once. Result shows it.",
     runs: true,
     send: replay,
-    finish: readToTheEnd,
   },
 ];
 
@@ -109,13 +106,21 @@ function submit({ caller, endpoints }, more) {
 async function burst({ caller, endpoints }) {
   const endpoint = imageEndpoint(endpoints);
   const body = validInput(endpoint, { image_size: "square" });
-  for (let sent = 0; sent < MOST_REQUESTS; sent += BURST) {
+  const calls = [];
+  while (calls.length < MOST_REQUESTS && !calls.some(({ status }) => status >= 400)) {
     const requests = Array.from({ length: BURST }, () => one(caller, "POST", `/quote/${endpoint.id}`, { body }));
-    const calls = (await Promise.all(requests)).flat();
-    const refused = calls.find((call) => call.status >= 400);
-    if (refused) return [refused];
+    calls.push(...(await Promise.all(requests)).flat());
   }
-  return [];
+  return alike(calls);
+}
+
+/** Returns one of the *calls* for each status, with how many there were. */
+function alike(calls) {
+  const statuses = [...new Set(calls.map(({ status }) => status))].sort();
+  return statuses.map((status) => {
+    const group = calls.filter((call) => call.status === status);
+    return { ...group.at(-1), times: group.length };
+  });
 }
 
 const statusPath = ({ id }, handle) => `/queue/${id.split("/").slice(0, 2).join("/")}/requests/${handle}/status`;
@@ -160,21 +165,16 @@ async function replay(context) {
   const first = await abandoned(caller, path, body);
   await new Promise((resolve) => setTimeout(resolve, REPEATS_AFTER));
   const { response, call: second } = await caller.request("POST", path, { body });
-  if (response.ok) second.job = (await response.json()).request_id;
+  if (response.ok) second.job = { requestId: (await response.json()).request_id, endpoint: endpoint.id, input: body };
+  Object.assign(first, {
+    label: "First request",
+    about: "The page closed this connection before the answer. The gateway went on with the request, and keeps its answer.",
+  });
+  Object.assign(second, {
+    label: "Repeat",
+    about: "The same request again. The gateway sent nothing to fal for it: it waited for the first request's answer.",
+  });
   return [first, second];
-}
-
-/** Reads the job of *calls* until it has ended: the gateway settles its price with the result. */
-async function readToTheEnd({ caller, endpoints }, calls) {
-  const handle = calls.at(-1)?.job;
-  if (!handle) return;
-  const path = statusPath(imageEndpoint(endpoints), handle);
-  for (let reads = 0; reads < MOST_READS; reads += 1) {
-    const { status } = await caller.get(path);
-    if (status === "COMPLETED") break;
-    await new Promise((resolve) => setTimeout(resolve, READ_EVERY));
-  }
-  await caller.request("GET", path.replace(/\/status$/, ""));
 }
 
 /** Returns what an entry that runs a job costs, null where the gateway quotes no price. */
@@ -186,7 +186,7 @@ export async function priceOfRun({ caller, endpoints }) {
 }
 
 async function abandoned(caller, path, body) {
-  const call = callRecord("POST", path);
+  const call = callRecord("POST", path, "submit");
   const gone = AbortSignal.timeout(GIVES_UP_AFTER);
   try {
     return (await caller.request("POST", path, { body, signal: gone })).call;

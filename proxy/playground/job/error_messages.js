@@ -1,9 +1,5 @@
 // Messages for errors: the meaning for the user and the next step.
 
-const CALM = {
-  499: { title: "Cancelled", text: "The job was stopped before it was done.", calm: true },
-};
-
 const BY_STATUS = {
   400: ({ detail }) => ({ title: "The gateway could not read this request", text: detail }),
   401: () => ({
@@ -12,7 +8,7 @@ const BY_STATUS = {
     todo: "Sign in again: your settings and your job are still there.",
     signIn: true,
   }),
-  402: ({ body, now, quoted }) => overBudget(body, now, quoted),
+  402: ({ body, now, cheaper }) => overBudget(body, now, cheaper),
   403: ({ detail }) => ({
     title: "Not allowed for you",
     text: detail,
@@ -44,8 +40,8 @@ const BY_STATUS = {
 
 /** Returns `{title, text, todo, wait}`: *wait* is in seconds, where a retry makes sense after it. */
 export function describeError(error, now = Date.now()) {
-  if (error.cancelled)
-    return { title: "Cancelled", text: "The job was stopped. “Your limits” shows what it cost.", calm: true };
+  if (error.cancelled || error.status === 499)
+    return { title: "Cancelled", text: ["The job was stopped.", costSentence(error)].filter(Boolean).join(" "), calm: true };
   if (error.uploading && !error.network) return uploadFailed;
   if (error.announcing && error.status === 422) return fileRefused(error);
   if (error.unread)
@@ -57,8 +53,8 @@ export function describeError(error, now = Date.now()) {
     };
   const body = error.body ?? {};
   const detail = typeof body.detail === "string" ? body.detail : body.message || error.message;
-  const facts = { body, detail, now, quoted: error.quoted, wait: error.retryAfter ?? undefined };
-  if (CALM[error.status]) return CALM[error.status];
+  const { cheaper, window } = error;
+  const facts = { body, detail, now, cheaper, window, wait: error.retryAfter ?? undefined };
   return BY_STATUS[error.status]?.(facts) ?? other(error, detail);
 }
 
@@ -74,23 +70,31 @@ const uploadFailed = {
   todo: "No job was started. Trying again is safe.",
 };
 
-function overBudget(body, now, quoted) {
-  const budget = body.budget;
-  if (!budget) return { title: "Your allowance is spent", text: body.detail };
-  const takes = typeof quoted === "number" ? `takes ${amount(quoted)}` : "takes more";
-  const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run ${takes}.`;
-  // No renewal time: the run costs more than the whole budget.
-  const renews = budget.renews_at
-    ? ` It is full again ${until(budget.renews_at, now)}.`
-    : " That is more than the whole of it, so waiting will not help.";
+function overBudget(body, now, cheaper) {
+  if (!body.budget) return { title: "Your allowance is spent", text: body.detail };
+  const nothing = "Nothing was sent and nothing was taken.";
   return {
     title: "Your allowance does not cover this",
-    text: left + renews,
-    todo: "Nothing was sent and nothing was taken. Fewer images, fewer steps or a smaller size cost less.",
+    text: budgetText(body, now),
+    todo: cheaper ? `${nothing} ${cheaper}` : nothing,
   };
 }
 
-function tooMany({ body, detail, wait }) {
+/** Returns what is left in the budget that refused, the price of the run, and when the budget is full again. */
+export function budgetText({ budget, detail }, now = Date.now()) {
+  const price = Number(/^The price is ([\d.e+-]+),/.exec(detail)?.[1]);
+  const takes = Number.isNaN(price) ? "takes more" : `takes ${amount(price)}`;
+  const left = `${amount(budget.left)} of ${amount(budget.limit)} credits are left in “${budget.name}”, and this run ${takes}.`;
+  // No renewal time: the run costs more than the whole budget.
+  return budget.renews_at
+    ? `${left} It is full again ${until(budget.renews_at, now)}.`
+    : `${left} That is more than the whole of it, so waiting will not help.`;
+}
+
+/** Returns the window that refused a request. Its name is the operator's, such as "quote-user". */
+export const windowText = ({ name, of, seconds }) => `The limit “${name}” allows ${of} requests in ${seconds} s.`;
+
+function tooMany({ body, detail, wait, window }) {
   if (body.error_type === "too_many_jobs")
     return {
       title: "You have as many jobs as you may have at once",
@@ -100,7 +104,7 @@ function tooMany({ body, detail, wait }) {
     };
   return {
     title: "Too many requests",
-    text: detail,
+    text: window ? `${detail}. ${windowText(window)}` : detail,
     todo: "The gateway counts requests in short windows; refused requests are not counted.",
     wait,
   };
@@ -128,14 +132,14 @@ function other(error, detail) {
 }
 
 function modelFailed(error, detail) {
-  const cost =
-    error.price === 0 ? "You were not charged." : error.price > 0 ? `It cost ${credits(error.price)}.` : null;
-  return {
-    title: "The model failed",
-    text: detail,
-    todo: cost ?? "“Your limits” shows whether this was charged.",
-    again: true,
-  };
+  const todo = costSentence(error) ?? "“Your limits” shows whether this was charged.";
+  return { title: "The model failed", text: detail, todo, again: true };
+}
+
+/** Returns what an ended job cost, null where that is not known. */
+function costSentence({ price }) {
+  if (price === 0) return "You were not charged.";
+  return price > 0 ? `It cost ${credits(price)}.` : null;
 }
 
 /** The banner of a lost connection. *during* is "submit" or "status". */

@@ -61,6 +61,7 @@ export class FalJob {
         announcing,
         cancelled: !this.#active,
         retryAfter: this.#last?.retryAfter,
+        window: this.#last?.window,
         requestId: this.requestId,
       };
       throw Object.assign(error, { ...facts, uploading, stopped: this.#stopped });

@@ -2,6 +2,7 @@
 import { announce, byId } from "../dom.js";
 import { inlineFiles } from "../form/file_values.js";
 import { wrongNumbers } from "../form/form.js";
+import { cheaperAdvice } from "./cheaper_advice.js";
 import { FalJob } from "./fal_job.js";
 import { JobTimes } from "./job_times.js";
 import { describeError, describeLost, fieldErrors } from "./error_messages.js";
@@ -31,7 +32,7 @@ export class JobController {
   }
 
   async run() {
-    const { caller, endpoint, form, quoted } = this.#getState();
+    const { caller, endpoint, form } = this.#getState();
     if ((this.running && !this.#yields) || !caller || !endpoint) return;
     if (this.running) this.abandon();
     form.clearErrors();
@@ -40,26 +41,27 @@ export class JobController {
     if (wrong.length) return this.#blame(wrong.map((loc) => ({ loc, message: "This is not a number" })));
     announce("Sent to the gateway");
     this.#yields = false;
-    await this.#carryOut({ endpoint, values, preview: previewOf(form, values), quoted });
+    await this.#carryOut({ endpoint, values, preview: previewOf(form, values) });
   }
 
   /**
-   * Follows a job that runs, or shows one that has ended. *job*: `{requestId, input, since}`. With *yields* the user may
-   * start another one meanwhile.
+   * Follows a job that runs, or shows one that has ended. *job*: `{requestId, input, since, price}`. With *yields* the user may
+   * start another one meanwhile. With *beside* the inspector keeps the calls that it shows, and its tab.
    */
-  async resume(job, endpoint, { yields = false } = {}) {
+  async resume(job, endpoint, { yields = false, beside = false } = {}) {
     if (this.running) return;
     this.#yields = yields;
-    announce("Checking your job");
-    const values = job.input ?? {};
-    await this.#carryOut({ endpoint, values, preview: null, requestId: job.requestId, since: job.since });
+    if (!beside) announce("Checking your job");
+    const { input: values = {}, requestId, since = Date.now(), price } = job;
+    await this.#carryOut({ endpoint, values, preview: null, requestId, since, price, beside });
   }
 
-  async #carryOut({ endpoint, values, preview, quoted = null, requestId = null, since = Date.now() }) {
+  /** *facts*: `{preview}`, and `{requestId, since, price}` of a job that was started before. */
+  async #carryOut({ endpoint, values, beside = false, ...facts }) {
     const mine = ++this.#turn;
-    const entry = { endpoint: endpoint.id, input: values, preview, requestId, since, quoted, state: "running" };
+    const entry = { requestId: null, since: Date.now(), ...facts, endpoint: endpoint.id, input: values, state: "running" };
     this.#setRunning(true);
-    this.#on.begin(entry);
+    if (!beside) this.#on.begin(entry);
     this.#resultView.begin(entry);
     try {
       await this.#complete(entry, endpoint, mine);
@@ -182,9 +184,9 @@ export class JobController {
   async #showError(error, entry) {
     document.title = TITLE;
     entry.state = stateAfter(error);
-    if (error.status >= 500 && entry.requestId && !error.unread) await this.#on.price(entry);
+    if ((error.status >= 499 || error.cancelled) && entry.requestId && !error.unread) await this.#on.price(entry);
     error.price = entry.price;
-    this.#resultView.fail();
+    this.#resultView.fail("This request made no result.");
     const fields = fieldErrors(error);
     if (fields.length) this.#blame(fields, { byModel: Boolean(error.requestId) });
     else this.#explain(error, entry);
@@ -192,13 +194,15 @@ export class JobController {
   }
 
   #explain(error, entry) {
-    error.quoted = entry.quoted;
+    error.cheaper = error.status === 402 && cheaperAdvice(this.#getState().form);
     const description = describeError(error);
     entry.error = description.title;
     const again = description.wait || description.again ? () => this.run() : null;
     const check = () => this.resume(entry, this.#getState().endpoint);
     this.#resultView.trouble.show(description, { again, onSignIn: this.#on.signIn, onCheck: check });
-    byId("trouble").focus();
+    byId("trouble").focus({ preventScroll: true });
+    // The explanation stands at the top of the page, and no heading is left half below the bar.
+    scrollTo({ top: 0 });
   }
 
   /** Shows each error beside its field, and goes to the first one. */

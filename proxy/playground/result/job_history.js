@@ -81,7 +81,12 @@ export class JobHistory {
       },
       thumb(entry),
       el("span", { class: "unseen", text: "Show again: " }),
-      el("span", { class: "card-text" }, el("b", { text: title }), el("small", { text: facts.join(" · ") })),
+      el(
+        "span",
+        { class: "card-text" },
+        el("b", { text: title, title: entry.endpoint }),
+        el("small", { text: facts.join(" · ") }),
+      ),
     );
     const reuse = Object.keys(entry.input).length > 0 && this.#reuseButton(entry, title);
     return el("li", { class: `state-${entry.state}` }, show, reuse);
@@ -100,7 +105,7 @@ export class JobHistory {
   }
 }
 
-// fal ends a cancelled job as it ends a failed one; only the tab that cancelled it can name it.
+// Where fal does not name a cancellation, the gateway lists a failed job; the tab that cancelled it knows better.
 const endState = (job, { state }) => (job.state === "failed" && state === "cancelled" ? state : job.state);
 
 function remoteEntry(job, stored) {
@@ -123,7 +128,10 @@ function thumb(entry) {
   return el("span", { class: "card-face" }, icon(items[0]?.kind ?? "file", 20));
 }
 
-const entryTitle = ({ input, endpoint }) => String(input.prompt ?? input.text ?? endpoint).slice(0, 120);
+const entryTitle = ({ input, endpoint }) => String(input.prompt ?? input.text ?? modelName(endpoint)).slice(0, 120);
+
+/** Returns an endpoint's id without its owner: the end is what tells one model from another. */
+const modelName = (endpoint) => endpoint.split("/").slice(1).join("/") || endpoint;
 
 const entryTime = (since) =>
   new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }).format(new Date(since));

@@ -32,7 +32,10 @@ export class ResultView {
   #shown = null; // the entry on show
   #earlier = null; // the one before the job that runs, to come back to after an error
 
-  /** Connects the view. *on*: `reuseSeed(seed)`, `useAsInput(url)`. *takes(kind)*: true where the form takes such a file. */
+  /**
+   * Connects the view. *on*: `reuseSeed(seed)`, `useAsInput(url)`, `openForm(entry)` for another endpoint than the form's.
+   * *takes(kind)*: true where the form takes such a file.
+   */
   constructor({ on, takes }) {
     this.#on = { ...on, takes };
     this.#tabs = new Tabs(byId("view-tabs"), [
@@ -52,7 +55,25 @@ export class ResultView {
     this.#earlier = null;
     this.trouble.clear();
     this.logs.clear();
+    this.#nameModel(null);
     this.#drawIdle(preview);
+  }
+
+  /** Names the endpoint of *entry* where it is not that of the form, and offers its form. */
+  #nameModel(entry) {
+    const other = entry && entry.endpoint !== this.#endpoint?.id;
+    byId("of-model").hidden = !other;
+    if (!other) return;
+    const open = el("button", { type: "button", class: "link", text: "Open its form" });
+    open.addEventListener("click", () => this.#on.openForm(entry));
+    byId("of-model").replaceChildren("A job of ", el("code", { text: entry.endpoint }), " ", open);
+  }
+
+  /** Explains a request that made no result, where no job is on show or after it. *onSteps* leads to the gateway's steps. */
+  explain(description, onSteps) {
+    if (!this.#shown) this.#drawIdle(null, "This request made no result.");
+    else this.#markEarlier();
+    this.trouble.show({ ...description, calm: true }, { onSteps });
   }
 
   #drawIdle(preview, text = null) {
@@ -75,8 +96,10 @@ export class ResultView {
     if (!this.#shown) this.#drawIdle(src);
   }
 
-  begin({ preview }) {
+  begin(entry) {
+    const { preview } = entry;
     this.trouble.clear();
+    this.#nameModel(entry);
     this.logs.clear();
     this.#earlier = this.#shown ?? this.#earlier;
     this.#shown = null;
@@ -87,19 +110,25 @@ export class ResultView {
     if (box.top < 0 || box.top > innerHeight / 2) this.#canvas.scrollIntoView({ block: "center" });
   }
 
-  /** Ends the progress of a job without a result. An earlier result comes back, without its progress. */
-  fail() {
+  /** Ends the progress of a job without a result. An earlier result comes back, without its progress, or *text*. */
+  fail(text = null) {
     this.#canvas.classList.remove("busy");
     if (this.#earlier && !this.#shown) {
       this.show(this.#earlier);
-      this.#canvas.prepend(el("p", { class: "earlier", text: "Earlier result" }));
-    } else if (!this.#shown && !this.#canvas.querySelector(".waiting")) this.#drawIdle(null);
+      this.#markEarlier();
+    } else if (!this.#shown && !this.#canvas.querySelector(".waiting")) this.#drawIdle(null, text);
     this.progress.hide();
+  }
+
+  #markEarlier() {
+    if (!this.#canvas.querySelector(".earlier"))
+      this.#canvas.prepend(el("p", { class: "earlier", text: "Earlier result" }));
   }
 
   show(entry) {
     this.trouble.clear();
     this.#shown = entry;
+    this.#nameModel(entry);
     this.progress.end(entry.took);
     this.#views.classList.remove("off");
     this.#tabs.select("preview");
@@ -166,6 +195,8 @@ export class ResultView {
 const factRows = (entry, image, seed) => [
   ...(seed === null ? [] : [factRow("Seed", el("code", { id: "seed-shown", text: String(seed) }))]),
   ...(image?.width ? [factRow("Size", `${image.width} × ${image.height}`)] : []),
+  factRow("Model", el("code", { text: entry.endpoint })),
+  ...(entry.took?.total === null ? [factRow("Times", "not measured in this page")] : []),
   ...(entry.requestId ? [factRow("Job", jobId(entry.requestId))] : []),
   ...(typeof entry.price === "number" ? [priceRow(entry.price)] : []),
 ];

@@ -17,9 +17,9 @@ export class TroubleBox {
 
   /**
    * Shows a description of `error_messages`. *links*: `[{text, go}]` to the fields that need fixing. *again* runs the same
-   * once more, *onCheck* reads the job, *onSignIn* leads to the sign-in.
+   * once more, *onCheck* reads the job, *onSignIn* leads to the sign-in, *onSteps* to the steps of the gateway.
    */
-  show(description, { links = [], again, onSignIn, onCheck } = {}) {
+  show(description, { links = [], again, onSignIn, onCheck, onSteps } = {}) {
     const { title, text, todo, wait, calm, signIn, check } = description;
     this.clear();
     this.#node.hidden = false;
@@ -32,6 +32,7 @@ export class TroubleBox {
       ...(todo ? [el("p", { class: "todo", text: todo })] : []),
       ...(retry ? [retry] : []),
       ...(check ? [button("Check this job", onCheck)] : []),
+      ...(onSteps ? [button("Show the steps", onSteps)] : []),
       ...(signIn ? [button("Sign in", onSignIn)] : []),
     );
     if (retry && wait) this.#countDown(retry, wait);

@@ -25,10 +25,12 @@ export async function loadFalClient() {
   }
 }
 
-/** Returns the users of the demo; none where this is no demo, or its cookies are off. */
+/** Returns the users of the demo, `[{name, credits}]`; none where this is no demo, or its cookies are off. */
 export async function demoUsers() {
   const response = await fetch("/demo/users");
-  return response.ok ? (await response.json()).users : [];
+  if (!response.ok) return [];
+  const { users, credits } = await response.json();
+  return users.map((name) => ({ name, credits: credits[name] }));
 }
 
 export async function openDemoSession(user) {
@@ -59,7 +61,7 @@ export class Caller {
 
   /** Sends one request to a route below the prefix. Returns the response and the record of the call. */
   async request(method, path, { body, headers = {}, signal, token = this.token } = {}) {
-    const call = callRecord(method, path);
+    const call = callRecord(method, path, operationOf(method, path));
     const json = body === undefined ? {} : { "content-type": "application/json" };
     const response = await fetch(`${this.#config.prefix}${path}`, {
       method,
@@ -88,6 +90,15 @@ export class Caller {
   async signOut() {
     if (!this.token) await fetch("/demo/session", { method: "DELETE" });
   }
+}
+
+/** Returns which operation a route below the prefix is, null for one that is not of a job. */
+function operationOf(method, path) {
+  if (path.startsWith("/quote/")) return "quote";
+  if (!path.startsWith("/queue/")) return null;
+  if (method === "POST") return "submit";
+  if (method === "PUT") return "cancel";
+  return path.endsWith("/status") ? "status" : "result";
 }
 
 async function observedFetch(url, options, traffic) {

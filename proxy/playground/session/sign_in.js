@@ -1,5 +1,6 @@
 // Sign-in: the users of the demo, or a pasted token.
 import { byId, el } from "../dom.js";
+import { credits } from "../job/error_messages.js";
 import { demoUsers, openDemoSession, fetchConfig } from "./session.js";
 
 const REJECTED = "The gateway does not accept this token: it may be incomplete, expired, or of another issuer.";
@@ -56,7 +57,7 @@ export class SignIn {
     showOtherOrigin(config, users);
     byId("demo-users").hidden = users.length === 0;
     byId("with-token").open = users.length === 0;
-    byId("users").replaceChildren(...users.map((user) => userButton(user, () => this.#signInAs(user))));
+    byId("users").replaceChildren(...users.map((user) => userButton(user, () => this.#signInAs(user.name))));
     if (focus) byId("entrance-title").focus();
   }
 
@@ -75,7 +76,8 @@ function showOtherOrigin(config, users) {
   );
 }
 
-function userButton(user, onclick) {
-  const avatar = el("span", { class: "avatar", "aria-hidden": "true", text: user[0].toUpperCase() });
-  return el("button", { type: "button", class: "user", onclick }, avatar, el("span", { text: `Continue as ${user}` }));
+function userButton({ name, credits: budget }, onclick) {
+  const avatar = el("span", { class: "avatar", "aria-hidden": "true", text: name[0].toUpperCase() });
+  const text = el("span", { text: `Continue as ${name} ` }, el("small", { text: `${credits(budget)} a day` }));
+  return el("button", { type: "button", class: "user", onclick }, avatar, text);
 }

@@ -14,7 +14,7 @@ from support.gateway_process import program
 from support.in_process_gateway import ISSUER, open_gateway, token
 
 from proxy.app.page_files import FILES, IMMUTABLE, MODULES, PAGES, bundle, page_files
-from proxy.app.playground import content_security_policy
+from proxy.app.playground import README, content_security_policy
 from proxy.config.sections.playground import FAL_MEDIA, Playground
 
 ROOT = Path(__file__).parents[3]
@@ -220,6 +220,8 @@ async def test_what_the_page_is_told(tmp_path: Path) -> None:
 
     assert hers == {
         "version": hers["version"],
+        "readme_url": README,
+        "install": "pip install .",
         "origin": "https://gate.example.com",
         "prefix": "/api/fal",
         "max_body_bytes": 10 * 1024 * 1024,

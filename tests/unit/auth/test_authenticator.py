@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import FrozenInstanceError, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import pytest
@@ -95,7 +95,7 @@ def test_a_session_holds_as_long_as_its_token_is_taken() -> None:
 def test_a_caller_does_not_change() -> None:
     """A verified caller and its claims cannot be written to afterwards."""
     caller = admitted(M.token(groups=["a"]))
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         caller.subject = "root"  # type: ignore[misc]
     with pytest.raises(TypeError):
         caller.claims["groups"] = ("root",)  # type: ignore[index]

@@ -33,3 +33,14 @@ def test_endpoints_of_one_app_share_a_unit_price() -> None:
         policy(video=0.5, video_fast=0.7)
     with pytest.raises(ValueError, match="acme/video must have one unit_price"):
         policy(video=0.5, video_fast=None)
+
+
+@pytest.mark.parametrize(("refund_failed", "due"), [(True, 0), (False, None)])
+def test_a_job_that_was_cancelled_while_it_ran_costs_what_a_failed_one_does(
+    refund_failed: bool, due: int | None
+) -> None:
+    """One that was cancelled in the queue costs nothing."""
+    settled = SettlementPolicy(refund_failed=refund_failed)
+
+    assert settled.amount_due(JobEnd(cancelled=True, failed=True), "acme/video") == due
+    assert settled.amount_due(JobEnd(cancelled=True), "acme/video") == 0

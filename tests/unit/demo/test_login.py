@@ -22,7 +22,7 @@ async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
 def browser(origin: str = HERE) -> httpx2.AsyncClient:
     control = "http://127.0.0.1:9"
     examples = ExampleCalls(url=control, token="a.b.c", control=control, endpoint="acme/app", payload={})
-    app = LoginApp(gateway, origin=origin, tokens=TOKENS, examples=examples)
+    app = LoginApp(gateway, origin=origin, tokens=TOKENS, budgets={"alice": 20.0, "bob": 5.0}, examples=examples)
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=origin)
 
 

@@ -62,6 +62,9 @@ async def test_states_follow_what_fal_says(tmp_path: Path) -> None:
         queued(3),
         reply({"status": "OK"}),
         reply({"images": []}),
+        queued(4),
+        reply({"status": "CANCELLATION_REQUESTED"}, 202),
+        reply({"status": "COMPLETED", "error": "Request was cancelled", "error_type": "client_cancelled"}),
     )
     with open_gateway(tmp_path, *script, **MONEY) as g:
         async with g.client() as client:
@@ -72,18 +75,22 @@ async def test_states_follow_what_fal_says(tmp_path: Path) -> None:
             await client.get(f"/api/fal/queue/{APP}/requests/{await submit(g)}")
             await client.put(f"/api/fal/queue/{APP}/requests/{await submit(g)}/cancel")
             await client.post(f"/api/fal/run/{ENDPOINT}", json={**INPUT, "seed": 2})
+            running = f"/api/fal/queue/{APP}/requests/{await submit(g)}"
+            await client.put(f"{running}/cancel")
+            await client.get(f"{running}/status")
         listed = (await jobs(g))["jobs"]
         failed = (await jobs(g, "?state=failed"))["jobs"]
 
     assert [(job["state"], job["price"]) for job in listed] == [
+        ("cancelled", 0.0),
         ("completed", 2.0),
         ("cancelled", 0.0),
         ("failed", 0.0),
         ("completed", 3.0),
     ]
-    assert listed[0]["request_id"] is None
+    assert listed[1]["request_id"] is None
     assert all(TIME.fullmatch(job["ended_at"]) for job in listed)
-    assert failed == [listed[2]]
+    assert failed == [listed[3]]
 
 
 async def test_pages_follow_each_other(tmp_path: Path) -> None:

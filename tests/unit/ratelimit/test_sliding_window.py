@@ -253,7 +253,7 @@ def test_memory_is_bounded() -> None:
     """A full table forgets the window that was unused for longest."""
     counts = WindowTable(60, capacity=3)
     for key in ("a", "b", "c"):
-        counts.get_or_create(key, 0).add()
+        counts.get_or_create(key, 0).hit(0)
     counts.get_or_create("a", 0)
     counts.get_or_create("d", 0)
 
@@ -266,9 +266,9 @@ def test_empty_windows_make_room() -> None:
     """Each new window drops up to two empty ones."""
     counts = WindowTable(60)
     for i in range(10):
-        counts.get_or_create(f"old{i}", 0).add()
+        counts.get_or_create(f"old{i}", 0).hit(0)
     for i in range(5):
-        counts.get_or_create(f"new{i}", 100_000).add()
+        counts.get_or_create(f"new{i}", 100_000).hit(100_000)
 
     assert len(counts) == 5
 

@@ -8,6 +8,9 @@ from proxy.fal_api.operations import Action
 from proxy.upstream.job_end import JobEnd, job_end_from_status
 from proxy.upstream.outcomes import Outcome, UpstreamResult
 
+STOPPED = {"status": "COMPLETED", "error": "Request was cancelled", "error_type": "client_cancelled"}
+STOPPED_FIELDS = ((b"x-fal-error-type", b"client_cancelled"),)
+
 
 def relayed(status: int, body: object = None, units: float | None = None) -> UpstreamResult:
     outcome = Outcome.ACCEPTED if status < 400 else Outcome.FAILED if status == 422 else Outcome.REFUSED
@@ -22,6 +25,7 @@ def relayed(status: int, body: object = None, units: float | None = None) -> Ups
         (Action.STATUS, relayed(200, {"status": "COMPLETED"}), JobEnd()),
         (Action.STATUS, relayed(200, {"status": "COMPLETED", "error": None}, 1.5), JobEnd(units=1.5)),
         (Action.STATUS, relayed(200, {"status": "COMPLETED", "error": "Failed"}), JobEnd(failed=True)),
+        (Action.STATUS, relayed(200, STOPPED), JobEnd(cancelled=True, failed=True)),
         (Action.STATUS, relayed(200, {"status": "SOMETHING_NEW"}), None),
         (Action.STATUS, relayed(200, ["odd"]), None),
         (Action.STATUS, relayed(422), None),
@@ -33,6 +37,7 @@ def relayed(status: int, body: object = None, units: float | None = None) -> Ups
         (Action.RESULT, relayed(200, {"images": []}, 2.0), JobEnd(units=2.0)),
         (Action.RESULT, relayed(400, {"detail": "Request is still in progress"}), None),
         (Action.RESULT, relayed(422), JobEnd(failed=True)),
+        (Action.RESULT, relayed(422)._replace(headers=STOPPED_FIELDS), JobEnd(cancelled=True, failed=True)),
         (Action.CANCEL, relayed(200, {"status": "OK"}), JobEnd(cancelled=True)),
         (Action.CANCEL, relayed(202, {"status": "CANCELLATION_REQUESTED"}), None),
         (Action.CANCEL, relayed(400, {"status": "ALREADY_COMPLETED"}), None),

@@ -14,8 +14,9 @@ class DueJobs:
 
     def put(self, call_id: str, due: float, *, urgent: bool) -> None:
         """Sets when *call_id* is due, in unix seconds."""
-        self.discard(call_id)
-        (self._urgent if urgent else self._others).put(call_id, due)
+        queue, other = (self._urgent, self._others) if urgent else (self._others, self._urgent)
+        other.discard(call_id)
+        queue.put(call_id, due)
 
     def hurry(self, call_id: str) -> None:
         """Makes *call_id* urgent. No effect where it is unknown or urgent already."""

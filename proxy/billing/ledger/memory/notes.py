@@ -34,11 +34,14 @@ class Notes:
     def get(self, call_id: str) -> Note | None:
         return self._notes.get(call_id)
 
-    def open(self, call_id: str, note: CallNote, *, now: float, ttl: float) -> None:
-        """Records a call whose caller is connected."""
+    def open(self, call_id: str, note: CallNote, *, now: float) -> None:
+        """Records a call whose caller is connected.
+
+        Until it is lost it has the deadline of its reservation.
+        """
         if note.rejoin_seconds > 0:
-            self._put(Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now))
-            self._ends.put(call_id, now + ttl)
+            record = Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now)
+            self._notes[call_id] = self._changes.notes[call_id] = record
 
     def accept(self, call_id: str, job: str, key_alias: str) -> None:
         """Records the job of a call. Needs no row: the reservation has it."""
@@ -46,11 +49,22 @@ class Notes:
         if note is not None:
             note.job, note.key_alias = job, key_alias
 
-    def keep(self, call_id: str) -> None:
-        """Writes the row of an open call again, with its job: its reservation is about to end."""
+    def keep(self, call_id: str, until: float) -> None:
+        """Writes the row of an open call again, with its job: its reservation is about to end.
+
+        From now on the note has the deadline *until*.
+        """
         note = self._notes.get(call_id)
         if note is not None:
             self._changes.notes[call_id] = note
+            if call_id not in self._ends:
+                self._ends.put(call_id, until)
+
+    def drop_open(self, call_id: str) -> None:
+        """Forgets a call whose reservation is past its time, unless a repeat may still join it."""
+        if call_id in self._notes and call_id not in self._ends:
+            del self._notes[call_id]
+            self._changes.notes[call_id] = None
 
     def end(self, call_id: str) -> None:
         if self._notes.pop(call_id, None) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from proxy.billing.ledger.jobs import EndState, JobRecord
@@ -26,6 +26,8 @@ class OpenJobs:
         self._changes = changes
         self._buckets = buckets
         self._reservations: dict[str, Reservation] = {}
+        # Returns the reservation with an id, None where there is none.
+        self.get: Callable[[str], Reservation | None] = self._reservations.get
         self._jobs: dict[str, Reservation] = {}
         self._callers: dict[str, dict[str, Reservation]] = {}
         self._ends: DeadlineQueue[str] = DeadlineQueue()
@@ -37,9 +39,6 @@ class OpenJobs:
 
     def __iter__(self) -> Iterator[Reservation]:
         return iter(self._reservations.values())
-
-    def get(self, call_id: str) -> Reservation | None:
-        return self._reservations.get(call_id)
 
     def by_job(self, job: str) -> Reservation | None:
         return self._jobs.get(job)
@@ -67,10 +66,11 @@ class OpenJobs:
 
     def add(self, reservation: Reservation) -> None:
         """Takes in a reservation that was just granted."""
+        call_id = reservation.id
         self._remember(reservation)
-        self._ends.put(reservation.id, reservation.until)
+        self._ends.put(call_id, reservation.until)
         for account, until, _ in reservation.slots:
-            self.slots.put(account, reservation.id, until)
+            self.slots.put(account, call_id, until)
         self._changes.reservations[reservation.id] = reservation
 
     def hurry(self, account: str) -> None:
@@ -86,14 +86,19 @@ class OpenJobs:
         reservation.job, reservation.key_alias = job, key_alias
         reservation.due = reservation.created + FIRST_LOOK
         self._jobs[job] = reservation
+        if reservation.slots:
+            self._extend_slots(reservation)
+        self._due.put(reservation.id, reservation.due, urgent=False)
+        self._changes.reservations[reservation.id] = reservation
+        return True
+
+    def _extend_slots(self, reservation: Reservation) -> None:
+        """Gives each slot the whole lease of an accepted job."""
         slots = tuple((account, reservation.created + lease, lease) for account, _, lease in reservation.slots)
         if slots != reservation.slots:
             reservation.slots = slots
             for account, until, _ in slots:
                 self.slots.put(account, reservation.id, until)
-        self._due.put(reservation.id, reservation.due, urgent=False)
-        self._changes.reservations[reservation.id] = reservation
-        return True
 
     def settle(self, reservation: Reservation, amount: Micros | None, state: EndState, now: float) -> bool:
         """Ends a reservation and frees its slots. True if its amount was not settled before."""

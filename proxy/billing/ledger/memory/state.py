@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import inf
 
 from proxy.billing.ledger.interface import (
     AllowanceStatus,
@@ -58,7 +59,8 @@ class LedgerState:
 
     def reserve(self, call_id: str, request: ReservationRequest, now: float) -> ReserveResult:
         """Raises ValueError for a negative amount, an account twice, and a time that is not a number."""
-        _check(request, now)
+        if request.amount < 0 or not now < inf or len(request.charges) > 1:
+            _check(request, now)
         self._clock = now if self._clock is None else self._clock
         earlier = self._earlier(call_id, request, now)
         if earlier is not None:
@@ -114,6 +116,7 @@ class LedgerState:
         swept = 0
         while swept < limit and (overdue := self.open_jobs.pop_overdue(assumed)) is not None:
             swept += 1
+            self.notes.drop_open(overdue.id)
             self.unsettled += bool(overdue.parts)
         self.open_jobs.drop_ended_slots(assumed - GRACE, limit)
         self.buckets.drop_ended(assumed - GRACE, limit)
@@ -219,7 +222,7 @@ class LedgerState:
     def _settle(self, reservation: Reservation | None, amount: Micros | None, state: EndState, now: float) -> bool:
         if reservation is None:
             return False
-        self.notes.keep(reservation.id)
+        self.notes.keep(reservation.id, reservation.until)
         return self.open_jobs.settle(reservation, amount, state, now)
 
     def _earlier(self, call_id: str, request: ReservationRequest, now: float) -> ReserveResult | None:
@@ -278,7 +281,7 @@ class LedgerState:
             claim = request.claim
             self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)
         elif request.note is not None:
-            self.notes.open(call_id, request.note, now=now, ttl=request.ttl)
+            self.notes.open(call_id, request.note, now=now)
         self.changes.add_to_day((day, request.caller, request.endpoint), submits=1, reserved=request.amount)
         return Granted(observed, crossed) if crossed else reservation.result
 
@@ -308,7 +311,7 @@ def _day(number: float) -> str:
 def _check(request: ReservationRequest, now: float) -> None:
     if request.amount < 0:
         raise ValueError(f"cannot reserve {request.amount}")
-    if not now < float("inf"):
+    if not now < inf:
         raise ValueError(f"cannot reserve at {now}: NaN or infinite")
     if len(request.charges) > 1 and len({charge.account for charge in request.charges}) < len(request.charges):
         raise ValueError("a request charges one account twice")
