@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from bench import connections, last_release, overload, plot, ratios, report, servers
+from bench import connections, last_release, memory, overload, plot, ratios, report, servers, slow
 from bench.checks import examine, handles
 from bench.cpu_share import cpu_share
 from bench.figures import GATEWAY, Figures
@@ -29,7 +29,7 @@ from bench.roster import ROSTER, Contender, gateway
 from bench.rounds import Pace, Running, rounds
 from bench.scale import available, scale
 from bench.steady import steady
-from bench.workload import EACH, USERS, Tokens, body, cancel, poll, submit, write
+from bench.workload import EACH, USERS, Tokens, body, cancel, is_large, poll, result, submit, write
 
 LATEST = RESULTS / "latest.json"
 SCENARIOS = {"kills": "killed_clicks", "locked": "locked", "rotation": "rotation"}  # command and module
@@ -131,6 +131,37 @@ def _overload(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _slow(arguments: argparse.Namespace) -> int:
+    """Prints what a good client of two workers notices of a thousand slow ones."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        server = gateway("slow", plain=True, store="redis", ledger="redis", workers=2)(ground)
+        stack.callback(server.stop)
+        tokens = Tokens(ground.secret)
+        users = [(user, number) for number in range(EACH) for user in range(USERS)]
+        job = handles(server.port, tokens)
+        jobs = [(tokens.of_user[user], job(user, number)) for user, number in users]
+        polls = [slow.closing(poll(*each)) if number % 2 else poll(*each) for number, each in enumerate(jobs)]
+        attack = slow.kinds(
+            "127.0.0.1",
+            submit(tokens.of_user[0], body(0, 0)),
+            large=[result(*each) for each in jobs if is_large(each[1])],
+            small=[result(*each) for each in jobs if not is_large(each[1])],
+        )
+        count = 1 if arguments.quick else int(os.environ.get("ROUNDS", "5"))
+        found = slow.measure(server, polls, attack, count, _say)
+    print(slow.table(found))
+    return 0 if all(slow.goals(found).values()) else 1
+
+
+def _memory(_: argparse.Namespace) -> int:
+    """Prints what large and refused bodies cost one worker."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with rig() as ground:
+        return 0 if memory.measure(ground, Tokens(ground.secret), _say) else 1
+
+
 def _restarts(_: argparse.Namespace) -> int:
     """Restarts and reloads two workers under load behind nginx."""
     from bench import restarts  # needs the packages of the tests
@@ -159,6 +190,8 @@ _COMMANDS = {
     "overload": _overload,
     "restarts": _restarts,
     "servers": _servers,
+    "slow": _slow,
+    "memory": _memory,
 }
 
 

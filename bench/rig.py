@@ -78,6 +78,7 @@ def rig() -> Iterator[Rig]:
         ca, certificate = _certify(home)
         fal_key = f"{secrets.token_hex(16)}:{secrets.token_hex(16)}"
         tls, plain = free_port(), free_port()
+        _write_results(home / "results")
         config = _fill(
             CONTENDERS / "upstream.conf",
             home / "upstream.conf",
@@ -103,6 +104,13 @@ def rig() -> Iterator[Rig]:
             handle_secret=secrets.token_urlsafe(48),
             fal_key=fal_key,
         )
+
+
+def _write_results(folder: Path) -> None:
+    """Writes the results of jobs: 1 MB, and 24 kB."""
+    folder.mkdir()
+    for name, size in (("large", 1_000_000), ("small", 24_000)):
+        (folder / f"{name}.json").write_text('{"seed":7,"text":"%s"}' % ("a" * size))
 
 
 def _certify(home: Path) -> tuple[Path, Path]:
