@@ -131,4 +131,4 @@ bench-keep: $(VENV)/.dev
 	$(BIN)/python -m bench keep
 
 clean:
-	rm -rf .fuzz $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .fuzz $(VENV) $(VENV)-docs $(VENV)-deploy build bench/.venv bench/.last-release bench/contenders/node_modules artifacts examples/*/dist examples/*/.next $(dir $(NPM)) .coverage* .cache .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -17,10 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from random import Random
 
-from bench import connections, overload, plot, ratios, report, servers
+from bench import connections, last_release, memory, overload, plot, ratios, report, servers, slow
 from bench.checks import examine, handles
 from bench.cpu_share import cpu_share
-from bench.figures import GATEWAY, HAPROXY, Figures
+from bench.figures import GATEWAY, Figures
 from bench.prerequisites import prepare, versions
 from bench.processes import OTHER_CORE, tree
 from bench.results import RESULTS, Memory, Results
@@ -29,7 +29,7 @@ from bench.roster import ROSTER, Contender, gateway
 from bench.rounds import Pace, Running, rounds
 from bench.scale import available, scale
 from bench.steady import steady
-from bench.workload import EACH, USERS, Tokens, body, cancel, poll, submit, write
+from bench.workload import EACH, USERS, Tokens, body, cancel, is_large, poll, result, submit, write
 
 LATEST = RESULTS / "latest.json"
 SCENARIOS = {"kills": "killed_clicks", "locked": "locked", "rotation": "rotation"}  # command and module
@@ -72,24 +72,23 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Fails where a ratio to HAProxy is worse than in the last release."""
-    before = ratios.stored()
-    field = [c for c in ROSTER if c.name in (GATEWAY, HAPROXY)]
+    """Fails where a request costs more than TOLERANCE times what it costs the last release, beside it."""
+    field = [*(c for c in ROSTER if c.name == GATEWAY), last_release.contender()]
     results = _measure(field, pace=_pace(arguments), everything=False)
     results.save(RESULTS / "check.json")
-    figures = Figures(results.slices)
-    worse = ratios.worsened(figures, before)
+    found = ratios.to_last_release(Figures(results.slices))
+    for cell, ratio in found.items():
+        print(f"{', '.join(cell)}: {ratio:.2f} times the last release, {last_release.stored().version}")
+    worse = ratios.worsened(found)
     for line in worse:
-        print(line)
-    if not worse:
-        print("; ".join(f"{', '.join(cell)}: {r:.2f} times HAProxy" for cell, r in figures.ratios(HAPROXY).items()))
+        print(line, file=sys.stderr)
     return 1 if worse else 0
 
 
 def _keep(_: argparse.Namespace) -> int:
-    """Makes the latest full run the one that later ones are held against."""
-    results = Results.load(LATEST)
-    ratios.keep(Figures(results.slices), results.versions["fal-auth-proxy"])
+    """Makes this commit the one that later code is held against."""
+    release = last_release.keep(versions()["fal-auth-proxy"])
+    print(f"{release.version} at {release.commit}")
     return 0
 
 
@@ -132,6 +131,37 @@ def _overload(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _slow(arguments: argparse.Namespace) -> int:
+    """Prints what a good client of two workers notices of a thousand slow ones."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        server = gateway("slow", plain=True, store="redis", ledger="redis", workers=2)(ground)
+        stack.callback(server.stop)
+        tokens = Tokens(ground.secret)
+        users = [(user, number) for number in range(EACH) for user in range(USERS)]
+        job = handles(server.port, tokens)
+        jobs = [(tokens.of_user[user], job(user, number)) for user, number in users]
+        polls = [slow.closing(poll(*each)) if number % 2 else poll(*each) for number, each in enumerate(jobs)]
+        attack = slow.kinds(
+            "127.0.0.1",
+            submit(tokens.of_user[0], body(0, 0)),
+            large=[result(*each) for each in jobs if is_large(each[1])],
+            small=[result(*each) for each in jobs if not is_large(each[1])],
+        )
+        count = 1 if arguments.quick else int(os.environ.get("ROUNDS", "5"))
+        found = slow.measure(server, polls, attack, count, _say)
+    print(slow.table(found))
+    return 0 if all(slow.goals(found).values()) else 1
+
+
+def _memory(_: argparse.Namespace) -> int:
+    """Prints what large and refused bodies cost one worker."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with rig() as ground:
+        return 0 if memory.measure(ground, Tokens(ground.secret), _say) else 1
+
+
 def _restarts(_: argparse.Namespace) -> int:
     """Restarts and reloads two workers under load behind nginx."""
     from bench import restarts  # needs the packages of the tests
@@ -160,6 +190,8 @@ _COMMANDS = {
     "overload": _overload,
     "restarts": _restarts,
     "servers": _servers,
+    "slow": _slow,
+    "memory": _memory,
 }
 
 
@@ -216,9 +248,9 @@ def _started(field: Sequence[Contender], ground: Rig, stack: ExitStack) -> Itera
         job, requests = JOB, raw
         if contender.handles:
             # One secret seals for all gateways here, so the handles of the first are good at each.
-            if own is None:
+            if own is None or contender.own_handles:
                 job_handle = handles(server.port, tokens)
-                own = job_handle(0, 0), write(ground, tokens, job_handle, "handles")
+                own = job_handle(0, 0), write(ground, tokens, job_handle, f"handles-{contender.name.split(',')[0]}")
             job, requests = own
         failed = examine(contender, server.port, tokens, job)
         if failed:

@@ -1,58 +1,43 @@
-"""Ratios of the gateway's CPU a request to HAProxy's, compared with those of the last release."""
+"""Ratios of the gateway's CPU a request to that of its last release, both measured in turn in one run.
+
+A ratio to a program in C moves with the machine: on a busy one the last release itself missed its own by a half.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import statistics
+from collections.abc import Sequence
 
-from bench.figures import HAPROXY, Figures
+from bench.figures import GATEWAY, Figures
+from bench.last_release import NAME
+from bench.roster import ALL, Cell
+from bench.rounds import Slice
 
-FILE = Path(__file__).with_name("ratios.json")
 TOLERANCE = 1.25
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Ratios of *release*: *to_haproxy* maps "kind, mix" to the gateway's CPU a request by HAProxy's."""
-
-    release: str
-    to_haproxy: dict[str, float]
-
-
-def keep(figures: Figures, release: str) -> None:
-    """Raises RuntimeError where the figures are not fit for it."""
-    _fit(figures)
-    FILE.write_text(json.dumps(asdict(Kept(release, _by_name(figures))), indent=2) + "\n", encoding="utf-8")
+def to_last_release(figures: Figures) -> dict[Cell, float]:
+    """Returns the ratio of each cell that both were put to: the median of the ratios of the rounds."""
+    ratios: dict[Cell, float] = {}
+    for cell in ALL:
+        ours, before = _by_round(figures.measured, GATEWAY, cell), _by_round(figures.measured, NAME, cell)
+        pairs = [ours[number] / before[number] for number in ours.keys() & before.keys()]
+        if pairs:
+            ratios[cell] = statistics.median(pairs)
+    return ratios
 
 
-def stored() -> Kept:
-    """Raises RuntimeError where none are."""
-    if not FILE.exists():
-        raise RuntimeError("no ratios are kept yet: run `python -m bench run`, then `python -m bench keep`")
-    return Kept(**json.loads(FILE.read_text(encoding="utf-8")))
-
-
-def worsened(figures: Figures, before: Kept) -> list[str]:
-    """Returns a line for each cell that costs more than TOLERANCE times *before*, or is missing.
-
-    Raises RuntimeError where the figures are not fit for a comparison.
-    """
-    _fit(figures)
-    now = _by_name(figures)
+def worsened(ratios: dict[Cell, float]) -> list[str]:
+    """Returns a line for each cell that costs more than TOLERANCE times what it did, or was not measured."""
     lines = []
-    for cell, ratio in before.to_haproxy.items():
-        if cell not in now:
-            lines.append(f"{cell}: not measured")
-        elif now[cell] > ratio * TOLERANCE:
-            lines.append(f"{cell}: {now[cell]:.2f} times HAProxy, {ratio:.2f} in {before.release}")
+    for cell in ALL:
+        if cell not in ratios:
+            lines.append(f"{', '.join(cell)}: not measured")
+        elif ratios[cell] > TOLERANCE:
+            lines.append(f"{', '.join(cell)}: {ratios[cell]:.2f} times the last release, {TOLERANCE} allowed")
     return lines
 
 
-def _by_name(figures: Figures) -> dict[str, float]:
-    return {", ".join(cell): round(ratio, 3) for cell, ratio in figures.ratios(HAPROXY).items()}
-
-
-def _fit(figures: Figures) -> None:
-    if figures.disturbed():
-        raise RuntimeError("other processes used the contender's core; run it again on a quiet machine")
+def _by_round(slices: Sequence[Slice], contender: str, cell: Cell) -> dict[int, float]:
+    which = (contender, *cell)
+    return {piece.round: piece.cpu for piece in slices if (piece.contender, piece.kind, piece.mix) == which}

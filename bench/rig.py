@@ -38,9 +38,9 @@ class Rig:
     handle_secret: str = field(repr=False)
     fal_key: str = field(repr=False)
 
-    def fill(self, template: str, name: str, **values: object) -> Path:
-        """Writes *template* of contenders/ as the file *name*, with each @word@ replaced by its value."""
-        return _fill(template, self.home / name, {**self._values(), **values})
+    def fill(self, template: str, name: str, folder: Path = CONTENDERS, **values: object) -> Path:
+        """Writes *template* of *folder* as the file *name*, with each @word@ replaced by its value."""
+        return _fill(folder / template, self.home / name, {**self._values(), **values})
 
     def _values(self) -> Mapping[str, object]:
         own = ("home", "tls", "plain", "ca", "secret", "fal_key")
@@ -78,8 +78,9 @@ def rig() -> Iterator[Rig]:
         ca, certificate = _certify(home)
         fal_key = f"{secrets.token_hex(16)}:{secrets.token_hex(16)}"
         tls, plain = free_port(), free_port()
+        _write_results(home / "results")
         config = _fill(
-            "upstream.conf",
+            CONTENDERS / "upstream.conf",
             home / "upstream.conf",
             {**_FACTS, "home": home, "tls": tls, "plain": plain, "certificate": certificate, "fal_key": fal_key},
         )
@@ -105,6 +106,13 @@ def rig() -> Iterator[Rig]:
         )
 
 
+def _write_results(folder: Path) -> None:
+    """Writes the results of jobs: 1 MB, and 24 kB."""
+    folder.mkdir()
+    for name, size in (("large", 1_000_000), ("small", 24_000)):
+        (folder / f"{name}.json").write_text('{"seed":7,"text":"%s"}' % ("a" * size))
+
+
 def _certify(home: Path) -> tuple[Path, Path]:
     authority = trustme.CA()
     ca, certificate = home / "ca.pem", home / "upstream.pem"
@@ -119,8 +127,8 @@ def _store(home: Path) -> Server:
     return Server(command, port=port, log=home / "valkey.log", cores=[OTHER_CORE])
 
 
-def _fill(template: str, path: Path, values: Mapping[str, object]) -> Path:
-    text = (CONTENDERS / template).read_text(encoding="utf-8")
+def _fill(template: Path, path: Path, values: Mapping[str, object]) -> Path:
+    text = template.read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     path.write_text(text, encoding="utf-8")

@@ -18,13 +18,16 @@ Mix = Literal["per-user", "fresh"]
 Cell = tuple[Kind, Mix]
 
 PER_USER: tuple[Cell, ...] = (("poll", "per-user"), ("submit", "per-user"))
+FAL_PROXY = Path(sys.executable).with_name("fal-proxy")
 SUBMITS: tuple[Cell, ...] = (("submit", "per-user"),)
 ALL: tuple[Cell, ...] = (*PER_USER, ("poll", "fresh"), ("submit", "fresh"))
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A contender. With *handles* it is polled with the ids that it gave out itself.
+    """A contender.
+
+    With *handles* it is polled with the ids that a gateway gave out, with *own_handles* with its own.
 
     *warm_first* and *warm* are seconds of load before the first and before every further visit. Whether it *verifies*
     sessions, *limits* users, *validates* bodies, *keeps_status*.
@@ -34,6 +37,7 @@ class Contender:
     start: Callable[[Rig], Server]
     cells: tuple[Cell, ...] = ALL
     handles: bool = False
+    own_handles: bool = False
     verifies: bool = True
     limits: bool = True
     validates: bool = True
@@ -54,11 +58,14 @@ def gateway(
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
     server: Sequence[str] = (),
+    program: Path = FAL_PROXY,
+    contenders: Path = CONTENDERS,
 ) -> Callable[[Rig], Server]:
     """The gateway, run by `fal-proxy serve` as shipped.
 
     A feature whose price is wanted by itself becomes one more argument here. *limited*: with budgets and in-flight
     limits. *open_jobs* are in the ledger before the start. *server* are arguments of `python -m` in place of `serve`.
+    *program* and *contenders* are the command and the folder of its configuration.
     """
 
     def start(rig: Rig) -> Server:
@@ -66,6 +73,7 @@ def gateway(
         config = rig.fill(
             "gateway.toml",
             f"{name}.toml",
+            contenders,
             port=port,
             admin=free_port(),
             store=store,
@@ -75,7 +83,7 @@ def gateway(
             origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
         )
         several = [] if workers == 1 else ["--workers", str(workers)]
-        command: list[str | Path] = [Path(sys.executable).with_name("fal-proxy"), "serve", *several, config]
+        command: list[str | Path] = [program, "serve", *several, config]
         if server:
             command = [sys.executable, "-m", *(part.format(port=port) for part in server)]
         environ = {

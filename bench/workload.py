@@ -82,6 +82,15 @@ def poll(token: str, job: str) -> bytes:
     return _request("GET", PROXY, _fields(token, status_url(job)))
 
 
+def result(token: str, job: str) -> bytes:
+    return _request("GET", PROXY, _fields(token, f"https://queue.fal.run/{APP}/requests/{job}"))
+
+
+def is_large(job: str) -> bool:
+    """Returns whether the result of the handle *job* is the upstream's large one."""
+    return job.partition(".")[0][-1] in "01234567"
+
+
 def cancel(token: str, job: str) -> bytes:
     url = f"https://queue.fal.run/{APP}/requests/{job}/cancel"
     return _request("PUT", PROXY, {**_fields(token, url), "content-length": "0"})

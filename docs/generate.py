@@ -77,8 +77,8 @@ works. After 2 seconds without any reply calls fail at once until the server rep
 effect on a limit.
 
 The ledger's keys end by themselves, except lifetime budgets, credits, blocks, the epoch and the schema version. Ended
-jobs stay for 7 days, the newest 1,000 of each caller. A store that 0.1.0 wrote is converted at the first start; its
-old keys stay for 7 days under `{ledger}:v1:`. Stop all gateways of the old version before.
+jobs stay for at most 7 days, the newest 1,000 of each caller. A store that 0.1.0 wrote is converted at the first start;
+its old keys stay for 7 days under `{ledger}:v1:`. Stop all gateways of the old version before.
 
 `maxmemory` bounds the store: a full server takes no new call, and every end of one. 50,000 open jobs take about 62
 MB.

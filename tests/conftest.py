@@ -16,7 +16,6 @@ SERIAL = frozenset(
     {
         "live/test_money_outage.py",
         "live/test_redis_limits.py",
-        "unit/app/process/test_supervisor.py",
         "unit/billing/ledger/redis/test_ledger.py",
         "unit/billing/ledger/test_sqlite_ledger.py",
         "unit/http/client/test_stock_tls.py",

@@ -71,7 +71,7 @@ class Finding(NamedTuple):
     problem: str
 
 
-FOREIGN = frozenset({"node_modules", ".venv"})  # folders with the code of others
+FOREIGN = frozenset({"node_modules", ".venv", ".last-release"})  # folders with the code of others, or of the past
 
 
 def check_prose(text: str, line: int, max_words: int) -> Iterator[Finding]:

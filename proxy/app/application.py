@@ -28,6 +28,7 @@ from proxy.app.setup.components import Components, build_components
 from proxy.app.setup.tracing import with_tracing
 from proxy.auth.user_names import UserNames
 from proxy.billing.ledger.interface import Ledger
+from proxy.config.value_types import HOUR
 from proxy.errors import ConfigError, StoreAway
 from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
@@ -259,6 +260,8 @@ class Application:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             self._state.rejections.report()
+            hours = self._serving.components.config.privacy.requests_hours
+            self._state.telemetry.recent.drop_ended(time.monotonic() - hours * HOUR)
             step = clock.step()
             if step is not None:
                 self._journal.write({"event": "clock_step", "seconds": round(step, 1)})

@@ -153,7 +153,7 @@ def page_file(body: bytes, media_type: str, caching: str) -> PageFile:
 
 
 def answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[Response]]:
-    """Returns the endpoint of a file. *policy* is the Content-Security-Policy of a page; other files allow nothing."""
+    """Returns the endpoint of a file. *policy* is the Content-Security-Policy of a page alone."""
     fields = {
         "cache-control": file.caching,
         # A browser applies the policy of the page to its scripts, styles and images, whatever these say themselves.

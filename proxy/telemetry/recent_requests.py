@@ -28,3 +28,9 @@ class RecentRequests:
             if waits is None:
                 waits = self.waits[action] = deque(maxlen=KEPT_WAITS)
             waits.append(wait)
+
+    def drop_ended(self, before: float) -> None:
+        """Removes the records of requests that ended *before* a time of their clock."""
+        records = self.records
+        while records and records[0].started + records[0].seconds < before:
+            records.popleft()

@@ -28,11 +28,7 @@ class Target:
 
     def run(self, data: bytes) -> None:
         """Checks *data*, and the CPU time that this takes. Raises AssertionError."""
-        before = thread_time()
-        self.check(data)
-        spent = thread_time() - before
-        if spent > MOST_CPU:
-            raise AssertionError(f"{spent:.2f} s of CPU for {len(data)} bytes")
+        check_cpu(lambda: self.check(data), MOST_CPU, f"{len(data)} bytes")
 
     def cases(self) -> list[bytes]:
         """Returns the inputs that once failed."""
@@ -44,3 +40,18 @@ class Target:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         return path
+
+
+def check_cpu(work: Callable[[], object], most: float, subject: str) -> None:
+    """Does *work*, again where it took more than *most* seconds of CPU. Raises AssertionError at the third time.
+
+    A garbage collection may take as long, but not each time.
+    """
+    spent = 0.0
+    for _ in range(3):
+        before = thread_time()
+        work()
+        spent = thread_time() - before
+        if spent <= most:
+            return
+    raise AssertionError(f"{spent:.2f} s of CPU for {subject}")

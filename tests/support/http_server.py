@@ -71,6 +71,12 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
+    def get_extra_info(self, name: str) -> None:
+        """Returns None: there is no socket."""
+
+    def is_closing(self) -> bool:
+        return False
+
     def pause_reading(self) -> None:
         self.calls.append("pause")
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from redis import Redis
 
 from proxy.billing.ledger.interface import Charge, InFlightSlot, ReservationRequest
+from proxy.billing.ledger.jobs import Retention
 from proxy.billing.ledger.redis.epoch import OnDataLoss
 from proxy.billing.ledger.redis.ledger import RedisLedger
+from proxy.billing.ledger.redis.retention import RedisRetention
 from proxy.storage.redis_client import RedisStore
 
 NOW = 1_800_000_000.25
 TODAY = datetime.fromtimestamp(NOW, UTC).date()
+_RETENTION = Retention()
 LONG_TIMEOUT = 5.0  # seconds, where a busy machine must not decide the test
 
 
@@ -29,6 +32,7 @@ async def opened(
     allow_eviction: bool = False,
     lock_folder: Path | None = None,
     reports: list[str] | None = None,
+    retention: Retention = _RETENTION,
 ) -> AsyncIterator[RedisLedger]:
     """Yields a started ledger. *reports* gets its messages for the log."""
     store = RedisStore(url, timeout=timeout, prefix=prefix)
@@ -38,6 +42,7 @@ async def opened(
         allow_eviction=allow_eviction,
         lock_folder=lock_folder,
         report=(lambda message: None) if reports is None else reports.append,
+        retention=RedisRetention(retention),
     )
     try:
         await ledger.start(now=NOW)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.hostile_bodies import ROWS
 
 from proxy.errors import MalformedJson
-from proxy.strict_json import Json, dump, parse
+from proxy.strict_json import LONG_TEXT, MAX_WIDE, Json, dump, parse
 
 REASONS = {
     "not JSON",
@@ -259,3 +259,59 @@ def test_floats_stay_finite() -> None:
 
     with pytest.raises(MalformedJson):
         parse(b"1.7976931348623159e308")
+
+
+# White space after a text makes it a large one, which is parsed in another way.
+PADDING = b" " * (MAX_WIDE + 1)
+
+
+@given(values)
+@settings(max_examples=50, deadline=None)
+def test_a_large_text_has_the_same_value(value: Json) -> None:
+    """A parse byte by byte that is decoded afterwards changes no character."""
+    raw = dump(value)
+
+    assert dump(parse(raw + PADDING)) == dump(parse(raw))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'["\xff"]', "not UTF-8"),
+        (b'["\xed\xa0\x80"]', "not UTF-8"),
+        (b'{"\xc3": 1}', "not UTF-8"),
+        (b'["\\ud800"]', "lone surrogate"),
+        (b'{"\\ud800": 1}', "lone surrogate"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b'{"\xc3\xa9": 1, "\xc3\xa9": 2}', "duplicate member name"),
+        (b'["\xc3\xa9", "\\u00e9"]', LONG_TEXT),
+    ],
+)
+def test_a_large_text_is_refused_as_a_small_one(raw: bytes, reason: str) -> None:
+    """The same faults are found; bytes beyond ASCII and escapes beyond ASCII cannot be mixed."""
+    with pytest.raises(MalformedJson, match=reason):
+        parse(raw + PADDING)
+
+
+@pytest.mark.parametrize("raw", [b'["\\u001b \xc3\xa9"]', b'["C:\\\\users\xc3\xa9"]', b'["\\ud83d\\ude00"]'])
+def test_a_large_text_may_have_the_escapes_of_clients(raw: bytes) -> None:
+    """Clients escape control characters, or all that is not ASCII; a backslash before a u is none of these."""
+    assert parse(raw + PADDING) == parse(raw)
+
+
+@pytest.mark.parametrize("end", ["\U0001f600".encode(), b"\\ud83d\\ude00"], ids=["bytes", "escapes"])
+def test_a_long_string_is_of_ascii(end: bytes) -> None:
+    """One other character would make it four times as large, while nothing else could run."""
+    with pytest.raises(MalformedJson, match=LONG_TEXT):
+        parse(b'["' + b"a" * MAX_WIDE + end + b'"]')
+    assert parse(b'["' + b"a" * MAX_WIDE + b'", "' + end + b'"]') == ["a" * MAX_WIDE, "\U0001f600"]
+
+
+@pytest.mark.parametrize("pair", [b"[]", b"{}"])
+def test_empty_values_without_commas_are_no_text(pair: bytes) -> None:
+    """A text is refused by their number, as a look at the nesting of ten million would take half a second."""
+    started = time.thread_time()
+    with pytest.raises(MalformedJson, match="not JSON"):
+        parse(pair * 2_000_000)
+
+    assert time.thread_time() - started < 0.1

@@ -26,6 +26,7 @@ from proxy.auth.user_names import Name, UserNames
 from proxy.billing.ledger.jobs import JobRecord
 from proxy.billing.ledger.money import MICRO
 from proxy.billing.shortfalls import rfc3339
+from proxy.config.value_types import HOUR
 from proxy.strict_json import Json
 
 REPORT_LEFT = ".report"  # what a worker leaves at its end
@@ -103,7 +104,8 @@ class OperatorPage:
             self._serving().readiness.check(),
         )
         reports = [self._reporter.report(), *_read(others), *_read(self._workers.ended(REPORT_LEFT, max_age=DAY))]
-        data = summarize(reports, now=now, day=int(now // DAY))
+        oldest = now - config.privacy.requests_hours * HOUR
+        data = summarize(reports, now=now, day=int(now // DAY), recent_since=oldest)
         jobs: dict[str, Json] | None = (
             None if calls is None else {"live": calls[0], "newest": [_job(one) for one in calls[1]]}
         )

@@ -14,10 +14,11 @@ from proxy.strict_json import Json
 from proxy.telemetry.recent_requests import KEPT_REQUESTS
 
 
-def summarize(reports: Sequence[Report], *, now: float, day: int) -> dict[str, Json]:
+def summarize(reports: Sequence[Report], *, now: float, day: int, recent_since: float = -math.inf) -> dict[str, Json]:
     """Returns the counts of *day* (days since 1970) over all *reports*, and the state of the live workers.
 
-    *now* is in unix seconds. A worker that has ended counts for what it did.
+    *now* is in unix seconds, and so is *recent_since*: requests that ended before it are left out of the recent ones.
+    A worker that has ended counts for what it did.
     """
     live = [(report, report.gauges) for report in reports if report.gauges is not None]
     today = [report for report in reports if report.day == day]
@@ -33,7 +34,7 @@ def summarize(reports: Sequence[Report], *, now: float, day: int) -> dict[str, J
         "pauses": _pauses(gauges),
         "store": _store(gauges),
         "ledger": _ledger(gauges),
-        "recent": _recent(reports),
+        "recent": _recent(reports, recent_since),
     }
 
 
@@ -166,10 +167,13 @@ def _ledger(states: Iterable[Gauges]) -> Json:
     }
 
 
-def _recent(reports: Iterable[Report]) -> list[Json]:
-    """Returns the newest requests of all workers, the newest first."""
+def _recent(reports: Iterable[Report], since: float) -> list[Json]:
+    """Returns the newest requests of all workers, the newest first.
+
+    A worker that has ended leaves some that ended before *since*.
+    """
     newest = sorted(((one, report.pid) for report in reports for one in report.recent), key=_end, reverse=True)
-    return [_request(one, pid) for one, pid in newest[:KEPT_REQUESTS]]
+    return [_request(*pair) for pair in newest[:KEPT_REQUESTS] if _end(pair) >= since]
 
 
 def _request(one: RecentRequest, pid: int) -> Json:

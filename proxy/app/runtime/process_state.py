@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from proxy.app.runtime.free_memory import return_free_memory
 from proxy.app.setup.billing.ledgers import ledger_metrics, store_metrics
 from proxy.app.setup.components import Components
 from proxy.app.setup.overload import build_overload, configure_overload, overload_metrics
@@ -102,7 +103,7 @@ def build_process_state(
         store=components.store,
         windows=windows,
         streams=streams,
-        body_budget=BodyBudget(overload.body_memory_bytes, overload.user_body_bytes),
+        body_budget=BodyBudget(overload.body_memory_bytes, overload.user_body_bytes, on_empty=return_free_memory),
         body_thread=BodyThread(),
         connections=_build_connections(components, telemetry, rejections, streams, on_shutdown),
         rejections=rejections,

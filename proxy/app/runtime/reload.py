@@ -14,7 +14,7 @@ from proxy.fal_api.operations import Action
 # Keys and whole sections that all workers share; new workers and old ones must agree on them.
 SHARED = ("server.host", "server.port", "admin.host", "admin.port", "store", "ledger")
 # Those whose objects stay over a reload in place.
-KEPT = (*SHARED, "streams", "revocation", "tracing")
+KEPT = (*SHARED, "privacy", "streams", "revocation", "tracing")
 _JOB_ACTIONS = frozenset({Action.STATUS, Action.STATUS_STREAM, Action.RESULT, Action.CANCEL})
 
 

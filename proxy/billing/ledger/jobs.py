@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from proxy.billing.ledger.money import Micros
@@ -14,6 +15,23 @@ EndState = Literal["completed", "failed", "cancelled", "unknown"]
 JobState = Literal["queued", "running", "completed", "failed", "cancelled", "unknown"]
 Cursor = tuple[float, str]  # created and id of the last job of a page
 Row = tuple[str, Mapping[str, Json]]  # table and columns, as `dump` writes them
+
+MAX_USAGE_DAYS = 400  # that any ledger keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Ages at which records are removed.
+
+    *jobs* is in seconds since their end, *usage_days* is for the sums of days.
+    """
+
+    jobs: float = 30 * 86_400.0
+    usage_days: int = MAX_USAGE_DAYS
+
+    def oldest_day(self, now: float) -> date:
+        """Returns the first day whose sums stay."""
+        return datetime.fromtimestamp(max(0.0, now - self.usage_days * 86_400.0), UTC).date()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,17 @@ from proxy.billing.ledger.interface import (
     ReserveResult,
     StoredAnswer,
 )
-from proxy.billing.ledger.jobs import Credit, Cursor, EndState, ForgottenUser, JobRecord, JobState, LedgerStats, Row
+from proxy.billing.ledger.jobs import (
+    Credit,
+    Cursor,
+    EndState,
+    ForgottenUser,
+    JobRecord,
+    JobState,
+    LedgerStats,
+    Retention,
+    Row,
+)
 from proxy.billing.ledger.memory.archive import MemoryArchive, newest
 from proxy.billing.ledger.memory.rows import load_row
 from proxy.billing.ledger.memory.state import LedgerState
@@ -38,6 +48,7 @@ from proxy.billing.ledger.sqlite.file import LedgerFile
 from proxy.errors import StoreAway
 
 MEMORY = ":memory:"
+_RETENTION = Retention()
 UNARCHIVED = 64  # changed reservations in memory after which ended ones go to the archive
 T = TypeVar("T")
 
@@ -46,7 +57,7 @@ class SqliteLedger:
     """Ledger in the file *path*, or in memory. Raises ValueError for a *path* that cannot hold a ledger.
 
     *timeout*: seconds that a step waits for the disk. *lock_seconds*: how long `start` waits for another process that
-    has the file. *keep_days*: how long ended jobs stay. *worker* names this process: unanswered claims of another one
+    has the file. *retention*: how long old records stay. *worker* names this process: unanswered claims of another one
     are dead. A reservation or a claim whose caller got no answer, for StoreAway or a cancelled task, is taken back.
     Every other step is done, late if need be. A ledger in memory needs no `start`.
     """
@@ -57,16 +68,16 @@ class SqliteLedger:
         *,
         timeout: float = 2.0,
         lock_seconds: float = 150.0,
-        keep_days: float = 30.0,
+        retention: Retention = _RETENTION,
         worker: str | None = None,
     ) -> None:
         self._worker = worker or uuid4().hex
-        self._archive = MemoryArchive()
+        self._archive = MemoryArchive(retention)
         self._state = LedgerState(self._archive, self._worker)
         self._file = (
             None
             if path == MEMORY
-            else LedgerFile(path, timeout=timeout, lock_seconds=lock_seconds, keep_jobs=keep_days * 86_400.0)
+            else LedgerFile(path, timeout=timeout, lock_seconds=lock_seconds, retention=retention)
         )
         self._closed = False
         self._failures = 0

@@ -48,7 +48,8 @@ class LedgerSection(Section):
         default=30.0,
         ge=0,
         le=3650,
-        description="Days that ended jobs stay in the ledger's file as line items. In memory the newest 10,000 stay.",
+        description="Days that ended jobs stay in the ledger as line items. In memory at most the newest 10,000 stay. "
+        "Redis keeps the newest 1,000 of a caller, for at most 7 days.",
     )
     reservation_seconds: float = Field(
         default=float(DAY),
@@ -90,12 +91,33 @@ class LedgerSection(Section):
 
 
 class PrivacySection(Section):
-    """Keys of users in the ledger and the store."""
+    """Keys of users in the ledger and the store, and the ages at which records of users are removed."""
 
     secret_env: str | None = Field(
         default=None,
         description="Environment variable with a secret of 32 bytes or more. Users appear in stores as HMACs under it, "
         "which cannot be computed without it. It is fixed for the ledger's life; `ledger migrate` changes it.",
+    )
+    jobs_days: float | None = Field(
+        default=None,
+        gt=0,
+        le=3650,
+        description="Most days that ended jobs stay in the ledger. The shorter of this and `ledger.keep_days` holds; "
+        "in Redis it is 2 hours at least. Left out: `ledger.keep_days`.",
+    )
+    usage_days: int = Field(
+        default=400,
+        ge=1,
+        le=400,
+        description="Days that the sums of a day by user and endpoint stay in the ledger, as `fal-proxy usage` prints "
+        "them.",
+    )
+    requests_hours: float = Field(
+        default=168.0,
+        ge=0,
+        le=8760,
+        description="Most hours that a request stays among the last 200 of the operator page, which are in memory. "
+        "Lines of the journal are kept where you collect them.",
     )
 
 

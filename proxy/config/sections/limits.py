@@ -149,7 +149,7 @@ class OverloadSection(Section):
         default=512 * MIB,
         ge=MIB,
         description="Memory of one process for request bodies that are not answered yet. Each byte of a body counts "
-        "twice: for its text, and for the part that fal has not read yet. More are refused with 503.",
+        "twice, which is what it takes while fal does not read. More are refused with 503.",
     )
     user_body_bytes: int = Field(
         default=256 * MIB,

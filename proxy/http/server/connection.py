@@ -324,9 +324,10 @@ class HttpConnection(asyncio.Protocol):
         """Ends a late request with a 408, and the connection of a client that does not read with a reset."""
         may_grow = self._timeouts.phase is ANSWER and not self._flow.is_congested
         window = self._limits.stall_time
-        if self._flow.is_stalled(now, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
+        left = self._flow.unread(self._timeouts.until if self._timeouts.phase is IDLE else None)
+        if self._flow.is_stalled(now, left, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
             self._shared.on_rejected("slow_reader", self._peer)
-            self.transport.abort()
+            self._flow.reset()
         elif self._timeouts.expired(now):
             if self._timeouts.phase is BODY or (self._timeouts.phase is HEAD and self.has_begun):
                 self._refuse(RequestTimeout())

@@ -24,10 +24,10 @@ IDLE, HEAD, BODY, ANSWER, ENDED = ConnectionState
 class RequestTimeouts:
     """Deadlines of one connection. All times are of one monotonic clock, in seconds.
 
-    *content* is the number of bytes of the body so far.
+    *content* is the number of bytes of the body so far, *until* the deadline of the phase.
     """
 
-    __slots__ = ("_body_began", "_limits", "_until", "content", "phase")
+    __slots__ = ("_body_began", "_limits", "content", "phase", "until")
 
     def __init__(self, limits: ConnectionLimits, now: float) -> None:
         self._limits = limits
@@ -35,32 +35,32 @@ class RequestTimeouts:
 
     def start_head(self, now: float) -> None:
         self.phase = HEAD
-        self._until = now + self._limits.head_time
+        self.until = now + self._limits.head_time
 
     def start_body(self, now: float) -> None:
         self.phase = BODY
         self._body_began = now
-        self._until = now + self._limits.body_time
+        self.until = now + self._limits.body_time
         self.content = 0
 
     def start_response(self) -> None:
         self.phase = ANSWER
-        self._until = math.inf
+        self.until = math.inf
 
     def start_idle(self, now: float) -> None:
         self.phase = IDLE
-        self._until = now + self._limits.keep_alive
+        self.until = now + self._limits.keep_alive
 
     def start_linger(self, now: float) -> None:
         self.phase = ENDED
-        self._until = now + self._limits.linger
+        self.until = now + self._limits.linger
 
     def shorten(self, now: float) -> None:
         """Brings the deadline forward: the rest of a half-sent request must come soon."""
-        self._until = min(self._until, now + self._limits.closing)
+        self.until = min(self.until, now + self._limits.closing)
 
     def expired(self, now: float) -> bool:
         """Returns whether the time is over, or a body is slower than the least rate after its grace."""
-        if now >= self._until or self.phase is not BODY:
-            return now >= self._until
+        if now >= self.until or self.phase is not BODY:
+            return now >= self.until
         return self.content < self._limits.min_rate * (now - self._body_began - self._limits.rate_grace)

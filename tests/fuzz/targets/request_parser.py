@@ -27,7 +27,7 @@ from proxy.http.server.overload import Overload
 from proxy.http.server.state import SharedState
 
 TICKS = 4  # turns of the event loop in which the application answers
-MOST_READS = 100
+MOST_READS = 30
 REFUSALS = frozenset({400, 405, 413, 414, 431})
 # Leniencies of llhttp without a second meaning. RFC 9112 wants blank lines before a request skipped (section 2.2). It
 # allows several spaces in the request line (section 3). h11 takes no chunk size of more than twenty digits, zeros too.
@@ -141,7 +141,7 @@ async def _serve(segments: Iterable[bytes], shared: SharedState) -> tuple[list[R
         if not transport.is_reading():
             break
         connection.data_received(segment)
-        for _ in range(TICKS):
+        for _ in range(TICKS if tasks else 0):  # a turn costs as much as all the rest
             await asyncio.sleep(0)
     connection.connection_lost(None)
     for _ in range(TICKS):

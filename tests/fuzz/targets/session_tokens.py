@@ -182,6 +182,7 @@ def seeds() -> Iterable[bytes]:
 _EXTRAS: tuple[dict[str, Json], ...] = (
     {},
     {"scope": "a b"},
+    {"plan": "pro"},
     {"nbf": NOW, "jti": "x", "plan": "pro"},
     {"exp": NOW - 1},
     {"exp": NOW - LEEWAY},

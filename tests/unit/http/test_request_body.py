@@ -266,3 +266,20 @@ def test_anything_else_is_refused(name: str) -> None:
     """Above all what a page may send across origins without asking (Fetch standard, CORS-safelisted types)."""
     with pytest.raises(UnsupportedMediaType):
         json_content_type(dict(NOT_JSON[name]))
+
+
+def test_the_end_of_large_bodies_is_reported_once_all_are_gone() -> None:
+    """Small bodies alone report nothing, and the last of several large ones reports for all."""
+    emptied: list[str] = []
+    budget = BodyBudget(on_empty=lambda: emptied.append("empty"))
+    with budget.hold() as small:
+        small.take(1000)
+    with budget.hold() as first:
+        first.take(40_000_000)
+        with budget.hold() as second:
+            second.take(40_000_000)
+        assert emptied == []
+    with budget.hold() as small:
+        small.take(1000)
+
+    assert emptied == ["empty"]

@@ -19,3 +19,15 @@ def test_the_last_requests_are_kept() -> None:
     assert {(record.path, record.trace) for record in recent.records} == {(b"", None)}
     assert {action: (waits[0], len(waits)) for action, waits in recent.waits.items()} == {"status": (10.0, KEPT_WAITS)}
     assert recent.records[-1].seconds == 0.1
+
+
+def test_old_requests_are_dropped_by_their_end() -> None:
+    """A long request stays as long as one that began when it ended."""
+    recent = RecentRequests()
+    for begin, seconds in ((0.0, 1.0), (0.0, 10.0), (10.0, 5.0)):
+        recent.add(AccessRecord(f"{begin}+{seconds}", "GET", b"/", lambda begin=begin: begin), "none", seconds)  # type: ignore[misc]
+    recent.drop_ended(10.0)
+
+    assert [record.request_id for record in recent.records] == ["0.0+10.0", "10.0+5.0"]
+    recent.drop_ended(100.0)
+    assert not recent.records

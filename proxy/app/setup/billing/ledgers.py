@@ -13,10 +13,13 @@ from proxy.app.operator.ledger_socket import LedgerSocket
 from proxy.app.operator.operator_steps import OperatorSteps
 from proxy.app.setup.components import Components
 from proxy.billing.ledger.interface import Ledger
+from proxy.billing.ledger.jobs import Retention
 from proxy.billing.ledger.redis.ledger import RedisLedger
+from proxy.billing.ledger.redis.retention import RedisRetention
 from proxy.billing.ledger.sqlite.schema import check_path, damaged_tables, open_readonly
 from proxy.billing.ledger.sqlite_ledger import SqliteLedger
 from proxy.config.loader import Config
+from proxy.config.value_types import DAY
 from proxy.errors import Problem
 from proxy.storage.redis_client import RedisStore
 from proxy.telemetry.metrics import Telemetry
@@ -41,13 +44,21 @@ def build_ledger(
             lock_folder=Path(tempfile.gettempdir()) / f"fal-proxy-{os.getuid()}",
             report=report,
             is_command=is_command,
+            retention=RedisRetention(build_retention(components.config)),
         )
     return SqliteLedger(
         section.path if section.path == MEMORY else str(components.config.base / section.path),
         timeout=section.timeout_seconds or FILE_TIMEOUT,
         lock_seconds=section.lock_seconds,
-        keep_days=section.keep_days,
+        retention=build_retention(components.config),
     )
+
+
+def build_retention(config: Config) -> Retention:
+    """Returns how long the ledger keeps old records: the shorter of two times for ended jobs."""
+    days, privacy = config.ledger.keep_days, config.privacy
+    jobs = days if privacy.jobs_days is None else min(days, privacy.jobs_days)
+    return Retention(jobs * DAY, privacy.usage_days)
 
 
 def ledger_metrics(telemetry: Telemetry, ledger: Ledger) -> None:
@@ -89,7 +100,8 @@ def build_ledger_socket(components: Components, ledger: Ledger) -> LedgerSocket 
 
 def build_local_ledger(components: Components, ledger: Ledger) -> Ledger:
     """Builds the ledger that counts in this process while the store does not answer."""
-    return SqliteLedger(MEMORY) if components.config.ledger.kind == "redis" else ledger
+    config = components.config
+    return SqliteLedger(MEMORY, retention=build_retention(config)) if config.ledger.kind == "redis" else ledger
 
 
 def check_ledger_file(config: Config) -> tuple[list[Problem], list[Problem]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Protocol
 
 from proxy.billing.ledger.interface import DailyUsage
-from proxy.billing.ledger.jobs import FORGOTTEN, Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.jobs import FORGOTTEN, Cursor, JobRecord, JobState, Retention, Row
 from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
 from proxy.billing.ledger.memory.rows import Values, dump_row, ended_values, key_values, read_ended, read_key
 
 KEPT_JOBS = 10_000  # ended jobs in memory
-DAYS_KEPT = 400  # of the report
 
 
 class Archive(Protocol):
@@ -29,7 +28,8 @@ class Archive(Protocol):
 class MemoryArchive:
     """Archive of a ledger without a file. The oldest of more than KEPT_JOBS ended jobs are forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
         self._keys: dict[str, KeyRecord] = {}
         self._key_ends: DeadlineQueue[str] = DeadlineQueue()
         self._oldest_day = ""
@@ -73,8 +73,7 @@ class MemoryArchive:
         for caller in changes.forgotten:
             self._forget(caller)
         while len(self._ended) > KEPT_JOBS:
-            oldest = self._ended.pop(next(iter(self._ended)))
-            self._ids.pop(oldest.record.job or "", None)
+            self._drop_job(next(iter(self._ended)))
         if changes.drop_before is not None:
             self._drop(changes.drop_before)
         changes.clear()
@@ -119,16 +118,29 @@ class MemoryArchive:
     def _drop(self, now: float) -> None:
         while (ended := self._key_ends.pop_due(now)) is not None:
             del self._keys[ended[0]]
-        oldest = oldest_day(now)
+        for call_id in self._old_jobs(now - self._retention.jobs):
+            self._drop_job(call_id)
+        oldest = self._retention.oldest_day(now).isoformat()
         if oldest == self._oldest_day:
             return
         self._oldest_day = oldest
         self._days = {line: sums for line, sums in self._days.items() if line[0] >= oldest or sums[_RESERVED] != 0}
 
+    def _old_jobs(self, before: float) -> list[str]:
+        """Returns the ids of jobs that ended before a time.
 
-def oldest_day(now: float) -> str:
-    """Returns the first day that the report keeps, as `2026-11-26`."""
-    return datetime.fromtimestamp(max(0.0, now - DAYS_KEPT * 86_400.0), UTC).date().isoformat()
+        The first ones are the oldest, so that few are read.
+        """
+        old: list[str] = []
+        for call_id, ended in self._ended.items():
+            if ended.record.ended is None or ended.record.ended > before:
+                break
+            old.append(call_id)
+        return old
+
+    def _drop_job(self, call_id: str) -> None:
+        ended = self._ended.pop(call_id)
+        self._ids.pop(ended.record.job or "", None)
 
 
 def newest(records: Iterable[JobRecord], limit: int, before: Cursor | None) -> list[JobRecord]:

@@ -31,7 +31,6 @@ from proxy.billing.ledger.money import MAX_JOB_COST, Micros
 from proxy.billing.ledger.redis import listings, replies, server_checks
 from proxy.billing.ledger.redis.arguments import (
     CLOCK_SKEW,
-    ENDED_TTL,
     Args,
     check_request,
     credit_text,
@@ -43,6 +42,7 @@ from proxy.billing.ledger.redis.epoch import Epoch, OnDataLoss
 from proxy.billing.ledger.redis.forget import forget
 from proxy.billing.ledger.redis.load import load
 from proxy.billing.ledger.redis.replies import expect
+from proxy.billing.ledger.redis.retention import RedisRetention
 from proxy.billing.ledger.redis.scripts import admin, calls, jobs
 from proxy.billing.ledger.redis.scripts.library import BASE
 from proxy.billing.ledger.redis.scripts.reserve import RESERVE
@@ -54,7 +54,6 @@ from proxy.storage.redis_client import LATER_CALL_QUEUE, RedisStore, Script
 SWEEP_BATCH = 20  # reservations ended in one script: it holds up the server for less than a millisecond
 MAX_ATTEMPTS = 5  # repeats of a reservation step: a lost epoch, workers without a verdict
 CLOCK_JUMP = 60.0  # seconds: a smaller step of the clock is not reported
-_ENDED_MS = milliseconds(ENDED_TTL)
 _SLACK_MS = milliseconds(CLOCK_SKEW)
 
 
@@ -76,9 +75,11 @@ class RedisLedger:
         lock_folder: Path | None = None,
         report: Callable[[str], None] = lambda message: None,
         is_command: bool = False,
+        retention: RedisRetention | None = None,
     ) -> None:
         self._store = store
         self._is_command = is_command
+        self._retention = retention or RedisRetention()
         self._allow_eviction = allow_eviction
         self._report = report
         self._undos = PendingUndo()
@@ -120,7 +121,7 @@ class RedisLedger:
         await self._run(calls.ACCEPT, [call_id, job, key_alias, _SLACK_MS, repr(FIRST_LOOK)])
 
     async def refund(self, call_id: str, *, now: float) -> None:
-        await self._run(calls.REFUND, [call_id, repr(now), _ENDED_MS])
+        await self._run(calls.REFUND, [call_id, repr(now), self._retention.ended_ms])
 
     async def settle(self, job: str, *, amount: Micros | None, state: EndState = "completed", now: float) -> bool:
         return await self._settle("job", job, amount, state, now)
@@ -141,7 +142,7 @@ class RedisLedger:
         swept, assumed, first = 0, repr(now), 1
         for done in range(0, limit, SWEEP_BATCH):
             count = min(SWEEP_BATCH, limit - done)
-            reply = expect(list, await self._run(calls.SWEEP, [assumed, first, count, _ENDED_MS]))
+            reply = expect(list, await self._run(calls.SWEEP, [assumed, first, count, self._retention.ended_ms]))
             ended, found, assumed = reply[0], reply[1], expect(bytes, reply[2]).decode()
             if first:
                 self._note_clock(now, float(assumed), expect(bytes, reply[3]).decode())
@@ -149,6 +150,7 @@ class RedisLedger:
             swept += ended
             if found < count:
                 break
+        await self._retention.drop_days(self._run, float(assumed))
         self._unsettled += swept
         return swept
 
@@ -363,7 +365,7 @@ class RedisLedger:
 
     async def _settle(self, kind: str, name: str, amount: Micros | None, state: EndState, now: float) -> bool:
         due = "" if amount is None else max(0, min(amount, MAX_JOB_COST))
-        return await self._run(calls.SETTLE, [kind, name, repr(now), due, state, _ENDED_MS]) == 1
+        return await self._run(calls.SETTLE, [kind, name, repr(now), due, state, self._retention.ended_ms]) == 1
 
     def _note_clock(self, now: float, assumed: float, last: str) -> None:
         """Reports a clock that jumped ahead or back since the last sweep of any worker."""

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 from proxy.billing.ledger.interface import DailyUsage
-from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState, Retention, Row
 from proxy.billing.ledger.memory.records import EndedJob
 from proxy.billing.ledger.memory.rows import Values
 from proxy.billing.ledger.memory.state import LedgerState
@@ -31,13 +31,13 @@ T = TypeVar("T")
 class LedgerFile:
     """One process uses the file at a time: `<path>.lock` is locked from `start` until the process ends."""
 
-    def __init__(self, path: str, *, timeout: float, lock_seconds: float, keep_jobs: float) -> None:
+    def __init__(self, path: str, *, timeout: float, lock_seconds: float, retention: Retention) -> None:
         check_path(path)
         self.commits: GroupCommit | None = None
         self._path = path
         self._timeout = timeout
         self._lock_seconds = lock_seconds
-        self._keep_jobs = keep_jobs
+        self._retention = retention
         self._lock = FileLock(f"{path}.lock")
         self._journal: SqliteJournal | None = None
         self._problem: str | None = "it has not been opened yet"
@@ -135,7 +135,7 @@ class LedgerFile:
     def _open(self, worker: str, now: float) -> tuple[SqliteJournal, LedgerState, str | None]:
         writer = open_writer(self._path)
         damage = _describe(damaged_tables(writer))
-        journal = SqliteJournal(self._path, writer, keep_jobs=self._keep_jobs, damaged=damage is not None)
+        journal = SqliteJournal(self._path, writer, retention=self._retention, damaged=damage is not None)
         state = LedgerState(journal, worker)
         if damage is None:
             journal.restore(state, now)

@@ -8,9 +8,8 @@ from contextlib import closing
 from datetime import date
 
 from proxy.billing.ledger.interface import DailyUsage
-from proxy.billing.ledger.jobs import FORGOTTEN, Cursor, JobRecord, JobState, Row
+from proxy.billing.ledger.jobs import FORGOTTEN, Cursor, JobRecord, JobState, Retention, Row
 from proxy.billing.ledger.memory import rows
-from proxy.billing.ledger.memory.archive import oldest_day
 from proxy.billing.ledger.memory.records import Changes, EndedJob, KeyRecord
 from proxy.billing.ledger.memory.state import LedgerState
 from proxy.billing.ledger.sqlite.schema import open_reader, open_readonly
@@ -84,15 +83,15 @@ class SqliteJournal:
 
     *writer* is for `write` and `commit`, which different threads call one after the other.
 
-    *keep_jobs*: seconds that ended jobs stay. *damaged* skips reading the file. A group is not applied twice: `write`
-    compares its number with the file's.
+    *retention*: how long ended jobs and sums of days stay. *damaged* skips reading the file. A group is not applied
+    twice: `write` compares its number with the file's.
     """
 
-    def __init__(self, path: str, writer: sqlite3.Connection, *, keep_jobs: float, damaged: bool = False) -> None:
+    def __init__(self, path: str, writer: sqlite3.Connection, *, retention: Retention, damaged: bool = False) -> None:
         self._path = path
         self._writer = writer
         self._reader = open_reader(path)
-        self._keep_jobs = keep_jobs
+        self._retention = retention
         self._number = 0
         self._reservation_rows, self._note_rows, self._job_rows = RowNumbers(), RowNumbers(), RowNumbers()
         if not damaged:
@@ -249,10 +248,10 @@ class SqliteJournal:
         yield _ADD_TO_DAY, [(*line, *sums) for line, sums in changes.days.items()]
 
     def _drop(self, db: sqlite3.Connection, now: float) -> None:
-        oldest = oldest_day(now)
+        oldest = self._retention.oldest_day(now).isoformat()
         for statement, values in (
             ("DELETE FROM claim WHERE key IN (SELECT key FROM claim WHERE until <= ? LIMIT ?)", (now, DROP_BATCH)),
-            (f"DELETE FROM job WHERE row IN ({_OLD_JOBS})", (now - self._keep_jobs,)),
+            (f"DELETE FROM job WHERE row IN ({_OLD_JOBS})", (now - self._retention.jobs,)),
             ("DELETE FROM day WHERE day < ? AND reserved = 0", (oldest,)),
         ):
             if db.execute(statement, values).rowcount >= DROP_BATCH:

@@ -179,3 +179,13 @@ def test_the_newest_requests_of_all_workers() -> None:
         ("a149", 1),
         ("b148", 2),
     ]
+
+
+def test_old_requests_of_an_ended_worker_are_left_out() -> None:
+    """Recent requests that ended before the operator's limit are not shown, whichever worker left them."""
+    left = report(2, gauges=None, recent=[request("old", NOW - 7200), request("young", NOW - 60)])
+    found = summarize([report(1), left], now=NOW, day=int(NOW // DAY), recent_since=NOW - 3600)
+
+    recent = found["recent"]
+    assert isinstance(recent, list)
+    assert [one["request_id"] for one in recent if isinstance(one, dict)] == ["young"]

@@ -11,7 +11,7 @@ SCRIPT = """
 import os, socket, sys
 from contextlib import asynccontextmanager
 from starlette.applications import Starlette
-from proxy.app.process.supervisor import WorkerSupervisor
+from proxy.app.process import supervisor as module
 from proxy.errors import ConfigError
 from proxy.http.server.server import connection_config
 from proxy.telemetry.json_log import JsonLogWriter
@@ -33,7 +33,9 @@ if __name__ == "__main__":
     config = connection_config(factory)
     config.factory, config.workers = True, 2
     journal = JsonLogWriter(1)
-    supervisor = WorkerSupervisor(config, [socket.create_server(("127.0.0.1", 0))], load=None, journal=journal)
+    module.STARTUP_SECONDS = 120.0  # a busy machine takes longer than ten to import all this
+    module.MAX_FAILED_STARTS = 3
+    supervisor = module.WorkerSupervisor(config, [socket.create_server(("127.0.0.1", 0))], load=None, journal=journal)
     try:
         supervisor.serve()
     except ConfigError as error:
@@ -55,4 +57,4 @@ def test_workers_that_never_start_end_the_service(tmp_path: Path, cause: str) ->
     assert done.returncode == 1, done.stderr
     assert "workers: a worker does not start" in done.stderr
     assert {event["event"] for event in ended} == {"worker_ended"}
-    assert 2 <= len(starts.read_text()) <= 12
+    assert 1 <= len(starts.read_text()) <= 8

@@ -57,7 +57,7 @@ from support.ledger_suite import (
 from support.reopened_ledger import ReopenedLedger
 
 from proxy.billing.ledger.interface import Call, Granted, KeyState, Ledger, StoredAnswer
-from proxy.billing.ledger.memory.archive import DAYS_KEPT
+from proxy.billing.ledger.jobs import MAX_USAGE_DAYS
 from proxy.billing.ledger.memory.state import GRACE
 from proxy.billing.ledger.sqlite.commits import MAX_WAITING
 from proxy.billing.ledger.sqlite.journal import DROP_BATCH
@@ -437,7 +437,7 @@ async def test_a_full_disk_keeps_settlements(path: Path) -> None:
 
 
 async def test_old_rows_are_dropped(path: Path) -> None:
-    """Buckets go after some grace, keys with their time, jobs after keep_days, days after the report's."""
+    """Buckets go after some grace, keys with their time, jobs after 30 days, days after 400."""
 
     async def swept(now: float) -> dict[str, int | str]:
         await ledger.sweep(now=now)
@@ -461,9 +461,9 @@ async def test_old_rows_are_dropped(path: Path) -> None:
             await ledger.sweep(now=NOW + hours * HOUR)
         assert await swept(NOW + 30 * DAY) == {"reservation": 0, "bucket": 0, "claim": 0, "day": 1, "job": 5}
         assert (await swept(NOW + 30 * DAY + 100))["job"] == 0
-        for hours in range(30 * 24, (DAYS_KEPT + 1) * 24):
+        for hours in range(30 * 24, (MAX_USAGE_DAYS + 1) * 24):
             await ledger.sweep(now=NOW + hours * HOUR)
-        assert set((await swept(NOW + (DAYS_KEPT + 1) * DAY)).values()) == {0}
+        assert set((await swept(NOW + (MAX_USAGE_DAYS + 1) * DAY)).values()) == {0}
 
 
 async def test_many_old_rows_are_dropped_in_batches(path: Path) -> None:

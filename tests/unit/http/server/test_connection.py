@@ -690,6 +690,27 @@ async def test_a_client_that_does_not_read_is_dropped(size: int) -> None:
 
 
 @on_uvloop
+async def test_an_answer_that_only_the_system_has_taken_is_not_kept() -> None:
+    """A small answer fits the system's buffer; a client that does not read it gets a reset, and no idle time."""
+    reports: list[str] = []
+
+    async def small(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"a" * 40_000)
+
+    async with listening(small, SLOW, report=reports.append) as listener:
+        with narrow_client(listener.address) as client:
+            client.sendall(GET)
+            client.setblocking(False)
+            async with asyncio.timeout(PATIENCE):
+                while not reports:  # noqa: ASYNC110 the server's timer reports
+                    await asyncio.sleep(0.05)
+            with pytest.raises(ConnectionResetError):  # before what was sent has all been read
+                await asyncio.get_running_loop().sock_recv(client, 65536)
+
+    assert reports == ["slow_reader"]
+
+
+@on_uvloop
 async def test_a_refused_client_is_not_read_any_further() -> None:
     """While its connection lingers it can fill the system's buffers, not our time."""
     async with listening(Recorder(), dataclasses.replace(QUICK, linger=0.3), sock=narrow_socket()) as listener:

@@ -125,7 +125,7 @@ async def test_who_does_not_read_is_found_out(name: str) -> None:
     to = flow_control(wire)
     for now, unsent, may_grow, stalled in PACES[name]:
         wire.unsent = unsent
-        assert to.is_stalled(now, window=10, least=100, may_grow=may_grow) is stalled
+        assert to.is_stalled(now, to.unread(None), window=10, least=100, may_grow=may_grow) is stalled
 
 
 REFUSALS = [BadRequest(), malformed("No"), Overloaded(), RateLimited(retry_after=3), OutcomeUnknown()]

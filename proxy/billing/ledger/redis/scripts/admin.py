@@ -113,6 +113,15 @@ redis.call('HSET', key, ARGV[3], table.concat(sums, ' '))
 redis.call('HDEL', key, ARGV[2])
 """)
 
+# ARGV: day, lines of its sums. Removes those with nothing reserved.
+DROP_LINES = script("""
+local key = base .. 'day:' .. ARGV[1]
+for i = 2, #ARGV do
+  local stored = redis.call('HGET', key, ARGV[i])
+  if stored and numbers(stored, 6)[3] == 0 then redis.call('HDEL', key, ARGV[i]) end
+end
+""")
+
 # ARGV: worker, text that differs from the one before, ms to live, then ids of ended notes. Replies the epoch, the
 # number of open calls and the server's time, then the pauses that workers share.
 HEARTBEAT = script("""

@@ -12,7 +12,7 @@ from unit.billing.ledger.test_ledger_properties import build_machine
 
 from proxy.billing.ledger.interface import Ledger
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "15"))  # more by hand
+EXAMPLES = int(os.environ.get("EXAMPLES", "8"))  # more by hand
 
 
 def test_any_interleaving(valkey: str, admin: Redis) -> None:
