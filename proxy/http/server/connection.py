@@ -130,7 +130,11 @@ class HttpConnection(asyncio.Protocol):
             self._feed(data[at : at + step])
 
     def _feed(self, data: bytes) -> None:
-        if self._timeouts.phase is ENDED or self._parser is None or self._refuse_at_once(data):
+        if self._timeouts.phase is ENDED or self._parser is None:
+            return
+        overload = self._shared.overload
+        is_loaded = overload is not None and len(self._server_state.tasks) >= overload.load_limit.begins_at
+        if is_loaded and self._refuse_at_once(data):
             return
         if self._timeouts.phase is IDLE:
             self._timeouts.start_head(self._loop.time())
@@ -142,7 +146,7 @@ class HttpConnection(asyncio.Protocol):
     def _refuse_at_once(self, data: bytes) -> bool:
         """Answers a whole request of an overloaded process without parsing it, where it can be."""
         overload, running = self._shared.overload, len(self._server_state.tasks)
-        if overload is None or running < overload.begins_at or self.has_begun or self._shared.draining:
+        if overload is None or self.has_begun or self._shared.draining:
             return False
         if self._timeouts.phase not in (IDLE, HEAD) or self._flow.is_congested:
             return False
@@ -212,8 +216,8 @@ class HttpConnection(asyncio.Protocol):
         self._timeouts.start_body(self._loop.time())
         self._unwanted = 0
         self._server_state.total_requests += 1
-        overload, running = self._shared.overload, len(self._server_state.tasks)
-        if overload is not None and running >= overload.begins_at and overload.refuses(exchange, head, running):
+        load, running = self._shared.overload, len(self._server_state.tasks)
+        if load is not None and running >= load.load_limit.begins_at and load.refuses(exchange, head, running):
             self._shared.on_rejected(Overloaded.error_type, self._peer)
             return
         task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))

@@ -63,11 +63,6 @@ class Overload:
         self._refusals = cycle([(each.status, each.lines(), each.body) for each in _REFUSALS])
         self._whole_refusals = cycle([each.lines() + b"\r\n" + each.body for each in _REFUSALS])
 
-    @property
-    def begins_at(self) -> float:
-        """Requests under way from which `refuses` must be called: infinite but under overload."""
-        return self.load_limit.begins_at
-
     def observe(self, due: float, tasks: int) -> None:
         """Takes one tick of a timer, which was *due* on the monotonic clock. *tasks*: open requests."""
         now = monotonic()
