@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from hashlib import sha256
 from typing import NamedTuple
 
 from proxy.auth.authorization import Grant
@@ -25,13 +24,12 @@ _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a ca
 class Admitted(NamedTuple):
     """Payload that may be sent to fal, and the caller's *options* for fal.
 
-    *body_digest* is the SHA-256 of the body as it came. *quota* is what the short windows leave, in which the
+    *quota* is what the short windows leave, in which the
     request was counted before its body was read.
     """
 
     payload: Payload
     options: Fields
-    body_digest: bytes
     quota: Quota = Quota()
 
 
@@ -70,20 +68,20 @@ class Admission:
             options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
             json_content_type(request.fields_by_name)
             body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
-            payload, digest = await self._thread.run(partial(self._check, grant), body)
+            payload = await self._thread.run(partial(self._check, grant), body)
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
         if trace is not None and isinstance(received := parse_payload(body, max_elements=MOST_ELEMENTS), dict):
             trace.record_payload(received, payload.value)
-        return Admitted(payload, options, digest, quota)
+        return Admitted(payload, options, quota)
 
-    def _check(self, grant: Grant, body: bytes) -> tuple[Payload, bytes]:
-        """Returns the payload and the digest of *body*; of a large one the payload's digest is computed too."""
+    def _check(self, grant: Grant, body: bytes) -> Payload:
+        """Returns the payload; of a large one its digest is computed too."""
         payload = self._policy.admit(grant, body)
         if len(body) >= LARGE:
             payload.digest()
-        return payload, sha256(body).digest()
+        return payload
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:
         """Returns a JSON body of at most *limit* bytes, which is too small to count after it was read."""

@@ -7,7 +7,7 @@ For every enforced charge, as long as its limit is not changed: 0 <= used + rese
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -54,15 +54,25 @@ class InFlightSlot:
     on_store_error: OnStoreError = "deny"
 
 
-class CallNote(NamedTuple):
+class CallNote:
     """Identity of a call by which a repeat joins it after its caller's connection was lost.
 
-    *fingerprint* is the digest of caller, method, endpoint, operation, query, body and options. A lost call can be
-    joined for *rejoin_seconds*; with 0 the note is written and this call joins none.
+    *fingerprint* is the digest of caller, method, endpoint, operation, query, payload and options. It may be the
+    function that makes it, because a ledger in memory needs it of lost calls only. A lost call can be joined for
+    *rejoin_seconds*; with 0 the note is written and this call joins none.
     """
 
-    fingerprint: str
-    rejoin_seconds: float
+    __slots__ = ("_fingerprint", "rejoin_seconds")
+
+    def __init__(self, fingerprint: str | Callable[[], str], rejoin_seconds: float) -> None:
+        self._fingerprint = fingerprint
+        self.rejoin_seconds = rejoin_seconds
+
+    @property
+    def fingerprint(self) -> str:
+        if not isinstance(self._fingerprint, str):
+            self._fingerprint = self._fingerprint()
+        return self._fingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class SqliteLedger:
     ) -> None:
         self._worker = worker or uuid4().hex
         self._archive = MemoryArchive(retention)
-        self._state = LedgerState(self._archive, self._worker)
+        self._state = LedgerState(self._archive, self._worker, has_journal=False)
         self._file = (
             None
             if path == MEMORY
@@ -177,8 +177,8 @@ class SqliteLedger:
         self._changed()
 
     def end_note(self, call_id: str) -> None:
-        self._state.notes.end(call_id)
-        self._changed()
+        if self._state.notes.end(call_id):
+            self._changed()
 
     async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
         with self._reading():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from proxy.auth.authorization import Grant
 from proxy.billing.ledger.interface import CallNote, KeyClaim
@@ -60,15 +61,17 @@ def call_note(request: Request, grant: Grant, admitted: Admitted, settings: Idem
 
     Only our own connection class reports the end of a caller's connection, and a stream is never joined.
     """
-    target = grant.target
-    if request.exchange is None or settings.rejoin <= 0 or target.action is Action.RUN_STREAM:
+    if request.exchange is None or settings.rejoin <= 0 or grant.target.action is Action.RUN_STREAM:
         return None
-    # None of the parts before the last two has a line end, and the digest of the body has one length.
-    identity = f"{grant.caller.key}\n{request.method}\n{target.endpoint}\n{target.action}\n{target.query}\n"
+    return CallNote(partial(_fingerprint, request.method, grant, admitted), settings.rejoin)
+
+
+def _fingerprint(method: str, grant: Grant, admitted: Admitted) -> str:
+    target = grant.target
+    # None of the parts before the last two has a line end, and the digest of the payload has one length.
+    identity = f"{grant.caller.key}\n{method}\n{target.endpoint}\n{target.action}\n{target.query}\n"
     options = repr(sorted(admitted.options)) if admitted.options else ""
-    return CallNote(
-        hashlib.sha256(identity.encode() + admitted.body_digest + options.encode()).hexdigest(), settings.rejoin
-    )
+    return hashlib.sha256(identity.encode() + admitted.payload.digest() + options.encode()).hexdigest()
 
 
 def _digest(*parts: bytes) -> str:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from proxy.billing.ledger.interface import CallNote
+from proxy.billing.ledger.jobs import JobRecord
 from proxy.billing.ledger.memory.deadline_queue import DeadlineQueue
 from proxy.billing.ledger.memory.records import Changes, Note
 
@@ -66,29 +67,34 @@ class Notes:
             del self._notes[call_id]
             self._changes.notes[call_id] = None
 
-    def end(self, call_id: str) -> None:
-        if self._notes.pop(call_id, None) is not None:
-            self._ends.discard(call_id)
-            self._changes.notes[call_id] = None
+    def end(self, call_id: str) -> bool:
+        """Forgets a call. Returns False where it had no note."""
+        if self._notes.pop(call_id, None) is None:
+            return False
+        self._ends.discard(call_id)
+        self._changes.notes[call_id] = None
+        return True
 
-    def lose(self, call_id: str, note: CallNote, *, now: float, job: str | None, key_alias: str) -> None:
-        """Puts a call at the end of the queue of its fingerprint. *job* is for one whose note has ended."""
-        if note.rejoin_seconds <= 0:
+    def lose(self, call_id: str, call: CallNote, *, now: float, record: JobRecord | None) -> None:
+        """Puts a call at the end of the queue of its fingerprint. *record* is for one that has no note."""
+        if call.rejoin_seconds <= 0:
             return
-        record = self._notes.get(call_id)
-        if record is None:
-            record = Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now, None, job, key_alias)
-        if record.lost_at is None:
-            self._put(record)
-            self._lose(record, now)
+        note = self._notes.get(call_id)
+        if note is None:
+            note = Note(call_id, call.fingerprint, call.rejoin_seconds, self._worker, now)
+            if record is not None:
+                note.created, note.job, note.key_alias = record.created, record.job, record.key_alias
+        if note.lost_at is None:
+            self._put(note)
+            self._lose(note, now)
 
-    def take(self, fingerprint: str, now: float) -> Note | None:
-        """Takes the oldest lost call with *fingerprint* out of its queue."""
-        queue = self._queues.get(fingerprint)
+    def take(self, call: CallNote, now: float) -> Note | None:
+        """Takes the oldest lost call with the fingerprint of *call* out of its queue."""
+        queue = self._queues.get(call.fingerprint) if self._queues else None
         while queue:
             note = self._notes.get(queue.popleft())
             if not queue:
-                del self._queues[fingerprint]
+                del self._queues[call.fingerprint]
             if note is not None and note.lost_at is not None and now < note.lost_at + note.rejoin:
                 note.lost_at = None
                 self._put(note)

@@ -42,9 +42,12 @@ ANSWER_PREFIX = "call:"  # of the keys under which the answers of lost calls are
 
 
 class LedgerState:
-    """State of the ledger of one process, named *worker*: all others have ended."""
+    """State of the ledger of one process, named *worker*: all others have ended.
 
-    def __init__(self, archive: Archive, worker: str) -> None:
+    Without a journal no call outlives the process, so that a call has a note from its loss on, not from its start.
+    """
+
+    def __init__(self, archive: Archive, worker: str, *, has_journal: bool) -> None:
         self.changes = Changes()
         self.keys = Keys(self.changes, archive, worker)
         self.notes = Notes(self.changes, worker)
@@ -54,6 +57,7 @@ class LedgerState:
         self.unsettled = 0
         self._archive = archive
         self._worker = worker
+        self._has_journal = has_journal
         self._clock: float | None = None
         self._capped = 0
 
@@ -146,9 +150,7 @@ class LedgerState:
 
     def lose(self, call_id: str, note: CallNote, now: float) -> None:
         """Puts a call whose caller's connection ended into the queue of its fingerprint."""
-        record = self.job(call_id)
-        job, key_alias = (None, "") if record is None else (record.job, record.key_alias)
-        self.notes.lose(call_id, note, now=now, job=job, key_alias=key_alias)
+        self.notes.lose(call_id, note, now=now, record=self.job(call_id))
 
     def answer_call(self, call_id: str, answer: bytes, now: float, ttl: float) -> None:
         self.keys.put_answer(f"{ANSWER_PREFIX}{call_id}", answer, owner=call_id, now=now, ttl=ttl)
@@ -236,7 +238,7 @@ class LedgerState:
             return None if state is KeyState.FRESH else state
         if request.note is None or request.note.rejoin_seconds <= 0:
             return None
-        note = self.notes.take(request.note.fingerprint, now)
+        note = self.notes.take(request.note, now)
         return None if note is None else self._call(note, now)
 
     def _refused(self, charge: Charge, short: LimitExceeded, amount: Micros) -> LimitExceeded:
@@ -280,7 +282,7 @@ class LedgerState:
         if request.claim is not None:
             claim = request.claim
             self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)
-        elif request.note is not None:
+        elif request.note is not None and self._has_journal:
             self.notes.open(call_id, request.note, now=now)
         self.changes.add_to_day((day, request.caller, request.endpoint), submits=1, reserved=request.amount)
         return Granted(observed, crossed) if crossed else reservation.result

@@ -136,7 +136,7 @@ class LedgerFile:
         writer = open_writer(self._path)
         damage = _describe(damaged_tables(writer))
         journal = SqliteJournal(self._path, writer, retention=self._retention, damaged=damage is not None)
-        state = LedgerState(journal, worker)
+        state = LedgerState(journal, worker, has_journal=True)
         if damage is None:
             journal.restore(state, now)
         return journal, state, damage

@@ -167,7 +167,7 @@ def test_a_key_is_not_forgotten_while_its_call_is_under_way() -> None:
     """However short answers are stored: a second call under the key would be paid for a second time."""
     settings = IdempotencySettings(ttl=60, hold=240, run_hold=480)
     run = GRANT._replace(target=replace(GRANT.target, action=Action.RUN))
-    claims = [key_claim(b"k", grant, Admitted(PAYLOAD, (), b""), settings) for grant in (GRANT, run)]
+    claims = [key_claim(b"k", grant, Admitted(PAYLOAD, ()), settings) for grant in (GRANT, run)]
 
     assert [(claim.ttl, claim.hold) for claim in claims] == [(240, 240), (480, 480)]
     assert claims[0].key != claims[1].key
