@@ -63,7 +63,7 @@ def test_a_first_picture_in_a_page_of_ones_own(browser: Browser, tmp_path: Path)
         page.goto(f"http://localhost:{vite}", timeout=WAIT)
         page.locator("input").set_input_files(IMAGE)
         expect(page.locator("img")).to_have_attribute("src", re.compile(r"^http://127\.0\.0\.1:"), timeout=WAIT)
-        page.wait_for_function("document.querySelector('img').naturalWidth > 0", timeout=WAIT)
+        expect(page.locator("img").first).not_to_have_js_property("naturalWidth", 0, timeout=WAIT)
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / "quick-start.png")
 

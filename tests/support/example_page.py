@@ -72,7 +72,7 @@ class Repaint:
         expect(progress.get_by_text("Running").first).to_be_visible()
         self.screenshot("2-running")
         expect(self.page.get_by_alt_text("Result")).to_be_visible()
-        self.page.wait_for_function("document.querySelector('img').naturalWidth > 0")
+        expect(self.page.locator("img").first).not_to_have_js_property("naturalWidth", 0, timeout=PATIENCE * 1000)
         expect(progress.get_by_text("Finished")).to_be_visible()
         running, finished = (self.page.evaluate("name => times[name]", name) for name in ("Running", "Finished"))
         assert finished - running > 1000 * SETTINGS.run_seconds / 3

@@ -705,8 +705,7 @@ async def test_an_answer_that_only_the_system_has_taken_is_not_kept() -> None:
                 while not reports:  # noqa: ASYNC110 the server's timer reports
                     await asyncio.sleep(0.05)
             with pytest.raises(ConnectionResetError):  # after what its system has received
-                while await asyncio.get_running_loop().sock_recv(client, 65536):
-                    pass
+                await _read_to_the_end(client)
 
     assert reports == ["slow_reader"]
 
@@ -817,3 +816,8 @@ async def test_it_works_on_the_plain_loop_too() -> None:
 
     assert [reply.status for reply in answers + heard] == [400, 200]
     assert recorder.heard == [(b"/hostile", b"abc")]
+
+
+async def _read_to_the_end(client: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(client, 65536):
+        pass
