@@ -94,10 +94,12 @@ def used(load: Workload, costs: Costs, workers: int) -> float:
 
 
 def request_cost(paced: Measured, crowded: Measured, idle: float) -> RequestCost:
-    """Returns the cost of a request from two loads of one kind; *idle* is in us of each second."""
-    calm, busy = ((1e6 * one.share - idle) / one.rate for one in (paced, crowded))
-    wake = max(0.0, (calm - busy) / (crowded.share - paced.share))
-    return RequestCost(busy - (1 - crowded.share) * wake, wake)
+    """Returns the cost of a request from two loads of one kind; *idle* is in us of each second.
+
+    In the crowded one always some requests wait, so the worker is woken for none.
+    """
+    calm, busy = ((_MICROSECONDS * one.share - idle) / one.rate for one in (paced, crowded))
+    return RequestCost(busy, max(0.0, (calm - busy) / (1 - paced.share)))
 
 
 def error(predicted: float, measured: float) -> float:

@@ -48,12 +48,12 @@ def test_a_request_costs_an_idle_worker_more() -> None:
     assert used(Workload(polls=2000), costs, 2) == pytest.approx(1.0 / 1.9)
 
 
-def test_costs_of_two_loads_predict_both() -> None:
-    """The cost that is computed from two measured loads gives their shares again."""
-    paced, crowded = Measured(300, 0.3), Measured(5000, 0.9)
-    costs = replace(COSTS, poll=request_cost(paced, crowded, COSTS.idle))
-    for load in (paced, crowded):
-        assert used(Workload(polls=load.rate), costs, 1) == pytest.approx(load.share)
+def test_costs_of_two_loads_predict_the_paced_one() -> None:
+    """The cost of a busy worker is that of the crowded load, and the rest of the paced one's is for waking."""
+    paced, crowded = Measured(300, 0.3), Measured(5000, 0.51)
+    cost = request_cost(paced, crowded, COSTS.idle)
+    assert cost.busy == pytest.approx(100)
+    assert used(Workload(polls=300), replace(COSTS, poll=cost), 1) == pytest.approx(0.3)
 
 
 def test_error_is_a_share_of_the_measured_value() -> None:
