@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,9 +38,10 @@ from bench.workload import EACH, USERS, Requests, Tokens, body, poll, submit
 
 MOST_ERROR = 0.25
 POLLS, SUBMITS = 300.0, 100.0  # a second, each alone
-MIXES = (Workload(polls=150, submits=50), Workload(polls=500, submits=100))
+MIXES = (Workload(polls=150, submits=50), Workload(polls=400, submits=80))
 FEW_STREAMS, MORE_STREAMS, MOST_STREAMS = 50, 200, 400  # the last one is predicted
 JOBS, MORE_JOBS = 10_000, 30_000  # the last one is predicted
+_ATTEMPTS = 4
 _SETTLE = 3.0  # seconds until a started worker is at rest
 
 Kind = Literal["memory", "sqlite", "redis"]
@@ -204,13 +206,20 @@ class Load:
         self._sources = {kind: cycle(requests) for kind, requests in self._requests.items()}
 
     def cores(self, load: Workload, seconds: float) -> float:
-        """Returns the part of a core that the worker uses. Raises RuntimeError where a request fails."""
-        cpu, begun = self.server.cpu().scheduled, time.monotonic_ns()
-        answers = self._run(self._send(load, seconds))
-        used = (self.server.cpu().scheduled - cpu) / (time.monotonic_ns() - begun)
-        if failed := sum(not answer.served for answer in answers):
-            raise RuntimeError(f"{failed} of {len(answers)} requests failed")
-        return used
+        """Returns the part of a core that the worker uses.
+
+        On a machine that others use, some requests may be shed; then it is measured again. Raises RuntimeError where
+        that does not help.
+        """
+        for _ in range(_ATTEMPTS):
+            cpu, begun = self.server.cpu().scheduled, time.monotonic_ns()
+            answers = self._run(self._send(load, seconds))
+            share = (self.server.cpu().scheduled - cpu) / (time.monotonic_ns() - begun)
+            failed = Counter(answer.status for answer in answers if not answer.served)
+            if not failed:
+                return share
+            _say(f"{failed.total()} of {len(answers)} requests failed: {dict(failed)}")
+        raise RuntimeError("requests fail in each attempt")
 
     def crowded(self, kind: str, seconds: float) -> Measured:
         """Sends requests of *kind* over 32 connections, as fast as they are answered."""
