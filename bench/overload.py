@@ -51,6 +51,7 @@ class Load:
     """Result of one load. Rates are answers of 2xx a second, times in ms."""
 
     factor: float
+    seconds: float
     offered: float
     served: float
     submits: float
@@ -58,6 +59,7 @@ class Load:
     p50: float
     p99: float
     statuses: Counter[int]
+    refused: int  # until the end of the load
     cancels: tuple[int, int]  # served, of all
     cpu: float  # of a core
     recovery: float = 0.0  # seconds from the end of the load until the last bad answer
@@ -128,13 +130,13 @@ async def _flood(server: Server, requests: Requests, peak: float, factor: float,
         if due > next_cancel:
             next_cancel += CANCEL_INTERVAL
             start("cancel", next(cancels))
-    during = [answer for answer in crowd.answers if answer.at + answer.seconds <= began + seconds]
+    during = list(crowd.answers)
     used = server.cpu() - cpu
     recovery = await _calm(server, requests)
     if tasks:
         await asyncio.wait(tasks)
     crowd.close()
-    late = [answer for answer in crowd.answers if answer not in during]
+    late = crowd.answers[len(during) :]
     return _summary(factor, during, seconds, used.scheduled, recovery, late)
 
 
@@ -165,6 +167,7 @@ def _summary(
     kinds = Counter(answer.kind for answer in mixed if answer.served)
     return Load(
         factor=factor,
+        seconds=seconds,
         offered=(len(mixed) + sum(answer.kind != "cancel" for answer in late)) / seconds,
         served=len(served) / seconds,
         submits=kinds["submit"] / seconds,
@@ -172,6 +175,7 @@ def _summary(
         p50=1000 * median(served or [0.0]),
         p99=1000 * (served[int(len(served) * 0.99)] if served else 0.0),
         statuses=Counter(answer.status for answer in (*mixed, *late)),
+        refused=sum(answer.status == 503 for answer in mixed),
         cancels=(sum(answer.served for answer in cancels), len(cancels)),
         cpu=cpu / 1e9 / seconds,
         recovery=recovery,
@@ -187,6 +191,9 @@ def table(loads: Sequence[Load]) -> str:
     ]
     lines += [_row(load, peak) for load in loads]
     for load in loads[1:]:
+        lines.append(
+            f"{load.factor:g}x: a refusal takes {_refusal_cost(load, peak):.0f} us, a served request {_cost(peak):.0f}"
+        )
         goals = {
             "goodput": load.served >= 0.9 * peak.served,
             "submits": load.submits / max(load.served, 1e-9) >= share / 2,
@@ -198,6 +205,17 @@ def table(loads: Sequence[Load]) -> str:
             f"{load.factor:g}x: " + ", ".join(f"{name} {'ok' if good else 'MISSED'}" for name, good in goals.items())
         )
     return "\n".join(lines)
+
+
+def _cost(peak: Load) -> float:
+    """Returns the CPU time of a served request at the peak, in us."""
+    return 1e6 * peak.cpu / max(peak.served, 1e-9)
+
+
+def _refusal_cost(load: Load, peak: Load) -> float:
+    """Returns the CPU time of a refusal in us, where a served request takes as long as at the peak."""
+    left = 1e6 * load.cpu - load.served * _cost(peak)
+    return left * load.seconds / max(load.refused, 1)
 
 
 def _row(load: Load, peak: Load) -> str:

@@ -26,6 +26,8 @@ FRESH = "no-cache"
 # The address has a version or a digest in it, or a name that is not used again.
 IMMUTABLE = "public, max-age=31536000, immutable"
 
+CLOSED = "default-src 'none'; frame-ancestors 'none'"
+
 ENTRY = "main.js"
 _FOLDERS: Mapping[str, tuple[str, ...]] = {
     "": ("address", "dom", "hosts", "main", "tabs", "workshop"),
@@ -151,10 +153,11 @@ def page_file(body: bytes, media_type: str, caching: str) -> PageFile:
 
 
 def answer_file(file: PageFile, policy: str) -> Callable[[Request], Awaitable[Response]]:
-    """Returns the endpoint of a file. *policy* is its Content-Security-Policy."""
+    """Returns the endpoint of a file. *policy* is the Content-Security-Policy of a page alone."""
     fields = {
         "cache-control": file.caching,
-        "content-security-policy": policy,
+        # A browser applies the policy of the page to its scripts, styles and images, whatever these say themselves.
+        "content-security-policy": policy if file.media_type == HTML else CLOSED,
         "cross-origin-opener-policy": "same-origin",
         # The origin decides the CORS fields; the rest is the same for all callers.
         "vary": "Origin" if file.compressed is None else "Accept-Encoding, Origin",

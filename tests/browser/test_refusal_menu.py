@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Response, Route, expect
 from support.browser import Visit, playground, visit
 from support.demo import Told, told_demo
-from support.gateway_process import Rig
+from support.gateway_process import PATIENCE, Rig
 from support.in_process_gateway import token
 
 # Entry, status, step that refuses, words of its explanation.
@@ -196,7 +196,7 @@ def test_a_job_of_another_model(browser: Browser, demo: Told) -> None:
         page.get_by_label("Prompt", exact=True).fill("tides")
         page.get_by_label("Model", exact=True).fill("acme/one")
         alice.run()
-        expect(page.locator(".tile-text")).to_be_visible(timeout=10_000)
+        expect(page.locator(".tile-text")).to_be_visible(timeout=PATIENCE * 1000)
         expect(page.locator("#of-model")).to_be_hidden()
         page.get_by_role("button", name="Sign out").click()
         alice.sign_in_as("alice")

@@ -18,7 +18,7 @@ worker_processes 1;
 pid {home}/pid;
 {user}
 error_log {home}/error.log;
-events {{}}
+events {{ worker_connections 4096; }}
 http {{
     types {{ text/html html; text/css css; text/javascript js; }}
     access_log off;

@@ -13,7 +13,7 @@ import pytest
 from support.gateway_process import program
 from support.in_process_gateway import ISSUER, open_gateway, token
 
-from proxy.app.page_files import FILES, IMMUTABLE, MODULES, PAGES, bundle, page_files
+from proxy.app.page_files import CLOSED, FILES, IMMUTABLE, MODULES, PAGES, bundle, page_files
 from proxy.app.playground import README, content_security_policy
 from proxy.config.sections.playground import FAL_MEDIA, Playground
 
@@ -80,7 +80,8 @@ async def test_every_file(tmp_path: Path) -> None:
                     file.media_type,
                     file.caching,
                 )
-                assert whole.headers["content-security-policy"] == content_security_policy(Playground())
+                policy = content_security_policy(Playground()) if path == "/" else CLOSED
+                assert whole.headers["content-security-policy"] == policy
                 assert whole.headers["x-content-type-options"] == "nosniff"
                 assert again.content == b""
                 assert head.headers["content-length"] == whole.headers["content-length"]
