@@ -1,6 +1,6 @@
 """The benchmark: `python -m bench run | check | keep | report | connections | overload | …`.
 
-ROUNDS in the environment, 5 by default. The scenarios are kills, locked and rotation, each with a `--help` of its own.
+ROUNDS in the environment, 5 by default. The scenarios (kills, locked, rotation, soak, capacity) have a `--help` each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ from bench.steady import steady
 from bench.workload import EACH, USERS, Tokens, body, cancel, is_large, poll, result, submit, write
 
 LATEST = RESULTS / "latest.json"
-SCENARIOS = {"kills": "killed_clicks", "locked": "locked", "rotation": "rotation"}  # command and module
+SCENARIOS = {  # command and module
+    "capacity": "capacity",
+    "kills": "killed_clicks",
+    "locked": "locked",
+    "rotation": "rotation",
+    "soak": "soak",
+}
 SCALE_ROUNDS = 3  # at most: workers are started again in each
 
 

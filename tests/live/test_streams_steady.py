@@ -29,12 +29,14 @@ SLACK = 2.0  # MB that the allocator may take without anything growing
 
 @dataclass(frozen=True)
 class Sample:
-    """Of the gateway's process: resident MB, descriptors, tasks of its loop."""
+    """Of the gateway's process: resident MB, descriptors, tasks of its loop, and its CPU seconds until *at*."""
 
     resident: float
     descriptors: int
     tasks: int
     open: int
+    at: float
+    cpu: float
 
 
 @dataclass
@@ -80,6 +82,8 @@ async def sample(gateway: Gateway) -> Sample:
         len(list((process / "fd").iterdir())),
         int(metrics["tasks"]),
         int(metrics["streams_open"]),
+        time.monotonic(),
+        await gateway.metric("process_cpu_seconds_total"),
     )
 
 

@@ -13,7 +13,7 @@ import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,9 +49,10 @@ class Peer:
         self.writer.transport.abort()
 
     async def gone(self) -> None:
-        """Returns when the client has closed; bytes that still come are dropped."""
-        while await self.reader.read(65536):
-            pass
+        """Returns when the client has closed or reset; bytes that still come are dropped."""
+        with suppress(ConnectionResetError):
+            while await self.reader.read(65536):
+                pass
 
 
 @dataclass
