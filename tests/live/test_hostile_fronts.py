@@ -55,8 +55,10 @@ class FrontSiege(direct.Siege):
         assert self.recording.requests == []
 
     def converse(self, calls: Iterable[tuple[Address, list[bytes]]]) -> list[bytes]:
+        # The addresses come from a generator, which only one thread may read.
+        sourced = [(address, segments, next(direct.ADDRESSES)) for address, segments in calls]
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(lambda call: converse(*call, source=next(direct.ADDRESSES)), list(calls)))
+            return list(pool.map(lambda call: converse(call[0], call[1], source=call[2]), sourced))
 
     def stands(self) -> None:
         """The journal is that of the direct tests."""
