@@ -72,6 +72,29 @@ def test_a_refusal(browser: Browser, demo: Told, name: str, status: int, step: s
         assert alice.problems == []
 
 
+# Before the tests in which fal refuses the account of the one demo, which is paused for a while then.
+def test_a_job_of_another_model(browser: Browser, demo: Told) -> None:
+    """An old job names its model and opens its form; after a reload its card does too."""
+    with visit(browser, demo.url) as alice:
+        page = alice.page
+        alice.sign_in_as("alice")
+        page.get_by_label("Endpoint").select_option("openrouter/router")
+        page.get_by_label("Prompt", exact=True).fill("tides")
+        page.get_by_label("Model", exact=True).fill("acme/one")
+        alice.run()
+        expect(page.locator(".tile-text")).to_be_visible(timeout=PATIENCE * 1000)
+        expect(page.locator("#of-model")).to_be_hidden()
+        page.get_by_role("button", name="Sign out").click()
+        alice.sign_in_as("alice")
+        page.locator(".card-show", has_text="router").first.click()
+        expect(page.locator("#of-model")).to_contain_text("A job of openrouter/router")
+        expect(page.locator("#facts")).to_contain_text("Timesnot measured in this page")
+        page.get_by_role("button", name="Open its form").click()
+        expect(page.get_by_label("Endpoint")).to_have_value("openrouter/router")
+        expect(page.locator(".tile-text")).to_be_visible()
+        expect(page.locator("#of-model")).to_be_hidden()
+
+
 def test_a_locked_account(browser: Browser, demo: Told) -> None:
     """fal refuses the account: the gateway pauses, says so with a time, and charges nothing."""
     with visit(browser, demo.url) as alice:
@@ -185,28 +208,6 @@ def test_the_price_is_back_after_a_pause(browser: Browser, demo: Told) -> None:
         bob.fill()
         expect(bob.page.locator("#price")).to_contain_text("Too many price requests; the price is back in")
         expect(bob.page.locator("#price")).to_contain_text("Costs 1.05 credits", timeout=10_000)
-
-
-def test_a_job_of_another_model(browser: Browser, demo: Told) -> None:
-    """An old job names its model and opens its form; after a reload its card does too."""
-    with visit(browser, demo.url) as alice:
-        page = alice.page
-        alice.sign_in_as("alice")
-        page.get_by_label("Endpoint").select_option("openrouter/router")
-        page.get_by_label("Prompt", exact=True).fill("tides")
-        page.get_by_label("Model", exact=True).fill("acme/one")
-        alice.run()
-        expect(page.locator(".tile-text")).to_be_visible(timeout=PATIENCE * 1000)
-        expect(page.locator("#of-model")).to_be_hidden()
-        page.get_by_role("button", name="Sign out").click()
-        alice.sign_in_as("alice")
-        page.locator(".card-show", has_text="router").first.click()
-        expect(page.locator("#of-model")).to_contain_text("A job of openrouter/router")
-        expect(page.locator("#facts")).to_contain_text("Timesnot measured in this page")
-        page.get_by_role("button", name="Open its form").click()
-        expect(page.get_by_label("Endpoint")).to_have_value("openrouter/router")
-        expect(page.locator(".tile-text")).to_be_visible()
-        expect(page.locator("#of-model")).to_be_hidden()
 
 
 def test_links_of_the_footer(browser: Browser, demo: Told) -> None:
