@@ -33,30 +33,27 @@ def token_subject(issuer: str, token_id: str) -> str:
 
 
 class RevocationList:
-    """Revocations that hold now, for look-ups with each request.
-
-    *tokens* has the subjects of revoked tokens, *users* the time of each revoked user.
-    """
+    """Revocations that hold now, for look-ups with each request."""
 
     def __init__(self, revocations: Iterable[Revocation] = ()) -> None:
-        self.tokens: set[str] = set()
-        self.users: dict[str, float] = {}
+        self._tokens: set[str] = set()
+        self._users: dict[str, float] = {}
         for revocation in revocations:
             self.add(revocation)
 
     def __len__(self) -> int:
-        return len(self.tokens) + len(self.users)
+        return len(self._tokens) + len(self._users)
 
     def add(self, revocation: Revocation) -> None:
         """Adds one revocation; of two of one user the later time counts."""
         if revocation.kind == "token":
-            self.tokens.add(revocation.subject)
+            self._tokens.add(revocation.subject)
         else:
-            self.users[revocation.subject] = max(revocation.before, self.users.get(revocation.subject, 0.0))
+            self._users[revocation.subject] = max(revocation.before, self._users.get(revocation.subject, 0.0))
 
     def is_revoked(self, caller: Caller) -> bool:
         """Returns True where the caller's token, or the user, is revoked."""
-        before = self.users.get(caller.key) if self.users else None
+        before = self._users.get(caller.key) if self._users else None
         if before is not None and (caller.issued is None or caller.issued <= before):
             return True
-        return bool(self.tokens) and token_subject(caller.issuer, caller.token_id or "") in self.tokens
+        return bool(self._tokens) and token_subject(caller.issuer, caller.token_id or "") in self._tokens

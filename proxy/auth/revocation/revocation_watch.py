@@ -32,8 +32,7 @@ class RevocationWatch:
 
     def is_revoked(self, caller: Caller) -> bool:
         """Returns True where the session of *caller* is revoked."""
-        revocations = self._list
-        return bool(revocations.users or revocations.tokens) and revocations.is_revoked(caller)
+        return self._list.is_revoked(caller)
 
     def start(self) -> None:
         """Starts the task that watches the store, unless it runs."""
