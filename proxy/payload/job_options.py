@@ -45,9 +45,7 @@ class JobOptions:
 
         Raises BadRequest for a wish that fal would not understand.
         """
-        if self.store_io and self.fallback and self.lifetime is None and not self.tags and not options:
-            return options
-        asked = {name: value for name, value in options if name in _NAMES}
+        asked = {name: value for name, value in options if name in _NAMES} if options else {}
         if not asked and self == _NONE:
             return options
         merged = [(name, value) for name, value in options if name not in _NAMES]
