@@ -29,7 +29,8 @@ class SettlementPolicy:
 
     def amount_due(self, end: JobEnd, app: str) -> Micros | None:
         """Returns the amount to settle for a job of *app* (owner/alias); None is the one that was reserved."""
-        if self.refund_failed if end.failed else end.cancelled:
+        is_refunded = self.refund_failed if end.failed else end.cancelled
+        if is_refunded:
             return 0
         if end.failed or self.settle_by == "price" or end.units is None:
             return None

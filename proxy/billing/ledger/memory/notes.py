@@ -41,8 +41,7 @@ class Notes:
         Until it is lost it has the deadline of its reservation.
         """
         if note.rejoin_seconds > 0:
-            record = Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now)
-            self._notes[call_id] = self._changes.notes[call_id] = record
+            self._put(Note(call_id, note.fingerprint, note.rejoin_seconds, self._worker, now))
 
     def accept(self, call_id: str, job: str, key_alias: str) -> None:
         """Records the job of a call. Needs no row: the reservation has it."""
