@@ -24,8 +24,7 @@ _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a ca
 class Admitted(NamedTuple):
     """Payload that may be sent to fal, and the caller's *options* for fal.
 
-    *quota* is what the short windows leave, in which the
-    request was counted before its body was read.
+    *quota* is what the short windows leave, in which the request was counted before its body was read.
     """
 
     payload: Payload
