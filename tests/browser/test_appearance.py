@@ -62,7 +62,7 @@ def _schema(rig: Rig) -> object:
 
 @pytest.mark.parametrize("sizes", [("wide", "middle"), ("narrow",)], ids=["wide", "narrow"])
 def test_every_state(browser: Browser, gateway: Gateway, sizes: Sequence[str]) -> None:
-    """Sign-in, empty form, all of the form open, a result, each tab, errors at fields, and a plain refusal."""
+    """Sign-in, forms, a result, each tab, errors at fields and a refusal have no fault in any theme."""
     with visit(browser, gateway.parts.config.server.public_origin, size=sizes[0]) as alice:
         page = alice.page
         judged_everywhere(alice, "state-1-entrance", sizes=sizes, side=None)
@@ -110,7 +110,7 @@ def test_every_state(browser: Browser, gateway: Gateway, sizes: Sequence[str]) -
 
 
 def test_another_endpoint(browser: Browser, gateway: Gateway) -> None:
-    """The form is the chosen endpoint's own: forbidden fields absent, forced ones told, every kind of field usable."""
+    """The form is the endpoint's own: no forbidden fields, forced ones shown, all others usable."""
     with visit(browser, gateway.parts.config.server.public_origin) as alice:
         page = alice.page
         alice.sign_in_with(token())
@@ -159,7 +159,7 @@ def test_text_twice_as_large(browser: Browser, gateway: Gateway, size: str) -> N
 
 
 def test_states_of_the_demo(browser: Browser, demo: Told) -> None:
-    """The menu of refusals, a refusal in the inspector, and a lost connection: axe finds nothing at any size."""
+    """Axe finds nothing in the menu, a refusal and a lost connection, at any size."""
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.sign_in_as("alice")

@@ -70,7 +70,7 @@ def shown(page: Page) -> None:
 
 
 def test_offline(browser: Browser, site: Site) -> None:
-    """The page says that the job goes on, offers to check it and never to run it again, and reconnects by itself."""
+    """The page shows that the job goes on, offers to check it, never to run it, and reconnects itself."""
     with site.signed_in(browser) as alice:
         site.started(alice)
         expect(alice.page.locator("#standing")).to_contain_text("1 reserved")
@@ -168,7 +168,7 @@ def test_a_link_to_a_job(browser: Browser, site: Site) -> None:
 
 
 def test_another_tab_signs_in_as_another_user(browser: Browser, demo: Told) -> None:
-    """Tabs share the cookie: each shows the user whom another one has signed in, who is the one that pays for a run."""
+    """Tabs share the cookie: each shows the user that another tab signed in, who pays for a run."""
     with visit(browser, demo.url) as first:
         first.sign_in_as("alice")
         first.fill()

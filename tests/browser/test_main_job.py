@@ -40,7 +40,7 @@ def picture_at(url: str | None) -> bytes:
 
 
 def test_a_picture(browser: Browser, demo: Told) -> None:
-    """Sign in, choose, run: queue, log, comparison, seed, time, history and what it took from the allowance."""
+    """A run shows its queue, log, comparison, seed, time, history and cost."""
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.screenshot("entrance")
@@ -237,7 +237,7 @@ def test_only_what_differs_is_sent(browser: Browser, demo: Told) -> None:
 
 
 def test_the_session_cookie(browser: Browser, demo: Told) -> None:
-    """A demo user signs in with a cookie: no script sees it, no call has another credential, a reload keeps it."""
+    """A demo user's cookie is hidden from scripts, is the only credential, and outlives a reload."""
     with visit(browser, demo.url) as alice:
         page = alice.page
         alice.screenshot("entrance")

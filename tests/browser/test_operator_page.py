@@ -1,4 +1,4 @@
-"""The operator page in Chromium: figures of two workers under load, looks, filter, and data that is stale."""
+"""The operator page in Chromium: figures of two workers, looks, filter, and stale data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def metrics(loop: Rig, money: Money, name: str) -> int:
 
 
 def test_figures_are_those_of_the_metrics(browser: Browser, loop: Rig, money: Money) -> None:
-    """A page that was open under load shows the sums of both workers, of the ledger, and each refusal by type."""
+    """A page open under load shows the sums of both workers and of the ledger, and refusals by type."""
     with operator(browser, money) as visiting:
         page = visiting.page
         loop.run(send_load(money, rounds=10))
@@ -89,7 +89,7 @@ def test_figures_are_those_of_the_metrics(browser: Browser, loop: Rig, money: Mo
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_looks(browser: Browser, money: Money, theme: Theme) -> None:
-    """At each width the page needs no sideways scroll, and axe finds nothing; the files are there to look at."""
+    """At each width the page needs no sideways scroll, and axe finds nothing."""
     with operator(browser, money, theme=theme) as visiting:
         page = visiting.page
         page.locator("#pause").click()

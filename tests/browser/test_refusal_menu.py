@@ -1,4 +1,4 @@
-"""The demo's menu of refusals: each entry sends real requests, and the inspector shows which step stops them."""
+"""The demo's menu of refusals: real requests, and the step that stops each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pick(visiting: Visit, name: str) -> Locator:
 
 @pytest.mark.parametrize(("name", "status", "step", "words"), REFUSALS, ids=[name for name, *_ in REFUSALS])
 def test_a_refusal(browser: Browser, demo: Told, name: str, status: int, step: str, words: str) -> None:
-    """A real request is refused: its status, the step in red with its reason, the steps behind it not reached."""
+    """A real request is refused with its status; its step is red, later steps are not reached."""
     answers: list[Response] = []
     with visit(browser, demo.url) as alice:
         alice.page.on("response", lambda answer: answers.append(answer))
@@ -112,7 +112,7 @@ def test_a_locked_account(browser: Browser, demo: Told) -> None:
 
 
 def test_an_entry_after_a_locked_account(browser: Browser, demo: Told) -> None:
-    """An entry is sent when the pause is over, and gets what it explains. A run meanwhile shows the seconds."""
+    """An entry is sent when the pause is over. A run meanwhile shows the seconds."""
     with visit(browser, demo.url) as alice:
         alice.sign_in_as("alice")
         alice.fill()
@@ -191,7 +191,7 @@ def test_a_run_that_costs_too_much(browser: Browser, demo: Told) -> None:
 
 
 def test_the_price_is_back_after_a_pause(browser: Browser, demo: Told) -> None:
-    """A quote that is refused for its rate is requested again after Retry-After, and the line says so meanwhile."""
+    """A quote refused for its rate is requested again after Retry-After; the line shows the wait."""
     refused: list[Route] = []
 
     def refuse_once(route: Route) -> None:

@@ -129,7 +129,7 @@ def test_402(browser: Browser, rig: Rig) -> None:
 
 
 def test_429(browser: Browser, rig: Rig) -> None:
-    """Too many submits: told while the client tries again, then how long to wait, counted down on the button."""
+    """Too many submits: the page shows the retries, then counts down the wait on the button."""
     limits = [{"name": "submits", "rate": "1/minute", **SUBMITS}]
     sandbox = rig.sandbox()
     with visit(browser, playground(rig, sandbox, limits=limits).parts.config.server.public_origin) as alice:
@@ -193,7 +193,7 @@ def test_503(browser: Browser, rig: Rig) -> None:
 
 
 def test_504(browser: Browser, rig: Rig) -> None:
-    """An unknown outcome: said plainly, the money shown as held, no button that sends it again, one submit."""
+    """An unknown outcome shows the money as held, and no button that sends it again: one submit."""
     sandbox = rig.sandbox()
     knob(sandbox, kind="reset", action="submit", after=True)
     with visit(browser, playground(rig, sandbox, **PRICED).parts.config.server.public_origin) as alice:

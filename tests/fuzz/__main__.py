@@ -1,4 +1,4 @@
-"""Command of `make fuzz`: runs targets for a time each, keeps their corpus, and saves inputs that fail.
+"""Command of `make fuzz`: runs each target for a time, and saves inputs that fail.
 
     python -m fuzz [--seconds N] [--corpus DIR] [NAME…]
 
