@@ -93,12 +93,13 @@ site: $(VENV)-docs/.ready
 	$(VENV)-docs/bin/zensical build --clean --strict
 	@rm -f build/site/generate.py
 
-$(VENV)-docs/.ready: lock/docs.txt | $(VENV)/bin/python
+# .runtime replaces the pip of $(VENV), which these two run: one after the other.
+$(VENV)-docs/.ready: lock/docs.txt | $(VENV)/.runtime
 	$(PYTHON) -m venv --without-pip $(VENV)-docs
 	$(BIN)/pip --python $(VENV)-docs install --quiet --no-compile --disable-pip-version-check --require-hashes -r lock/docs.txt
 	@touch $@
 
-$(VENV)-deploy/.ready: lock/deploy.txt | $(VENV)/bin/python
+$(VENV)-deploy/.ready: lock/deploy.txt | $(VENV)/.runtime
 	$(PYTHON) -m venv --without-pip $(VENV)-deploy
 	$(BIN)/pip --python $(VENV)-deploy install --quiet --no-compile --disable-pip-version-check --require-hashes -r lock/deploy.txt
 	@touch $@
