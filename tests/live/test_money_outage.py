@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,16 @@ class Outage:
     accepted: int
 
 
+async def recovered(load: Load) -> None:
+    """Waits until the last submits are all accepted. Raises AssertionError with the last answers otherwise."""
+    try:
+        await until(lambda: {one.status for one in load.submits[-AFTER:]} == {200})
+    except TimeoutError:
+        last = Counter((one.status, one.error_type) for one in load.submits[-AFTER:])
+        slowest = max(one.seconds for one in load.submits[-AFTER:])
+        raise AssertionError(f"not recovered: {last}, slowest {slowest:.3f} s") from None
+
+
 async def outage(rig: Rig, leave: Callable[[], Awaitable[None]], come_back: Callable[[], Awaitable[None]]) -> Outage:
     """Under load the store leaves and comes back; `/readyz` turns red, and green again."""
     async with rig.caller(fresh=True) as caller:
@@ -76,7 +87,7 @@ async def outage(rig: Rig, leave: Callable[[], Awaitable[None]], come_back: Call
         returning = time.monotonic()
         await come_back()
         back = time.monotonic()
-        await until(lambda: {one.status for one in load.submits[-AFTER:]} == {200})
+        await recovered(load)
         await eventually(lambda: caller.get("/readyz"), lambda status: status == 200)
         load.over.set()
         await loading
