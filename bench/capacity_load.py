@@ -28,7 +28,7 @@ class SliceFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Slices of one load: the *middle* one, the *spread* of all as a share of it, and the number that *failed*."""
+    """Slices of one load: the *middle* one, the *spread* of all as a share of it, how many *failed*."""
 
     middle: Measured
     spread: float
@@ -96,7 +96,7 @@ def _check(failed: int, requests: int, statuses: object) -> None:
 
 
 def series(slices: Mapping[str, Slice], rounds: int, random: Random, say: Callable[[str], None]) -> dict[str, Series]:
-    """Takes each of *slices* once a round, in a random order, so that a slower time of the machine meets all.
+    """Takes each of *slices* once a round, in a random order: a slow time of the machine meets all.
 
     A first round warms up. Raises RuntimeError where a load has no good slice in any later round.
     """

@@ -1,4 +1,4 @@
-"""Each state of the page in both themes, wide and at 360 pixels: nothing to scroll sideways, and axe finds no fault."""
+"""States of the page in both themes, wide and at 360 pixels, without sideways scroll and faults of axe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hostile tables through the front proxies as shipped: nothing gets in that is refused without them."""
+"""The hostile tables through the shipped front proxies: nothing gets in that is refused directly."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_well_formed_requests(siege: FrontSiege) -> None:
 
 
 def test_fields_stay_here(siege: FrontSiege) -> None:
-    """Hostile fields of a good request change nothing: fal gets the same bytes as without them and without a front."""
+    """Hostile fields of a good request change nothing: fal gets the same bytes as without them."""
     calls = [
         message("POST", path, bearer(), JSON, *target, *fields, body=BODY)
         for path, target in MODES.values()
@@ -137,7 +137,7 @@ def aimed(siege: FrontSiege, row: Hostile, job: str) -> list[bytes]:
 
 
 def test_raw_requests(siege: FrontSiege) -> None:
-    """A malformed request is refused, or reaches fal once, as the honest request that the front made of it.
+    """A malformed request is refused, or reaches fal once, as the honest request the front made of it.
 
     The list of the latter is REPAIRED. What follows it in the same bytes is a request without a session: 401.
     """

@@ -295,7 +295,7 @@ def test_a_large_text_is_refused_as_a_small_one(raw: bytes, reason: str) -> None
 
 @pytest.mark.parametrize("raw", [b'["\\u001b \xc3\xa9"]', b'["C:\\\\users\xc3\xa9"]', b'["\\ud83d\\ude00"]'])
 def test_a_large_text_may_have_the_escapes_of_clients(raw: bytes) -> None:
-    """Clients escape control characters, or all that is not ASCII; a backslash before a u is none of these."""
+    """Clients escape control characters, or all but ASCII; a backslash before a u is no such escape."""
     assert parse(raw + PADDING) == parse(raw)
 
 

@@ -44,7 +44,7 @@ def test_a_worker_killed_from_outside_is_no_failed_start(number: signal.Signals)
 
 
 def test_a_worker_is_ready_once_and_a_replaced_one_is_forgotten() -> None:
-    """Only workers that were not ready are listed, and the number of a process may be used again by the system."""
+    """Workers that were not ready are listed; the system may use the id of a process again."""
     starts = WorkerStarts()
     starts.begin([1, 2], 0.0)
     starts.mark_ready(1)
