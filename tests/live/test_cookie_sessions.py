@@ -55,7 +55,7 @@ class Case:
 
 
 def write(*fields: bytes, status: int = 200, error: str | None = None) -> Case:
-    """A submit, as JSON."""
+    """Returns a submit, as JSON."""
     return Case((JSON, *fields), status, error)
 
 
@@ -64,7 +64,7 @@ def read(*fields: bytes, status: int = 200, error: str | None = None, target: by
 
 
 def crossed(*fields: bytes) -> Case:
-    """A submit that another site's page made the browser send."""
+    """Returns a submit that another site's page made the browser send."""
     return write(SESSION, *fields, status=403, error="cross_site")
 
 

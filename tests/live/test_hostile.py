@@ -82,12 +82,12 @@ class Siege:
 
 
 def request_ids(answer: bytes) -> list[str]:
-    """Every answer of the application names its request; those the listener makes by itself do not."""
+    """Returns the ids of requests in *answer*: the application names them, and the listener does not."""
     return [found.decode() for found in re.findall(rb"\r\nx-fal-request-id: ([0-9a-f]{32})\r\n", answer)]
 
 
 def secret_forms() -> list[bytes]:
-    """The key and its secret half, as they are, URL-encoded, and in base64 wherever they may start."""
+    """Returns the key and its secret half, plain, URL-encoded, and in base64 from any place."""
     found = []
     for secret in (FAL_KEY, FAL_KEY.partition(b":")[2]):
         encoded = [b64encode(secret[start : (len(secret) - start) // 3 * 3 + start]) for start in range(3)]
@@ -127,7 +127,7 @@ def session_section(material: Material, home: Path) -> dict[str, str]:
 
 
 def submit(*fields: bytes, body: bytes = BODY, session: bool = True) -> bytes:
-    """A submit that would be accepted, but for what is given."""
+    """Returns a submit that would be accepted, but for what is given."""
     return message("POST", SUBMIT, *([bearer()] if session else []), *fields, body=body)
 
 

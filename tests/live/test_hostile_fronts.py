@@ -61,7 +61,7 @@ class FrontSiege(direct.Siege):
             return list(pool.map(lambda call: converse(call[0], call[1], source=call[2]), sourced))
 
     def stands(self) -> None:
-        """The journal is that of the direct tests."""
+        """Does nothing: the journal is that of the direct tests."""
 
 
 @pytest.fixture(scope="module", params=FRONTS)
@@ -86,7 +86,7 @@ def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def converse(address: Address, segments: list[bytes], *, source: str = "127.0.0.1") -> bytes:
-    """All that comes back until the other side closes or is quiet: a front may keep a connection open."""
+    """Reads until the other side closes or is quiet: a front may keep a connection open."""
     received = bytearray()
     with socket.create_connection(address, timeout=QUIET, source_address=(source, 0)) as connection:
         try:
@@ -122,7 +122,7 @@ def test_fields_stay_here(siege: FrontSiege) -> None:
 
 
 def aimed(siege: FrontSiege, row: Hostile, job: str) -> list[bytes]:
-    """The segments of *row* aimed at a cancel or a status of the caller's *job*, with a good session."""
+    """Returns the segments of *row* aimed at a cancel or a status of *job*, with a good session."""
     handle = siege.gateway.parts.handles.sign(job, owner=caller_key(ISSUER, "alice"), app=APP)
     base = f"/api/fal/queue/{APP}/requests/{handle}".encode()
     first, *more = row.segments or (b"",)

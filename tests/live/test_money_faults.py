@@ -203,7 +203,7 @@ def _weather() -> list[Fault]:
 async def _strikes(rig: Rig, dice: random.Random, over: asyncio.Event) -> Counter[str]:
     """Stops the store, kills a process and stops fal, in turns until *over*.
 
-    How often each was.
+    Returns how often each was.
     """
     struck: Counter[str] = Counter()
     for strike in itertools.cycle(["pause", "kill", "refuse", "kill"]):

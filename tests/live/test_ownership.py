@@ -188,7 +188,7 @@ def test_her_own_job_at_another_app(house: House) -> None:
 @pytest.mark.parametrize("mode", ["path", "header"])
 @pytest.mark.parametrize("action", ["result", "response", "status", "cancel"])
 def test_a_job_that_fal_forgot(house: House, action: str, mode: str) -> None:
-    """fal's own NOT_FOUND, which a genuine handle may meet an hour after the job's end, is the same answer."""
+    """fal's own NOT_FOUND, which a handle may meet an hour after the job's end, is the same answer."""
     forgotten = house.gateway.job("alice").encode()
     before = house.heard()
     answer = house.ask(token("alice"), forgotten, action, mode)

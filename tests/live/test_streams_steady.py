@@ -54,7 +54,7 @@ class Held:
 
 
 async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) -> Held:
-    """Opens *streams* for *seconds*; fal sends events to half, *every* so many seconds, comments to others."""
+    """Opens *streams* for *seconds*. To half of them fal sends events *every* so many seconds."""
     async with serve(_Ticking(every)) as upstream, _gateway(home, upstream.url.replace("localhost", HOST)) as gateway:
         before = await sample(gateway)
         async with AsyncExitStack() as stack:

@@ -93,7 +93,7 @@ def lost(script: Script, *, polls: int = 1) -> Failure:
 
 
 def refused(raw: bytes, status: int, poll: int | None = None, *, retry_after: str | None = None) -> Failure:
-    """Returns whether fal refused."""
+    """Returns the failure of an upstream that refuses."""
     return Failure(answer(raw), status, "refused", status if poll is None else poll, 1, retry_after)
 
 

@@ -33,7 +33,7 @@ _HEADER_HOSTS = {Surface.QUEUE: b"https://queue.fal.run", Surface.RUN: b"https:/
 
 
 def check(data: bytes) -> None:
-    """Checks *data*: a byte for the method, the lines route, query and `x-fal-target-url`; two are optional."""
+    """Checks *data*: a byte for the method, the lines route, and perhaps query and `x-fal-target-url`."""
     if not data:
         return
     method = METHODS[data[0] % len(METHODS)]

@@ -558,7 +558,7 @@ async def test_an_upstream_that_closes_after_each_answer(header: bytes) -> None:
 
 @on_both_loops
 async def test_a_full_pool() -> None:
-    """A wait for a connection fails within its limit, nothing sent, and the next is served when one is free."""
+    """A wait for a connection fails within its limit, nothing sent; the next one is served when it can be."""
 
     async def script(peer: Peer) -> None:
         while True:
