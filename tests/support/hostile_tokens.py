@@ -256,7 +256,7 @@ def signatures(m: Material) -> Tokens:
 
 
 def special_signatures(m: Material, signing_input: bytes, genuine: bytes) -> dict[str, bytes]:
-    """Yields those of each scheme: CVE-2022-21449 for ECDSA, the other padding for RSA, a shifted S for EdDSA."""
+    """Yields those of a scheme: CVE-2022-21449 for ECDSA, other padding for RSA, a shifted S for EdDSA."""
     if m.algorithm == "ES256":
         r, s = int.from_bytes(genuine[:32]), int.from_bytes(genuine[32:])
         pairs = {"zero-r": (0, s), "zero-s": (r, 0), "order": (ORDER, ORDER), "s-is-order": (r, ORDER), "one": (1, 1)}
@@ -342,7 +342,7 @@ def key_injections(m: Material) -> Tokens:
 
 
 def extensions(m: Material) -> Tokens:
-    """Yields rows of J6: everything that would change what the signature covers or what the payload is."""
+    """Yields rows of J6: all that would change what the signature covers or what the payload is."""
     members: dict[str, dict[str, Json]] = {
         "crit-unknown": {"crit": ["exp2"], "exp2": 1},
         "crit-known": {"crit": ["alg"]},
@@ -581,7 +581,7 @@ def json_faults(m: Material) -> Tokens:
 
 
 def encodings(m: Material) -> Tokens:
-    """Yields rows of J13: a second spelling of a genuine token. The segments are made so that each spelling exists."""
+    """Yields rows of J13: a second spelling of a genuine token, whose segments have each spelling."""
     # Members that bring `-` and `_` into the text, and segment lengths that leave bits over.
     lengths = (n for n in range(64))
     tokens = (m.token({"x": "~" * n}, x="\u00bf\u00ff???>>>" + "~" * n) for n in lengths)
