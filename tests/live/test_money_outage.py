@@ -107,6 +107,7 @@ def percentile(values: Iterable[float], share: float) -> float:
     return ordered[math.ceil(share * len(ordered)) - 1]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("how", ["paused", "killed"])
 async def test_without_its_store_the_gateway_serves_jobs_and_takes_none(
     tmp_path: Path, how: Literal["paused", "killed"]

@@ -118,6 +118,7 @@ def process_id(server: ValkeyServer) -> int:
         return int(admin.info("server")["process_id"])
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("take_away", [kill, freeze])
 def test_the_store_is_away(
     rig: Rig, valkey: ValkeyServer, take_away: Callable[[ValkeyServer], Callable[[], ValkeyServer]]

@@ -275,6 +275,7 @@ async def test_a_master_that_became_a_replica(server: ValkeyServer) -> None:
             assert ours.isdisjoint(client["id"] for client in admin.client_list())
 
 
+@pytest.mark.serial
 async def test_a_silent_server_costs_its_timeout_and_then_nothing() -> None:
     """Five hundred calls fail when their time-out ends, and soon calls fail at once."""
     async with peer(b"") as url:
@@ -297,6 +298,7 @@ async def test_a_silent_server_costs_its_timeout_and_then_nothing() -> None:
     assert sum(seconds for seconds, _ in quick) < 0.05
 
 
+@pytest.mark.serial
 async def test_each_call_has_its_own_timeout() -> None:
     """A call that joins a silent connection later fails within its own time-out."""
     async with peer(b"") as url, opened(url, timeout=0.1) as store:
@@ -309,6 +311,7 @@ async def test_each_call_has_its_own_timeout() -> None:
     assert max(took) < 0.3
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_late_event_loop_is_no_dead_store(valkey: str, connected: bool) -> None:
     """A call succeeds though the loop was blocked for many time-outs after its sending or connecting."""
@@ -385,6 +388,7 @@ async def test_a_refused_connection(unused_tcp_port: int) -> None:
     assert "ConnectionError" in reason
 
 
+@pytest.mark.serial
 async def test_a_paused_server_that_comes_back(server: ValkeyServer) -> None:
     """Calls to a stopped server fail in time and then at once, and after its return get their own replies."""
     with Redis.from_url(server.connection_url) as admin:

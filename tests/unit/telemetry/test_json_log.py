@@ -191,6 +191,7 @@ def test_what_is_no_secret_stays(log: Log) -> None:
     assert orjson.loads(log.lines(journal)[0])["reason"] == "passed a pass"
 
 
+@pytest.mark.serial
 def test_nobody_reads() -> None:
     """With a full pipe `write` stays fast: lines that do not fit are dropped and counted."""
     pipe = Pipe()
@@ -209,6 +210,7 @@ def test_nobody_reads() -> None:
     assert numbers == sorted(numbers)
 
 
+@pytest.mark.serial
 def test_closing_does_not_wait_for_a_reader() -> None:
     """Closing takes no longer than its timeout."""
     pipe = Pipe()
