@@ -67,7 +67,10 @@ class Admission:
             options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
             json_content_type(request.fields_by_name)
             body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
-            payload = await self._thread.run(partial(self._check, grant), body)
+            if len(body) < LARGE:
+                payload = self._policy.admit(grant, body)
+            else:
+                payload = await self._thread.run(partial(self._check, grant, body))
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
@@ -76,10 +79,9 @@ class Admission:
         return Admitted(payload, options, quota)
 
     def _check(self, grant: Grant, body: bytes) -> Payload:
-        """Returns the payload; of a large one its digest is computed too."""
+        """Returns the payload of a large body, with its digest."""
         payload = self._policy.admit(grant, body)
-        if len(body) >= LARGE:
-            payload.digest()
+        payload.digest()
         return payload
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:

@@ -21,13 +21,11 @@ class BodyThread:
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
 
-    async def run(self, work: Callable[[bytes], T], body: bytes) -> T:
-        """Returns the result of *work* for *body*, which is done here where it is small."""
-        if len(body) < LARGE:
-            return work(body)
+    async def run(self, work: Callable[[], T]) -> T:
+        """Returns the result of *work*."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bodies")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, body)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def close(self) -> None:
         """Ends the thread after the body that it works at."""
