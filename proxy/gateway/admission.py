@@ -13,7 +13,7 @@ from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
 from proxy.payload.body import MOST_ELEMENTS, Payload, parse_payload
-from proxy.payload.body_thread import LARGE, BodyThread
+from proxy.payload.body_thread import LARGE, BodyThread, Steps
 from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import Quota
 from proxy.telemetry.access_record import AccessRecord
@@ -75,10 +75,11 @@ class Admission:
             trace.record_payload(received, payload.value)
         return Admitted(payload, options, quota)
 
-    def _check(self, grant: Grant, body: bytes) -> Payload:
+    def _check(self, grant: Grant, body: bytes) -> Steps[Payload]:
         """Returns the payload; of a large one its digest is computed too."""
-        payload = self._policy.admit(grant, body)
+        payload = yield from self._policy.steps(grant, body)
         if len(body) >= LARGE:
+            yield
             payload.digest()
         return payload
 

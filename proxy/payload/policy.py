@@ -8,6 +8,7 @@ from proxy.auth.authorization import Grant
 from proxy.errors import ConfigError, FieldError, Problem, ValidationFailed
 from proxy.http.fields import Fields
 from proxy.payload.body import MAX_ELEMENTS, Payload, parse_payload
+from proxy.payload.body_thread import Steps, finish
 from proxy.payload.files.input_files import FileRules, Inputs
 from proxy.payload.job_options import JobOptions
 from proxy.payload.rules import PayloadRules, effective_schema
@@ -66,15 +67,22 @@ class EndpointPolicy:
         Raises BadRequest where *body* is not strict JSON, ContentTooLarge where it has too many values, and
         ValidationFailed with every other fault.
         """
+        return finish(self.steps(body))
+
+    def steps(self, body: bytes) -> Steps[Payload]:
+        """Yields between the steps of `admit`, each of which takes long for a large body."""
         value = parse_payload(body, max_elements=self._max_elements)
+        yield
         errors: list[FieldError] = []
         if isinstance(value, dict):
             errors = self._shape.correct(value)
             errors += self._apply_rules(value)
             errors += self._inputs.violations(value)
+            yield
         if errors or not isinstance(value, dict) or not self._validator.admits(value):
             errors += self._validator.violations(value)
             raise ValidationFailed(errors[:MAX_VIOLATIONS])
+        yield
         return Payload(self.endpoint, value, dump(value))
 
     def _apply_rules(self, value: dict[str, Json]) -> list[FieldError]:
@@ -96,6 +104,10 @@ class Policy:
     def admit(self, grant: Grant, body: bytes) -> Payload:
         """Returns the payload for the endpoint of *grant*. Raises as `EndpointPolicy.admit`."""
         return self._endpoints[grant.target.endpoint].admit(body)
+
+    def steps(self, grant: Grant, body: bytes) -> Steps[Payload]:
+        """Yields between the steps of `admit`."""
+        return self._endpoints[grant.target.endpoint].steps(body)
 
     def job_options(self, grant: Grant, options: Fields) -> Fields:
         """Returns *options*, the caller's header fields, merged with those of the endpoint. Raises BadRequest."""
