@@ -173,7 +173,10 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _expire(self) -> None:
-        """One timer for all exchanges, as setting and cancelling one costs more than all else here does."""
+        """Ends an exchange at its deadline.
+
+        One timer serves all exchanges, as setting and cancelling one costs more than all else here.
+        """
         self._timer = None
         if self._waiter is None or self._waiter.done():  # what came in this very turn of the loop came in time
             return

@@ -440,7 +440,7 @@ async def test_a_large_request_nobody_reads_over_tls(ours: Certificates) -> None
 
 
 class Blocking:
-    """An upstream in a thread: what it does to its first connection reaches the kernel before the loop looks again."""
+    """Upstream in a thread: what it does first reaches the kernel before the loop looks again."""
 
     def __init__(self, end: Callable[[socket.socket], None]) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -561,7 +561,7 @@ async def test_an_upstream_that_closes_after_each_answer(header: bytes) -> None:
 
 @on_both_loops
 async def test_a_full_pool() -> None:
-    """Waiting for a connection fails within its own limit, nothing sent, and serves the next when one is free."""
+    """A wait for a connection fails within its limit, nothing sent; the next one is served when it can be."""
 
     async def script(peer: Peer) -> None:
         while True:
@@ -959,7 +959,7 @@ async def storm(upstream: HttpClient, count: int, seed: random.Random) -> dict[s
 @on_both_loops
 @pytest.mark.parametrize(("secure", "count"), [(False, 20_000), (True, 3_000)], ids=["http", "https"])
 async def test_no_slot_is_ever_lost(ours: Certificates, secure: bool, count: int) -> None:
-    """After 20,000 requests, random cancellations and faults on a pool of 10 all is free again (some seconds long).
+    """After 20,000 requests, random cancellations and faults on a pool of 10 all is free again.
 
     Every answer was its caller's own; the server sees no connection that the pool does not count as idle.
     """
