@@ -22,7 +22,7 @@ _NICE = 5  # the process that measures must not wait for this one
 
 @contextmanager
 def repeating(port: int, request: bytes, clients: int) -> Iterator[Callable[[], Counter[int]]]:
-    """Runs *clients* that repeat *request* at 127.0.0.1:*port*; the call ends them and returns their statuses."""
+    """Runs *clients* that repeat *request*; the call ends them and returns their statuses."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_play, args=(theirs, port, request, clients), daemon=True)

@@ -1,4 +1,4 @@
-"""Names of running jobs, so that a ledger is told of each one once. Pure."""
+"""Names of running jobs, so that a ledger hears of each one once. Pure."""
 
 from __future__ import annotations
 

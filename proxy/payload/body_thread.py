@@ -21,9 +21,9 @@ _LONGEST_TURN = 1.0  # seconds; an event loop that has ended gives no answer
 class BodyThread:
     """One thread, which works at one body at a time.
 
-    The interpreter lock is shared, so two threads would not be faster, and each body takes several times its size.
-    After each step the event loop has a turn. Without them each of its callbacks would wait for a call in C,
-    and with many bodies to read it would be late by their number.
+    The interpreter lock is shared, so two threads would not be faster. Each body takes several times its size.
+    After each step the event loop has a turn. Without them each of its callbacks would wait for a call in C.
+    With many bodies to read it would be late by their number.
     """
 
     def __init__(self) -> None:

@@ -277,7 +277,7 @@ def test_a_large_text_has_the_same_value(value: Json) -> None:
 @given(fragments)
 @settings(max_examples=200, deadline=None)
 def test_a_large_text_is_judged_as_a_small_one(raw: bytes) -> None:
-    """What one parser refuses the other refuses too, and what both accept has one value."""
+    """Both parsers refuse the same texts, and a text that they accept has one value."""
 
     def judged(text: bytes) -> bytes | None:
         try:
@@ -364,11 +364,11 @@ def test_one_emoji_widens_its_own_string_alone(end: bytes) -> None:
     raw = b'{"image_url": "' + b"a" * 4 * MAX_PLAIN + b'", "prompt": "' + end + b'"}'
     tracemalloc.start()
     value = parse(raw)
-    kept = tracemalloc.get_traced_memory()[0]
+    retained = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
 
     assert value == {"image_url": "a" * 4 * MAX_PLAIN, "prompt": "\U0001f600"}
-    assert kept < 1.1 * len(raw)
+    assert retained < 1.1 * len(raw)
     assert parse(b'["' + b"a" * MAX_PLAIN + end + b'"]') == ["a" * MAX_PLAIN + "\U0001f600"]
 
 

@@ -67,7 +67,7 @@ class ResponseParser:
         self.ended = self.ended or self._until_close
 
     def drop_parser(self) -> None:
-        """Ends all parsing. The parser refers to this object, and would keep it until the garbage collector runs."""
+        """Drops the parser, whose reference would keep this object until the collector runs."""
         self._parser = None
 
     def read_content(self) -> bytes:

@@ -14,7 +14,7 @@ class Clock:
 
 
 def test_a_name_is_new_once() -> None:
-    """The ledger is told of a running job once, and again where the job had ended."""
+    """The ledger hears of a running job once, and again where the job had ended."""
     running = RunningJobs(Clock())
 
     assert running.add("app/a")

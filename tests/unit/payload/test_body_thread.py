@@ -65,7 +65,7 @@ async def test_the_event_loop_has_a_turn_after_each_step() -> None:
 
 @pytest.mark.parametrize("size", [1, LARGE])
 async def test_a_refusal_ends_the_steps(size: int) -> None:
-    """What a step raises is raised to the request, and no later step runs."""
+    """The error of a step reaches the request, and no later step runs."""
     done = []
 
     def work(_: bytes) -> Steps[None]:
@@ -80,7 +80,7 @@ async def test_a_refusal_ends_the_steps(size: int) -> None:
 
 
 def test_steps_may_be_done_at_once() -> None:
-    """Nothing is between them where nobody waits."""
+    """Only the given call is between them."""
     calls: list[str] = []
 
     def steps() -> Steps[str]:

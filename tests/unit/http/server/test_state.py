@@ -95,7 +95,7 @@ async def test_many_connections_are_looked_at_in_parts() -> None:
 
 
 async def test_a_connection_that_has_gone_is_not_looked_at() -> None:
-    """It may be closed between two parts of a sweep, or by the look at another one."""
+    """A connection may close between two parts of a sweep, or by the look at another one."""
     state = SharedState(ConnectionLimits(sweep=0.001))
     first, second = (Connection(state, [0]) for _ in range(2))
     first.leaves, second.leaves = second, first
