@@ -51,7 +51,7 @@ async def test_the_event_loop_has_a_turn_after_each_step() -> None:
     turns, seen = 0, []
 
     def work(_: bytes) -> Steps[None]:
-        for _ in range(20):
+        for _step in range(20):
             seen.append(turns)
             yield
 
@@ -66,7 +66,7 @@ async def test_the_event_loop_has_a_turn_after_each_step() -> None:
 @pytest.mark.parametrize("size", [1, LARGE])
 async def test_a_refusal_ends_the_steps(size: int) -> None:
     """The error of a step reaches the request, and no later step runs."""
-    done = []
+    done: list[str] = []
 
     def work(_: bytes) -> Steps[None]:
         yield

@@ -57,8 +57,9 @@ def test_a_fifth_of_the_descriptors_is_kept_for_others(soft: int, cap: int, monk
 
 
 class Server:
-    default_headers = ((b"server", b"x"),)
-    tasks: frozenset[object] = frozenset()
+    def __init__(self) -> None:
+        self.default_headers: list[tuple[bytes, bytes]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
 
 
 class Connection:
