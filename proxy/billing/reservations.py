@@ -25,9 +25,9 @@ from proxy.billing.ledger.interface import (
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
 from proxy.billing.ledger.money import MICRO, Micros
+from proxy.billing.ledger.running_jobs import RunningJobs
 from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, quotation
-from proxy.billing.running_jobs import RunningJobs
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.billing.store_keys import StoreKeys, limited_request

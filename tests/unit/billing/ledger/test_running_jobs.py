@@ -1,8 +1,8 @@
-"""Tests of proxy.billing.running_jobs."""
+"""Tests of proxy.billing.ledger.running_jobs."""
 
 from __future__ import annotations
 
-from proxy.billing.running_jobs import MAX_AGE, MAX_NAMES, RunningJobs
+from proxy.billing.ledger.running_jobs import MAX_AGE, MAX_NAMES, RunningJobs
 
 
 class Clock:
