@@ -154,7 +154,7 @@ async def loading(url: str, tokens: Callable[[], str], *, tasks: int = 8, pause:
 
 
 async def granted(issuer: str, resource: str) -> str:
-    """An access token of the provider, as any client gets it."""
+    """Returns an access token of the provider, as any client gets it."""
     async with httpx2.AsyncClient(trust_env=False) as client:
         response = await client.post(
             f"{issuer}/token",

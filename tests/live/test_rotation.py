@@ -1,4 +1,4 @@
-"""The procedures of docs/runbook.md: keys and secrets are replaced while callers go on, and no request fails."""
+"""Procedures of docs/runbook.md: keys and secrets are replaced under load, and no request fails."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Setup:
     upstream: Rig
 
     async def reload_with(self, contents: tuple[str, ...]) -> None:
-        """Writes the secrets, sends SIGHUP, and returns once all workers have them and jobs were made with them."""
+        """Writes the secrets, sends SIGHUP, and returns once all workers have made jobs with them."""
         write(self.folder, contents)
         number = len(self.gateway.journal("reloaded"))
         os.kill(self.gateway.pid, signal.SIGHUP)
@@ -209,7 +209,7 @@ async def rotating(home: Path, store: StoreKind) -> AsyncIterator[Setup]:
 
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 async def test_keys_and_secrets_rotate_without_a_failed_request(tmp_path: Path, store: StoreKind) -> None:
-    """Add as verifying only, make current, remove: fal key, handle, webhook and session secrets, each by a reload."""
+    """Fal key, handle, webhook and session secrets are added, made current and removed, each by a reload."""
     async with rotating(tmp_path, store) as setup:
         callers, app = setup.callers, setup.app
         async with callers.calling():

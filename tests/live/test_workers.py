@@ -78,7 +78,7 @@ async def reload(rig: Rig) -> None:
 
 @pytest.mark.parametrize("store", ["redis", "sqlite"])
 async def test_reloads_and_a_restart_lose_no_submit(tmp_path: Path, store: StoreKind) -> None:
-    """On an inherited socket every submit is answered while SIGHUP and a whole restart replace what serves it.
+    """On an inherited socket every submit is answered while SIGHUP and a restart replace the workers.
 
     Two workers are replaced one by one, and a single process reloads in place.
     """
@@ -126,7 +126,7 @@ async def test_a_bad_configuration_keeps_the_old_workers(tmp_path: Path) -> None
 
 
 async def test_a_killed_supervisor_leaves_no_worker_on_the_port(tmp_path: Path) -> None:
-    """After SIGKILL of the first process its workers stop in good order, and the next start has the port to itself."""
+    """After SIGKILL of the first process its workers stop in good order, and the next start has the port."""
     async with money(tmp_path, "redis") as rig:
         port = int(rig.gateway.url.rpartition(":")[2])
         assert not is_free(port)
@@ -208,7 +208,7 @@ def edit(config: Path, old: str, new: str) -> None:
 
 
 async def test_a_single_process_reloads_in_place(tmp_path: Path) -> None:
-    """Requests go on meanwhile, budgets keep what was used, and jobs of a removed endpoint can still be read."""
+    """Requests go on, budgets keep what was used, and jobs of a removed endpoint can still be read."""
     async with money(tmp_path, "sqlite", endpoints=2) as rig, rig.caller() as alice:
         pid, over = rig.gateway.pid, asyncio.Event()
         job = (await alice.submit("fal-ai/money/1")).job
@@ -254,7 +254,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 def small_config(home: Path) -> Path:
-    """A configuration without a store, whose port is given otherwise."""
+    """Returns a configuration without a store, whose port is given otherwise."""
     config = home / "fal-proxy.toml"
     session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
     text = toml(

@@ -31,7 +31,7 @@ _URL_LIKE = re.compile(
     re.IGNORECASE,
 )
 _ANY_BLANK = re.compile(_BLANK)
-_REMOVED = str.maketrans("", "", "\t\r\n")  # WHATWG URL: dropped wherever they stand
+_REMOVED = b"\t\r\n"  # WHATWG URL: dropped wherever they stand
 
 # RFC 2397. The media type is compared without its parameters (`audio/webm;codecs=opus`).
 _DATA = re.compile(
@@ -169,15 +169,25 @@ def _is_url_like(value: str) -> bool:
     head = value[:_SCHEME_LENGTH]
     if "\n" not in head and "\t" not in head and "\r" not in head:
         return False
-    joined = value.translate(_REMOVED).strip()
-    return _URL_LIKE.match(joined) is not None and not _ANY_BLANK.search(joined)
+    joined = _joined(value).strip()
+    return _URL_LIKE.match(joined) is not None and not _has_blank(joined)
 
 
 def _has_inner_blank(value: str) -> bool:
     # Tabs and line ends do not count: a reader of URLs drops them, so the rest could still be fetched.
     match = _URL_LIKE.match(value)
     rest = value if match is None else value[match.end() :]
-    return len(rest.translate(_REMOVED).split(None, 1)) > 1
+    return len(_joined(rest).split(None, 1)) > 1
+
+
+def _joined(text: str) -> str:
+    """Returns *text* without tabs and line ends. `str.translate` takes 50 times as long beyond ASCII."""
+    parts = range(0, len(text), _PART)
+    return "".join([text[at : at + _PART].encode().translate(None, _REMOVED).decode() for at in parts])
+
+
+def _has_blank(text: str) -> bool:
+    return any(_ANY_BLANK.search(text, at, at + _PART) for at in range(0, len(text), _PART))
 
 
 def _could_be_url(value: str) -> bool:

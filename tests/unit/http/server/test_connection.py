@@ -148,6 +148,7 @@ async def trickle(connection: RawConnection, raw: bytes) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize(
     "beginning", [b"", request(b"Content-Length: 9999"), request(b"Transfer-Encoding: chunked", body=b"ffff\r\n")]
 )
@@ -409,6 +410,7 @@ async def test_an_application_may_fail_after_its_connection_was_given_up() -> No
     assert troubles == []
 
 
+@pytest.mark.serial
 @on_uvloop
 async def test_the_application_learns_at_once_that_its_request_broke() -> None:
     """While the connection still lingers; what it answers then goes nowhere."""
@@ -721,6 +723,7 @@ async def test_a_refused_client_is_not_read_any_further() -> None:
                 await asyncio.get_running_loop().sock_sendall(client, b"a" * 500_000)
 
 
+@pytest.mark.serial
 @on_uvloop
 async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
     """Slower than the buffer fills, but not slower than the least rate."""
@@ -745,6 +748,7 @@ async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
     assert max(later - sooner for sooner, later in pairwise(times)) < SLOW.stall_time
 
 
+@pytest.mark.serial
 @on_uvloop
 async def test_a_quiet_stream_is_no_slow_reader() -> None:
     """An event stream may say nothing for long, and its client need not look at the last event before the next."""
