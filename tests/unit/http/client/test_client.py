@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from proxy.errors import (
     TransportError,
 )
 from proxy.http.client.client import HttpClient, UpstreamStream
+from proxy.http.client.connection import Connection
 from proxy.http.client.messages import FieldLines, UpstreamRequest, UpstreamResponse
 from proxy.http.client.tls import tls_context
 from proxy.http.origin import Origin
@@ -708,6 +711,43 @@ async def test_closing_ends_what_is_under_way() -> None:
 # --- streams ---
 
 EVENTS = [b"data: %d\n\n" % number for number in range(5)]
+
+
+@on_both_loops
+@pytest.mark.parametrize("how", ["answered", "cut short", "late", "left"])
+async def test_a_connection_leaves_nothing_for_the_collector(how: str) -> None:
+    """No circle of references is left of it, nor of its error: in a steady load they would add up for hours."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        if how == "answered":
+            peer.send(OK)
+        if how != "cut short":
+            await peer.gone()
+
+    asked = asyncio.Event()
+    gc.collect()
+    gc.disable()
+    try:
+        others = {id(connection) for connection in connections()}
+        async with serve(script) as server, client(server.url) as upstream:
+            asking = asyncio.create_task(fetch(upstream, timeout=0.05 if how == "late" else 5.0))
+            await asked.wait()
+            (left,) = [weakref.ref(found._response) for found in connections() if id(found) not in others]
+            if how == "left":
+                asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            if how != "answered":
+                await until(lambda: not server.peers)
+            del asking
+        await until(lambda: left() is None)
+    finally:
+        gc.enable()
+
+
+def connections() -> list[Connection]:
+    return [one for one in gc.get_objects() if isinstance(one, Connection)]
 
 
 async def drain(stream: UpstreamStream, into: list[bytes]) -> None:
