@@ -31,7 +31,7 @@ from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.exchange import EXCHANGE, Exchange
 from proxy.http.server.flow_control import STATUS_LINES, FlowControl, closing_response
 from proxy.http.server.state import SHARED_STATE, SharedState
-from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, RequestTimeouts
+from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, MOMENT, RequestTimeouts
 
 _BUSY = (BODY, ANSWER)
 _OVERLOADED = STATUS_LINES[Overloaded.status]
@@ -331,8 +331,8 @@ class HttpConnection(asyncio.Protocol):
     def check_timeouts(self, now: float) -> None:
         """Ends a late request with a 408, and the connection of a client that does not read with a reset."""
         may_grow = self._timeouts.phase is ANSWER and not self._flow.is_congested
-        window = self._limits.stall_time
-        left = self._flow.unread(self._timeouts.until if self._timeouts.phase is IDLE else None)
+        window = self._limits.stall_time * (1 - MOMENT)
+        left = self._flow.unread(self._timeouts.idle_period(now))
         if self._flow.is_stalled(now, left, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
             self._shared.on_rejected("slow_reader", self._peer, 1)
             self._flow.reset()
