@@ -11,18 +11,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 from bench import connections, last_release, memory, overload, plot, ratios, report, servers, slow
 from bench.checks import examine, handles
 from bench.cpu_share import cpu_share
 from bench.figures import GATEWAY, Figures
 from bench.prerequisites import prepare, versions
-from bench.processes import OTHER_CORE, tree
+from bench.processes import OTHER_CORE, Server, tree
 from bench.results import RESULTS, Memory, Results
 from bench.rig import JOB, Rig, rig
 from bench.roster import ROSTER, Contender, gateway
@@ -119,40 +120,26 @@ def _connections(_: argparse.Namespace) -> int:
 
 def _overload(arguments: argparse.Namespace) -> int:
     """Prints what two workers in a share of a core serve of a load that is too much for them."""
-    os.sched_setaffinity(0, [OTHER_CORE])
-    with ExitStack() as stack:
-        ground = stack.enter_context(rig())
-        server = gateway("overload", plain=True, store="redis", ledger="redis", workers=2)(ground)
-        stack.callback(server.stop)
-        tokens = Tokens(ground.secret)
-        users = [(user, number) for number in range(EACH) for user in range(USERS)]
-        job = handles(server.port, tokens)
+    with _two_workers("overload") as (server, calls):
         requests = overload.Requests(
-            submits=[submit(tokens.of_user[user], body(user, number)) for user, number in users],
-            polls=[poll(tokens.of_user[user], job(user, number)) for user, number in users],
-            cancels=[cancel(tokens.of_user[user], job(user, number)) for user, number in users],
+            submits=[submit(token, content) for token, content, _ in calls],
+            polls=[poll(token, job) for token, _, job in calls],
+            cancels=[cancel(token, job) for token, _, job in calls],
         )
-        stack.enter_context(cpu_share(overload.CORES, tree(server.pid)))
         factors = arguments.factor or [3.0, 5.0]
-        print(overload.table(overload.measure(server, requests, factors, arguments.seconds, _say)))
+        with cpu_share(overload.CORES, tree(server.pid)):
+            print(overload.table(overload.measure(server, requests, factors, arguments.seconds, _say)))
     return 0
 
 
 def _slow(arguments: argparse.Namespace) -> int:
     """Prints what a good client of two workers notices of a thousand slow ones."""
-    os.sched_setaffinity(0, [OTHER_CORE])
-    with ExitStack() as stack:
-        ground = stack.enter_context(rig())
-        server = gateway("slow", plain=True, store="redis", ledger="redis", workers=2)(ground)
-        stack.callback(server.stop)
-        tokens = Tokens(ground.secret)
-        users = [(user, number) for number in range(EACH) for user in range(USERS)]
-        job = handles(server.port, tokens)
-        jobs = [(tokens.of_user[user], job(user, number)) for user, number in users]
+    with _two_workers("slow") as (server, calls):
+        jobs = [(token, job) for token, _, job in calls]
         polls = [slow.closing(poll(*each)) if number % 2 else poll(*each) for number, each in enumerate(jobs)]
         attack = slow.kinds(
             "127.0.0.1",
-            submit(tokens.of_user[0], body(0, 0)),
+            submit(calls[0].token, calls[0].content),
             large=[result(*each) for each in jobs if is_large(each[1])],
             small=[result(*each) for each in jobs if not is_large(each[1])],
         )
@@ -160,6 +147,28 @@ def _slow(arguments: argparse.Namespace) -> int:
         found = slow.measure(server, polls, attack, count, _say)
     print(slow.table(found))
     return 0 if all(slow.goals(found).values()) else 1
+
+
+class _Call(NamedTuple):
+    """Session token of a caller, content of a submit, and handle of a job that was submitted so."""
+
+    token: str
+    content: bytes
+    job: str
+
+
+@contextmanager
+def _two_workers(name: str) -> Iterator[tuple[Server, list[_Call]]]:
+    """Starts two workers with budgets on Redis, and yields them with calls of all users in turn."""
+    os.sched_setaffinity(0, [OTHER_CORE])
+    with ExitStack() as stack:
+        ground = stack.enter_context(rig())
+        server = gateway(name, plain=True, store="redis", ledger="redis", workers=2)(ground)
+        stack.callback(server.stop)
+        tokens = Tokens(ground.secret)
+        job = handles(server.port, tokens)
+        users = [(user, number) for number in range(EACH) for user in range(USERS)]
+        yield server, [_Call(tokens.of_user[user], body(user, number), job(user, number)) for user, number in users]
 
 
 def _memory(_: argparse.Namespace) -> int:
@@ -241,7 +250,7 @@ def _measure(field: Sequence[Contender], *, pace: Pace, everything: bool, least:
 
 
 def _started(field: Sequence[Contender], ground: Rig, stack: ExitStack) -> Iterator[Running]:
-    """Each contender started and found to do its job, with its requests.
+    """Yields each contender, started and found to do its job, with its requests.
 
     Raises RuntimeError where one does not.
     """

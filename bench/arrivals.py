@@ -35,7 +35,7 @@ class Latencies:
 
 
 def arrive(port: int, requests: Sequence[bytes], *, rate: float, random: Random) -> Latencies:
-    """All of *requests*, at exponential distances that average 1 / *rate* seconds.
+    """Sends all of *requests*, at exponential distances that average 1 / *rate* seconds.
 
     Raises RuntimeError on any answer that is not 2xx.
     """

@@ -89,7 +89,7 @@ def answer(connection: socket.socket) -> None:
 
 
 def _message(connection: socket.socket) -> bytes:
-    """One whole message, or b"" at the end of the connection."""
+    """Reads one whole message, or b"" at the end of the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (some := connection.recv(65536)):
@@ -108,7 +108,7 @@ def upstream(listening: socket.socket) -> None:
 
 
 def trace(connection: socket.socket, requests: list[bytes]) -> tuple[list[CodeType], bytes]:
-    """The smallest trace of *requests*, and the last answer."""
+    """Returns the smallest trace of *requests*, and the last answer."""
     traces = []
     response = b""
     for request in requests:
@@ -179,7 +179,7 @@ def _free_port() -> int:
 
 
 def _mint() -> str:
-    """A session token, signed here so that no version of the package has to be imported for it."""
+    """Returns a session token, signed here so that no version of the package has to be imported for it."""
 
     def part(value: dict[str, object]) -> bytes:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")

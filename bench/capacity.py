@@ -12,12 +12,12 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import cycle
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Literal
 
@@ -27,22 +27,18 @@ from redis import Redis
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from live.test_streams_steady import Held, hold
 
-from bench.capacity_model import Costs, Measured, RequestCost, Workload, error, needs, request_cost, used
-from bench.checks import handles
-from bench.crowd import Answer, Crowd
-from bench.load import drive
+from bench.capacity_load import Load, Series, Slice, series
+from bench.capacity_model import Costs, RequestCost, Workload, error, needs, request_cost, used
 from bench.processes import OTHER_CORE, Server
 from bench.rig import Rig, rig
 from bench.roster import gateway
-from bench.workload import EACH, USERS, Requests, Tokens, body, poll, submit
+from bench.workload import Tokens
 
 MOST_ERROR = 0.25
-MOST_FAILED = 0.02  # share of the requests of a crowded load
 POLLS, SUBMITS = 300.0, 100.0  # a second, each alone
 MIXES = (Workload(polls=150, submits=50), Workload(polls=400, submits=80))
 FEW_STREAMS, MORE_STREAMS, MOST_STREAMS = 50, 200, 400  # the last one is predicted
 JOBS, MORE_JOBS = 10_000, 30_000  # the last one is predicted
-_ATTEMPTS = 4
 _LEAST_SECONDS = 4.0  # of streams, which are sampled each second
 _SETTLE = 3.0  # seconds until a started worker is at rest
 
@@ -70,16 +66,12 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Cpu:
-    """CPU of one worker: *idle* in us of a second, and each *poll* and *submit*.
+class Pace:
+    """Length of a slice of load in *seconds*, *rounds* of slices, and their order."""
 
-    *base* is its memory in MiB.
-    """
-
-    idle: float
-    poll: RequestCost
-    submit: RequestCost
-    base: float
+    seconds: float
+    rounds: int
+    random: Random
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +83,44 @@ class Jobs:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints costs, predictions and errors. Status 1 where an error is larger than MOST_ERROR."""
+    """Prints costs, predictions and errors.
+
+    Status 1 where an error is larger than MOST_ERROR, or a part could not be measured.
+    """
     parser = argparse.ArgumentParser(prog="python -m bench capacity")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each load")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each slice of load")
+    parser.add_argument("--rounds", type=int, default=7, help="slices of each load")
+    parser.add_argument("--only", action="append", choices=_KINDS, help="ledger; may be given several times")
     parsed = parser.parse_args(arguments)
+    pace = Pace(parsed.seconds, parsed.rounds, Random())
     os.sched_setaffinity(0, [OTHER_CORE])
     points: list[Point] = []
+    is_complete = True
     with rig() as ground:
-        stream = _streams(parsed.seconds, points)
-        for kind in _KINDS:
-            _measure(ground, kind, stream, parsed.seconds, points)
+        parts: dict[str, Callable[[], Iterator[Point]]] = {"streams": lambda: _streams(parsed.seconds)}
+        for kind in parsed.only or _KINDS:
+            parts[kind] = partial(_measure, ground, kind, pace)
+        for name, part in parts.items():
+            try:
+                points.extend(part())
+            except (RuntimeError, OSError, AssertionError) as error:  # the last one is of the tests' servers
+                _say(f"{name}: not measured: {error}")
+                is_complete = False
     for point in points:
-        verdict = "ok" if abs(point.error) <= MOST_ERROR else "MISSED"
-        print(
-            f"{point.name}: {point.predicted:.3g} {point.unit} predicted, {point.measured:.3g} measured, "
-            f"error {point.error:+.0%}: {verdict}"
-        )
-    return 0 if all(abs(point.error) <= MOST_ERROR for point in points) else 1
+        print(_line(point))
+    return 0 if is_complete and all(abs(point.error) <= MOST_ERROR for point in points) else 1
 
 
-def _streams(seconds: float, points: list[Point]) -> tuple[float, float]:
-    """Returns CPU in us a second and memory in KiB of one stream."""
+def _line(point: Point) -> str:
+    verdict = "ok" if abs(point.error) <= MOST_ERROR else "MISSED"
+    return (
+        f"{point.name}: {point.predicted:.3g} {point.unit} predicted, {point.measured:.3g} measured, "
+        f"error {point.error:+.0%}: {verdict}"
+    )
+
+
+def _streams(seconds: float) -> Iterator[Point]:
+    """Prints CPU and memory of one stream, and yields its points."""
     few, more, most = (
         _opened(count, max(seconds, _LEAST_SECONDS)) for count in (FEW_STREAMS, MORE_STREAMS, MOST_STREAMS)
     )
@@ -121,9 +130,8 @@ def _streams(seconds: float, points: list[Point]) -> tuple[float, float]:
         f"stream: {1e6 * cpu:.0f} us a second with a heartbeat and half an event, {1024 * memory:.1f} KiB of a worker"
     )
     left = MOST_STREAMS - FEW_STREAMS
-    points.append(Point(f"{MOST_STREAMS} streams", "cores", _cores(few) + left * cpu, _cores(most)))
-    points.append(Point(f"{MOST_STREAMS} streams", "MiB more", MOST_STREAMS * memory, _grown(most)))
-    return 1e6 * cpu, 1024 * memory
+    yield Point(f"{MOST_STREAMS} streams", "cores", _cores(few) + left * cpu, _cores(most))
+    yield Point(f"{MOST_STREAMS} streams", "MiB more", MOST_STREAMS * memory, _grown(most))
 
 
 def _opened(count: int, seconds: float) -> Held:
@@ -141,45 +149,71 @@ def _grown(run: Held) -> float:
     return median(one.resident for one in run.samples) - run.before.resident
 
 
-def _measure(ground: Rig, kind: Kind, stream: tuple[float, float], seconds: float, points: list[Point]) -> None:
-    """Prints the costs of a ledger and adds its points."""
+def _measure(ground: Rig, kind: Kind, pace: Pace) -> Iterator[Point]:
+    """Prints the costs of a ledger, and yields its points."""
     with _worker(ground, kind) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        empty = server.resident()
         load = Load(server, Tokens(ground.secret), runner.run)
-        load.cores(Workload(polls=POLLS, submits=SUBMITS), seconds / 2)  # warm-up
-        cpu = _cpu(load, seconds)
-        measured = [load.cores(mix, seconds) for mix in MIXES]
-    jobs = None if kind == "memory" else _jobs(ground, kind, JOBS)
-    costs = Costs(
-        idle=cpu.idle,
-        poll=cpu.poll,
-        submit=cpu.submit,
-        stream=stream[0],
-        base=cpu.base,
-        stream_memory=stream[1],
-        job_memory=1024 * jobs.memory / JOBS if jobs else 0.0,
-        job_store=1024 * jobs.store / JOBS if jobs else 0.0,
-    )
+        found = _loads(load, pace)
+        base = server.resident()
+    for name, one in found.items():
+        _say(f"{kind}, {name}: spread {one.spread:.0%}, {one.failed} slices left out")
+    costs = _costs(found, base)
     print(
         f"{kind}: idle {costs.idle / 1e4:.2f} % of a core, poll {_text(costs.poll)}, submit {_text(costs.submit)}, "
-        f"{costs.base:.0f} MiB; open job {costs.job_memory:.2f} KiB of it, {costs.job_store:.2f} KiB of store"
+        f"{costs.base:.0f} MiB"
     )
-    for mix, cores in zip(MIXES, measured, strict=True):
-        name = f"{kind}, {mix.polls:g} polls and {mix.submits:g} submits a second"
-        points.append(Point(name, "cores", used(mix, costs, 1), cores))
-    if jobs:
-        points.extend(_job_points(kind, costs, _jobs(ground, kind, MORE_JOBS)))
+    for mix in MIXES:
+        measured = found[_name(mix)].middle
+        # The rates that were reached: the sender may be late.
+        slower = measured.rate / (mix.polls + mix.submits)
+        reached = Workload(polls=slower * mix.polls, submits=slower * mix.submits)
+        yield Point(f"{kind}, {_name(mix)}", "cores", used(reached, costs, 1), measured.share)
+    if kind != "memory":
+        yield from _job_points(ground, kind, costs, empty)
+
+
+def _loads(load: Load, pace: Pace) -> dict[str, Series]:
+    """Returns the loads of which costs are computed, and those that are predicted."""
+    seconds = pace.seconds
+    paced = (Workload(), Workload(polls=POLLS), Workload(submits=SUBMITS), *MIXES)
+    slices: dict[str, Slice] = {_name(one): partial(load.paced, one, seconds) for one in paced}
+    slices |= {f"crowded {kind}": partial(load.crowded, kind, seconds) for kind in ("poll", "submit")}
+    return series(slices, pace.rounds, pace.random, _say)
+
+
+def _name(load: Workload) -> str:
+    return f"{load.polls:g} polls and {load.submits:g} submits a second"
+
+
+def _costs(found: Mapping[str, Series], base: float) -> Costs:
+    idle = 1e6 * found[_name(Workload())].middle.share
+
+    def cost(kind: str, paced: Workload) -> RequestCost:
+        return request_cost(found[_name(paced)].middle, found[f"crowded {kind}"].middle, idle)
+
+    return Costs(
+        idle=idle,
+        poll=cost("poll", Workload(polls=POLLS)),
+        submit=cost("submit", Workload(submits=SUBMITS)),
+        base=base,
+    )
 
 
 def _text(cost: RequestCost) -> str:
     return f"{cost.busy:.0f} us and {cost.wake:.0f} to wake"
 
 
-def _job_points(kind: Kind, costs: Costs, more: Jobs) -> Iterator[Point]:
-    found, empty = needs(Workload(open_jobs=MORE_JOBS), costs), needs(Workload(), costs)
+def _job_points(ground: Rig, kind: Kind, costs: Costs, empty: float) -> Iterator[Point]:
+    """Prints the memory of an open job, and yields its points. *empty* is a worker's memory without any."""
+    few, more = _jobs(ground, kind, JOBS, empty), _jobs(ground, kind, MORE_JOBS, empty)
+    costs = replace(costs, job_memory=1024 * few.memory / JOBS, job_store=1024 * few.store / JOBS)
+    print(f"{kind}: open job {costs.job_memory:.2f} KiB of the worker, {costs.job_store:.2f} KiB of the store")
+    needed, least = needs(Workload(open_jobs=MORE_JOBS), costs), needs(Workload(), costs)
     name = f"{kind}, {MORE_JOBS} open jobs"
     if kind == "sqlite":
-        yield Point(name, "MiB more of the worker", found.memory - empty.memory, more.memory)
-    yield Point(name, "MiB of the store", found.store, more.store)
+        yield Point(name, "MiB more of the worker", needed.memory - least.memory, more.memory)
+    yield Point(name, "MiB of the store", needed.store, more.store)
 
 
 @contextmanager
@@ -195,80 +229,8 @@ def _worker(ground: Rig, kind: Kind, open_jobs: int = 0) -> Iterator[Server]:
         server.stop()
 
 
-class Load:
-    """Paced polls and submits at one worker."""
-
-    def __init__(self, server: Server, tokens: Tokens, run: Callable[..., list[Answer]]) -> None:
-        users = [(user, number) for number in range(EACH) for user in range(USERS)]
-        job = handles(server.port, tokens)
-        self.server = server
-        self._run = run
-        self._requests = {
-            "poll": [poll(tokens.of_user[user], job(user, number)) for user, number in users],
-            "submit": [submit(tokens.of_user[user], body(user, number)) for user, number in users],
-        }
-        self._sources = {kind: cycle(requests) for kind, requests in self._requests.items()}
-
-    def cores(self, load: Workload, seconds: float) -> float:
-        """Returns the part of a core that the worker uses.
-
-        On a machine that others use, some requests may be shed; then it is measured again. Raises RuntimeError where
-        that does not help.
-        """
-        for _ in range(_ATTEMPTS):
-            cpu, begun = self.server.cpu().scheduled, time.monotonic_ns()
-            answers = self._run(self._send(load, seconds))
-            share = (self.server.cpu().scheduled - cpu) / (time.monotonic_ns() - begun)
-            failed = Counter(answer.status for answer in answers if not answer.served)
-            if not failed:
-                return share
-            _say(f"{failed.total()} of {len(answers)} requests failed: {dict(failed)}")
-        raise RuntimeError("requests fail in each attempt")
-
-    def crowded(self, kind: str, seconds: float) -> Measured:
-        """Sends requests of *kind* over 32 connections, as fast as they are answered."""
-        requests = self._requests[kind]
-        path = self.server.log.with_suffix(f".{kind}.requests")
-        path.write_bytes(b"".join(request + b"\0" for request in requests))
-        cpu, begun = self.server.cpu().scheduled, time.monotonic_ns()
-        run = drive(self.server.port, Requests(path, len(requests)), seconds=max(1, round(seconds)))
-        passed = time.monotonic_ns() - begun
-        if run.errors > MOST_FAILED * run.requests:
-            raise RuntimeError(f"{run.errors} of {run.requests} requests failed")
-        return Measured(1e9 * run.requests / passed, (self.server.cpu().scheduled - cpu) / passed)
-
-    async def _send(self, load: Workload, seconds: float) -> list[Answer]:
-        crowd = Crowd(self.server.port)
-        rates = (("poll", load.polls), ("submit", load.submits))
-        await asyncio.gather(*(self._pace(crowd, *each, seconds) for each in rates), asyncio.sleep(seconds))
-        crowd.close()
-        return crowd.answers
-
-    async def _pace(self, crowd: Crowd, kind: str, rate: float, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        async with asyncio.TaskGroup() as group:
-            for number in range(int(rate * seconds)):
-                await asyncio.sleep(max(0.0, begun + number / rate - loop.time()))
-                group.create_task(crowd.ask(kind, next(self._sources[kind])))
-
-
-def _cpu(load: Load, seconds: float) -> Cpu:
-    idle = load.cores(Workload(), seconds)
-    polls = Measured(POLLS, load.cores(Workload(polls=POLLS), seconds))
-    submits = Measured(SUBMITS, load.cores(Workload(submits=SUBMITS), seconds))
-    return Cpu(
-        1e6 * idle,
-        request_cost(polls, load.crowded("poll", seconds), 1e6 * idle),
-        request_cost(submits, load.crowded("submit", seconds), 1e6 * idle),
-        load.server.resident(),
-    )
-
-
-def _jobs(ground: Rig, kind: Kind, count: int) -> Jobs:
-    """Returns the growth by *count* open jobs, beside a worker of the same kind without any."""
-    with _worker(ground, kind) as server:
-        empty = server.resident()
+def _jobs(ground: Rig, kind: Kind, count: int, empty: float) -> Jobs:
+    """Returns the growth by *count* open jobs, from a worker of *empty* MiB without any."""
     before = _used(ground)
     with _worker(ground, kind, count) as server:
         grown = server.resident() - empty

@@ -43,11 +43,11 @@ class Costs:
     idle: float
     poll: RequestCost
     submit: RequestCost
-    stream: float
     base: float
-    stream_memory: float
-    job_memory: float
-    job_store: float
+    stream: float = 0.0
+    stream_memory: float = 0.0
+    job_memory: float = 0.0
+    job_store: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +14,8 @@ from bench.roster import Contender
 from bench.workload import EACH, USERS, JobOf, Tokens, body, poll, submit
 
 _REFUSALS = range(400, 500)
+_ATTEMPTS = 5
+_PAUSE = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Check:
 
 
 def examine(contender: Contender, port: int, tokens: Tokens, job: str) -> list[str]:
-    """The names of the checks that *contender* at *port* fails.
+    """Returns the names of the checks that *contender* at *port* fails.
 
     *job* is one of user 0 that it will poll for.
     """
@@ -74,13 +78,23 @@ def _is(status: int) -> Callable[[Contender, Reply], bool]:
 
 
 def handles(port: int, tokens: Tokens) -> JobOf:
-    """Submits EACH jobs for each user at the gateway, and remembers the handles it gives."""
+    """Submits EACH jobs for each user at the gateway, and remembers the handles it gives.
+
+    Raises RuntimeError where a submit is refused again and again.
+    """
     with connect(port) as connection:
         given = [
-            [
-                json.loads(ask(connection, submit(tokens.of_user[user], body(user, number))).body)["request_id"]
-                for number in range(EACH)
-            ]
+            [_handle(connection, submit(tokens.of_user[user], body(user, number))) for number in range(EACH)]
             for user in range(USERS)
         ]
     return lambda user, number: given[user][number]
+
+
+def _handle(connection: socket.socket, request: bytes) -> str:
+    for _ in range(_ATTEMPTS):
+        reply = ask(connection, request)
+        if reply.status == 200:
+            handle: str = json.loads(reply.body)["request_id"]
+            return handle
+        time.sleep(_PAUSE)  # a worker that is held up by others refuses for a moment
+    raise RuntimeError(f"a submit was refused with {reply.status}: {reply.body!r}")

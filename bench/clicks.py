@@ -70,7 +70,7 @@ class Clicks:
     ended: list[dict[str, Any]] = field(default_factory=list)
 
     def statuses(self) -> Counter[int]:
-        """Last status of each click; 0 for a broken connection."""
+        """Counts the last status of each click; 0 for a broken connection."""
         return Counter(click["status"] for click in self.ended)
 
 

@@ -252,7 +252,7 @@ async def crowd(send: Send, kind: str, count: int) -> None:
 
 
 async def measure_slice(client: Client, base: str, ca: Authority, kind: str) -> float:
-    """CPU microseconds a request."""
+    """Returns CPU microseconds a request."""
     each = max(1, REQUESTS // CALLERS)
     async with client(base, ca) as send:
         await crowd(send, kind, WARM_UP)

@@ -50,14 +50,14 @@ class Figures:
         self.contenders = [contender.name for contender in ROSTER if contender.name in present]
 
     def of(self, contender: str, cell: Cell, value: Callable[[Slice], float]) -> Figure | None:
-        """None where the contender was not put to that cell."""
+        """Returns the figure, None where the contender was not put to that cell."""
         return figure(value(s) for s in self.measured if (s.contender, s.kind, s.mix) == (contender, *cell))
 
     def cpu(self, contender: str, cell: Cell) -> Figure | None:
         return self.of(contender, cell, lambda piece: piece.cpu)
 
     def ratio(self, other: str, cell: Cell) -> float | None:
-        """The gateway's CPU a request by *other*'s: the median of one by the median of the other."""
+        """Returns the gateway's CPU a request by *other*'s: the median of one by the median of the other."""
         ours, theirs = self.cpu(GATEWAY, cell), self.cpu(other, cell)
         return ours.median / theirs.median if ours and theirs else None
 

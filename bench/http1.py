@@ -37,7 +37,7 @@ def ask(connection: socket.socket, request: bytes) -> Reply:
 
 
 def parse(received: bytes) -> Reply | None:
-    """The one answer in *received*, None where some of it is still to come."""
+    """Returns the one answer in *received*, None where some of it is still to come."""
     head, separator, body = received.partition(b"\r\n\r\n")
     if not separator:
         return None

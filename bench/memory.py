@@ -23,6 +23,7 @@ import uvloop
 
 from bench.crowd import Crowd
 from bench.processes import Server, free_port, tree
+from bench.repeaters import repeating
 from bench.rig import JOB, Rig
 from bench.workload import Tokens, poll, submit
 
@@ -30,6 +31,7 @@ SUBMITS = 25
 SIZE = 10 * 1024 * 1024 - 1024
 ELEMENTS = 19_000
 ATTACKERS = 4
+ATTACKS = 5
 RATE = 50.0  # polls a second
 SLICE = 6.0  # seconds, of the quiet and of the attacked times
 MOST_MEMORY, MOST_MORE = 3, 100  # times the bytes sent, and MB
@@ -213,16 +215,12 @@ def _print_held(found: Held) -> bool:
 async def _attack(server: Server, tokens: Tokens, kind: str, body: bytes) -> bool:
     quiet, attacked, statuses = [], [], Counter[int]()
     polls = [poll(token, "x") for token in tokens.of_user[1:]]  # a refusal by 404 takes the same way up to fal
-    for _ in range(3):
+    attack = submit(tokens.of_user[0], body)
+    for _ in range(ATTACKS):
         quiet.append(await _polled(server, polls))
-        crowd = Crowd(server.port)
-        attackers = [asyncio.create_task(_repeat(crowd, submit(tokens.of_user[0], body))) for _ in range(ATTACKERS)]
-        attacked.append(await _polled(server, polls))
-        for task in attackers:
-            task.cancel()
-        await asyncio.gather(*attackers, return_exceptions=True)
-        crowd.close()
-        statuses.update(answer.status for answer in crowd.answers)
+        with repeating(server.port, attack, ATTACKERS) as end:
+            attacked.append(await _polled(server, polls))
+            statuses += end()
     ratio = median(a / q for a, q in zip(attacked, quiet, strict=True))
     good = ratio <= MOST_RATIO and statuses[429] > 0
     print(
@@ -230,11 +228,6 @@ async def _attack(server: Server, tokens: Tokens, kind: str, body: bytes) -> boo
         f"(median); the attacker got {dict(statuses)}: {'ok' if good else 'MISSED'}"
     )
     return good
-
-
-async def _repeat(crowd: Crowd, request: bytes) -> None:
-    while True:
-        await crowd.ask("attack", request)
 
 
 async def _polled(server: Server, polls: Sequence[bytes]) -> float:
@@ -284,4 +277,4 @@ async def _stop(server: Server, tokens: Tokens, kind: str, body: bytes) -> bool:
 
 
 def _list(values: Sequence[float]) -> str:
-    return "/".join(f"{value:.0f}" for value in values)
+    return "/".join(f"{value:.1f}" for value in values)

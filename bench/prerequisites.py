@@ -63,7 +63,7 @@ def _run(*command: str | Path, cwd: Path | None = None) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Name -> version of everything that was measured or that measured."""
+    """Returns the versions of all that was measured or that measured, by name."""
     ours = (
         "fal-auth-proxy",
         "starlette",

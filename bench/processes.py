@@ -77,11 +77,11 @@ class Server:
         return Cpu(sum(map(_scheduled, pids)), sum(map(_ticked, pids)))
 
     def resident(self) -> float:
-        """MB now, summed over the tree: a page that two processes share counts twice."""
+        """Returns MB now, summed over the tree: a page that two processes share counts twice."""
         return sum(_status(pid, "VmRSS") for pid in tree(self._process.pid))
 
     def peak(self) -> float:
-        """MB at each process's own highest (VmHWM, since its start), summed over the tree."""
+        """Returns MB at each process's own highest (VmHWM, since its start), summed over the tree."""
         return sum(_status(pid, "VmHWM") for pid in tree(self._process.pid))
 
     def pin(self, cores: Collection[int]) -> None:

@@ -125,7 +125,7 @@ def _redis(figures: Figures) -> str:
 
 
 def _ledgers(figures: Figures) -> str:
-    """CPU of a submit by the number of open jobs, beside the gateway without budgets and slots."""
+    """Returns the CPU of a submit by the number of open jobs, beside that without budgets and slots."""
     rows = []
     for kind in ("gateway, ledger in SQLite", "gateway, ledger on Redis"):
         plain = figures.cpu(f"{kind}, no budgets", SUBMIT)

@@ -40,7 +40,7 @@ class Results:
     notes: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """One line for each record, so that two runs can be compared with diff."""
+        """Writes one line for each record, so that two runs can be compared with diff."""
         members = []
         for name, value in asdict(self).items():
             if isinstance(value, list) and value:

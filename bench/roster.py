@@ -61,7 +61,7 @@ def gateway(
     program: Path = FAL_PROXY,
     contenders: Path = CONTENDERS,
 ) -> Callable[[Rig], Server]:
-    """The gateway, run by `fal-proxy serve` as shipped.
+    """Returns the start of a gateway, run by `fal-proxy serve` as shipped.
 
     A feature whose price is wanted by itself becomes one more argument here. *limited*: with budgets and in-flight
     limits. *open_jobs* are in the ledger before the start. *server* are arguments of `python -m` in place of `serve`.

@@ -63,7 +63,7 @@ class Running:
 def rounds(
     field: Sequence[Running], *, count: int, pace: Pace, random: Random, say: Callable[[str], None]
 ) -> Iterator[Slice]:
-    """All slices in the order they were taken, those of the warm-ups too (kind "warm-up").
+    """Returns all slices in the order they were taken, those of the warm-ups too (kind "warm-up").
 
     Raises RuntimeError for a slice in which every request failed.
     """

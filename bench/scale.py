@@ -43,7 +43,7 @@ def available() -> bool:
 def scale(
     rig: Rig, requests: Mapping[Cell | str, Requests], *, count: int, cores: range, say: Callable[[str], None]
 ) -> Iterator[Scaled]:
-    """The last phase: upstream and store stay unpinned after it."""
+    """Yields the rates of several workers. The last phase: upstream and store stay unpinned after it."""
     for server in (rig.upstream, rig.store):
         server.pin(cores)
     for number in range(1, count + 1):

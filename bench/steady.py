@@ -58,6 +58,6 @@ def steady(
 
 
 def _measured(port: int, requests: Requests, rate: float, seed: float) -> Latencies:
-    """After one second at the same rate, so that idleness before it is not measured."""
+    """Measures after one second at the same rate, so that idleness before it does not count."""
     arrive(port, requests.take(int(rate)), rate=rate, random=Random(seed))
     return arrive(port, requests.take(int(rate * SECONDS)), rate=rate, random=Random(seed))

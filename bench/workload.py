@@ -41,7 +41,7 @@ class Requests:
         self.at = (self.at + sent) % self.count
 
     def take(self, count: int) -> list[bytes]:
-        """The next *count* of them, from the start again where they end."""
+        """Returns the next *count* of them, from the start again where they end."""
         every = self.path.read_bytes().rstrip(b"\0").split(b"\0")
         batch = [every[(self.at + i) % len(every)] for i in range(count)]
         self.advance(count)
@@ -111,7 +111,7 @@ def status_url(job: str) -> str:
 
 
 def body(user: int, number: int) -> bytes:
-    """About 350 bytes, as `@fal-ai/client` sends them; each one different."""
+    """Returns about 350 bytes, as `@fal-ai/client` sends them; each one different."""
     prompt = "an island near sea, with seagulls, moon shining over the sea, light house, boats in the background"
     payload = {
         "image_url": "https://v3.fal.media/files/tiger/IExuP-WICqaIesLZAZPur.jpeg",
@@ -128,7 +128,7 @@ def body(user: int, number: int) -> bytes:
 
 
 def write(rig: Rig, tokens: Tokens, job_handle: JobOf, name: str) -> dict[Cell | str, Requests]:
-    """The files of all cells and of the warm-up, which has both kinds and new tokens.
+    """Returns the files of all cells and of the warm-up, which has both kinds and new tokens.
 
     *name* keeps file names apart.
     """

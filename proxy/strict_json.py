@@ -17,17 +17,18 @@ from proxy.errors import MalformedJson
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 TOO_MANY = "too many values"
-LONG_TEXT = "a long text with characters beyond ASCII"
+OUT_OF_RANGE = "number out of range"
 
-# Bytes of a text, and characters of a string in it, from which characters beyond ASCII are costly. CPython then keeps 4
-# bytes for each character. It holds the interpreter lock meanwhile: 0.1 s for 10 MB with one emoji.
-MAX_WIDE = 1024 * 1024
+# Bytes of a text from which another parser is used: CPython's widens a whole text for one character beyond ASCII.
+# It holds the interpreter lock meanwhile: 0.1 s for 10 MB with one emoji.
+MAX_PLAIN = 1024 * 1024
 
 # Shorter than the 309 digits of the largest double, so that a validator can read every integer as a finite float.
 _MAX_NUMBER = 300
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
-_WIDE_ESCAPE = re.compile(rb"\\u(?!00[0-7])")
+_LONG_NUMBER = re.compile(rb"[-+.0-9eE]{19,%d}" % (_MAX_NUMBER + 1))
+_INTEGER = re.compile(rb"-?[0-9]+")
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
 
@@ -37,15 +38,21 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
 
     Integers are exact at any size. A number has at most 300 characters. *max_nodes* limits the values in the text, and
     *max_depth* their nesting; both are checked before any value is built. Raises MalformedJson and nothing else.
-    The message is TOO_MANY where there are more than *max_nodes* values. It is LONG_TEXT for a string of more than
-    MAX_WIDE characters that are not all ASCII.
+    The message is TOO_MANY where there are more than *max_nodes* values.
     """
+    if len(raw) > MAX_PLAIN:
+        bare = _without_strings(raw, 4 * max_nodes)
+        _check_bare(bare, max_depth, max_nodes)
+        return _parse_large(raw, bare)
     _check_size(raw, max_depth, max_nodes)
-    if len(raw) > MAX_WIDE:
-        return _parse_large(raw)
+    return _scanned(raw)
+
+
+def _scanned(raw: bytes) -> Json:
+    """Parses a text whose size was checked."""
     try:
         text = raw.decode("utf-8").strip(_WHITE_SPACE)
-        value, end = _SCAN(text, 0)
+        value, end = (_SCAN if len(text) > _MAX_NUMBER else _SCAN_SHORT)(text, 0)
     except UnicodeDecodeError as exc:
         raise MalformedJson("not UTF-8") from exc
     except (json.JSONDecodeError, StopIteration) as exc:
@@ -57,47 +64,50 @@ def parse(raw: bytes, *, max_depth: int = 64, max_nodes: int = 100_000) -> Json:
     return value
 
 
-def _parse_large(raw: bytes) -> Json:
-    """Parses as `parse`, with a character for each byte, and decodes the strings one by one."""
-    is_ascii, has_escapes = raw.isascii(), b"\\u" in raw
-    # An escape beyond ASCII would look like a byte. No client writes both.
-    if has_escapes and not is_ascii and _WIDE_ESCAPE.search(raw.replace(b"\\\\", b"")):
-        raise MalformedJson(LONG_TEXT)
-    try:
-        value: Json = _DECODER.decode(raw.decode("latin-1"))
-    except json.JSONDecodeError as exc:
-        raise MalformedJson("not JSON") from exc
-    return value if is_ascii and not has_escapes else _decoded(value, "ascii" if is_ascii else "latin-1")
+def _parse_large(raw: bytes, bare: bytes) -> Json:
+    """Parses as `parse`, where each string is made wide by itself. *bare* is *raw* without its strings.
 
-
-def _decoded(value: Json, coding: str) -> Json:
-    """Returns *value* with its strings decoded as UTF-8.
-
-    They are checked alone where *coding* is ASCII, because then they come from escapes.
+    orjson takes the last of two members with one name, and rounds integers beyond 64 bits.
     """
-    if isinstance(value, str):
-        return value if value.isascii() else _decoded_string(value, coding)
-    if isinstance(value, list):
-        return [_decoded(item, coding) for item in value]
-    if isinstance(value, dict):
-        return {_decoded_string(name, coding): _decoded(item, coding) for name, item in value.items()}
-    return value
-
-
-def _decoded_string(value: str, coding: str) -> str:
-    if value.isascii():
-        return value
-    if len(value) > MAX_WIDE:
-        raise MalformedJson(LONG_TEXT)
+    if _has_large_integer(bare):
+        return _scanned(raw)
     try:
-        if coding == "latin-1":
-            return value.encode("latin-1").decode("utf-8")
-        value.encode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise MalformedJson("not UTF-8") from exc
-    except UnicodeEncodeError as exc:
-        raise MalformedJson("lone surrogate") from exc
+        value: Json = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise MalformedJson(_fault(str(exc))) from exc
+    if bare.count(b":") != _member_count(value):
+        raise MalformedJson("duplicate member name")
     return value
+
+
+def _fault(message: str) -> str:
+    """Returns the reason for a message of orjson's."""
+    if "not valid UTF-8" in message:
+        return "not UTF-8"
+    return "lone surrogate" if "surrogate" in message else "not JSON"
+
+
+def _has_large_integer(bare: bytes) -> bool:
+    """Returns whether a number is an integer beyond 64 bits. Raises MalformedJson where one is too long."""
+    found = False
+    for match in _LONG_NUMBER.finditer(bare):
+        number = match[0]
+        if len(number) > _MAX_NUMBER:
+            raise MalformedJson(OUT_OF_RANGE)
+        found = found or (_INTEGER.fullmatch(number) is not None and not -(2**63) <= int(number) < 2**64)
+    return found
+
+
+def _member_count(value: Json) -> int:
+    count, waiting = 0, [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            count += len(node)
+            waiting.extend(node.values())
+    return count
 
 
 def dump(value: Json) -> bytes:
@@ -113,10 +123,13 @@ def dump(value: Json) -> bytes:
 
 def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
     # A value is the first of the text, or of a `[` or `{`, or follows a `,`. Strings can only add to the count.
-    opens = _count(raw, b"[") + _count(raw, b"{")
-    if opens <= max_depth and opens + _count(raw, b",") < max_nodes:
-        return
-    bare = _without_strings(raw, 4 * max_nodes)
+    # Each takes a byte or more, so that a short text needs no count of them.
+    opens = raw.count(b"[") + raw.count(b"{")
+    if opens > max_depth or (len(raw) >= max_nodes and opens + raw.count(b",") >= max_nodes):
+        _check_bare(_without_strings(raw, 4 * max_nodes), max_depth, max_nodes)
+
+
+def _check_bare(bare: bytes, max_depth: int, max_nodes: int) -> None:
     opens = _count(bare, b"[") + _count(bare, b"{")
     empty = _count(bare, b"[]") + _count(bare, b"{}")
     places = opens - empty + _count(bare, b",")  # for values after the first
@@ -133,10 +146,10 @@ def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
 
 def _count(raw: bytes, part: bytes) -> int:
     """Counts in steps: one call would hold the interpreter lock for up to 40 ms at 10 MB."""
-    if len(raw) <= MAX_WIDE:
+    if len(raw) <= MAX_PLAIN:
         return raw.count(part)
-    more = MAX_WIDE + len(part) - 1
-    return sum([raw.count(part, start, start + more) for start in range(0, len(raw), MAX_WIDE)])
+    more = MAX_PLAIN + len(part) - 1
+    return sum([raw.count(part, start, start + more) for start in range(0, len(raw), MAX_PLAIN)])
 
 
 def _without_strings(raw: bytes, max_quotes: int) -> bytes:
@@ -167,14 +180,14 @@ def _object(members: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _int(text: str) -> int:
     if len(text) > _MAX_NUMBER:
-        raise MalformedJson("number out of range")
+        raise MalformedJson(OUT_OF_RANGE)
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text) if len(text) <= _MAX_NUMBER else math.inf
     if not math.isfinite(value):
-        raise MalformedJson("number out of range")
+        raise MalformedJson(OUT_OF_RANGE)
     return value
 
 
@@ -183,8 +196,12 @@ def _constant(name: str) -> NoReturn:
 
 
 _WHITE_SPACE = " \t\n\r"
+_Scan: TypeAlias = Callable[[str, int], tuple[Json, int]]
+# No number of a short text is too long, so that its integers need no call.
+_SHORT_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant, strict=True)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant, strict=True
 )
 # The decoder's own scanner, in C: `decode` around it costs two calls and two matches more.
-_SCAN: Callable[[str, int], tuple[Json, int]] = make_scanner(_DECODER)  # type: ignore[arg-type] # its stub is wrong
+_SCAN: _Scan = make_scanner(_DECODER)  # type: ignore[arg-type] # its stub is wrong
+_SCAN_SHORT: _Scan = make_scanner(_SHORT_DECODER)  # type: ignore[arg-type]

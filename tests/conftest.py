@@ -11,22 +11,6 @@ from xdist.scheduler import LoadScopeScheduling
 HERE = Path(__file__).parent
 # The slow folders first: a long file that starts last would run alone.
 ORDER = ("browser", "live", "examples", "clients", "fuzz", "unit")
-# Modules that assert bounds of wall-clock time below a second; another worker on the same core breaks them.
-SERIAL = frozenset(
-    {
-        "live/test_money_outage.py",
-        "live/test_redis_limits.py",
-        "unit/billing/ledger/redis/test_ledger.py",
-        "unit/billing/ledger/test_sqlite_ledger.py",
-        "unit/http/client/test_stock_tls.py",
-        "unit/http/server/test_connection.py",
-        "unit/http/server/test_server.py",
-        "unit/storage/test_redis_client.py",
-        "unit/storage/test_redis_topology.py",
-        "unit/telemetry/test_json_log.py",
-        "unit/webhooks/test_sender.py",
-    }
-)
 
 
 class ModuleScheduling(LoadScopeScheduling):  # type: ignore[misc]
@@ -48,8 +32,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ModuleS
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks serial modules, and puts slow folders first."""
-    for item in items:
-        if item.path.relative_to(HERE).as_posix() in SERIAL:
-            item.add_marker("serial")
+    """Puts slow folders first."""
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(HERE).parts[0]))

@@ -248,7 +248,10 @@ class Application:
         await self._start_socket()
 
     async def _start_socket(self) -> None:
-        """Without its socket the gateway runs as well, and commands report that they cannot reach it."""
+        """Starts the socket of commands.
+
+        Without it the gateway runs as well, and commands report that they cannot reach it.
+        """
         try:
             if self._socket is not None:
                 await self._socket.start()

@@ -25,6 +25,7 @@ from proxy.billing.ledger.interface import (
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
 from proxy.billing.ledger.money import MICRO, Micros
+from proxy.billing.ledger.running_jobs import RunningJobs
 from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
@@ -41,7 +42,6 @@ from proxy.upstream.outcomes import Outcome
 SHARED_LIMIT_RETRY = 5.0  # seconds until a caller tries a full limit again that all callers share
 SWEEP_BATCH = 1_000  # reservations that one step of a sweep ends
 UNCHARGED_TTL = 3_600.0  # seconds that a call without budgets and slots stays open where its end is not seen
-MAX_RUNNING = 10_000  # names of running jobs that one process remembers
 
 
 class Reservation(NamedTuple):
@@ -116,7 +116,7 @@ class Accounting:
         self._keys = keys or StoreKeys()
         self._charges = partial(charges, budgets, keys=self._keys)
         self._slots = partial(slots, in_flight, keys=self._keys)
-        self._running: set[str] = set()  # jobs that the ledger knows to run
+        self._running = RunningJobs(clock)
 
     def count_request(self, grant: Grant, address: str) -> Awaitable[Quota]:
         """Counts a request in the short windows. Raises RateLimited and StoreAway."""
@@ -194,6 +194,7 @@ class Accounting:
 
     async def settle_run(self, reservation: Reservation, end: JobEnd) -> None:
         """Ends a call without a job by its answer. The second time it has no effect."""
+        self._running.discard(reservation.id)
         if reservation.ledger is None:
             return
         amount = self._policy.amount_due(end, "" if reservation.request is None else reservation.request.app)
@@ -212,11 +213,8 @@ class Accounting:
 
     async def set_running(self, name: str) -> None:
         """Records that a job runs, or a call without one, once for each in this process."""
-        if name in self._running:
+        if not self._running.add(name):
             return
-        if len(self._running) >= MAX_RUNNING:
-            self._running.clear()
-        self._running.add(name)
         try:
             for ledger in self._ledgers:
                 await ledger.set_running(name, now=self._clock())
@@ -365,6 +363,7 @@ class Accounting:
         return limit_exceeded_error(short, retry_after=await self.looks.next_look(_account(short, request)))
 
     async def _end_in(self, ledger: Ledger, job: str, end: JobEnd) -> None:
+        self._running.discard(job)
         now = self._clock()
         if self._policy.awaits_units(end):
             await ledger.release(job, now=now)  # the result has the units; without it the sweep settles

@@ -58,7 +58,7 @@ class Config(Document):
         return max(calls.items(), key=lambda call: call[1])
 
     def is_consequence(self, problem: Problem) -> bool:
-        """True where *problem* follows from a key of its table that has another problem."""
+        """Returns True where *problem* follows from a key of its table that has another problem."""
         words = set(_WORD.findall(f"{problem.key} {problem.message}"))
         sections = (getattr(self, name) for name in Document.model_fields)
         tables = (table for section in sections for table in (section if isinstance(section, tuple) else (section,)))

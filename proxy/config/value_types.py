@@ -25,7 +25,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 
 
 def _origin(text: str) -> str:
-    """As browsers write it (RFC 6454 section 6.2), since that is what it is compared with."""
+    """Returns an origin as browsers write it (RFC 6454 section 6.2), which it is compared with."""
     origin = Origin.parse(text)
     return f"{origin.scheme}://{origin.authority.decode('ascii')}"
 

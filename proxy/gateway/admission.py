@@ -13,7 +13,7 @@ from proxy.http.fields import Fields
 from proxy.http.request import Request
 from proxy.http.request_body import BodyBudget, Hold, announces_body, json_content_type, read_body
 from proxy.payload.body import MOST_ELEMENTS, Payload, parse_payload
-from proxy.payload.body_thread import LARGE, BodyThread
+from proxy.payload.body_thread import LARGE, BodyThread, Steps
 from proxy.payload.policy import Policy
 from proxy.ratelimit.rate_limiter import Quota
 from proxy.telemetry.access_record import AccessRecord
@@ -67,7 +67,10 @@ class Admission:
             options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
             json_content_type(request.fields_by_name)
             body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
-            payload = await self._thread.run(partial(self._check, grant), body)
+            if len(body) < LARGE:
+                payload = self._policy.admit(grant, body)
+            else:
+                payload = await self._thread.run(self._steps(grant, body))
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
@@ -75,11 +78,11 @@ class Admission:
             trace.record_payload(received, payload.value)
         return Admitted(payload, options, quota)
 
-    def _check(self, grant: Grant, body: bytes) -> Payload:
-        """Returns the payload; of a large one its digest is computed too."""
-        payload = self._policy.admit(grant, body)
-        if len(body) >= LARGE:
-            payload.digest()
+    def _steps(self, grant: Grant, body: bytes) -> Steps[Payload]:
+        """Makes the payload of a large body, with its digest."""
+        payload = yield from self._policy.steps(grant, body)
+        yield
+        payload.digest()
         return payload
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:

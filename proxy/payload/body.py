@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from proxy.errors import BadRequest, ContentTooLarge, MalformedJson
-from proxy.strict_json import LONG_TEXT, TOO_MANY, Json, parse
+from proxy.strict_json import TOO_MANY, Json, parse
 
 MAX_ELEMENTS = 20_000  # values in one body: their parse holds the interpreter lock for some 30 ms
 MOST_ELEMENTS = 200_000
@@ -36,7 +36,6 @@ def parse_payload(body: bytes, *, max_elements: int = MAX_ELEMENTS) -> Json:
     """Returns the value of *body*, `{}` for an empty one. Raises BadRequest where it is not strict JSON.
 
     Raises ContentTooLarge where it has more than *max_elements* values, each object, list and member's value counted.
-    A text of more than 1 MiB with characters beyond ASCII is too large as well.
 
     fal's JavaScript client sends an empty body for a call without input.
     """
@@ -48,6 +47,4 @@ def parse_payload(body: bytes, *, max_elements: int = MAX_ELEMENTS) -> Json:
         if str(exc) == TOO_MANY:
             detail = f"The body has more than {max_elements} values: objects, lists, texts, numbers"
             raise ContentTooLarge(detail, error_type="too_many_elements") from exc
-        if str(exc) == LONG_TEXT:
-            raise ContentTooLarge("A text with characters beyond ASCII may have 1 MiB") from exc
         raise BadRequest(f"Malformed JSON: {exc}", error_type="malformed_json") from exc

@@ -8,6 +8,7 @@ from proxy.auth.authorization import Grant
 from proxy.errors import ConfigError, FieldError, Problem, ValidationFailed
 from proxy.http.fields import Fields
 from proxy.payload.body import MAX_ELEMENTS, Payload, parse_payload
+from proxy.payload.body_thread import Steps
 from proxy.payload.files.input_files import FileRules, Inputs
 from proxy.payload.job_options import JobOptions
 from proxy.payload.rules import PayloadRules, effective_schema
@@ -67,15 +68,34 @@ class EndpointPolicy:
         ValidationFailed with every other fault.
         """
         value = parse_payload(body, max_elements=self._max_elements)
-        errors: list[FieldError] = []
-        if isinstance(value, dict):
-            errors = self._shape.correct(value)
-            errors += self._apply_rules(value)
-            errors += self._inputs.violations(value)
+        checked = self._validated(value, self._correct(value))
+        return Payload(self.endpoint, checked, dump(checked))
+
+    def steps(self, body: bytes) -> Steps[Payload]:
+        """Does the same as `admit`, and yields between its parts, each of which takes long for a large body."""
+        value = parse_payload(body, max_elements=self._max_elements)
+        yield
+        errors = self._correct(value)
+        yield
+        checked = self._validated(value, errors)
+        yield
+        return Payload(self.endpoint, checked, dump(checked))
+
+    def _correct(self, value: Json) -> list[FieldError]:
+        """Applies shape and rules to *value* in place. Returns the errors of fields and files."""
+        if not isinstance(value, dict):
+            return []
+        errors = self._shape.correct(value)
+        errors += self._apply_rules(value)
+        errors += self._inputs.violations(value)
+        return errors
+
+    def _validated(self, value: Json, errors: list[FieldError]) -> dict[str, Json]:
+        """Returns *value*. Raises ValidationFailed for *errors* and for those of the schema."""
         if errors or not isinstance(value, dict) or not self._validator.admits(value):
             errors += self._validator.violations(value)
             raise ValidationFailed(errors[:MAX_VIOLATIONS])
-        return Payload(self.endpoint, value, dump(value))
+        return value
 
     def _apply_rules(self, value: dict[str, Json]) -> list[FieldError]:
         forbidden = [name for name in value if name in self._rules.forbid] if self._rules.forbid else []
@@ -96,6 +116,10 @@ class Policy:
     def admit(self, grant: Grant, body: bytes) -> Payload:
         """Returns the payload for the endpoint of *grant*. Raises as `EndpointPolicy.admit`."""
         return self._endpoints[grant.target.endpoint].admit(body)
+
+    def steps(self, grant: Grant, body: bytes) -> Steps[Payload]:
+        """Yields between the steps of `admit`."""
+        return self._endpoints[grant.target.endpoint].steps(body)
 
     def job_options(self, grant: Grant, options: Fields) -> Fields:
         """Returns *options*, the caller's header fields, merged with those of the endpoint. Raises BadRequest."""

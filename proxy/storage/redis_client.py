@@ -242,7 +242,7 @@ class RedisStore:
             call.reply.set_result(reply)
 
     def _retry_with_source(self, call: _Call) -> None:
-        """EVAL also loads the script into the server that lacked it. EVALSHA has not run."""
+        """Sends EVAL, which also loads the script into a server that lacked it. EVALSHA has not run."""
         call.command = call.fallback
         if not call.reply.done():
             self._enqueue(call)

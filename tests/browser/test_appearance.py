@@ -1,4 +1,4 @@
-"""Each state of the page in both themes, wide and at 360 pixels: nothing to scroll sideways, and axe finds no fault."""
+"""States of the page in both themes, wide and at 360 pixels: no sideways scroll, no faults of axe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def gateway(rig: Rig) -> Gateway:
 
 
 def _schema(rig: Rig) -> object:
-    """A schema with what the image model's has not: a mask, a plain object, a list of texts, many choices."""
+    """Returns a schema with a mask, a plain object, a list of texts and many choices."""
     path = rig.home / "upscale.json"
     many = [f"style_{number}" for number in range(9)]
     path.write_text(

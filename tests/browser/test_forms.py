@@ -91,7 +91,7 @@ def probe(browser: Browser, url: str, schemas: Mapping[str, object]) -> list[str
 
 
 def test_random_schemas(browser: Browser, demo: Told) -> None:
-    """Over random schemas: untouched optional fields send nothing, each field can be set, cleared and taken back."""
+    """Over random schemas: untouched optional fields send nothing; a field can be set, cleared and undone."""
     schemas = {f"seed {seed}": {"type": "object", **_properties(Draw(seed), KINDS)} for seed in SEEDS}
 
     assert probe(browser, demo.url, schemas) == []

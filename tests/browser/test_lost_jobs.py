@@ -1,4 +1,4 @@
-"""No job is lost: it is found after a lost connection, a reload, a new sign-in and in another tab, and paid once."""
+"""Jobs that are found after a lost connection, a reload, a sign-in and in another tab, and paid once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def site(rig: Rig) -> Site:
 
 
 def shown(page: Page) -> None:
-    """The result is there, and it was paid for once."""
+    """Checks that the result is there, and that it was paid for once."""
     expect(page.locator(".compare .after")).to_be_visible(timeout=PATIENCE * 1000)
     expect(page.locator("#standing")).to_contain_text("4 of 5 credits")
     expect(page.locator("#trouble")).to_be_hidden()

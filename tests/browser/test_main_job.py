@@ -22,7 +22,7 @@ CANCEL = re.compile(r"https://queue\.fal\.run/fal-ai/hyper-sdxl/requests/[^/]+/c
 
 
 def shown_job(visiting: Visit) -> Locator:
-    """The card of the job on show."""
+    """Returns the card of the job on show."""
     return visiting.page.locator("#history .card-show[aria-pressed=true]")
 
 

@@ -48,7 +48,7 @@ def operator(browser: Browser, money: Money, *, theme: Theme = "light") -> Itera
 
 
 def figure(page: Page, name: str) -> str:
-    """The large number of a figure."""
+    """Returns the large number of a figure."""
     return page.locator(".figure", has=page.get_by_text(name, exact=True)).locator("b").inner_text()
 
 

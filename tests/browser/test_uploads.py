@@ -72,7 +72,7 @@ def test_more_than_90_megabytes(browser: Browser, demo: Told) -> None:
 
 
 def test_a_picture_of_more_than_90_megabytes(browser: Browser, demo: Told, tmp_path: Path) -> None:
-    """The same by the form: a photograph without compression becomes a result, its upload told part by part."""
+    """By the form too a photograph without compression becomes a result, its upload shown part by part."""
     picture = tmp_path / "large.png"
     Image.effect_noise((6200, 5200), 60).convert("RGB").save(picture, compress_level=0)
     assert picture.stat().st_size > 90 * 1024 * 1024

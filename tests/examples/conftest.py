@@ -11,7 +11,10 @@ from support.gateway_process import Rig
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Not for the session: while Playwright is there its event loop is this thread's, and no async test could run."""
+    """Chromium for a module.
+
+    Not for the session: while Playwright runs, its event loop is this thread's, and no async test could run.
+    """
     with chromium() as running:
         yield running
 

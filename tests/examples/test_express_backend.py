@@ -43,7 +43,7 @@ def test_a_phone_calls_the_gateway_with_a_token_of_the_backend(backend: httpx2.C
 
 
 def test_the_backend_calls_the_gateway_for_a_user(backend: httpx2.Client, fal_gateway: FalGateway) -> None:
-    """A picture is the user's own; a repeat under one key is one job; the budget's refusal reaches the phone."""
+    """A picture is the user's own; a repeat under one key is one job; the phone gets the budget's refusal."""
     repeated = {**ALICE, "idempotency-key": "picture-1"}
     ids = {backend.post("/pictures", json={"prompt": "x"}, headers=repeated).json()["id"] for _ in range(2)}
     (job,) = ids

@@ -61,7 +61,7 @@ def use_page(browser: Browser, rig: Rig, home: Path, mode: str, gateway_port: in
 
 
 def test_the_whole_page_in_development(browser: Browser, rig: Rig, tmp_path: Path) -> None:
-    """A user signs in, uploads, runs, streams, cancels, and sees a 422 at its field, a 402 and the session's end."""
+    """A user signs in, uploads, runs, streams and cancels, and sees a 422 at its field, a 402 and the end."""
     use_page(browser, rig, tmp_path, "dev", free_port())
 
 
@@ -71,7 +71,7 @@ def test_the_whole_page_in_production(browser: Browser, rig: Rig, tmp_path: Path
 
 
 def test_events_arrive_one_by_one(rig: Rig, tmp_path: Path, built: int) -> None:
-    """Each event of a stream arrives before the next one is sent, though `next start` compresses other answers."""
+    """An event arrives before the next one is sent, though `next start` compresses other answers."""
     feed, port = Feed(), free_port()
     gateway = rig.gateway(rig.upstream(feed).url, server={"port": built})
     origin = f"http://127.0.0.1:{port}"

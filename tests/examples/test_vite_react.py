@@ -32,7 +32,7 @@ def development(home: Path, gateway: str, login: int, port: int) -> Iterator[Non
 
 @contextmanager
 def production(home: Path, gateway: str, login: int, port: int) -> Iterator[None]:
-    """The built page at the root of the shipped nginx configuration, with the login service as the app's backend."""
+    """The built page at the root of the shipped nginx configuration, the login service as its backend."""
     build = [*node_program("vite-react", "vite"), "build", "--outDir", str(home / "dist"), "--logLevel", "error"]
     subprocess.run(build, cwd=HERE, check=True, timeout=300)
     behind = [("127.0.0.1", urlsplit(gateway).port or 0)]
@@ -43,7 +43,7 @@ def production(home: Path, gateway: str, login: int, port: int) -> Iterator[None
 
 @pytest.mark.parametrize("mode", [development, production], ids=["development", "production"])
 def test_the_whole_page(browser: Browser, rig: Rig, tmp_path: Path, mode: Mode) -> None:
-    """A user signs in, uploads, runs, streams, cancels, and sees a 422 at its field, a 402 and the session's end."""
+    """A user signs in, uploads, runs, streams and cancels, and sees a 422 at its field, a 402 and the end."""
     port, login = free_port(), free_port()
     origin = f"http://localhost:{port}"
     sandbox = rig.sandbox(SETTINGS)

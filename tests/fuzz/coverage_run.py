@@ -1,4 +1,4 @@
-"""Run of one target by atheris, libFuzzer for Python, in a process of its own: `coverage_run NAME ARGUMENTS…`.
+"""Run of one target by atheris, libFuzzer for Python: `coverage_run NAME ARGUMENTS…` in a process.
 
 The package is imported with instrumentation, so that libFuzzer keeps each input that reaches new code.
 """

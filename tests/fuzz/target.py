@@ -43,7 +43,10 @@ class Target:
 
 
 def check_cpu(work: Callable[[], object], most: float, subject: str) -> None:
-    """Does *work*, again where it took more than *most* seconds of CPU. Raises AssertionError at the third time.
+    """Does *work*, again where it took more than *most* seconds of CPU.
+
+    Raises AssertionError at the third time.
+
 
     A garbage collection may take as long, but not each time.
     """

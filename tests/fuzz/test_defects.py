@@ -1,4 +1,4 @@
-"""Controls of the fuzz targets: each one notices a defect in what it checks, by its seeds and a few changes of them."""
+"""Controls of the fuzz targets: each one notices a defect in what it checks, by its seeds."""
 
 from __future__ import annotations
 

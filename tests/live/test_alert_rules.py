@@ -36,7 +36,7 @@ def test_each_alert_fires_on_its_trouble_alone() -> None:
 
 
 async def metrics() -> dict[str, set[str]]:
-    """The labels of each name that a scrape may have."""
+    """Returns the labels of each name that a scrape may have."""
     names: dict[str, set[str]] = {}
     for family in await all_families():
         suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}[family.kind]

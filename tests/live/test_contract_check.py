@@ -1,4 +1,4 @@
-"""Tests of `fal-proxy check --live --submit` against sandboxes that differ from the one it compares with."""
+"""Tests of `fal-proxy check --live --submit` against sandboxes that differ from the one it starts."""
 
 from __future__ import annotations
 

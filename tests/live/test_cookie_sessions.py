@@ -1,4 +1,4 @@
-"""Cookie sessions, CSRF and CORS over real sockets: what a browser may send for us, and what others make it send.
+"""Cookie sessions, CSRF and CORS over real sockets.
 
 Two gateways are set up alike. The good rows go to one in front of an upstream that takes every job. The bad ones go to
 one whose upstream counts connections: fal never hears of them, and no allowance is touched.
@@ -55,7 +55,7 @@ class Case:
 
 
 def write(*fields: bytes, status: int = 200, error: str | None = None) -> Case:
-    """A submit, as JSON."""
+    """Returns a submit, as JSON."""
     return Case((JSON, *fields), status, error)
 
 
@@ -64,7 +64,7 @@ def read(*fields: bytes, status: int = 200, error: str | None = None, target: by
 
 
 def crossed(*fields: bytes) -> Case:
-    """A submit that another site's page made the browser send."""
+    """Returns a submit that another site's page made the browser send."""
     return write(SESSION, *fields, status=403, error="cross_site")
 
 
@@ -429,7 +429,7 @@ def test_a_loopback_name_takes_a_flag(tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_another_page_cannot_lock_its_visitors_out(gates: Gates) -> None:
-    """However many requests it makes a browser send, with cookies or without: a fresh session is still looked at."""
+    """However many requests it makes a browser send, a fresh session is still looked at."""
     source = next(ADDRESSES)
     status = f"/api/fal/queue/{APP}/requests/{gates.bad.job()}/status".encode()
     for fields in [(CROSS,), (SESSION, CROSS), (f"Cookie: {NAME}=bad; {NAME}=bad".encode(), CROSS)] * 15:

@@ -20,7 +20,7 @@ from proxy.demo.instructions import PICTURE
 
 
 def said_to_a_person(process: subprocess.Popen[str]) -> str:
-    """All that is printed before the demo waits for its user."""
+    """Returns all that is printed before the demo waits for its user."""
     assert process.stdout is not None
     lines: list[str] = []
     while not lines or "Ctrl-C" not in lines[-1]:
@@ -31,7 +31,7 @@ def said_to_a_person(process: subprocess.Popen[str]) -> str:
 
 
 def test_one_line_for_scripts() -> None:
-    """--json prints one JSON line once ready: where gateway, sandbox and its knobs are, and a token for each user."""
+    """Once ready, --json prints one line: the addresses of gateway and sandbox, and a token a user."""
     with demo("--json") as process:
         assert process.stdout is not None
         printed = json.loads(process.stdout.readline())
@@ -54,7 +54,7 @@ def test_one_line_for_scripts() -> None:
 
 
 def test_curl_as_pasted(tmp_path: Path) -> None:
-    """The printed commands submit, wait and download a picture: of the size asked for, and another one than went in."""
+    """The printed commands submit, wait and download a new picture of the size asked for."""
     program("curl")
     with demo() as process:
         text = said_to_a_person(process)
@@ -81,7 +81,7 @@ def test_curl_as_pasted(tmp_path: Path) -> None:
 
 
 def test_javascript_as_pasted() -> None:
-    """The printed script, run where the client is installed, ends with the picture's address and a job handle."""
+    """The printed script, run with the client, ends with the picture's address and a job handle."""
     with demo() as process:
         text = said_to_a_person(process)
         script = text[text.index("import {") : text.index("  Ctrl-C")]

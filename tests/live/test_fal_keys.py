@@ -87,7 +87,7 @@ def test_each_job_is_served_by_its_own_key(two: TwoKeys) -> None:
 
 @pytest.mark.parametrize(("kind", "cause"), [("locked", "locked"), ("invalid-key", "bad-key")])
 def test_a_refused_key_leaves_the_rotation_and_comes_back(two: TwoKeys, kind: str, cause: str) -> None:
-    """One submit meets the refusal, and its repeat succeeds. Only the jobs of that key cannot be read meanwhile."""
+    """One submit meets the refusal, its repeat succeeds, and only that key's jobs cannot be read."""
     spare, default = two.job(spare=True), two.job(spare=False)
     two.fail({"kind": kind, "key": SPARE_ID})
     answers = [two.submit() for _ in range(6)]

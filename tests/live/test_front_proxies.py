@@ -1,4 +1,4 @@
-"""The front proxies of `deploy/` as real programs: an app's page, its backend and the gateway on one origin."""
+"""Front proxies of `deploy/` as real programs: a page, its backend and the gateway on one origin."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def front(request: pytest.FixtureRequest, rig: Rig, tmp_path: Path) -> Proxied:
 
 
 def test_one_origin_in_http_2(front: Proxied) -> None:
-    """The page, its routes, its backend and the gateway are on one origin with TLS; an upload of 9 MB gets through."""
+    """The page, its backend and the gateway are on one origin with TLS; an upload of 9 MB gets through."""
     authority, port = trustme.CA(), free_port()
     certificate = front.home / "certificate.pem"
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
@@ -124,7 +124,7 @@ def test_stock_client(rig: Rig, tmp_path: Path) -> None:
 
 
 def test_an_upgrade_ends_at_the_front(front: Proxied) -> None:
-    """M1: what hides behind an Upgrade reaches the gateway as the body it is, and never as a request of its own."""
+    """M1: what hides behind an Upgrade reaches the gateway as a body, and never as a request."""
     smuggled = b"\r\n" * 32768 + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
     raw = message("POST", SUBMIT, bearer(), JSON, b"Upgrade: anything", body=smuggled).replace(
         b"Connection: close", b"Connection: upgrade, close"
@@ -262,7 +262,7 @@ async def test_one_of_two_gateways_drains(tmp_path: Path) -> None:
 
 
 def _second(rig: budgets.Rig) -> budgets.Gateway:
-    """A second gateway of the same store, which is red at `/readyz` for 3 s before it stops."""
+    """Starts a second gateway of the same store, which is red at `/readyz` for 3 s before it stops."""
     port, admin = adjacent_ports(1), adjacent_ports(1)
     text = rig.config.read_text()
     for key, value in re.findall(r"^(port) = (\d+)$", text, re.MULTILINE):

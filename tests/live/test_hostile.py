@@ -1,4 +1,4 @@
-"""Everything hostile we know, over real sockets: each row refused as it should be, and fal never hears of it.
+"""Hostile requests over real sockets: each row is refused as it should be, and none reaches fal.
 
 One gateway with a known key is in front of an upstream that counts connections. After every table no connection was
 opened, and the key is in no answer, log line or metric. The log has one line for each answered request.
@@ -56,7 +56,7 @@ class Siege:
     answers: list[bytes] = field(default_factory=list)
 
     def refuses(self, rows: Iterable[Row]) -> None:
-        """Sends each row on a connection of its own, from an address of its own: bad sessions are counted by it."""
+        """Sends each row on its own connection and from its own address, by which bad sessions are counted."""
         wrong = {}
         for row in rows:
             answer = ask(self.gateway.address, row.raw, source=next(ADDRESSES))
@@ -82,12 +82,12 @@ class Siege:
 
 
 def request_ids(answer: bytes) -> list[str]:
-    """Every answer of the application names its request; those the listener makes by itself do not."""
+    """Returns the ids of requests in *answer*: the application names them, and the listener does not."""
     return [found.decode() for found in re.findall(rb"\r\nx-fal-request-id: ([0-9a-f]{32})\r\n", answer)]
 
 
 def secret_forms() -> list[bytes]:
-    """The key and its secret half, as they are, URL-encoded, and in base64 wherever they may start."""
+    """Returns the key and its secret half, plain, URL-encoded, and in base64 from any place."""
     found = []
     for secret in (FAL_KEY, FAL_KEY.partition(b":")[2]):
         encoded = [b64encode(secret[start : (len(secret) - start) // 3 * 3 + start]) for start in range(3)]
@@ -127,7 +127,7 @@ def session_section(material: Material, home: Path) -> dict[str, str]:
 
 
 def submit(*fields: bytes, body: bytes = BODY, session: bool = True) -> bytes:
-    """A submit that would be accepted, but for what is given."""
+    """Returns a submit that would be accepted, but for what is given."""
     return message("POST", SUBMIT, *([bearer()] if session else []), *fields, body=body)
 
 
@@ -142,7 +142,7 @@ def by_path(method: str, path: bytes, query: bytes) -> bytes:
 
 
 def test_the_siege_is_real(tmp_path: Path) -> None:
-    """The control: what the rows below are variations of is let through, and what they count is a connection."""
+    """The control: the request that the rows below vary is let through, and counted as a connection."""
     with Rig(tmp_path) as rig:
         upstream = rig.upstream(Peer.gone)
         gateway = rig.gateway(upstream.url, fal={"submit_seconds": 0.2})
@@ -278,12 +278,12 @@ def test_nothing_stands_in_for_a_session(siege: Siege) -> None:
 
 
 def test_bodies(siege: Siege) -> None:
-    """D1, D2 and D8: no JSON that two parsers could read in two ways, and nothing the schema does not have."""
+    """D1, D2 and D8: no JSON that two parsers could read in two ways, and nothing outside the schema."""
     siege.refuses(Row(name, submit(JSON, body=body), (status,)) for name, body, status in hostile_bodies.ROWS)
 
 
 def test_body_kinds(siege: Siege) -> None:
-    """B1, D3 and D4: neither forms nor compressed bodies, and no more bytes than are allowed, declared or not."""
+    """B1, D3 and D4: neither forms nor compressed bodies, nor more bytes than allowed, declared or not."""
     eleven = 11 * 1024 * 1024
     chunked = message("POST", SUBMIT, bearer(), JSON, b"Transfer-Encoding: chunked")
     types = (
@@ -372,7 +372,7 @@ async def test_raw_requests(siege: Siege, aim: str) -> None:
 
 
 async def test_raw_requests_that_are_heard_once(siege: Siege) -> None:
-    """H1, H3, H4: an honest request is answered, and what is hidden in it or behind it never becomes a second one."""
+    """H1, H3, H4: an honest request is answered, and what is hidden in or behind it is no second one."""
     listed = [row for row in HOSTILE if row.heard]
     wrong = {}
     for row, got in zip(listed, await raw_replies(siege, listed), strict=True):
@@ -385,7 +385,7 @@ async def test_raw_requests_that_are_heard_once(siege: Siege) -> None:
 
 
 def test_requests_that_never_end(siege: Siege) -> None:
-    """H5, L1, M5: half a head is closed after 10 s and half a body, too slow, after 5: the limits of production."""
+    """H5, L1, M5: half a head is closed after 10 s, half a body after 5: the limits of production."""
     aimed = [(row, aim) for row in HOSTILE if row.slow for aim in AIMS]
     with ThreadPoolExecutor(len(aimed)) as pool:
         answers = list(pool.map(lambda pair: ask(siege.gateway.address, b"".join(armed(siege, *pair))), aimed))
@@ -398,7 +398,7 @@ def test_requests_that_never_end(siege: Siege) -> None:
 
 
 def test_bodies_that_nobody_needs(siege: Siege) -> None:
-    """H5, D3 and D4: a status or a cancel with more than a token body, or a compressed one, is not a client's."""
+    """H5, D3 and D4: a status or a cancel with a large or a compressed body is not a client's."""
     path = f"/api/fal/queue/{APP}/requests/{siege.gateway.job()}".encode()
     siege.refuses(
         Row(f"{method} {name}", message(method, path + rest, bearer(), *fields, body=body), (status,))

@@ -1,4 +1,4 @@
-"""Hostile header fields that a request may well have: they are let in with it, and let go before fal hears of it."""
+"""Hostile header fields that a request may have: they are let in with it, and not sent to fal."""
 
 from __future__ import annotations
 

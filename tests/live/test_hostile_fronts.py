@@ -1,4 +1,4 @@
-"""The hostile tables through the front proxies as shipped: nothing gets in that is refused without them."""
+"""The hostile tables through the shipped front proxies: nothing gets in that is refused directly."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FrontSiege(direct.Siege):
             return list(pool.map(lambda call: converse(call[0], call[1], source=call[2]), sourced))
 
     def stands(self) -> None:
-        """The journal is that of the direct tests."""
+        """Does nothing: the journal is that of the direct tests."""
 
 
 @pytest.fixture(scope="module", params=FRONTS)
@@ -86,7 +86,7 @@ def siege(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def converse(address: Address, segments: list[bytes], *, source: str = "127.0.0.1") -> bytes:
-    """All that comes back until the other side closes or is quiet: a front may keep a connection open."""
+    """Reads until the other side closes or is quiet: a front may keep a connection open."""
     received = bytearray()
     with socket.create_connection(address, timeout=QUIET, source_address=(source, 0)) as connection:
         try:
@@ -107,7 +107,7 @@ def test_well_formed_requests(siege: FrontSiege) -> None:
 
 
 def test_fields_stay_here(siege: FrontSiege) -> None:
-    """Hostile fields of a good request change nothing: fal gets the same bytes as without them and without a front."""
+    """Hostile fields of a good request change nothing: fal gets the same bytes as without them."""
     calls = [
         message("POST", path, bearer(), JSON, *target, *fields, body=BODY)
         for path, target in MODES.values()
@@ -122,7 +122,7 @@ def test_fields_stay_here(siege: FrontSiege) -> None:
 
 
 def aimed(siege: FrontSiege, row: Hostile, job: str) -> list[bytes]:
-    """The segments of *row* aimed at a cancel or a status of the caller's *job*, with a good session."""
+    """Returns the segments of *row* aimed at a cancel or a status of *job*, with a good session."""
     handle = siege.gateway.parts.handles.sign(job, owner=caller_key(ISSUER, "alice"), app=APP)
     base = f"/api/fal/queue/{APP}/requests/{handle}".encode()
     first, *more = row.segments or (b"",)
@@ -137,7 +137,7 @@ def aimed(siege: FrontSiege, row: Hostile, job: str) -> list[bytes]:
 
 
 def test_raw_requests(siege: FrontSiege) -> None:
-    """A malformed request is refused, or reaches fal once, as the honest request that the front made of it.
+    """A malformed request is refused, or reaches fal once, as the honest request the front made of it.
 
     The list of the latter is REPAIRED. What follows it in the same bytes is a request without a session: 401.
     """

@@ -57,7 +57,7 @@ class Providers:
 def preset_token(
     name: str, changes: dict[str, Json] | None = None, *, key: str = "presets", header: dict[str, Json] | None = None
 ) -> str:
-    """A token as the provider issues it, but for *changes* of its claims, its *header* and its *key*."""
+    """Returns a token of the provider but for *changes* of its claims, its *header* and its *key*."""
     shape = SHAPES[name]
     pair = signing_key(shape.algorithm, key)
     merged = {"alg": shape.algorithm, "typ": "JWT", "kid": "presets", **shape.header, **(header or {})}
@@ -95,7 +95,7 @@ def preset_cases() -> dict[str, Case]:
 
 
 def spoilt(good: str) -> str:
-    """The token with another subject under the same signature."""
+    """Returns the token with another subject under the same signature."""
     head, _, signature = good.split(".")
     other = jwt.encode({**jwt.decode(good, options={"verify_signature": False}), "sub": "mallory"}, "x" * 32)
     return f"{head}.{other.split('.')[1]}.{signature}"
@@ -263,7 +263,7 @@ def request_id(reply: Reply) -> str:
 
 
 def requests_by_id(gateway: Gateway, ids: list[str]) -> dict[str, dict[str, object]]:
-    """The journal's lines of these requests, waited for."""
+    """Returns the journal's lines of these requests, waited for."""
     until(lambda: set(ids) <= {str(line["request_id"]) for line in gateway.requests()})
     return {str(line["request_id"]): line for line in gateway.requests()}
 

@@ -25,7 +25,10 @@ INSTALL_SECONDS = 400.0
 
 
 class Environment:
-    """A virtual environment in *home*/venv. Its programs run in *home*, with no variable of fal and no checkout."""
+    """A virtual environment in *home*/venv.
+
+    Its programs run in *home*, with no variable of fal and no checkout.
+    """
 
     def __init__(self, home: Path, wheel: Path) -> None:
         self.home = home
@@ -103,7 +106,7 @@ def test_the_wheel_alone(environment: Environment) -> None:
 
 
 def test_the_first_steps_with_the_sandbox(environment: Environment) -> None:
-    """With the extra: `demo` starts; `init`, `check`, `sandbox`, `serve`, `token` and a submit work as written."""
+    """With the extra, `demo` starts; `init`, `check`, `sandbox`, `serve`, `token` and a submit work."""
     environment.install("wheel[sandbox]")
     with environment.running("demo", "--port", "0", "--json") as demo:
         assert demo.stdout is not None
@@ -136,7 +139,7 @@ def test_the_first_steps_with_the_sandbox(environment: Environment) -> None:
 
 
 def test_an_app_tests_itself_with_the_plugin(environment: Environment) -> None:
-    """The own tests of the example `fastapi` pass with the installed wheel: pytest finds the plugin by itself."""
+    """The example `fastapi`'s own tests pass with the installed wheel: pytest finds the plugin by itself."""
     environment.install("wheel[sandbox]", "pytest", "fastapi>=0.120")
     app = environment.home / "app"
     shutil.copytree(ROOT / "examples" / "fastapi", app, ignore=shutil.ignore_patterns("__pycache__", ".env"))

@@ -1,4 +1,4 @@
-"""Workers killed under load: clients repeat as the stock ones do, without keys, and no click becomes two jobs."""
+"""Workers killed under load: clients repeat as stock ones, without keys, and no click is two jobs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Clicks:
 
 
 async def check(rig: Rig, sent: list[Sent]) -> None:
-    """Each accepted click has one job of its own, and no click has two."""
+    """Checks that each accepted click has one job of its own, and no click has two."""
     jobs = rig.upstream.jobs()
     accepted = [one for one in sent if one.status == 200]
     doubled = {name: count for name, count in jobs.items() if count > 1}
@@ -81,7 +81,7 @@ async def test_killed_workers_double_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_killed_process_doubles_nothing(tmp_path: Path) -> None:
-    """The only process, with its ledger in a file: it is killed, starts again, and knows the calls of before."""
+    """The only process, its ledger in a file, is killed, starts again, and knows the calls of before."""
     async with money(tmp_path, "sqlite", sandbox=SLOW, endpoints=CLICKS) as rig:
         clicks = Clicks(rig)
         for kill in range(2):

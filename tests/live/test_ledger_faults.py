@@ -1,4 +1,4 @@
-"""Faults of the ledger under a running gateway: what it answers meanwhile, and that its books agree afterwards."""
+"""Faults of the ledger under a running gateway: its answers meanwhile, and its books afterwards."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_damaged_table(tmp_path: Path) -> None:
 
 
 def unready(port: int) -> httpx2.Response:
-    """The answer of `/readyz`, once it answers, which must be a 503."""
+    """Returns the answer of `/readyz`, once it answers, which must be a 503."""
     seen: list[httpx2.Response] = []
 
     def answers() -> bool:
@@ -140,7 +140,7 @@ def unready(port: int) -> httpx2.Response:
 
 
 def test_a_file_that_is_locked_for_five_seconds(tmp_path: Path) -> None:
-    """Submits are refused within the ledger's time-out, and served again at once; every accepted one is booked."""
+    """Submits are refused within the ledger's time-out, then served at once; each accepted one is booked."""
     with Rig(tmp_path) as rig:
         gateway = rig.gateway(
             rig.sandbox().queue, ledger={"path": "ledger.db"}, endpoints=PRICED, budgets=BUDGETS, limits=[]

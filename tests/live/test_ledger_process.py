@@ -33,7 +33,7 @@ def submit(client: httpx2.Client) -> httpx2.Response:
 
 
 def test_a_closed_tab_locks_no_user_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four jobs that ended without a poll are settled before the fifth submit is refused; the rest by a later look."""
+    """Four jobs that ended without a poll are settled before the fifth submit is refused, the rest later."""
     for module in (looks, open_jobs):
         monkeypatch.setattr(module, "FIRST_LOOK", 15.0)
     with Rig(tmp_path) as rig:
@@ -148,7 +148,7 @@ def fal_proxy(*arguments: object) -> str:
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
-    """A second process is not ready while it waits for the file, then ends with status 1 and names the file."""
+    """A second process is not ready while it waits for the file, then ends with status 1 and its name."""
     with Rig(tmp_path) as rig:
         fal, first, second = rig.sandbox(), free_port(), free_port()
         with serving(config(tmp_path, first, fal.queue)):
@@ -164,7 +164,7 @@ def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_commands_beside_a_running_gateway(tmp_path: Path) -> None:
-    """A job is shown and refunded, a credit and a block take effect, and usage reads the file, without a restart."""
+    """Without a restart a job is refunded, a credit and a block take effect, and usage reads the file."""
     with Rig(tmp_path) as rig:
         fal, port = rig.sandbox(), free_port()
         file = config(tmp_path, port, fal.queue)

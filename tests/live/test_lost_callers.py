@@ -1,4 +1,4 @@
-"""Repeats after a lost connection: one job and one charge a click, also behind a front proxy that gives up early."""
+"""Repeats after a lost connection: one job and one charge a click, also behind an impatient front."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def redis_url(rig: Rig, tmp_path: Path) -> Iterator[str]:
 
 
 def start_two(rig: Rig, redis_url: str, *faults: Fault, **sections: Any) -> tuple[SandboxAddresses, list[Gateway]]:
-    """A sandbox and two gateways before it, which share a store."""
+    """Starts a sandbox and two gateways before it, which share a store."""
     sandbox = rig.sandbox(replace(QUICK, faults=faults, run_seconds=sections.pop("run_seconds", SLOW)))
     origins = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
     environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": redis_url}
@@ -87,7 +87,7 @@ def called(sandbox: SandboxAddresses) -> int:
 
 
 def lose(sandbox: SandboxAddresses, gateway: Gateway, raw: bytes) -> None:
-    """Sends a request, waits until the gateway has called fal, and closes the connection before the answer."""
+    """Sends a request, waits until the gateway has called fal, and disconnects before the answer."""
     before = called(sandbox)
     with socket.create_connection(gateway.address, timeout=PATIENCE) as connection:
         connection.sendall(raw)
@@ -216,7 +216,7 @@ def test_rejoining_can_be_turned_off(rig: Rig) -> None:
     ("front", "run_via"), [(front_proxies.nginx, "run"), (front_proxies.haproxy, "queue")], ids=["nginx", "haproxy"]
 )
 def test_the_stock_client_behind_an_impatient_front(rig: Rig, tmp_path: Path, front: FrontProxy, run_via: str) -> None:
-    """The front gives up after 1 s, a run takes 2.5 s: each click is one job and one charge, and gets its answer."""
+    """The front gives up after 1 s, a run takes 2.5 s: each click is one job, and gets its answer."""
     port = front_proxies.free_port()
     endpoints = [{**MONEY["endpoints"][0], "run_via": run_via}]
     origin = f"http://127.0.0.1:{port}"

@@ -26,7 +26,7 @@ SIZE = {
 
 
 def document(endpoint: str, fields: dict[str, object], required: list[str], *, path: str | None = None) -> object:
-    """An OpenAPI document of a model that answers with an image and a seed."""
+    """Returns an OpenAPI document of a model that answers with an image and a seed."""
     start = path or f"/{endpoint}"
     output = {
         "type": "object",
@@ -95,7 +95,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ended(client: httpx2.Client, url: str) -> httpx2.Response:
-    """The result of the job at *url*, once it has ended."""
+    """Returns the result of the job at *url*, once it has ended."""
     until(lambda: client.get(f"{url}/status").status_code == 200)
     return client.get(url)
 

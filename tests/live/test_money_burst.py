@@ -13,7 +13,7 @@ CALLERS, ROOM = 200, 37
 
 
 def rooms(count: int, *, jobs: int) -> list[Table]:
-    """For each endpoint a budget of its own, with room for *jobs* jobs by all users together."""
+    """Returns a budget for each endpoint, with room for *jobs* jobs by all users together."""
     return [
         {"name": f"room-{n}", "per": "global", "window": "day", "endpoints": [endpoint(n)], "limit": jobs * UNITS}
         for n in range(count)

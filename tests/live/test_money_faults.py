@@ -194,16 +194,16 @@ async def _stock_client(rig: Rig, submits: list[dict[str, str]]) -> list[dict[st
 
 
 def _weather() -> list[Fault]:
-    """A third of the submits goes wrong; others take their time, so that strikes find them at every step."""
+    """Makes a third of the submits fail and others slow, so that strikes find them at every step."""
     faults = [trouble.fault for trouble in TROUBLES.values() if trouble.fault is not None]
     slow = [Fault(Kind.LATENCY, "submit", probability=0.3, delay=delay) for delay in (0.02, 0.1, 0.3)]
     return [*(replace(fault, count=None, probability=0.02) for fault in faults), *slow]
 
 
 async def _strikes(rig: Rig, dice: random.Random, over: asyncio.Event) -> Counter[str]:
-    """Until *over*, in turns: the store stands still, a process dies, fal is not there.
+    """Stops the store, kills a process and stops fal, in turns until *over*.
 
-    How often each was.
+    Returns how often each was.
     """
     struck: Counter[str] = Counter()
     for strike in itertools.cycle(["pause", "kill", "refuse", "kill"]):
@@ -247,7 +247,7 @@ async def test_every_trouble_is_told_and_paid_for_as_it_was(tmp_path: Path) -> N
     ("store", "strikes"), [("redis", {"pause", "kill"}), ("sqlite", {"kill"})], ids=["redis", "sqlite"]
 )
 async def test_one_key_is_one_job_whatever_breaks(tmp_path: Path, store: StoreKind, strikes: set[str]) -> None:
-    """The stock client replays as it likes, through bad answers, dying processes, a frozen store and an absent fal."""
+    """The stock client replays through bad answers, dying processes, a frozen store and an absent fal."""
     async with money(tmp_path, store, endpoints=30, submit_seconds=1) as rig:
         seen = await storm(rig, 30, seed=1)
 

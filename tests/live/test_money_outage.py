@@ -62,7 +62,10 @@ class Outage:
 
 
 async def recovered(load: Load) -> None:
-    """Waits until the last submits are all accepted. Raises AssertionError with the last answers otherwise."""
+    """Waits until the last submits are all accepted.
+
+    Raises AssertionError with the last answers otherwise.
+    """
     try:
         await until(lambda: {one.status for one in load.submits[-AFTER:]} == {200})
     except TimeoutError:
@@ -72,7 +75,7 @@ async def recovered(load: Load) -> None:
 
 
 async def outage(rig: Rig, leave: Callable[[], Awaitable[None]], come_back: Callable[[], Awaitable[None]]) -> Outage:
-    """Under load the store leaves and comes back; `/readyz` turns red, and green again."""
+    """Stops the store under load and starts it; `/readyz` turns red, and green again."""
     async with rig.caller(fresh=True) as caller:
         jobs = [(await caller.submit(endpoint(0))).job for _ in range(5)]
         for job in jobs:
@@ -104,6 +107,7 @@ def percentile(values: Iterable[float], share: float) -> float:
     return ordered[math.ceil(share * len(ordered)) - 1]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("how", ["paused", "killed"])
 async def test_without_its_store_the_gateway_serves_jobs_and_takes_none(
     tmp_path: Path, how: Literal["paused", "killed"]

@@ -89,7 +89,7 @@ async def test_each_is_told_what_happened(tmp_path: Path, store: StoreKind) -> N
     ids=["sqlite-stopped", "sqlite-killed", "redis-stopped"],
 )
 async def test_a_restart_forgets_nothing(tmp_path: Path, store: StoreKind, how: signal.Signals) -> None:
-    """Budgets, seats, keys and handles are as they were: what was paid for is neither lost nor paid for again."""
+    """Budgets, slots, keys and handles are as they were: what was paid for is neither lost nor repeated."""
     async with money(tmp_path, store, budgets=[DAILY], in_flight=[JOBS]) as rig:
         async with rig.caller() as alice:
             first = await alice.submit(endpoint(0), key="first")

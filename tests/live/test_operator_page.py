@@ -21,7 +21,7 @@ async def reload(rig: Rig, event: str) -> None:
 
 
 async def test_the_figures_stay_over_a_rolling_restart(tmp_path: Path) -> None:
-    """The counts of both workers are added, and those of workers that were replaced stay; reloads are shown."""
+    """The counts of both workers are added, those of replaced workers stay, and reloads are shown."""
     async with two_workers(tmp_path) as rig:
         await send_load(rig, rounds=6)
         total = await rig.gateway.metric("fal_proxy_requests_total")
@@ -44,7 +44,7 @@ async def test_the_figures_stay_over_a_rolling_restart(tmp_path: Path) -> None:
 
 
 async def test_a_token_opens_the_page(tmp_path: Path) -> None:
-    """Without the token, in the query string or in a cookie, every address of the page is 401; metrics are open."""
+    """Without the token as a bearer every address of the page is 401; metrics are open."""
     environ = {**ENVIRON, "ADMIN_TOKEN": TOKEN}
     async with two_workers(tmp_path, environ=environ, token_env="ADMIN_TOKEN") as rig, rig.caller() as alice:
         await alice.submit(endpoint(0))

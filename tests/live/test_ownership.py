@@ -43,7 +43,7 @@ class House:
         return len(httpx2.get(f"{self.sandbox.control}/journal", trust_env=False).json())
 
     def ask(self, session: str, job: bytes, action: str, mode: str, *, app: str = APP) -> bytes:
-        """The answer about *job*, as it stands on the wire."""
+        """Returns the answer about *job*, as it stands on the wire."""
         method, rest = ACTIONS[action]
         path = b"/%b/requests/%b%b" % (app.encode(), job, rest)
         authorization = f"Authorization: Bearer {session}".encode()
@@ -81,7 +81,7 @@ def submitted(gateway: Gateway, subject: str) -> str:
 
 
 def spellings(house: House) -> dict[str, bytes]:
-    """Job ids that are not bob's, as he could send them."""
+    """Returns job ids that are not bob's, as he could send them."""
     alices, bobs = house.alices.encode(), house.bobs.encode()
     (job, _, mac), (bobs_job, _, bobs_mac) = alices.partition(b"."), bobs.partition(b".")
     other = b"A" if mac[:1] != b"A" else b"B"
@@ -128,7 +128,7 @@ def normal(answer: bytes) -> bytes:
 @pytest.mark.parametrize("mode", ["path", "header"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_id_that_is_not_bobs(house: House, action: str, mode: str) -> None:
-    """Foreign, raw, made-up and malformed ids get one answer to the byte for every action, and none reaches fal."""
+    """Foreign, raw, made-up and malformed ids get the same bytes for every action, and none reaches fal."""
     before = house.heard()
     answers = {name: normal(house.ask(token("bob"), job, action, mode)) for name, job in spellings(house).items()}
     never_was = normal(house.ask(token("bob"), b"never-was." + b"x" * 24, "result", "path"))
@@ -188,7 +188,7 @@ def test_her_own_job_at_another_app(house: House) -> None:
 @pytest.mark.parametrize("mode", ["path", "header"])
 @pytest.mark.parametrize("action", ["result", "response", "status", "cancel"])
 def test_a_job_that_fal_forgot(house: House, action: str, mode: str) -> None:
-    """fal's own NOT_FOUND, which a genuine handle can meet an hour after the job's end, is that same answer."""
+    """fal's own NOT_FOUND, which a handle may meet an hour after the job's end, is the same answer."""
     forgotten = house.gateway.job("alice").encode()
     before = house.heard()
     answer = house.ask(token("alice"), forgotten, action, mode)

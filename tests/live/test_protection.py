@@ -1,4 +1,4 @@
-"""The fields that protect every answer: each route, method and outcome, and what the listener refuses by itself."""
+"""Fields that protect every answer: each route, method and outcome, and refusals of the listener."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def protected(reply: Reply) -> bool:
-    """Each protective field as it is, and HSTS; what is compressed varies by the coding, too."""
+    """Returns each protective field, and HSTS; what is compressed varies by the coding, too."""
     fields = {**reply.headers, b"vary": reply.headers.get(b"vary", b"").removesuffix(b", Accept-Encoding")}
     wrong = {name: fields.get(name) for name, value in PROTECTIVE if fields.get(name) != value}
     assert wrong == {}, reply
@@ -105,7 +105,7 @@ def answered(gateway: Gateway, method: str, route: str, *fields: bytes, body: by
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_route_method_and_outcome(gateway: Gateway, method: str, caller: str) -> None:
-    """The same protective fields on whatever anybody is answered, none of fal's, and all that tells is readable."""
+    """Every answer has the protective fields, none of fal's, and a page can read those that inform it."""
     exposed = set(
         dict(Cors(["https://a.test"]).fields([(b"origin", b"https://a.test")]))[b"access-control-expose-headers"].split(
             b", "

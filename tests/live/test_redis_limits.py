@@ -1,4 +1,4 @@
-"""Two gateways that count in one store: what they let through together, and what they do while the store is away."""
+"""Two gateways that count in one store, and what they do while it is away."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def valkey() -> Iterator[ValkeyServer]:
 
 
 def pair(rig: Rig, valkey: ValkeyServer, upstream: str, *limits: dict[str, object]) -> list[Gateway]:
-    """Two gateways with nothing in common but their configuration and the store."""
+    """Starts two gateways with nothing in common but their configuration and the store."""
     environ = {**ENVIRON, "FAL_PROXY_REDIS_URL": valkey.connection_url}
     return [rig.gateway(upstream, environ=environ, store={"kind": "redis"}, limits=[*limits]) for _ in range(2)]
 
 
 async def burst(gateways: list[Gateway], subjects: list[str]) -> list[httpx2.Response]:
-    """A submit of each of *subjects* at once, turn and turn about through *gateways*."""
+    """Sends a submit of each of *subjects* at once, in turn through *gateways*."""
     async with httpx2.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         return await asyncio.gather(
             *(
@@ -88,7 +88,7 @@ async def test_limits_hold_across_gateways(rig: Rig, valkey: ValkeyServer) -> No
 
 
 def kill(server: ValkeyServer) -> Callable[[], ValkeyServer]:
-    """The server is gone: connections are refused. It comes back empty."""
+    """Stops the server: connections are refused. It comes back empty."""
     port = server.port
     os.kill(process_id(server), signal.SIGKILL)
     server.stop()
@@ -102,7 +102,7 @@ def kill(server: ValkeyServer) -> Callable[[], ValkeyServer]:
 
 
 def freeze(server: ValkeyServer) -> Callable[[], ValkeyServer]:
-    """The server takes connections and says nothing. It comes back as it was."""
+    """Pauses the server: it takes connections and sends nothing. It comes back as it was."""
     process = process_id(server)
     os.kill(process, signal.SIGSTOP)
 
@@ -118,6 +118,7 @@ def process_id(server: ValkeyServer) -> int:
         return int(admin.info("server")["process_id"])
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("take_away", [kill, freeze])
 def test_the_store_is_away(
     rig: Rig, valkey: ValkeyServer, take_away: Callable[[ValkeyServer], Callable[[], ValkeyServer]]
@@ -170,7 +171,7 @@ def submitted(client: httpx2.Client) -> httpx2.Response:
 
 
 def accepted(client: httpx2.Client) -> str:
-    """The handle of a job; on a busy machine the store may be late for the first of the submits."""
+    """Returns the handle of a job; on a busy machine the store may be late for the first of the submits."""
     answers = (submitted(client) for _ in range(100))
     return str(next(answer for answer in answers if answer.status_code == 200).json()["request_id"])
 

@@ -1,4 +1,4 @@
-"""The procedures of docs/runbook.md: keys and secrets are replaced while callers go on, and no request fails."""
+"""Procedures of docs/runbook.md: keys and secrets are replaced under load, and no request fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from proxy.auth.token_minting import mint
 
 OLD_KEY, NEW_KEY = "old-account:canary-1a7c55", "new-account:canary-92be04"
 APP, ENDPOINT = "fal-ai/rotated", "fal-ai/rotated/model"
-CALLERS, PACE = 2, 0.05  # seconds between two jobs of one caller
+CALLERS, PACE = 2, 0.05  # seconds between two jobs of one caller, and between two polls
 SLOW = 4  # times PATIENCE for a reload on a busy machine
 
 
@@ -116,6 +116,7 @@ class Callers:
         job = f"{APP}/requests/{handle}"
         status = await self._send("status", lambda: client.get(f"{job}/status"))
         while status is not None and status.status_code == 202:
+            await asyncio.sleep(PACE)  # the workers that start need the machine
             status = await self._send("status", lambda: client.get(f"{job}/status"))
         await self._send("result", lambda: client.get(job))
 
@@ -153,11 +154,11 @@ class Setup:
     upstream: Rig
 
     async def reload_with(self, contents: tuple[str, ...]) -> None:
-        """Writes the secrets, sends SIGHUP, and returns once all workers have them and jobs were made with them."""
+        """Writes the secrets, sends SIGHUP, and returns once all workers have made jobs with them."""
         write(self.folder, contents)
         number = len(self.gateway.journal("reloaded"))
         os.kill(self.gateway.pid, signal.SIGHUP)
-        for _ in range(SLOW):  # two workers start, one after the other, beside callers without a pause
+        for _ in range(SLOW):  # two workers start, one after the other, beside the callers
             with suppress(TimeoutError):
                 await until(lambda: len(self.gateway.journal("reloaded")) > number)
         assert len(self.gateway.journal("reloaded")) > number
@@ -209,7 +210,7 @@ async def rotating(home: Path, store: StoreKind) -> AsyncIterator[Setup]:
 
 @pytest.mark.parametrize("store", ["sqlite", "redis"])
 async def test_keys_and_secrets_rotate_without_a_failed_request(tmp_path: Path, store: StoreKind) -> None:
-    """Add as verifying only, make current, remove: fal key, handle, webhook and session secrets, each by a reload."""
+    """Fal key, handle, webhook and session secrets are added, made current and removed, each by a reload."""
     async with rotating(tmp_path, store) as setup:
         callers, app = setup.callers, setup.app
         async with callers.calling():

@@ -37,7 +37,7 @@ def output(**fields: Json) -> JsonObject:
 
 
 def openapi(schema: JsonObject, answer: JsonObject) -> JsonObject:
-    """A document in fal's form; its paths are not the endpoint's id."""
+    """Returns a document in fal's form; its paths are not the endpoint's id."""
 
     def content(name: str) -> JsonObject:
         return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
@@ -101,7 +101,7 @@ def origins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 def call(origins: dict[str, str], endpoint: str, **payload: object) -> httpx2.Response:
-    """The result of one job."""
+    """Returns the result of one job."""
     with httpx2.Client(headers=KEY, trust_env=False, timeout=PATIENCE) as http:
         job = http.post(f"{origins['queue']}/{endpoint}", json=payload)
         assert job.status_code == 200, job.text
@@ -127,7 +127,7 @@ def test_an_endpoint_of_the_folder_answers_by_its_schema(origins: dict[str, str]
 
 
 def test_files_are_real(origins: dict[str, str]) -> None:
-    """Images decode in the size asked for, audio has its length, video and 3D have the magic bytes of their formats."""
+    """Images have the size asked for, audio its length, video and 3D the magic bytes of their formats."""
     images = as_list(call(origins, "acme/paint", prompt="a cat", num_images=2, image_size="square").json()["images"])
     voice = call(origins, "acme/voice/v1.5", prompt="x", duration=2).json()
     film = call(origins, "acme/film", prompt="x", duration="2s").json()

@@ -1,4 +1,4 @@
-"""Slow heads, bodies and readers on real sockets: all are closed in time, and good clients are served meanwhile.
+"""Slow heads, bodies and readers on real sockets: all are closed in time, and good clients served.
 
 `python -m bench slow` does it with a thousand of them, and measures what a good client notices.
 """
@@ -31,7 +31,7 @@ ADDRESSES = cycle(f"127.1.4.{number + 1}" for number in range(100))
 
 
 def slow(gateway: Gateway, sent: bytes) -> socket.socket:
-    """A client that has sent *sent*, and does nothing more."""
+    """Opens a client that has sent *sent*, and does nothing more."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least that the system gives
     client.bind((next(ADDRESSES), 0))
@@ -41,7 +41,7 @@ def slow(gateway: Gateway, sent: bytes) -> socket.socket:
 
 
 def test_slow_clients_are_closed_and_good_ones_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred slow clients are gone in seconds, readers of a small answer too, and each poll is answered."""
+    """A hundred slow clients are gone in seconds, also readers of a small answer; each poll is answered."""
     monkeypatch.setattr(process_state, "ConnectionLimits", partial(ConnectionLimits, **LIMITS))
     with Rig(tmp_path) as rig:
         upstream = rig.upstream(Recording(b'{"text": "%b"}' % (b"a" * 24_000)))

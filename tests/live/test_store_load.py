@@ -56,7 +56,7 @@ def delayed(port: int, seconds: float) -> Iterator[TcpDelay]:
 
 
 async def submit_all(gateway: Gateway, callers: int, each: int) -> list[tuple[int, object]]:
-    """Returns status and error type of *each* submits of *callers* at once; refused ones wait their Retry-After."""
+    """Returns status and error type of *each* submits of *callers*; refused ones wait their Retry-After."""
     host, port = gateway.address
 
     async def caller(client: httpx2.AsyncClient, number: int) -> list[tuple[int, object]]:
@@ -96,7 +96,7 @@ def test_a_store_far_away(rig: Rig, latency: float) -> None:
 
 
 def test_many_callers_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With three hundred callers at once every submit is accepted in the end, and the store never counts as away."""
+    """With 300 callers at once every submit is accepted in the end, and the store never counts as away."""
     # All share this process: on a busy machine more than the 10 s of production pass between a connect and its request.
     monkeypatch.setattr(process_state, "ConnectionLimits", partial(ConnectionLimits, head_time=60.0))
     server = {"max_connections_per_address": 1000}

@@ -1,4 +1,4 @@
-"""Hundreds of status streams, open for long: what they cost does not grow, and nothing is left of them after.
+"""Hundreds of status streams, open for long: their cost does not grow, and nothing is left of them.
 
 `python -m bench.streams` holds them for minutes.
 """
@@ -29,7 +29,7 @@ SLACK = 2.0  # MB that the allocator may take without anything growing
 
 @dataclass(frozen=True)
 class Sample:
-    """Of the gateway's process: resident MB, descriptors, tasks of its loop, and its CPU seconds until *at*."""
+    """State of the gateway's process: resident MB, descriptors, tasks, and its CPU seconds until *at*."""
 
     resident: float
     descriptors: int
@@ -54,7 +54,7 @@ class Held:
 
 
 async def hold(home: Path, *, streams: int, seconds: float, every: float = 1.0) -> Held:
-    """Opens *streams* for *seconds*. fal sends events *every* so many seconds to half, comments to the rest."""
+    """Opens *streams* for *seconds*. To half of them fal sends events *every* so many seconds."""
     async with serve(_Ticking(every)) as upstream, _gateway(home, upstream.url.replace("localhost", HOST)) as gateway:
         before = await sample(gateway)
         async with AsyncExitStack() as stack:
@@ -88,7 +88,7 @@ async def sample(gateway: Gateway) -> Sample:
 
 
 class _Ticking:
-    """An upstream that sends every other caller events that say when they were sent, the rest fal's own comments."""
+    """Upstream that sends every other caller events with the time of sending, the rest fal's comments."""
 
     def __init__(self, every: float) -> None:
         self._every = every

@@ -122,7 +122,7 @@ def test_a_submit_and_a_poll_have_a_span_each_and_one_for_their_call(rig: Rig) -
 
 
 def test_a_callers_context_is_the_parent_and_never_reaches_fal(rig: Rig) -> None:
-    """A caller's trace goes on in the gateway's spans, and fal gets none of traceparent, tracestate and baggage."""
+    """A caller's trace goes on in the gateway's spans; fal gets no traceparent, tracestate or baggage."""
     with served(rig) as (gateway, sandbox, collected), gateway.client() as alice:
         alice.headers.update(CONTEXT)
         job = alice.post(f"queue/{ENDPOINT}", json=INPUT).json()["request_id"]
@@ -144,7 +144,7 @@ def test_a_callers_context_is_the_parent_and_never_reaches_fal(rig: Rig) -> None
 
 
 def test_spans_hold_no_secret_no_payload_and_no_user(rig: Rig) -> None:
-    """No export holds a key, a token, a payload, a query, a user, a job handle or an endpoint that is not listed."""
+    """No export holds a key, a token, a payload, a query, a user, a job handle or an unlisted endpoint."""
     with served(rig) as (gateway, _, collected), gateway.client("alice-canary-subject") as alice:
         job = alice.post(f"queue/{ENDPOINT}", json={**INPUT, "prompt": "canary-prompt"}).json()["request_id"]
         alice.get(f"queue/{APP}/requests/{job}/status?logs=1&x=canary-query")
@@ -235,7 +235,7 @@ def test_probes_have_no_spans(rig: Rig) -> None:
 
 @pytest.mark.parametrize("kind", ["refuses", "hangs"])
 def test_a_dead_collector_holds_up_no_request_and_no_stop(rig: Rig, kind: str) -> None:
-    """Behind a collector that refuses or hangs, 100 requests are answered in time, and the stop ends within 5 s."""
+    """Behind a collector that refuses or hangs, 100 requests are answered and the stop ends in time."""
     over = threading.Event()
     with collector(over.wait) as collected:
         url = collected.url if kind == "hangs" else "http://127.0.0.1:9"
@@ -260,7 +260,7 @@ def test_a_dead_collector_holds_up_no_request_and_no_stop(rig: Rig, kind: str) -
 
 
 def test_the_stock_client_is_traced_by_headers_of_the_environment(rig: Rig) -> None:
-    """The JavaScript client's tests pass with traces on, and OTEL_* variables name collector, service and headers."""
+    """The JavaScript client's tests pass with traces on, whose collector and service OTEL_* name."""
     with collector() as collected:
         sandbox = rig.sandbox()
         environ = {

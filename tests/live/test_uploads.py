@@ -1,4 +1,4 @@
-"""Uploads and realtime tokens through a running gateway to the sandbox, by the stock clients and by hand."""
+"""Uploads and realtime tokens through a gateway to the sandbox, by the stock clients and by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_uploaded_file_feeds_a_job(rig: Rig) -> None:
 
 
 def test_the_demo_takes_uploads(rig: Rig) -> None:
-    """In the demo a picture can be uploaded and is fetched from the sandbox, and no other loopback address is."""
+    """In the demo a picture is uploaded and fetched from the sandbox, and no other loopback address is."""
     sandbox = rig.sandbox()
     parts = build_demo(origin="http://127.0.0.1:8080", upstream=sandbox, fal_key=FAL_KEY).parts
     policy = next(policy for policy in parts.policies if policy.endpoint == ENDPOINT)

@@ -66,7 +66,7 @@ def then(act: Callable[[Peer], Awaitable[None] | None], answer_bytes: bytes = b"
 
 
 async def drip(peer: Peer) -> None:
-    """A byte now and then, for as long as anyone listens."""
+    """Sends a byte now and then, for as long as anyone listens."""
     while not peer.writer.is_closing():
         peer.send(b" ")
         await asyncio.sleep(DEADLINE / 10)
@@ -74,7 +74,7 @@ async def drip(peer: Peer) -> None:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failure of fal. *submit* and *poll* are the callers' statuses, *outcome* is the submit's in the log.
+    """Failure of fal: *submit* and *poll* are the callers' statuses, *outcome* is the submit's in the log.
 
     *polls* is the number of upstream calls of one poll; a submit always has one.
     """
@@ -93,7 +93,7 @@ def lost(script: Script, *, polls: int = 1) -> Failure:
 
 
 def refused(raw: bytes, status: int, poll: int | None = None, *, retry_after: str | None = None) -> Failure:
-    """fal said no."""
+    """Returns the failure of an upstream that refuses."""
     return Failure(answer(raw), status, "refused", status if poll is None else poll, 1, retry_after)
 
 
@@ -237,7 +237,7 @@ def refusing() -> Iterator[int]:
 
 
 def test_fields_of_fal_that_stay_behind(rig: Rig) -> None:
-    """H14: of the fields of a good answer only the ones clients read go on, and the id of the job is a handle."""
+    """H14: of a good answer only the fields that clients read go on, and the job's id is a handle."""
     evil = (
         *(b"set-cookie: evil=1", b"location: https://evil.test/", b"access-control-allow-origin: https://evil.test"),
         *(b"server: evil", b"www-authenticate: Basic realm=evil", b"x-fal-cdn-token: evil", b"content-language: evil"),

@@ -18,7 +18,7 @@ SUBMIT = f"queue/{ENDPOINT}"
 
 
 def events(gateway: Gateway, name: str) -> list[dict[str, object]]:
-    """The log's lines of one event so far."""
+    """Returns the log's lines of one event so far."""
     lines = [json.loads(line) for line in gateway.journal().splitlines(keepends=True) if line.endswith("\n")]
     return [line for line in lines if line["event"] == name]
 
@@ -50,7 +50,7 @@ def test_a_hang_is_noticed_long_before_the_deadlines(rig: Rig) -> None:
 
 
 def test_a_full_pool_is_our_own_and_has_room_for_cancels(rig: Rig) -> None:
-    """Polls fill the pool: a further one gets a 503 with a type of its own, while a cancel still reaches fal."""
+    """Polls fill the pool: one more gets a 503 with a type of its own, and a cancel still reaches fal."""
     cancels: list[bytes] = []
 
     async def fal(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Webhooks of our own over real sockets: fal's call verified, the job settled, the app told, whatever fails between."""
+"""Webhooks of the gateway over real sockets: fal's call is verified, the job settled, the app called."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def outcomes(gateway: Gateway) -> Counter[object]:
 
 
 def test_each_job_is_delivered_once_over_a_bad_road(rig: Rig, tmp_path: Path) -> None:
-    """Each of 60 jobs is acknowledged exactly once, under one webhook-id, while 30 % of the deliveries fail.
+    """Each of 60 jobs is acknowledged once, under one webhook-id, while 30 % of the deliveries fail.
 
     Each delivery is signed by Standard Webhooks, and each reservation is settled. The jobs are of two fal keys in turn.
     """

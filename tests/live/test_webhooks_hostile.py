@@ -1,4 +1,4 @@
-"""Calls to the callback address that must change nothing, and what good ones change, once: over real sockets."""
+"""Calls to the callback address over real sockets: bad ones change nothing, good ones once."""
 
 from __future__ import annotations
 

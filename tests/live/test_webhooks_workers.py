@@ -43,7 +43,7 @@ def two(rig: Rig, tmp_path: Path) -> Iterator[tuple[Hooked, Gateway, Valkey]]:
 
 
 def at(gateway: Gateway, url: str) -> str:
-    """The same path on another replica."""
+    """Returns the same path on another replica."""
     host, port = gateway.address
     return f"http://{host}:{port}/{url.split('/', 3)[3]}"
 

@@ -72,7 +72,7 @@ class Visit:
             self.problems.append(f"{message.type}: {message.text}")
 
     def check(self, *refusals: int) -> None:
-        """Nothing was wrong but answers of *refusals*, and no request left loopback."""
+        """Checks that nothing was wrong but answers of *refusals*, and that no request left loopback."""
         assert self.problems == []
         assert set(self.refusals) == set(refusals)
         away = [r.url for r in self.requests if urlsplit(r.url).hostname not in ("127.0.0.1", None)]
@@ -110,7 +110,7 @@ class Visit:
         self.page.get_by_role("button", name="Run", exact=True).click()
 
     def result(self) -> Locator:
-        """The picture of a run, waited for until it is there and loaded."""
+        """Returns the picture of a run, waited for until it is there and loaded."""
         picture = self.page.locator(".compare .after")
         expect(picture).to_be_visible(timeout=PATIENCE * 1000)
         # `wait_for_function` evaluates text, which the page's policy forbids from the second look on.
@@ -130,7 +130,7 @@ class Visit:
         return box
 
     def submitted(self) -> list[Request]:
-        """The submits so far, replays included."""
+        """Returns the submits so far, replays included."""
         return self.calls(re.compile(rf"https://queue\.fal\.run/{re.escape(ENDPOINT)}"))
 
     def calls(self, target: re.Pattern[str]) -> list[Request]:
@@ -168,7 +168,7 @@ def visit(browser: Browser, url: str, *, size: str = "wide", theme: Theme = "lig
 
 
 def judged(visiting: Visit, name: str) -> None:
-    """No sideways scroll, nothing from axe; a screenshot of the whole page is kept."""
+    """Checks for sideways scroll and findings of axe, and keeps a screenshot of the whole page."""
     visiting.screenshot(name, whole=True)
     width, inner = visiting.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert width <= inner, f"{name}: {width} pixels wide in {inner}"
@@ -205,7 +205,7 @@ def judged_everywhere(
 
 
 def playground(rig: Rig, sandbox: SandboxAddresses, **sections: object) -> Gateway:
-    """A gateway with the page switched on, in front of *sandbox*."""
+    """Returns a gateway with the page switched on, in front of *sandbox*."""
     fal = {"queue_origin": sandbox.queue, "run_origin": sandbox.run, "rest_origin": sandbox.rest}
     page = {"enabled": True, "picture_hosts": [sandbox.rest], "upload_hosts": [sandbox.rest]}
     settings: dict[str, object] = {"fal": fal, "playground": page, **sections}

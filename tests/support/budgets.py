@@ -90,7 +90,7 @@ async def until(done: Callable[[], object]) -> None:
 
 
 async def eventually(ask: Callable[[], Awaitable[T]], good: Callable[[T], bool]) -> T:
-    """The first good answer. Raises TimeoutError where none comes."""
+    """Returns the first good answer. Raises TimeoutError where none comes."""
     async with asyncio.timeout(PATIENCE):
         while not good(answer := await ask()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -98,7 +98,7 @@ async def eventually(ask: Callable[[], Awaitable[T]], good: Callable[[T], bool])
 
 
 async def moment(over: asyncio.Event, seconds: float) -> None:
-    """Some time, but not longer than until *over*."""
+    """Waits for some time, but not longer than until *over*."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await over.wait()
@@ -145,7 +145,7 @@ class Process:
         return self._process.pid
 
     def printed(self) -> str:
-        """Since the last start, whole lines only."""
+        """Returns the records since the last start, whole lines only."""
         with self._log.open("rb") as log:
             log.seek(self._begins)
             return log.read().rpartition(b"\n")[0].decode()
@@ -161,7 +161,7 @@ class Process:
         await until(is_done)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
-        """The exit code. A paused process is woken; one that does not end in time is killed."""
+        """Returns the exit code. A paused process is woken; one that does not end in time is killed."""
         if self._process.returncode is None:
             for each in (number, signal.SIGCONT):
                 self._process.send_signal(each)
@@ -219,25 +219,25 @@ class Gateway(Process):
         return [line for line in events if event in (None, line["event"])]
 
     def kill_worker(self, dice: random.Random) -> None:
-        """One of several; none where none is up just now."""
+        """Kills one of several workers; none where none is up just now."""
         if workers := self.workers():
             with suppress(ProcessLookupError):
                 os.kill(dice.choice(workers), signal.SIGKILL)
 
     async def metric(self, name: str) -> float:
-        """The sum over the labels of a metric, and over all workers."""
+        """Returns the sum over the labels of a metric, and over all workers."""
         async with httpx2.AsyncClient(timeout=PATIENCE) as client:
             page = (await client.get(f"{self.admin}/metrics")).text
         return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name))
 
     def workers(self) -> list[int]:
-        """The process ids of the workers that have started, since the last start of all, and run."""
+        """Returns the process ids of the workers that have started, since the last start of all, and run."""
         pids = [line["pid"] for line in self.journal("started")]
         return [pid for pid in pids if is_running(pid)]
 
 
 def is_running(pid: int) -> bool:
-    """True for a process that is neither gone nor a zombie."""
+    """Returns True for a process that is neither gone nor a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -258,7 +258,7 @@ class Upstream:
         await self._listener.start(HOST, self.port)
 
     async def close(self) -> None:
-        """From now on connections are refused; returns when those that were open have had their answers."""
+        """Refuses connections from now on; returns when those that were open have had their answers."""
         await self._listener.stop(PATIENCE)
 
     async def aclose(self) -> None:
@@ -266,7 +266,7 @@ class Upstream:
         await self._listener.stop(1)
 
     def fail(self, *faults: Fault) -> None:
-        """These and no others, for the requests to come."""
+        """Sets the faults for the requests to come: these and no others."""
         self._sandbox.control.faults.replace(faults)
 
     def bodies(self) -> Counter[str]:
@@ -353,7 +353,7 @@ class Caller:
         return round(float(found["used"]) + float(found["reserved"]), 6)
 
     async def get(self, path: str) -> int:
-        """The status of a page outside the prefix."""
+        """Returns the status of a page outside the prefix."""
         return (await self._client.get(self._client.base_url.join(path))).status_code
 
     async def _send(self, method: str, path: str, name: str, **options: Json) -> Sent:
@@ -402,7 +402,7 @@ class Rig:
         return printed.decode()
 
     async def usage(self, by: Literal["user", "endpoint", "day"] = "endpoint") -> dict[str, dict[str, Json]]:
-        """The rows of `fal-proxy usage --json` by their key."""
+        """Returns the rows of `fal-proxy usage --json` by their key."""
         rows: list[dict[str, Json]] = json.loads(await self.command("--json", "--by", by))
         return {row.pop(by): row for row in rows}
 
@@ -479,7 +479,7 @@ async def money(
 
 
 def toml(**sections: Table | Tables) -> str:
-    """Of values that JSON writes as TOML does."""
+    """Returns TOML of values that JSON writes as TOML does."""
     lines = []
     for name, section in sections.items():
         tables, head = ([section], f"[{name}]") if isinstance(section, Mapping) else (section, f"[[{name}]]")

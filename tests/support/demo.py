@@ -38,7 +38,7 @@ def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
-    """Ctrl-C, once: a second one would end it at once and not in good order."""
+    """Presses Ctrl-C once: a second one would end it at once and not in good order."""
     process.send_signal(signal.SIGINT)
     process.wait(PATIENCE)
 

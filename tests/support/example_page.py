@@ -129,7 +129,7 @@ class Repaint:
         return httpx2.Client(base_url=base, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def check(self) -> None:
-        """The page had no error of its own, and the key of fal and of no other host was used."""
+        """Checks that the page had no error of its own, and that fal alone got its key."""
         assert self.problems == []
         assert [r.url for r in self.requests if not _LOCAL.match(r.url)] == []
         uploads = [r for r in self.requests if r.method == "PUT" and r.url.startswith(self.sandbox.rest)]
@@ -137,7 +137,7 @@ class Repaint:
         assert all("authorization" not in r.headers and "cookie" not in r.headers for r in uploads)
 
     def submitted(self) -> list[dict[str, object]]:
-        """The bodies of the submits so far."""
+        """Returns the bodies of the submits so far."""
         return [
             json.loads(r.post_data or "")
             for r in self.requests

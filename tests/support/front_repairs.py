@@ -1,4 +1,4 @@
-"""Malformed requests that a front proxy rewrites into honest ones, which the gateway then has no reason to refuse.
+"""Malformed requests that a front proxy rewrites into honest ones, which the gateway then accepts.
 
 Rows of `support.hostile_http` by kind and front, as measured with nginx 1.22, Caddy 2.11, HAProxy 2.6 and 2.8 and
 Traefik 3.7. A newer front may refuse more. `deploy/README.md` lists the kinds.

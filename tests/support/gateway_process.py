@@ -69,26 +69,26 @@ class Gateway:
         return f"{server.public_origin}{server.prefix}"
 
     def client(self, subject: str | None = "alice") -> httpx2.Client:
-        """A caller with a session of *subject*, or with none; paths are relative to the prefix."""
+        """Returns a caller with a session of *subject*, or with none; paths are relative to the prefix."""
         headers = {} if subject is None else {"authorization": f"Bearer {token(subject)}"}
         host, port = self.address
         base = f"http://{host}:{port}{self.parts.config.server.prefix}/"
         return httpx2.Client(base_url=base, headers=headers, timeout=PATIENCE, trust_env=False)
 
     def job(self, subject: str = "alice") -> str:
-        """A genuine handle of *subject*'s for JOB, whether the upstream knows that or not."""
+        """Returns a genuine handle of *subject*'s for JOB, whether the upstream knows that or not."""
         return self.parts.handles.sign(JOB, owner=caller_key(ISSUER, subject), app=APP)
 
     def journal(self) -> str:
         return self.log.read_text(encoding="ascii")
 
     def requests(self) -> list[dict[str, object]]:
-        """The journal's lines of requests so far; the last 50 ms of them may still be on their way."""
+        """Returns the journal's lines of requests so far; the last 50 ms of them may still be on their way."""
         events = [json.loads(line) for line in self.journal().splitlines(keepends=True) if line.endswith("\n")]
         return [{**NO_FACTS, **event} for event in events if event["event"] == "request"]
 
     def request_line(self, request_id: str) -> dict[str, object]:
-        """The one line of a request, waited for."""
+        """Returns the one line of a request, waited for."""
         until(lambda: any(line["request_id"] == request_id for line in self.requests()))
         (line,) = [line for line in self.requests() if line["request_id"] == request_id]
         return line
@@ -98,7 +98,7 @@ class Gateway:
         return httpx2.get(f"http://{host}:{port}/metrics", timeout=PATIENCE, trust_env=False).text
 
     def metric(self, name: str) -> float:
-        """The value of a metric without labels."""
+        """Returns the value of a metric without labels."""
         (line,) = [line for line in self.metrics().splitlines() if line.startswith(f"{name} ")]
         return float(line.split()[1])
 
@@ -148,7 +148,7 @@ class Rig:
     def gateway(
         self, upstream: str, *, origin: str | None = None, environ: Mapping[str, str] = ENVIRON, **sections: object
     ) -> Gateway:
-        """In front of *upstream*.
+        """Starts a gateway in front of *upstream*.
 
         *origin* is the public origin, where it is not the listening address. It listens on `server.port`, else on
         a free one.
@@ -199,12 +199,12 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> float:
 
 
 def bearer(subject: str = "alice") -> bytes:
-    """The field that brings a session of *subject*."""
+    """Returns the field that brings a session of *subject*."""
     return f"Authorization: Bearer {token(subject)}".encode()
 
 
 def message(method: str, target: bytes, *fields: bytes, body: bytes | None = None) -> bytes:
-    """A request on a connection of its own, byte for byte.
+    """Returns a request on a connection of its own, byte for byte.
 
     *target* and *fields* as they shall stand on the wire.
     """
@@ -215,7 +215,7 @@ def message(method: str, target: bytes, *fields: bytes, body: bytes | None = Non
 
 
 def ask(address: tuple[str, int], raw: bytes, *, source: str = "127.0.0.1") -> bytes:
-    """All that comes back until the other side closes, however it does that.
+    """Returns all that comes back until the other side closes, however it does that.
 
     *source* is any address in 127/8.
     """

@@ -18,7 +18,7 @@ def _with(**fields: object) -> bytes:
 
 
 def _member(text: bytes) -> bytes:
-    """A valid body but for *text*, one more member of it."""
+    """Returns a valid body but for *text*, one more member of it."""
     return b'{"image_url": "https://example.com/cat.png", "prompt": "a cat", ' + text + b"}"
 
 

@@ -82,7 +82,7 @@ class Material:
         )
 
     def token(self, header: Mapping[str, Json] | None = None, /, **claims: Json) -> bytes:
-        """A genuine token but for the members given on top."""
+        """Returns a genuine token but for the members given on top."""
         return self.raw(dumps(self.header | dict(header or {})), dumps(self.claims | claims))
 
     def without(self, *names: str) -> bytes:
@@ -92,7 +92,7 @@ class Material:
         return self.raw(dumps(self.header), payload if isinstance(payload, bytes) else payload.encode())
 
     def spelled(self, name: str, value: str) -> bytes:
-        """A genuine token whose claim *name* is the JSON text *value*, as it stands."""
+        """Returns a genuine token whose claim *name* is the JSON text *value*, as it stands."""
         rest = {k: v for k, v in self.claims.items() if k != name}
         return self.payload(f'{json.dumps(rest)[:-1]},"{name}":{value}}}')
 
@@ -106,7 +106,7 @@ def prepared(algorithm: str, key: bytes) -> object:
 
 
 def fresh(algorithm: str, *, issuer: str, audience: str, now: int, kid: str | None = None) -> Material:
-    """Material with a new key."""
+    """Returns material with a new key."""
     key, public = key_pair(algorithm)
     return Material(algorithm, key, public, issuer, audience, now, kid)
 
@@ -160,7 +160,7 @@ Tokens = Iterator[tuple[str, bytes]]
 
 
 def algorithms(m: Material) -> Tokens:
-    """J1, J3: the token does not choose its algorithm."""
+    """Yields rows of J1, J3: the token does not choose its algorithm."""
     for alg in ("none", "None", "NONE", "nOnE", "", m.algorithm.lower() + "x", m.algorithm.swapcase()):
         yield f"alg-{alg or 'empty'}-unsigned", compact(dumps(m.header | {"alg": alg}), dumps(m.claims), lambda _: b"")
         yield f"alg-{alg or 'empty'}-signed", m.token({"alg": alg})
@@ -200,7 +200,7 @@ def guessable_secrets(m: Material) -> dict[str, bytes]:
 
 
 def public_forms(pem: bytes, algorithm: str) -> dict[str, bytes]:
-    """Every spelling of a public key that a careless gateway might take for a secret."""
+    """Returns every spelling of a public key that a careless gateway might take for a secret."""
     key = load_pem_public_key(pem)
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     jwk = get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True)
@@ -226,7 +226,7 @@ def hmac_signer(secret: bytes, digest: str) -> Callable[[bytes], bytes]:
 
 
 def signatures(m: Material) -> Tokens:
-    """J3: another signature than the one over exactly these octets."""
+    """Yields rows of J3: another signature than the one over exactly these octets."""
     token = m.token()
     signing_input, _, _ = token.rpartition(b".")
     header, _, payload = signing_input.partition(b".")
@@ -256,7 +256,7 @@ def signatures(m: Material) -> Tokens:
 
 
 def special_signatures(m: Material, signing_input: bytes, genuine: bytes) -> dict[str, bytes]:
-    """Each scheme's own: CVE-2022-21449 for ECDSA, the other padding for RSA, a shifted S for EdDSA."""
+    """Yields those of a scheme: CVE-2022-21449 for ECDSA, other padding for RSA, a shifted S for EdDSA."""
     if m.algorithm == "ES256":
         r, s = int.from_bytes(genuine[:32]), int.from_bytes(genuine[32:])
         pairs = {"zero-r": (0, s), "zero-s": (r, 0), "order": (ORDER, ORDER), "s-is-order": (r, ORDER), "one": (1, 1)}
@@ -287,7 +287,7 @@ def special_signatures(m: Material, signing_input: bytes, genuine: bytes) -> dic
 
 
 def kids(m: Material) -> Tokens:
-    """J4: a kid is compared, and nothing else is ever done with it."""
+    """Yields rows of J4: a kid is compared, and nothing else is ever done with it."""
     malformed: dict[str, Json] = {
         "number": 1,
         "null": None,
@@ -325,7 +325,7 @@ def kids(m: Material) -> Tokens:
 
 
 def key_injections(m: Material) -> Tokens:
-    """J5: a key that the token brings or points to."""
+    """Yields rows of J5: a key that the token brings or points to."""
     stranger = stranger_to(m, "RS256")
     jwk: dict[str, Json] = get_algorithm_by_name("RS256").to_jwk(load_pem_public_key(stranger.public), as_dict=True)
     injected: dict[str, Json] = {
@@ -342,7 +342,7 @@ def key_injections(m: Material) -> Tokens:
 
 
 def extensions(m: Material) -> Tokens:
-    """J6: everything that would change what the signature covers or what the payload is."""
+    """Yields rows of J6: all that would change what the signature covers or what the payload is."""
     members: dict[str, dict[str, Json]] = {
         "crit-unknown": {"crit": ["exp2"], "exp2": 1},
         "crit-known": {"crit": ["alg"]},
@@ -382,7 +382,7 @@ def extensions(m: Material) -> Tokens:
 
 
 def types(m: Material) -> Tokens:
-    """J7: tokens signed for another purpose."""
+    """Yields rows of J7: tokens signed for another purpose."""
     names = (
         "logout+jwt",
         "dpop+jwt",
@@ -404,7 +404,7 @@ def types(m: Material) -> Tokens:
 
 
 def dates(m: Material) -> Tokens:
-    """J8, J9: NumericDates, for a gateway with 30 s of leeway and sessions of 24 h at most."""
+    """Yields rows of J8, J9: NumericDates, for a gateway with 30 s of leeway and sessions of 24 h at most."""
     exp = str(m.now + 600)
     wide = "".join(chr(0xFF10 + int(digit)) for digit in exp)
     texts = {
@@ -449,7 +449,7 @@ def dates(m: Material) -> Tokens:
 
 
 def parties(m: Material) -> Tokens:
-    """J10: issuer and audience, compared exactly and whole."""
+    """Yields rows of J10: issuer and audience, compared exactly and whole."""
     for claim, ours in (("iss", m.issuer), ("aud", m.audience)):
         others: dict[str, Json] = {
             "prefix": ours[:-1],
@@ -482,7 +482,7 @@ def parties(m: Material) -> Tokens:
 
 
 def subjects(m: Material) -> Tokens:
-    """J11: names that are no names, or that look like another's."""
+    """Yields rows of J11: names that are no names, or that look like another's."""
     texts = {
         "empty": "",
         "space": " ",
@@ -530,7 +530,7 @@ def subjects(m: Material) -> Tokens:
 
 
 def json_faults(m: Material) -> Tokens:
-    """J12: text with no meaning, or with more than one."""
+    """Yields rows of J12: text with no meaning, or with more than one."""
     for part in ("header", "payload"):
         text = dumps(m.header if part == "header" else m.claims)
 
@@ -581,7 +581,7 @@ def json_faults(m: Material) -> Tokens:
 
 
 def encodings(m: Material) -> Tokens:
-    """J13: a second spelling of a genuine token. The segments are made so that each spelling exists."""
+    """Yields rows of J13: a second spelling of a genuine token, whose segments have each spelling."""
     # Members that bring `-` and `_` into the text, and segment lengths that leave bits over.
     lengths = (n for n in range(64))
     tokens = (m.token({"x": "~" * n}, x="\u00bf\u00ff???>>>" + "~" * n) for n in lengths)
@@ -621,7 +621,7 @@ def encodings(m: Material) -> Tokens:
 
 
 def sizes(m: Material) -> Tokens:
-    """J14: nothing over 8 KiB is decoded."""
+    """Yields rows of J14: nothing over 8 KiB is decoded."""
     over = (8 * 1024 - len(m.token(x=""))) * 3 // 4 + 3
     yield "size-8-KiB-and-a-bit", m.token(x="a" * over)
     yield "size-10-KiB", m.token(x="a" * 7_000)
@@ -632,7 +632,7 @@ def sizes(m: Material) -> Tokens:
 
 
 def schemes(m: Material) -> Iterator[Row]:
-    """J15, J16: one field, one scheme, one token; and fal's own keys."""
+    """Yields rows of J15, J16: one field, one scheme, one token; and fal's own keys."""
     token = m.token()
     twice = {
         "good-good": (b"Bearer " + token, b"Bearer " + token),

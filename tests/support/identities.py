@@ -41,5 +41,5 @@ class Identifier:
         self.authenticator = Authenticator(self.verifier, headers=headers, origins=origins, failed_logins=failed_logins)
 
     def identify(self, fields: Fields, method: str = "GET") -> Caller:
-        """The caller of a request with *fields*."""
+        """Returns the caller of a request with *fields*."""
         return completed(self.authenticator.authenticate(method, fields, "192.0.2.1"))

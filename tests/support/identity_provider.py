@@ -74,7 +74,7 @@ class IdentityProvider:
         self.published.append(key)
 
     def token(self, subject: str = "alice", *, header: dict[str, Json] | None = None, **claims: Json) -> str:
-        """A token of *subject* for ten minutes; a claim of None is left out."""
+        """Returns a token of *subject* for ten minutes; a claim of None is left out."""
         now = int(time.time())
         payload = {"iss": self.issuer, "aud": "fal-proxy", "sub": subject, "iat": now, "exp": now + 600, **claims}
         key = self.keys[-1]

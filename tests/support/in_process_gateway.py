@@ -151,13 +151,13 @@ class LocalGateway:
     log: Path
 
     def client(self, subject: str | None = "alice") -> httpx2.AsyncClient:
-        """A caller with a session of *subject*, or with none."""
+        """Returns a caller with a session of *subject*, or with none."""
         transport = httpx2.ASGITransport(app=self.application.public, raise_app_exceptions=False)
         headers = {} if subject is None else {"authorization": f"Bearer {token(subject)}"}
         return httpx2.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers)
 
     def lines(self) -> list[dict[str, object]]:
-        """All journal lines of requests; closes the journal."""
+        """Returns all journal lines of requests; closes the journal."""
         self.journal.close()
         events = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [{**NO_FACTS, **event} for event in events if event["event"] == "request"]

@@ -274,7 +274,7 @@ class JobSuite:
         assert await ledger.jobs("carol", states=ALL_STATES, limit=9) == ()
 
     async def test_open_calls_of_all_callers(self, ledger: Ledger) -> None:
-        """Open calls of all callers are counted, and the newest are listed first; ended and refunded ones are not."""
+        """Open calls of all callers are counted, the newest listed first; ended and refunded ones are not."""
         for n in range(5):
             await submitted(ledger, f"job{n}", call_request(1, charge()), now=NOW + n)
         await ledger.reserve("run", call_request(1, charge())._replace(caller="bob"), now=NOW + 5)
@@ -287,7 +287,7 @@ class JobSuite:
         assert [(one.id, one.caller) for one in records] == [("run", "bob"), ("job3", "alice"), ("job2", "alice")]
 
     async def test_a_job_is_due_after_its_first_minute(self, ledger: Ledger) -> None:
-        """A job is due after a minute, then after half its age, at most ten minutes. An ended job is never due."""
+        """A job is due after a minute, then after half its age up to ten minutes, and never once it ended."""
         await submitted(ledger, "one", call_request(1, charge()))
         await submitted(ledger, "ended", call_request(1, charge()))
         await ledger.settle("app/ended", amount=None, now=NOW)

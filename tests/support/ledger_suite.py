@@ -64,7 +64,7 @@ def lacking(short: Charge, left: int) -> LimitExceeded:
 
 
 async def sums(ledger: Ledger, *drawn: Charge, now: float = NOW) -> list[tuple[int, int]]:
-    """Used and reserved of each."""
+    """Returns what is used and reserved of each."""
     return [(status.used, status.reserved) for status in await ledger.statuses(drawn, (), now=now)]
 
 

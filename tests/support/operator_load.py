@@ -31,7 +31,7 @@ async def two_workers(home: Path, *, environ: Mapping[str, str] = ENVIRON, **adm
 
 
 async def send_load(rig: Rig, *, rounds: int = ROUNDS, refusals: int = 12) -> None:
-    """Sends requests of two users that are answered, refused and failed, and returns when all jobs have ended."""
+    """Sends requests of two users that are answered, refused and failed; returns when all jobs have ended."""
     rig.upstream.fail(Fault(Kind.STATUS, "status", count=3), Fault(Kind.LATENCY, "submit", delay=0.02))
     async with rig.caller("alice", fresh=True) as alice, rig.caller("bob", fresh=True) as bob:
         await asyncio.gather(*(_work(alice, number) for number in range(rounds)), _refusals(rig, bob, refusals))

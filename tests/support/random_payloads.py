@@ -1,4 +1,4 @@
-"""Random payloads for an input schema: known fields only, those that are not required left out now and then."""
+"""Random payloads for an input schema: known fields only, optional ones left out now and then."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class RawConnection:
             await self._writer.drain()
 
     async def reply(self) -> Reply:
-        """The next whole response; raises asyncio.IncompleteReadError where the connection ends before."""
+        """Reads the next response. Raises asyncio.IncompleteReadError where the connection ends before."""
         async with asyncio.timeout(PATIENCE):
             head = await self._reader.readuntil(b"\r\n\r\n")
             status, headers = _head(head)
@@ -43,7 +43,7 @@ class RawConnection:
             return await self._reader.read(65536)
 
     async def until_closed(self) -> bytes:
-        """All that comes until the other side closes, however it does that."""
+        """Returns all that comes until the other side closes, however it does that."""
         received = bytearray()
         async with asyncio.timeout(PATIENCE):
             try:
@@ -73,7 +73,7 @@ async def dial(address: tuple[str, int]) -> AsyncIterator[RawConnection]:
 
 
 async def exchange(address: tuple[str, int], segments: Iterable[bytes], *, endless: bytes = b"") -> list[Reply]:
-    """Every answer to *segments* and then to *endless*, sent again and again, until the other side closes.
+    """Returns every answer to *segments* and then to *endless*, repeated until the other side closes.
 
     A last answer cut short is not among them. Raises TimeoutError when the other side does not close.
     """
@@ -93,7 +93,7 @@ async def _feed(connection: RawConnection, segments: Iterable[bytes], endless: b
 
 
 def replies(received: bytes) -> list[Reply]:
-    """The whole responses in *received*, which must all have a Content-Length."""
+    """Returns the whole responses in *received*, which must all have a Content-Length."""
     found = []
     while b"\r\n\r\n" in received:
         head, _, rest = received.partition(b"\r\n\r\n")

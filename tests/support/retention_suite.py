@@ -51,7 +51,7 @@ async def spend(ledger: Ledger, call_id: str, now: float) -> None:
 
 
 async def pass_time(ledger: Ledger, first: int, last: int) -> None:
-    """Sweeps at each hour since NOW from *first* to *last*: a jump of the clock would count for an hour alone."""
+    """Sweeps at each hour since NOW from *first* to *last*: a jump of the clock counts for one hour."""
     for hour in range(first, last + 1):
         await ledger.sweep(now=NOW + hour * HOUR)
     await ledger.flush()

@@ -34,7 +34,7 @@ class Peer:
         self.writer = writer
 
     async def request(self) -> bytes:
-        """One whole request. Raises asyncio.IncompleteReadError when the client is gone."""
+        """Reads one whole request. Raises asyncio.IncompleteReadError when the client is gone."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         _, _, length = head.lower().partition(b"content-length: ")
         return head + await self.reader.readexactly(int(length.split(b"\r\n")[0] or 0))

@@ -57,7 +57,7 @@ class Served:
         return httpx2.Client(base_url=f"{self.url}/", headers=headers, timeout=PATIENCE, trust_env=False)
 
     def requests(self) -> list[dict[str, object]]:
-        """The records of requests in the journal."""
+        """Returns the records of requests in the journal."""
         lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
         events = [json.loads(line) for line in lines]
         return [event for event in events if event["event"] == "request"]

@@ -1,4 +1,4 @@
-"""The front proxies of `deploy/`: each runs its shipped configuration, with only places and certificates replaced."""
+"""Front proxies of `deploy/` in their shipped configurations, with places and certificates replaced."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def places(
 
 
 def _filled(path: Path, replaced: Mapping[str, str]) -> str:
-    """The text of *path*, in which each key of *replaced* must be exactly once."""
+    """Returns the text of *path*, in which each key of *replaced* must be exactly once."""
     text = path.read_text(encoding="utf-8")
     for shipped, here in replaced.items():
         assert text.count(shipped) == 1, (path.name, shipped)
@@ -137,7 +137,7 @@ def traefik(at: Places) -> Iterator[Address]:
 
 
 def _has_routes(at: Places) -> bool:
-    """The gateway behind it refuses a call without a session."""
+    """Returns whether the gateway behind it refuses a call without a session."""
     url = f"http{'s' if at.certificate else ''}://127.0.0.1:{at.port}/api/fal/usage"
     try:
         return httpx2.get(url, verify=False, trust_env=False).status_code == 401

@@ -56,7 +56,7 @@ backend gateway
 
 
 class Watcher(threading.Thread):
-    """A browser at the status stream of JOB, behind a front at *origin*. It reads until the front ends the answer."""
+    """Browser at the status stream of JOB, behind a front at *origin*, until the front ends the answer."""
 
     def __init__(self, gateway: Gateway, origin: str, mode: str) -> None:
         super().__init__(daemon=True)

@@ -31,7 +31,7 @@ def head(kind: bytes = b"text/event-stream", *fields: bytes, status: int = 200) 
 
 
 def whole(status: int, body: object, *fields: bytes, kind: bytes = b"application/json") -> bytes:
-    """A complete answer of fal's."""
+    """Returns a complete answer of fal's."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     length = b"content-length: %d" % len(content)
     lines = [b"HTTP/1.1 %d X" % status, b"content-type: " + kind, length, b"connection: close", *fields]
@@ -43,7 +43,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def status_event(status: str = "IN_PROGRESS", **more: object) -> bytes:
-    """As fal writes one about JOB."""
+    """Returns an event as fal writes one about JOB."""
     url = f"https://queue.fal.run/{APP}/requests/{JOB}"
     urls = {"response_url": url, "status_url": f"{url}/status", "cancel_url": f"{url}/cancel"}
     body = {"status": status, "request_id": JOB, **urls, "logs": None, "metrics": {}, **more}
@@ -73,7 +73,7 @@ class Feed:
             self.left.append(time.monotonic())
 
     async def give(self, *pieces: bytes) -> float:
-        """When it was sent."""
+        """Sends *pieces*, and returns when they were sent."""
         for piece in pieces:
             for peer in self.open:
                 peer.send(chunk(piece))
@@ -117,7 +117,7 @@ class Caller:
         return time.monotonic()
 
     def rest(self) -> bytes:
-        """All of the answer, once the other side has closed."""
+        """Returns all of the answer, once the other side has closed."""
         while some := self._socket.recv(65536):
             self.received += some
         return bytes(self.received)
@@ -135,7 +135,7 @@ class Caller:
 def watch(
     gateway: Gateway, *, address: tuple[str, int] | None = None, subject: str = "alice", mode: str = "path"
 ) -> Caller:
-    """A caller at the status stream of JOB."""
+    """Returns a caller at the status stream of JOB."""
     job = gateway.job(subject)
     return Caller(address or gateway.address, stream_request(job, subject, mode))
 
@@ -157,7 +157,7 @@ def run_request(rest: str = "", subject: str = "alice", mode: str = "path", **mo
 
 
 def content(answer: bytes) -> bytes:
-    """The content of a chunked answer, as far as it came."""
+    """Returns the content of a chunked answer, as far as it came."""
     _, _, rest = answer.partition(b"\r\n\r\n")
     body = b""
     while rest:

@@ -57,5 +57,5 @@ class SubmitRecorder:
         return Counter(submit.prompt for submit in self.submits if submit.status == 200)
 
     def prompts(self) -> dict[str, str]:
-        """Prompt of each job, by fal's id."""
+        """Returns the prompt of each job, by fal's id."""
         return {submit.job: submit.prompt for submit in self.submits if submit.job}

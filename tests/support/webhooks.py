@@ -121,7 +121,7 @@ def jwk(key: Ed25519PrivateKey) -> dict[str, object]:
 def signed(
     key: Ed25519PrivateKey, job: str, body: bytes, *, account: str = ACCOUNT, at: float | None = None
 ) -> dict[str, str]:
-    """fal's documented signature, from its text."""
+    """Signs as fal documents it, written from its text."""
     timestamp = str(int(time.time() if at is None else at))
     text = "\n".join([job, account, timestamp, hashlib.sha256(body).hexdigest()])
     return {
@@ -145,7 +145,7 @@ class Delivery:
         return content
 
     def is_signed(self, secret: str = SECRET) -> bool:
-        """The Standard Webhooks check, written again from its text."""
+        """Checks as Standard Webhooks documents it, written from its text."""
         key = base64.b64decode(secret.split("_", 1)[1])
         text = f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode() + self.body
         ours = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
@@ -204,7 +204,7 @@ class Hooked:
     ledger: Path
 
     def submit(self, subject: str = "alice") -> str:
-        """fal's id of a new job."""
+        """Returns fal's id of a new job."""
         with self.gateway.client(subject) as client:
             answer = patiently(lambda: client.post(f"queue/{ENDPOINT}", json=INPUT))
         assert answer.status_code == 200, answer.text
@@ -217,7 +217,7 @@ class Hooked:
     def call(
         self, url: str, headers: Mapping[str, str], body: bytes, *, method: str = "POST", source: str = "192.0.2.1"
     ) -> httpx2.Response:
-        """As if from *source*."""
+        """Sends a webhook as if from *source*."""
         return patiently(lambda: self.call_once(url, headers, body, method=method, source=source))
 
     def call_once(

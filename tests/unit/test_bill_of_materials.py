@@ -47,7 +47,7 @@ def test_the_bill_is_of_the_wheel(bill: dict[str, Any]) -> None:
 
 
 def test_all_that_the_wheel_requires_is_in_the_bill(bill: dict[str, Any]) -> None:
-    """The subject depends on each requirement of the wheel, without extras and with expressions, and on no others."""
+    """The subject depends on each requirement of the wheel, with those of expressions, and on no others."""
     required = {
         canonicalize_name(one.name)
         for one in map(Requirement, distribution("fal-auth-proxy").requires or ())

@@ -41,7 +41,7 @@ def test_needs(load: Workload, expected: Needs) -> None:
 
 
 def test_a_request_costs_an_idle_worker_more() -> None:
-    """A worker is woken by the share of its requests that find it idle, so twice the load takes less than twice."""
+    """Only requests that find a worker idle wake it, so twice the load takes less than twice the CPU."""
     costs = replace(COSTS, idle=0, poll=RequestCost(100, 900))
     assert used(Workload(polls=1000), costs, 1) == pytest.approx(1.0 / 1.9)
     assert used(Workload(polls=2000), costs, 1) == pytest.approx(2.0 / 2.8)
@@ -49,7 +49,7 @@ def test_a_request_costs_an_idle_worker_more() -> None:
 
 
 def test_costs_of_two_loads_predict_the_paced_one() -> None:
-    """The cost of a busy worker is that of the crowded load, and the rest of the paced one's is for waking."""
+    """The crowded load has the cost of a busy worker, and the rest of the paced one's is for waking."""
     paced, crowded = Measured(300, 0.3), Measured(5000, 0.51)
     cost = request_cost(paced, crowded, COSTS.idle)
     assert cost.busy == pytest.approx(100)

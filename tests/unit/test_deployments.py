@@ -1,4 +1,4 @@
-"""Tests of the files in `deploy/` by the programs that read them; the front proxies have tests in `tests/live`."""
+"""Tests of the files in `deploy/` by the programs that read them, but for the front proxies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def printed(*command: str | Path, status: int = 0) -> str:
 
 
 def compose() -> Path:
-    """Docker Compose itself; the package's own script always ends with status 0."""
+    """Runs Docker Compose itself; the package's own script always ends with status 0."""
     (found,) = TOOLS.glob("lib/python*/site-packages/compose/docker-compose")
     return found
 
@@ -45,7 +45,7 @@ def test_the_image_follows_the_rules_of_hadolint() -> None:
 
 @pytest.mark.parametrize(("lock", "traces"), [("production", False), ("tracing", True)])
 def test_the_image_installs_no_build_tool(lock: str, traces: bool) -> None:
-    """The lock of the image has the dependencies of the gateway with expressions, those of traces where asked for."""
+    """The image's lock has what the gateway needs with expressions, and traces where they are wanted."""
     locked = set(re.findall(r"^([\w.-]+)(?:\[\w+\])?==", (ROOT / f"lock/{lock}.txt").read_text(), re.MULTILINE))
 
     assert {"starlette", "cel-expr-python"} <= locked
@@ -73,7 +73,7 @@ def test_systemd_units(tmp_path: Path) -> None:
 
 
 def test_compose_file() -> None:
-    """Docker Compose accepts the file and refuses one with a wrong key; compose-lint finds nothing above medium."""
+    """Docker Compose accepts the file and no wrong key; compose-lint finds nothing above medium."""
     file = DEPLOY / "compose/compose.yaml"
     printed(compose(), "-f", file, "config", "-q")
 
@@ -115,7 +115,7 @@ def test_platform_files(file: str) -> None:
 
 
 def test_licences() -> None:
-    """The list of licences is that of the lock, and has no licence that asks for the source of the gateway."""
+    """The list of licences is that of the lock, and none of them asks for the source of the gateway."""
     listed = licences.LIST.read_text(encoding="utf-8")
     stated = [row.split("|")[2].strip() for row in listed.splitlines() if row.startswith("| ")][1:]
     permissive = re.compile(r"(MIT|BSD|Apache|PSF|ISC|MPL)")
@@ -125,7 +125,7 @@ def test_licences() -> None:
 
 
 def test_workflows() -> None:
-    """actionlint has no finding, and each action is pinned by a commit; the exception has its reason in the file."""
+    """actionlint has no finding, and each action is pinned by a commit, but for one with its reason."""
     files = sorted((ROOT / ".github/workflows").glob("*.yml"))
     used = [line for file in files for line in re.findall(r"uses: (\S+)", file.read_text(encoding="utf-8"))]
 

@@ -72,7 +72,7 @@ def test_a_placeholder_is_refused_until_the_address_is_set(checkout: Path) -> No
 
 
 def test_the_address_is_one_fact() -> None:
-    """Every file with the address of the repository has that of pyproject.toml, and `FILES` lists them all."""
+    """Each file with the repository's address has that of pyproject.toml, and `FILES` lists them all."""
     stated = Release(ROOT).repository
     tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], check=True, capture_output=True, text=True)
     found = {

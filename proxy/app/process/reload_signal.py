@@ -36,7 +36,7 @@ class ReloadSignal:
         signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(self._requested.set))
 
     async def _reload_on_request(self) -> None:
-        """One reload at a time; requests during one make one more."""
+        """Reloads once at a time; requests during a reload make one more."""
         while True:
             await self._requested.wait()
             self._requested.clear()

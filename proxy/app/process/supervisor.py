@@ -17,14 +17,12 @@ from uvicorn.supervisors import Multiprocess
 from proxy.app.operator_page.reload_status import ReloadStatus
 from proxy.app.process.worker_factory import WorkerFactory
 from proxy.app.process.worker_metrics import write_supervisor
+from proxy.app.process.worker_starts import WorkerStarts
 from proxy.errors import ConfigError, Problem
 from proxy.telemetry.counters import Counter
 from proxy.telemetry.json_log import JsonLogWriter
 
-# A worker that ends within STARTUP_SECONDS of its start has not started; MAX_FAILED_STARTS in a row end the service.
-STARTUP_SECONDS = 10.0
-MAX_FAILED_STARTS = 5
-_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # from outside, so no sign of a worker that cannot start
+MAX_FAILED_STARTS = 5  # in a row; they end the service
 
 
 def supervisor_counters() -> tuple[Counter, Counter]:
@@ -64,8 +62,7 @@ class WorkerSupervisor(Multiprocess):
         self._status = ReloadStatus()
         self._stops = 0
         self._restarting = False
-        self._started: dict[int | None, float] = {}
-        self._failed_starts = 0
+        self._starts = WorkerStarts()
         self.has_failed = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._receive_stop)
@@ -109,22 +106,27 @@ class WorkerSupervisor(Multiprocess):
         self._journal.write({"event": "reload_failed", "reason": reason})
 
     def keep_subprocess_alive(self) -> None:
-        before = tuple(self.processes)
-        for process in before:
-            self._started.setdefault(process.pid, time.monotonic())
+        before = {process.pid: process for process in self.processes if process.pid is not None}
+        self._starts.begin(before, time.monotonic())
+        alive = {pid for pid, process in before.items() if process.exitcode is None}
         super().keep_subprocess_alive()
-        for process in before:
-            if process.exitcode is not None:
-                self._count_end(process.pid, process.exitcode)
-        if self._failed_starts >= MAX_FAILED_STARTS:
+        for pid, process in before.items():
+            # A worker that ended after it was looked at is replaced, and counted, at the next look.
+            is_handled = process not in self.processes or self.should_exit.is_set()
+            if process.exitcode is not None and is_handled:
+                hung = pid in alive and process.exitcode == -signal.SIGKILL  # it did not answer, and was killed here
+                self._count_end(pid, process.exitcode, hung=hung)
+        for pid in self._starts.unready():
+            if before[pid].exitcode is None and before[pid].is_ready(timeout=1):
+                self._starts.mark_ready(pid)
+        if self._starts.failed >= MAX_FAILED_STARTS:
             self.has_failed = True
             self.should_exit.set()
 
-    def _count_end(self, pid: int | None, code: int) -> None:
+    def _count_end(self, pid: int, code: int, *, hung: bool) -> None:
         self._count(self._ends, code)
         self._journal.write({"event": "worker_ended", "pid": pid, "code": code})
-        early = time.monotonic() < self._started.pop(pid) + STARTUP_SECONDS
-        self._failed_starts = self._failed_starts + 1 if early and code not in _KILLED else 0
+        self._starts.end(pid, code, time.monotonic(), hung=hung)
         self.has_failed |= code == STARTUP_FAILURE
 
     def _count(self, counter: Counter, value: str | int) -> None:

@@ -110,6 +110,7 @@ class Connection(asyncio.Protocol):
         whole = answer.ended and answer.keep_alive and self._transport.get_write_buffer_size() == 0
         if whole and not answer.buffered and self._error is None and not self._transport.is_closing():
             return True
+        self._error = None  # its traceback refers to this object
         self.abort()
         return False
 
@@ -143,6 +144,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._open_exchange and not self._response.ended:
             self._fail(ExchangeBroken(f"closed by the upstream: {exc}", sent=True, received=self._received))
+        self._response.drop_parser()
         self._wake()
         if self._timer is not None:
             self._timer.cancel()
@@ -171,7 +173,10 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _expire(self) -> None:
-        """One timer for all exchanges, as setting and cancelling one costs more than all else here does."""
+        """Ends an exchange at its deadline.
+
+        One timer serves all exchanges, as setting and cancelling one costs more than all else here.
+        """
         self._timer = None
         if self._waiter is None or self._waiter.done():  # what came in this very turn of the loop came in time
             return

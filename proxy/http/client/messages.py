@@ -66,7 +66,7 @@ class UpstreamRequest:
         return self.lines.fields
 
     def message(self, authority: bytes) -> bytes:
-        """All of it as it goes on the wire, so that it is handed over in one write."""
+        """Returns all of it as it goes on the wire, so that it is sent in one write."""
         return self.head(authority) + self.body
 
     def head(self, authority: bytes) -> bytes:

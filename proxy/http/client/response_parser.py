@@ -6,6 +6,8 @@ a wrong, repeated or missing length, and Content-Length beside Transfer-Encoding
 
 from __future__ import annotations
 
+from typing import cast
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.errors import MalformedResponse, ResponseTooLarge
@@ -23,7 +25,7 @@ class ResponseParser:
     """
 
     def __init__(self, *, max_head: int) -> None:
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._max_head = max_head
         self.reset()
 
@@ -64,6 +66,10 @@ class ResponseParser:
         """Notes that the peer has ended its side in good order, which ends a response without a length."""
         self.ended = self.ended or self._until_close
 
+    def drop_parser(self) -> None:
+        """Drops the parser, whose reference would keep this object until the collector runs."""
+        self._parser = None
+
     def read_content(self) -> bytes:
         """Returns the content that came since the last call."""
         content = b"".join(self._content)
@@ -75,10 +81,11 @@ class ResponseParser:
         """Returns True where the response ended before the last byte.
 
         The last byte is fed apart, since llhttp skips blank lines after a response."""
+        parser = cast(HttpResponseParser, self._parser)
         try:
-            self._parser.feed_data(data[:-1])
+            parser.feed_data(data[:-1])
             ended_early = self.ended
-            self._parser.feed_data(data[-1:])
+            parser.feed_data(data[-1:])
         except (HttpParserError, HttpParserUpgrade) as error:
             raise malformed(self._flaw or str(error)) from error
         return ended_early
@@ -87,7 +94,7 @@ class ResponseParser:
         self._incoming.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
+        status = cast(HttpResponseParser, self._parser).get_status_code()
         if status == _CONTINUE:
             self._incoming.clear()
             return
@@ -105,11 +112,11 @@ class ResponseParser:
     def on_message_complete(self) -> None:
         if self.status:
             self.ended = True
-            self.keep_alive = self._parser.should_keep_alive()
+            self.keep_alive = cast(HttpResponseParser, self._parser).should_keep_alive()
 
     def _check_head(self, status: int) -> str | None:
         """Returns the error of the complete head, if any (RFC 9110 section 15, RFC 9112 section 6.3)."""
-        if self._parser.get_http_version() != "1.1":
+        if cast(HttpResponseParser, self._parser).get_http_version() != "1.1":
             return "not HTTP/1.1"
         if not 200 <= status <= 599:
             return f"status {status} is not a final one"

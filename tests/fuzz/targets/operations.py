@@ -1,4 +1,4 @@
-"""Targets of requests: what a route and `x-fal-target-url` resolve to, and the request to fal that comes of it."""
+"""Targets of requests: what a route and `x-fal-target-url` resolve to, and the request to fal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HEADER_HOSTS = {Surface.QUEUE: b"https://queue.fal.run", Surface.RUN: b"https:/
 
 
 def check(data: bytes) -> None:
-    """Checks *data*: a byte for the method, then the lines route, query and `x-fal-target-url`; two are optional."""
+    """Checks *data*: a byte for the method, the lines route, and perhaps query and `x-fal-target-url`."""
     if not data:
         return
     method = METHODS[data[0] % len(METHODS)]
@@ -76,7 +76,7 @@ def _check_target(target: operations.Target, url: bytes | None) -> None:
 
 
 def _check_path(path: str) -> None:
-    """Checks that two other parsers see fal's host and the same normal path, with parameters of the allow-list."""
+    """Checks that two other parsers see fal's host, the same normal path and only listed parameters."""
     parts, other = urlsplit(f"https://{HOST}{path}"), httpx2.URL(f"https://{HOST}{path}")
     assert (parts.hostname, parts.port, parts.username, parts.fragment) == (HOST, None, None, "")
     assert (other.host, other.raw_path) == (HOST, path.encode("ascii"))

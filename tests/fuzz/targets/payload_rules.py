@@ -1,4 +1,4 @@
-"""Request bodies under the rules of an endpoint: against `json`, `jsonschema` and a second reading of each URL."""
+"""Request bodies under an endpoint's rules, against `json`, `jsonschema` and a second reading of URLs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_MESSAGE = 1500  # characters: a message lists what a schema accepts, and rep
 
 
 class Case:
-    """Endpoint with its policy, the same schema for `jsonschema`, and whether only *OUR_HOSTS* are accepted."""
+    """Endpoint with its policy, its schema for `jsonschema`, and whether only *OUR_HOSTS* are accepted."""
 
     def __init__(self, policy: EndpointPolicy, *, our_hosts: bool = False) -> None:
         self.policy = policy

@@ -82,7 +82,7 @@ class FakeTransport(asyncio.Transport):
 
 
 class Application:
-    """Application with the first checks of production; *heard* are the requests that passed them as a whole."""
+    """Application with the first checks of production; *heard* are the requests that passed them whole."""
 
     def __init__(self) -> None:
         self.heard: list[Request] = []
@@ -109,7 +109,10 @@ class Application:
 
 
 def _plain(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Returns *fields* as h11 gives them: llhttp leaves white space after a value, and the case of a coding."""
+    """Returns *fields* as h11 gives them.
+
+    llhttp leaves white space after a value, and the case of a coding.
+    """
     return [(n, v.rstrip(b" \t").lower() if n == b"transfer-encoding" else v.rstrip(b" \t")) for n, v in fields]
 
 

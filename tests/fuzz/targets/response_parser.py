@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 def check(data: bytes) -> None:
-    """Checks *data*: its first byte is the size of the reads, the rest is what an upstream sends until it closes."""
+    """Checks *data*: a byte for the size of the reads, then what an upstream sends until it closes."""
     if len(data) < 2:
         return
     size, stream = 1 + data[0], data[1:]

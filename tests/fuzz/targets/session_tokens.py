@@ -1,4 +1,4 @@
-"""Session tokens: any bytes as a token, and genuine signatures over any header and claims, against PyJWT."""
+"""Session tokens: any bytes, and genuine signatures over any header and claims, against PyJWT."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ async def test_another_origin_gets_no_leave(tmp_path: Path) -> None:
 
 
 async def test_a_defect_is_a_500_that_tells_nothing(tmp_path: Path) -> None:
-    """The caller gets a constant; the journal has the error and where it came from; the next request works."""
+    """The caller gets a constant, the journal the error and its place; the next request works."""
     with open_gateway(tmp_path, RuntimeError("inner secret"), reply(QUEUED)) as g:
         async with g.client() as alice:
             broken = await alice.post(SUBMIT, json=INPUT)
@@ -178,7 +178,7 @@ async def test_the_description_says_how_to_bring_a_session(
     ids=["host", "upgrade", "method", "mode"],
 )
 async def test_a_callback_url_is_not_logged(tmp_path: Path, method: str, headers: dict[str, str], status: int) -> None:
-    """The end is a credential: a guard that refuses the request before its receiver keeps it out of the log too."""
+    """The end is a credential: a check that refuses the request early keeps it out of the log too."""
     with open_gateway(tmp_path) as g:
         async with g.client(None) as fal:
             answer = await fal.request(method, "/api/fal/webhooks/fal/" + "seal" * 20, headers=headers)

@@ -331,7 +331,7 @@ class CountingKey(VerificationKey):
 
 
 def spoilt(token: bytes) -> bytes:
-    """With another last character, canonical base64url too.
+    """Returns *token* with another last character, canonical base64url too.
 
     One token in sixteen already ends with the first choice.
     """

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from proxy.auth.job_handles import JobHandles, JobName, parse_handle
@@ -96,6 +98,19 @@ def test_an_upstream_id_of_another_form_is_not_sealed(upstream_id: str) -> None:
     """An id that could not be addressed again, or would change a path, gets no handle."""
     with pytest.raises(ValueError, match="malformed"):
         JobHandles([NEW]).sign(upstream_id, owner=ALICE, app=APP)
+
+
+@pytest.mark.parametrize("alias", ["", "team-b"])
+def test_a_handle_needs_no_encoding_in_a_url_and_is_not_decoded(alias: str) -> None:
+    """All characters are unreserved (RFC 3986 section 2.3), and a percent-encoded spelling is unknown."""
+    handles = JobHandles([NEW], [alias])
+    handle = handles.sign(JOB, owner=ALICE, app=APP, key_alias=alias)
+
+    assert quote(handle, safe="") == handle
+    for encoded in (handle.replace("~", "%7E"), handle.replace(".", "%2E"), handle.replace("-", "%2D")):
+        if encoded != handle:
+            with pytest.raises(JobNotFound):
+                handles.verify(encoded, owner=ALICE, app=APP)
 
 
 @pytest.mark.parametrize("secrets", [[], [b"short"], [NEW, b"x" * 31]])

@@ -51,7 +51,7 @@ def explain(config: Path, text: str, *options: str) -> Result:
 
 
 def states(result: Result) -> dict[str, str]:
-    """The result of each check by its name."""
+    """Returns the result of each check by its name."""
     rows = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
     return {row[1]: row[0] for row in rows}
 

@@ -80,7 +80,7 @@ def request(now: float, *, key: str = ALICE) -> ReservationRequest:
 
 
 async def fill(ledger: SqliteLedger) -> None:
-    """An open job of alice's and one that was settled for 1.5 units."""
+    """Makes an open job of alice's and one that was settled for 1.5 units."""
     now = time.time()
     await ledger.start(now=now)
     for name, job in (("open", JOB), ("done", "done-job")):

@@ -130,7 +130,7 @@ def test_usage_check_and_backup(filled: ValkeyServer, config: Path, tmp_path: Pa
 
 
 def test_a_ledger_moves_to_redis_and_back(valkey: ValkeyServer, config: Path, tmp_path: Path) -> None:
-    """Budgets, jobs, slots and usage are the same after a migration from a file to Redis and to another file."""
+    """Budgets, jobs, slots and usage survive a migration from a file to Redis and to another file."""
     back = tmp_path / "back.toml"
     back.write_text(CONFIG.replace("ledger.db", "back.db"))
     with stopped(tmp_path / "ledger.db"):

@@ -71,7 +71,7 @@ def allowed(cors: Cors, requested: bytes) -> list[str]:
 
 
 def test_tracing_and_fields_of_fal_are_allowed() -> None:
-    """Any requested `x-fal-*`, and those of OpenTelemetry and Sentry, are allowed; no other name is repeated."""
+    """Any `x-fal-*`, and those of OpenTelemetry and Sentry, are allowed; no other name is repeated."""
     names = allowed(Cors([APP]), b"X-Fal-Request-Source, x-other, x-fal-, x-fal-a b, x-fal-\xe9, x-fal-source")
 
     assert {"traceparent", "tracestate", "baggage", "sentry-trace", "x-fal-request-source", "x-fal-source"} <= set(

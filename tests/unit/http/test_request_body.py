@@ -263,7 +263,7 @@ def test_json_in_utf_8_is_taken(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_JSON)
 def test_anything_else_is_refused(name: str) -> None:
-    """Above all what a page may send across origins without asking (Fetch standard, CORS-safelisted types)."""
+    """A page may send the CORS-safelisted types across origins without a preflight (Fetch standard)."""
     with pytest.raises(UnsupportedMediaType):
         json_content_type(dict(NOT_JSON[name]))
 

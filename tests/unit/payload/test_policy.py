@@ -63,7 +63,7 @@ def fields(admitting: EndpointPolicy) -> dict[str, Json]:
 
 
 def refused(admitting: EndpointPolicy, raw: bytes) -> list[tuple[str | int, str]]:
-    """(field, type) of each error *raw* is refused for."""
+    """Returns field and type of each error that *raw* is refused for."""
     with pytest.raises(ValidationFailed) as caught:
         admitting.admit(raw)
     return [(error["loc"][1], error["type"]) for error in caught.value.detail]

@@ -19,7 +19,7 @@ RESET = b"<reset>"
 
 
 async def raw(rig: Rig) -> bytes:
-    """The bytes that answer a submit until the connection ends; `<reset>` where it was reset."""
+    """Returns the bytes that answer a submit until the connection ends; `<reset>` where it was reset."""
     host, _, port = rig.queue.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = ["POST /acme/echo HTTP/1.1", "host: x", "authorization: Key a:b", "content-length: 2", "connection: close"]

@@ -51,7 +51,7 @@ async def a_hook(*statuses: int) -> AsyncIterator[WebhookReceiver]:
 
 
 def verified(jwks: dict[str, list[dict[str, str]]], headers: dict[str, str], body: bytes) -> bool:
-    """fal's documented verification, written from its text."""
+    """Verifies as fal documents it, written from its text."""
     message = "\n".join(
         [
             headers["x-fal-webhook-request-id"],

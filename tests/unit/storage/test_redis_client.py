@@ -91,7 +91,7 @@ async def answered(store: RedisStore, within: float) -> None:
 
 
 async def test_what_a_script_returns(valkey: str) -> None:
-    """A script's bytes, integers, nil and lists arrive as RESP2 has them; arguments are text, bytes or numbers."""
+    """A script's bytes, integers, nil and lists arrive as in RESP2; arguments are text, bytes or numbers."""
     script = Script("return {ARGV[1], ARGV[2], 7, false, {KEYS[1]}}")
     async with opened(valkey, prefix="p:") as store:
         assert await store.run(script, ["k{é}"], ["é", b"\x00\xff"]) == [
@@ -275,6 +275,7 @@ async def test_a_master_that_became_a_replica(server: ValkeyServer) -> None:
             assert ours.isdisjoint(client["id"] for client in admin.client_list())
 
 
+@pytest.mark.serial
 async def test_a_silent_server_costs_its_timeout_and_then_nothing() -> None:
     """Five hundred calls fail when their time-out ends, and soon calls fail at once."""
     async with peer(b"") as url:
@@ -297,6 +298,7 @@ async def test_a_silent_server_costs_its_timeout_and_then_nothing() -> None:
     assert sum(seconds for seconds, _ in quick) < 0.05
 
 
+@pytest.mark.serial
 async def test_each_call_has_its_own_timeout() -> None:
     """A call that joins a silent connection later fails within its own time-out."""
     async with peer(b"") as url, opened(url, timeout=0.1) as store:
@@ -309,18 +311,19 @@ async def test_each_call_has_its_own_timeout() -> None:
     assert max(took) < 0.3
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("connected", [True, False])
 async def test_a_late_event_loop_is_no_dead_store(valkey: str, connected: bool) -> None:
-    """A call succeeds though the event loop was blocked for many time-outs after it was sent or while it connected."""
+    """A call succeeds though the loop was blocked for many time-outs after its sending or connecting."""
     async with opened(valkey, timeout=0.05) as store:
         if connected:
             await store.ping()
-        for _ in range(5):
+        for _ in range(2):
             calls = [asyncio.create_task(store.run(ECHO, [], ["x"])) for _ in range(10)]
             await asyncio.sleep(0)
             for _ in range(6):
                 await asyncio.sleep(0)
-                time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be late
+                time.sleep(0.15)  # noqa: ASYNC251 - the loop is to be late
             assert await asyncio.gather(*calls) == [b"x"] * 10
 
         assert (store.failures, store.breaker_is_open) == (0, False)
@@ -340,7 +343,7 @@ async def test_a_slow_store_is_used(server: ValkeyServer, latency: float) -> Non
 
 
 async def test_a_store_slower_than_the_timeout(server: ValkeyServer) -> None:
-    """Late replies fail their own calls only; the connection stays, the breaker closed, and later calls succeed."""
+    """Late replies fail their own calls only; connection and breaker stay, and later calls succeed."""
     async with tcp_delay(server.port) as delay, opened(delay.url, timeout=1.0) as store:
         await answered(store, within=5)
         delay.seconds = 0.75
@@ -385,8 +388,9 @@ async def test_a_refused_connection(unused_tcp_port: int) -> None:
     assert "ConnectionError" in reason
 
 
+@pytest.mark.serial
 async def test_a_paused_server_that_comes_back(server: ValkeyServer) -> None:
-    """Calls to a stopped server fail in time and then at once; after its return they succeed with their own replies."""
+    """Calls to a stopped server fail in time and then at once, and after its return get their own replies."""
     with Redis.from_url(server.connection_url) as admin:
         pid = admin.info("server")["process_id"]
     async with opened(server.connection_url, timeout=0.1) as store:

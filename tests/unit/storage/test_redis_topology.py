@@ -216,6 +216,7 @@ async def test_a_master_that_is_replaced(perishable: Watched) -> None:
         assert await counted(store, within=5) == 2
 
 
+@pytest.mark.serial
 async def test_sentinels_that_are_of_no_use(watched: Watched) -> None:
     """One working Sentinel is enough, at any place in the list."""
     async with peer(b"") as silent, peer(b"*2\r\n$1\r\nh\r\n$1\r\np\r\n") as nonsense:

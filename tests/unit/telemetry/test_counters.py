@@ -12,7 +12,7 @@ Samples = dict[tuple[str, ...], float]
 
 
 def samples(metric: Counter | Durations) -> Samples:
-    """By name and label values in order, as a scrape reads them; a sample told twice fails."""
+    """Returns samples by name and label values in order, as a scrape reads them. Fails on a repeated one."""
     found: Samples = {}
     for family in text_string_to_metric_families(text(metric)):
         for sample in family.samples:

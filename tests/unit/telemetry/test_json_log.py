@@ -47,7 +47,7 @@ class Pipe:
         fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4096)
 
     def numbers(self, *journals: JsonLogWriter) -> list[int]:
-        """The `i` of each line that came, all *journals* closed; a line cut in two would not parse."""
+        """Returns the `i` of each line, all *journals* closed; a line cut in two would not parse."""
         chunks: list[bytes] = []
         reading = threading.Thread(target=lambda: chunks.extend(iter(lambda: os.read(self._reader, 65536), b"")))
         reading.start()
@@ -60,7 +60,7 @@ class Pipe:
 
 
 def test_a_line_for_a_person(log: Log) -> None:
-    """Time, level and event, then each member; text with spaces or quotes is in quotes, and no control gets out."""
+    """Time, level and event, then each member; text with spaces is in quotes, and no control gets out."""
     journal = JsonLogWriter(log.fd, clock=lambda: 1_795_000_000.25, text=True)
     journal.write({"event": "warning", "port": 8080, "message": 'two "words"\x1b[2J\nand a line', "path": "/a"})
 
@@ -191,6 +191,7 @@ def test_what_is_no_secret_stays(log: Log) -> None:
     assert orjson.loads(log.lines(journal)[0])["reason"] == "passed a pass"
 
 
+@pytest.mark.serial
 def test_nobody_reads() -> None:
     """With a full pipe `write` stays fast: lines that do not fit are dropped and counted."""
     pipe = Pipe()
@@ -209,6 +210,7 @@ def test_nobody_reads() -> None:
     assert numbers == sorted(numbers)
 
 
+@pytest.mark.serial
 def test_closing_does_not_wait_for_a_reader() -> None:
     """Closing takes no longer than its timeout."""
     pipe = Pipe()

@@ -39,7 +39,7 @@ class Rig:
         return [orjson.loads(line) for line in self._path.read_bytes().splitlines()]
 
     def sample(self, name: str, **labels: str) -> float | None:
-        """The exposed value of `fal_proxy_<name>` with exactly *labels*."""
+        """Returns the exposed value of `fal_proxy_<name>` with exactly *labels*."""
         text = self.telemetry.exposition().decode()
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         values = [s.value for s in samples if s.name == f"fal_proxy_{name}" and s.labels == labels]
@@ -65,7 +65,7 @@ def submit(rig: Rig) -> AccessRecord:
 
 
 def test_the_line_of_an_answered_request(rig: Rig) -> None:
-    """One line a request, with the facts that are known, the caller by 16 digits only and times in milliseconds."""
+    """A request has one line, with what is known, the caller by 16 digits only and times in milliseconds."""
     record = submit(rig)
     with record.upstream_clock():
         rig.clock.now += 0.2
@@ -177,7 +177,7 @@ def test_the_level_of_a_line(rig: Rig) -> None:
 
 
 def test_a_refusal(rig: Rig) -> None:
-    """A refusal is logged with its status, its type, its limits and its reason, which the caller does not get."""
+    """A refusal is logged with status, type, limits and the reason, which the caller does not get."""
     record = submit(rig)
     record.record_refusal(RateLimited(retry_after=3, reason="rate limit a, b", limit=("rate", "a", "b")))
     rig.telemetry.close(record)

@@ -6,7 +6,7 @@ from proxy.telemetry.request_trace import RequestTrace
 
 
 def test_the_last_requests_are_kept() -> None:
-    """The number of requests has a bound, and so have the waits of an operation; paths and traces are dropped."""
+    """Requests are bounded in number, and so are the waits of an operation; paths and traces are dropped."""
     recent = RecentRequests()
     for number in range(KEPT_WAITS + 10):
         record = AccessRecord(str(number), "GET", b"/long" * 100, lambda: 0.0)

@@ -22,7 +22,7 @@ def test_one_line_for_many_connections() -> None:
 
 
 def test_a_flood_from_many_addresses() -> None:
-    """The lines of a report are bounded, and so are the addresses kept; no connection is left out of the sums."""
+    """Lines of a report and stored addresses are bounded; no connection is left out of the sums."""
     lines: list[Mapping[str, object]] = []
     rejections = Rejections(lines.append)
     for number in range(2 * MAX_ADDRESSES):

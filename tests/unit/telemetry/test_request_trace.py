@@ -7,7 +7,7 @@ from proxy.telemetry.request_trace import MAX_NAMES, MAX_NOTE, RequestTrace
 
 
 def trace() -> RequestTrace:
-    """A trace whose clock goes on by a second at each look."""
+    """Returns a trace whose clock goes on by a second at each look."""
     ticks = count()
     return RequestTrace(lambda: float(next(ticks)))
 

@@ -153,7 +153,7 @@ def test_a_mounted_gateway_uses_the_sandbox(fal_sandbox: FalSandbox) -> None:
 
 
 def test_the_plugin_costs_nothing_until_it_is_used() -> None:
-    """pytest imports the plugin in every run: it brings no module of the gateway and no library but pytest."""
+    """pytest imports the plugin in every run: it brings no module of the gateway, nor a library."""
     code = (
         "import sys, pytest\n"
         "before = set(sys.modules)\n"

@@ -30,7 +30,7 @@ def urls(ledger: SqliteLedger) -> CallbackUrls:
 
 
 def grant() -> Grant:
-    """alice may submit."""
+    """Returns alice's grant of a submit."""
     parts = small_components()
     caller = Caller(ISSUER, "alice", caller_key(ISSUER, "alice"), frozenset(), 2e9, {})
     target = resolve("POST", f"/queue/{ENDPOINT}".encode(), b"", None)

@@ -137,6 +137,7 @@ async def test_the_app_behind_tls() -> None:
     assert (refused, verdict, len(app.deliveries)) == (0, DeliveryResult.DELIVERED, 1)
 
 
+@pytest.mark.serial
 async def test_an_endless_answer_is_not_read() -> None:
     """The status is all we want: an app that never ends its answer holds nothing up."""
 

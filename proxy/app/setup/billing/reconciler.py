@@ -21,7 +21,7 @@ class RelayReads:
         self._upstream = upstream
 
     async def status(self, app: str, upstream_id: str, key_alias: str) -> UpstreamResponse:
-        """A job whose key was removed is unknown, as it is to its caller."""
+        """Returns the job's status. A job whose key was removed is unknown, as it is to its caller."""
         relay = self._upstream.relay
         if key_alias not in self._upstream.account.keys:
             return UpstreamResponse(404, (), b"")

@@ -64,7 +64,7 @@ async def test_a_run_takes_what_a_submit_takes(tmp_path: Path) -> None:
 
 
 def whole_document() -> Any:
-    """The document of every shipped endpoint with every action, an untyped one, uploads and tokens."""
+    """Returns the document of all shipped endpoints and actions, an untyped one, uploads and tokens."""
     actions = [str(action) for action in OURS]
     endpoints = [{"id": endpoint, "actions": actions} for endpoint in known_endpoints(None)]
     untyped = [{"id": "acme/any", "schema": "any"}, {"id": "acme/any/fast", "schema": "any"}]

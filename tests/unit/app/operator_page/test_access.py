@@ -23,7 +23,7 @@ def basic(text: str) -> tuple[bytes, bytes]:
     "host", ["localhost", "localhost:9090", "127.0.0.1", "[::1]:9090", "10.1.2.3:1", "ADMIN.internal", "gate.box:9090"]
 )
 def test_own_names_and_addresses(host: str) -> None:
-    """An address cannot be led elsewhere by DNS; names are the listener's own and those of the configuration."""
+    """Addresses are accepted, which DNS cannot change; names are the listener's and the configured ones."""
     PageAccess("127.0.0.1", ["admin.internal", "Gate.box"]).check([(b"host", host.encode())])
 
 

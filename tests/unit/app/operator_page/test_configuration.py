@@ -36,7 +36,7 @@ def values(found: Config) -> dict[str, Json]:
 
 
 def test_no_secret_is_shown() -> None:
-    """A text that is made from a secret variable is masked, and so is a user in a URL; names of variables are shown."""
+    """A text made from a secret variable is masked, and a user in a URL; names of variables are shown."""
     found = config(
         admin={"token_env": "ADMIN_SECRET"},
         server={"public_origin": "https://${APP_HOST}"},

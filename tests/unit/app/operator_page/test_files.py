@@ -17,7 +17,7 @@ def test_the_modules_are_the_folder() -> None:
 
 
 def test_the_page_names_what_is_served(tmp_path: Path) -> None:
-    """Each address in the page and its styles is served, none is of another site, and the script is one module."""
+    """Each address in the page and its styles is served, none is of another site; the script is a module."""
     files = operator_files()
     texts = [file.body.decode() for path, file in files.items() if path == "/" or path.endswith(".css")]
     addresses = {path for text in texts for path in re.findall(r'"(/[\w./-]+\.\w+)"', text)}

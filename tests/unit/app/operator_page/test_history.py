@@ -17,7 +17,7 @@ class Counts:
 
 
 def test_bars_by_minute_and_outcome() -> None:
-    """Requests are in the bar of their minute: 4xx are refused, 5xx failed, and a caller who left is neither."""
+    """Requests are in the bar of their minute: 4xx refused, 5xx failed, a caller who left is neither."""
     counts = Counts()
     history = History(counts.totals)
     for minute in range(3):
@@ -44,7 +44,7 @@ def test_a_day_has_bars_of_a_quarter_of_an_hour() -> None:
 
 
 def test_spend_is_counted_from_the_first_reading() -> None:
-    """Midnight begins a new sum, a refund is no negative bar, and a reading without the ledger changes nothing."""
+    """Midnight begins a new sum, a refund is no negative bar, a reading without ledger changes nothing."""
     history = History(Counts().totals)
     before = MIDNIGHT - 60
     history.sample(before - 60, None)
@@ -70,7 +70,7 @@ def test_a_day_without_the_ledger_subtracts_nothing_of_the_day_before() -> None:
 
 
 def test_today_begins_at_midnight() -> None:
-    """The counts of a process that ran before midnight are those since then; a young process has all of its own."""
+    """A process that ran before midnight counts from then; a young process has all of its own."""
     counts = Counts()
     history = History(counts.totals)
     counts.statuses, counts.refusals = {"200": 5, "404": 1}, {"job_not_found": 1}

@@ -64,7 +64,7 @@ async def test_the_page_is_strict(tmp_path: Path) -> None:
 
 
 async def test_the_data_of_some_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests, refusals, spend, jobs and waits are counted; users are digests, and no payload or key is there."""
+    """Requests, refusals, spend, jobs and waits are counted; users are digests; no payload, no key."""
     monkeypatch.setattr(ledger_view, "MIN_AGE", 0.0)
     monkeypatch.setattr(ledger_view, "REPORT_SHARE", 0)
     with open_gateway(tmp_path, reply(QUEUED), endpoints=[PRICED], budgets=[BUDGET], limits=[]) as gateway:

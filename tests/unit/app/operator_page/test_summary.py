@@ -74,7 +74,7 @@ def summary(*reports: Report) -> dict[str, Json]:
 
 
 def test_counts_of_today_are_added() -> None:
-    """A worker that has ended counts for what it did, and counts of another day do not; refusals come by number."""
+    """An ended worker counts for what it did, another day does not; refusals are in order of number."""
     ended = report(2, gauges=None, statuses={"200": 1, "502": 3}, refusals={"upstream_failed": 3})
     found = summary(report(1), ended, report(3, day=1))
 
@@ -115,7 +115,7 @@ def test_bars_of_the_same_minute_are_added() -> None:
 
 
 def test_the_spend_of_a_bar_is_taken_from_one_worker() -> None:
-    """Each worker sees all of it: the oldest counts that saw the whole bar, and the largest in the bar of now."""
+    """Each worker sees all of it: the oldest that saw the whole bar counts, and the largest in the last."""
     last = int(NOW // 60)
     old = report(1, started=NOW - 130, gauges=None, bars={"hour": bars(last - 1, [0, 0, 0], [1.0, 2.0, 3.0])})
     new = report(2, started=NOW - 100, bars={"hour": bars(last, [0, 0, 0], [9.0, 3.5, 1.0])})

@@ -11,7 +11,7 @@ from proxy.telemetry.json_log import JsonLogWriter
 
 
 def test_records_of_python_are_lines(tmp_path: Path) -> None:
-    """Warnings and errors of any thread become one line each, an exception with its frames; information none."""
+    """Warnings and errors of any thread become one line each, exceptions with frames; information none."""
     root = logging.getLogger()
     before = root.handlers[:]
     with (tmp_path / "journal").open("wb") as file:

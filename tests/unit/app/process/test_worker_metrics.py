@@ -34,7 +34,7 @@ class Worker:
         ]
 
     async def scrape(self) -> tuple[float, float]:
-        """The counter and the gauge, over all workers."""
+        """Returns the counter and the gauge, over all workers."""
         by_name = {family.name: family for family in await self.metrics.families()}
         return by_name["a"].samples[0][2], by_name["g"].samples[0][2]
 

@@ -9,7 +9,7 @@ BUDGET = [{"name": "day", "per": "user", "window": "day", "limit": 1}]
 
 
 def problems(**endpoint: object) -> list[str]:
-    """The problems of a configuration with one untyped endpoint and a budget."""
+    """Returns the problems of a configuration with one untyped endpoint and a budget."""
     with pytest.raises(ConfigError) as raised:
         small_components(endpoints=[{"id": "acme/any", "schema": "any", **endpoint}], budgets=BUDGET)
     return [str(problem) for problem in raised.value.problems]

@@ -323,7 +323,7 @@ async def test_the_description_has_what_is_open(tmp_path: Path) -> None:
 
 
 async def submitted(g: LocalGateway, **fields: object) -> list[str]:
-    """The types of the errors of a submit with *fields*."""
+    """Returns the types of the errors of a submit with *fields*."""
     async with g.client() as alice:
         answer = await alice.post(f"/api/fal/queue/{ENDPOINT}", json={**INPUT, **fields})
     return [] if answer.status_code == 200 else [error["type"] for error in answer.json()["detail"]]

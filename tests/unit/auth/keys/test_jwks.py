@@ -23,7 +23,7 @@ MAX_AGE = 3600.0
 
 
 def numbers(document: bytes) -> tuple[int, ...]:
-    """A reader for the tests: digits are keys."""
+    """Reads keys for the tests: digits are keys."""
     if not document.isdigit():
         raise ValueError("not a set")
     return tuple(map(int, document.decode()))

@@ -76,7 +76,7 @@ async def test_a_store_gives_what_was_added(store: RevocationStore) -> None:
 
 
 async def test_the_file(tmp_path: Path) -> None:
-    """The file is for its owner alone, two processes see each other's lines, and a damaged one is an error."""
+    """The file is its owner's alone, two processes see each other's lines, a damaged one is an error."""
     path = tmp_path / "ledger.db.revoked"
     first, second = FileRevocations(path), FileRevocations(path)
     await asyncio.gather(*(store.add(Revocation("user", f"u{n}", FAR)) for n in range(5) for store in (first, second)))

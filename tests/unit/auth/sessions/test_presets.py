@@ -26,7 +26,7 @@ CASES = [(name, wrong) for name, shape in SHAPES.items() for wrong in shape.wron
 
 
 def issuer(table: dict[str, object], tmp_path: Path, key: SigningKey) -> Issuer:
-    """The issuer of *table*, with a key file in the place of the provider's address."""
+    """Returns the issuer of *table*, with a key file in the place of the provider's address."""
     (tmp_path / "key.pem").write_bytes(key.public)
     filled = Session.model_validate(table).model_dump(exclude={"jwks_url", "preset"}, exclude_none=True)
     sessions = [{**filled, "public_key_file": "key.pem"}]

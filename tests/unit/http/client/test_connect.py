@@ -25,7 +25,7 @@ def address_info(listener: socket.socket) -> AddrInfoType:
 
 @contextmanager
 def silent() -> Iterator[AddrInfoType]:
-    """An address that neither answers nor refuses: its queue is full, so the kernel drops every further SYN."""
+    """An address that neither answers nor refuses: its queue is full, so the kernel drops each SYN."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -88,7 +88,7 @@ async def test_a_refusal_starts_the_next_address_at_once() -> None:
 
 @on_both_loops
 async def test_a_late_first_address_still_wins() -> None:
-    """An attempt overtaken by the next one's start goes on; one that connects is returned, the other is closed."""
+    """An attempt that the next one overtakes goes on; the first to connect is returned, the other closed."""
     with listening() as first, listening() as second:
         before = descriptors()
         winner = await connect_first([first, second], head_start=0.0)
@@ -198,7 +198,7 @@ async def test_cancelling_a_handshake_closes_it() -> None:
 
 @on_both_loops
 async def test_cancelling_at_any_turn_leaves_nothing_open(tmp_path: Path) -> None:
-    """Wherever in the dial the cancellation falls, the peer sees the connection end and no descriptor stays."""
+    """Wherever the cancellation falls, the peer sees the connection end and no descriptor stays."""
     ours = certificates(tmp_path)
     async with serve(stay, tls=ours.server) as server:
         tls = tls_context(ours.ca_file)

@@ -240,7 +240,7 @@ async def test_content_before_a_fault_is_delivered() -> None:
 
 @on_both_loops
 async def test_an_early_answer_ends_the_connection() -> None:
-    """An upstream that answers before it has read the request gets no second one behind the rest of the first."""
+    """An upstream that answers before it has read the request gets no second one behind its rest."""
 
     async def script(peer: Peer) -> None:
         peer.send(OK)

@@ -25,7 +25,7 @@ def test_a_sound_answer(raw: bytes, status: int, content: bytes, keep_alive: boo
 
 
 def test_fields_of_the_head() -> None:
-    """Names come in lower case, values without the white space around them, repeated ones apart; trailers do not."""
+    """Names come in lower case, values without white space around, repeated ones apart, trailers not."""
     head = b"HTTP/1.1 200 OK\r\nX-A:  1 2 \t\r\nx-a:\r\nX-B: \xc3\xa9\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     fed = answer(head, b"0\r\nX-C: 3\r\n\r\n")

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
+import pytest
 import uvloop
 from support.raw_http import PATIENCE
 from support.scripted_upstream import Certificates, certificates
@@ -104,6 +105,7 @@ def cut(peer: ssl.SSLSocket) -> None:
     peer.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.serial
 def test_uvloop_loses_what_a_paused_reader_has_not_read(tmp_path: Path) -> None:
     """After the peer's close the rest does not arrive (MagicStack/uvloop#661)."""
 
@@ -130,6 +132,7 @@ def test_uvloop_loses_what_a_paused_reader_has_not_read(tmp_path: Path) -> None:
         assert runner.run(read(port)) < 1 + SIZE
 
 
+@pytest.mark.serial
 def test_asyncio_reports_a_cut_as_a_close(tmp_path: Path) -> None:
     """A protocol cannot tell a truncated answer from a complete one (compare MagicStack/uvloop#385)."""
 

@@ -129,7 +129,7 @@ async def test_a_goodbye_ends_an_unbounded_answer(ours: Certificates) -> None:
 
 @on_both_loops
 async def test_a_cut_does_not_end_an_unbounded_answer(ours: Certificates) -> None:
-    """Anybody on the path can close a TCP connection; only the peer can say goodbye (RFC 9112 section 9.8)."""
+    """Anybody on the path can close a TCP connection, only the peer a TLS one (RFC 9112 section 9.8)."""
     async with connected(ours, was_cut) as connection:
         with pytest.raises(ExchangeBroken) as caught:
             await exchange(connection)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import resource
+from collections import Counter
 from ipaddress import ip_network
 
 import pytest
@@ -52,3 +54,55 @@ def test_a_fifth_of_the_descriptors_is_kept_for_others(soft: int, cap: int, monk
     monkeypatch.setattr("proxy.http.server.limits.getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
 
     assert ConnectionLimits().connections == cap
+
+
+class Server:
+    def __init__(self) -> None:
+        self.default_headers: list[tuple[bytes, bytes]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+
+
+class Connection:
+    """Connection that notes in which turn of the loop it was looked at, and leaves where *leaves* says so."""
+
+    def __init__(self, state: SharedState, turns: list[int]) -> None:
+        self.state = state
+        self.turns = turns
+        self.leaves: Connection | None = None
+        self.seen: list[int] = []
+
+    def drain(self) -> None: ...
+
+    def check_timeouts(self, now: float) -> None:
+        self.seen.append(self.turns[0])
+        if self.leaves is not None:
+            self.state.connections.discard(self.leaves)
+
+
+async def test_many_connections_are_looked_at_in_parts() -> None:
+    """All are seen in each sweep, and never more than fifty of them in one turn of the event loop."""
+    state, turns = SharedState(ConnectionLimits(sweep=0.01)), [0]
+    connections = [Connection(state, turns) for _ in range(201)]
+    state.connections.update(connections)
+    state.add(connections[0], Server())
+    while min(len(one.seen) for one in connections) < 3:
+        turns[0] += 1
+        await asyncio.sleep(0)
+    state.connections.clear()
+
+    looks = Counter(turn for one in connections for turn in one.seen)
+    assert max(looks.values()) == 50
+    assert max(len(one.seen) for one in connections) <= 4
+
+
+async def test_a_connection_that_has_gone_is_not_looked_at() -> None:
+    """A connection may close between two parts of a sweep, or by the look at another one."""
+    state = SharedState(ConnectionLimits(sweep=0.001))
+    first, second = (Connection(state, [0]) for _ in range(2))
+    first.leaves, second.leaves = second, first
+    state.connections.update([first, second])
+    state.add(first, Server())
+    await asyncio.sleep(0)
+    state.connections.clear()
+
+    assert sorted(len(one.seen) for one in (first, second)) == [0, 1]

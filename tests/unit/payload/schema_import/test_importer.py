@@ -36,7 +36,7 @@ KEYWORDS = st.sampled_from(
 def openapi(
     input_schema: object, components: Mapping[str, object] | None = None, *, path: str = f"/{ENDPOINT}", **more: object
 ) -> dict[str, Any]:
-    """An OpenAPI document in the form of fal's, with its paths in an unhelpful order."""
+    """Returns an OpenAPI document in the form of fal's, with its paths in an unhelpful order."""
     status = {"get": {"responses": {"200": content({"$ref": "#/components/schemas/QueueStatus"})}}}
     return {
         "openapi": "3.0.4",
@@ -76,7 +76,7 @@ def loaded(document: object) -> Schema:
 
 
 def field(schema: object, **components: object) -> Any:
-    """The field `a` of an imported document that has *schema* for it."""
+    """Returns the field `a` of an imported document that has *schema* for it."""
     return loaded(openapi({"type": "object", "properties": {"a": schema}}, components)).fields()["a"]
 
 
@@ -178,7 +178,7 @@ def test_references_of_every_spelling(schema: object, components: dict[str, obje
 
 
 def test_definitions_inside_of_a_schema_are_found() -> None:
-    """Pydantic's `$defs` come along inside of a component or of the output, with references to a root they lost."""
+    """Pydantic's `$defs` come along inside of a component or the output, whose references lost a root."""
     inner = {"type": "object", "properties": {"size": {"$ref": "#/$defs/Size"}}, "$defs": {"Size": SIZE}}
     output = {
         "type": "object",

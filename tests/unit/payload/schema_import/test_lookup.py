@@ -12,12 +12,12 @@ SHIPPED = "fal-ai/flux/dev"
 
 
 def schema(name: str) -> dict[str, object]:
-    """A schema file with one field *name*."""
+    """Returns a schema file with one field *name*."""
     return {"type": "object", "properties": {name: {"type": "string"}}}
 
 
 def document(name: str, endpoint: str = SHIPPED) -> dict[str, object]:
-    """An OpenAPI document of *endpoint* with one field *name*."""
+    """Returns an OpenAPI document of *endpoint* with one field *name*."""
     body = {"content": {"application/json": {"schema": schema(name)}}}
     return {
         "openapi": "3.0.4",

@@ -14,7 +14,7 @@ BRUSH = PaintOptions("an island", seed=7, steps=1, strength=0.95)
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference of a channel, 0 to 255, below the label."""
+    """Returns the mean difference of a channel, 0 to 255, below the label."""
     area = (0, 0, one.width, one.height // 2)
     return sum(ImageStat.Stat(ImageChops.difference(one.crop(area), other.crop(area))).mean) / 3
 
@@ -117,7 +117,7 @@ def test_a_decompression_bomb_is_refused_before_decoding(monkeypatch: pytest.Mon
 
 
 def test_a_full_size_picture_is_quick() -> None:
-    """Decoding, painting and encoding 1024x1024 takes at most 250 times the CPU of a loop of a millisecond."""
+    """Decoding, painting and encoding 1024x1024 takes at most 250 times the CPU of a short loop."""
     raw = png((1600, 1200))
 
     assert cost(lambda: encode(repaint(decode(raw), (1024, 1024), BRUSH), "jpeg"), rounds=5) < 250

@@ -14,7 +14,7 @@ Element = tuple[int, bytes, int]
 
 
 def elements(content: bytes, start: int = 0) -> Iterator[Element]:
-    """Id, content and position of each EBML element in depth-first order (RFC 8794)."""
+    """Yields id, content and position of each EBML element in depth-first order (RFC 8794)."""
     position = 0
     while position < len(content):
         width = 9 - content[position].bit_length()

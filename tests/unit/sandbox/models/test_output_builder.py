@@ -17,7 +17,7 @@ SMALL = {"image_size": {"width": 8, "height": 8}}
 
 
 def build(schema: JsonObject, **payload: object) -> Json:
-    """The value for *schema*, which must accept it."""
+    """Returns the value for *schema*, which must accept it."""
     files = FileHost("http://127.0.0.1", capacity=10**6, clock=Clock())
     options = InputOptions({**SMALL, **payload}, None)  # type: ignore[dict-item]
     media = MediaFactory(options, files, source=None, seed=7)
@@ -27,7 +27,7 @@ def build(schema: JsonObject, **payload: object) -> Json:
 
 
 def field(name: str, schema: JsonObject, **payload: object) -> Json:
-    """The value of one field of an output."""
+    """Returns the value of one field of an output."""
     output = build({"type": "object", "properties": {name: schema}}, **payload)
     assert isinstance(output, dict)
     return output[name]

@@ -18,7 +18,7 @@ def content(schema: object) -> dict[str, object]:
 
 
 def openapi(**paths: object) -> dict[str, object]:
-    """A document in fal's form; *paths* replace its paths."""
+    """Returns a document in fal's form; *paths* replace its paths."""
     job = "/some/other/path/requests/{request_id}"
     return {
         "openapi": "3.0.4",

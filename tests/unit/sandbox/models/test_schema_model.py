@@ -31,7 +31,7 @@ async def body(payload: JsonObject) -> JsonObject:
 
 
 async def image(**payload: Json) -> tuple[bytes, JsonObject]:
-    """The image of a call, and its description."""
+    """Returns the image of a call, and its description."""
     description = as_object((await body({"prompt": "a cat", **payload}))["image"])
     file = FILES.get(str(description["url"]).rpartition("/")[2])
     assert file is not None
@@ -93,7 +93,7 @@ async def test_a_file_that_cannot_be_read_fails_the_call(
 
 
 async def test_a_file_at_a_public_url_is_left_unread() -> None:
-    """The examples of fal's schemas are public URLs, so they are answered, and no connection leaves the host."""
+    """The examples of fal's schemas, which are public URLs, are answered without a connection outwards."""
     output = await MODEL.run(
         {"prompt": "x", "image_url": "https://example.com/cat.png", "video_url": "HTTPS://a.example.com"}
     )

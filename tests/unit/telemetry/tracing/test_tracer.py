@@ -1,4 +1,4 @@
-"""Tests of spans without a network: what becomes of a caller's context, and of calls and requests that end badly."""
+"""Tests of spans without a network: a caller's context, and calls and requests that end badly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the ages of records that a configuration gives the ledger, and of recent requests over a sweep."""
+"""Tests of the ages of records that a configuration gives the ledger, and of recent requests."""
 
 from __future__ import annotations
 

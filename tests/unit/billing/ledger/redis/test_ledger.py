@@ -407,6 +407,7 @@ STEPS: dict[str, Callable[[RedisLedger], Coroutine[object, object, object]]] = {
 }
 
 
+@pytest.mark.serial
 async def test_a_paused_server(server: ValkeyServer) -> None:
     """While the server is stopped every step fails in time and soon at once; afterwards every step works."""
     async with opened(server.connection_url, timeout=0.1) as ledger:
