@@ -45,6 +45,7 @@ class Load:
     resets: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     idle: list[tuple[float, Connection]] = field(default_factory=list)
+    late: float = 0.0  # seconds at most that a submit was sent after it was due: a machine too slow for the rate
 
     async def run(self, over: asyncio.Event) -> None:
         """Submits until *over*, then waits for the answers under way."""
@@ -53,6 +54,7 @@ class Load:
             while not over.is_set():
                 due += random.expovariate(RATE)
                 await asyncio.sleep(max(0.0, due - loop.time()))
+                self.late = max(self.late, loop.time() - due)
                 group.create_task(self._submit(due, fresh=number % 2 == 0))
                 number += 1
         for _, (_, writer) in self.idle:
@@ -62,12 +64,13 @@ class Load:
         try:
             async with asyncio.timeout(_TIME):
                 connection = await self._connection(fresh=fresh)
-                self.statuses[await _exchange(connection, fresh=fresh)] += 1
+                status, is_last = await _exchange(connection, fresh=fresh)
+                self.statuses[status] += 1
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
             self.resets.append(repr(error))
             return
         self.seconds.append(time.monotonic() - due)
-        if fresh:
+        if is_last:
             connection[1].close()
         else:
             self.idle.append((time.monotonic(), connection))
@@ -81,14 +84,14 @@ class Load:
         return await asyncio.open_connection(*self.address)
 
 
-async def _exchange(connection: Connection, *, fresh: bool) -> int:
-    """Sends one submit and returns the status of its answer."""
+async def _exchange(connection: Connection, *, fresh: bool) -> tuple[int, bool]:
+    """Sends one submit. Returns the status of its answer, and whether the connection ends with it."""
     reader, writer = connection
     writer.write(_REQUESTS[fresh])
     answer = await reader.readuntil(b"\r\n\r\n")
     length = _LENGTH.search(answer)
     await reader.readexactly(int(length[1]) if length else 0)
-    return int(answer[9:12])
+    return int(answer[9:12]), b"\r\nconnection: close" in answer.lower()
 
 
 def _request(*, fresh: bool) -> bytes:
@@ -147,7 +150,7 @@ async def play(home: Path) -> bool:
         left = before & set(rig.gateway.workers())
     print(f"{RESTARTS} restarts and {RELOADS} reloads, {failed} refused; {len(left)} of the first workers are left")
     print(f"replacement of two workers: {_spread([*restarts, *reloads], 1)} s")
-    print(f"{load.statuses.total()} submits at {RATE:g} a second, {jobs} jobs")
+    print(f"{load.statuses.total()} submits at {RATE:g} a second, sent up to {load.late:.1f} s late; {jobs} jobs")
     print(f"statuses {dict(load.statuses)}, {len(load.resets)} resets")
     print(f"time of a submit: {_spread(load.seconds, 3)} s", *load.resets[:10], sep="\n")
     return set(load.statuses) == {200} and not load.resets and not failed and jobs == load.statuses.total()

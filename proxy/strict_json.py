@@ -52,7 +52,7 @@ def _scanned(raw: bytes) -> Json:
     """Parses a text whose size was checked."""
     try:
         text = raw.decode("utf-8").strip(_WHITE_SPACE)
-        value, end = _SCAN(text, 0)
+        value, end = (_SCAN if len(text) > _MAX_NUMBER else _SCAN_SHORT)(text, 0)
     except UnicodeDecodeError as exc:
         raise MalformedJson("not UTF-8") from exc
     except (json.JSONDecodeError, StopIteration) as exc:
@@ -123,8 +123,9 @@ def dump(value: Json) -> bytes:
 
 def _check_size(raw: bytes, max_depth: int, max_nodes: int) -> None:
     # A value is the first of the text, or of a `[` or `{`, or follows a `,`. Strings can only add to the count.
-    opens = _count(raw, b"[") + _count(raw, b"{")
-    if opens > max_depth or opens + _count(raw, b",") >= max_nodes:
+    # Each takes a byte or more, so that a short text needs no count of them.
+    opens = raw.count(b"[") + raw.count(b"{")
+    if opens > max_depth or (len(raw) >= max_nodes and opens + raw.count(b",") >= max_nodes):
         _check_bare(_without_strings(raw, 4 * max_nodes), max_depth, max_nodes)
 
 
@@ -206,8 +207,12 @@ def _constant(name: str) -> NoReturn:
 
 
 _WHITE_SPACE = " \t\n\r"
+_Scan: TypeAlias = Callable[[str, int], tuple[Json, int]]
+# No number of a short text is too long, so that its integers need no call.
+_SHORT_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant, strict=True)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant, strict=True
 )
 # The decoder's own scanner, in C: `decode` around it costs two calls and two matches more.
-_SCAN: Callable[[str, int], tuple[Json, int]] = make_scanner(_DECODER)  # type: ignore[arg-type] # its stub is wrong
+_SCAN: _Scan = make_scanner(_DECODER)  # type: ignore[arg-type] # its stub is wrong
+_SCAN_SHORT: _Scan = make_scanner(_SHORT_DECODER)  # type: ignore[arg-type]

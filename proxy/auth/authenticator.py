@@ -75,8 +75,9 @@ class Authenticator:
             if cached is not None:
                 return cached
         try:
-            credentials = self._credentials(method, fields) if single is None else [single]
-            callers = [await self._caller(one, address) for one in credentials]
+            if single is not None:
+                return await self._verify(single, address)
+            callers = [await self._caller(one, address) for one in self._credentials(method, fields)]
         except Unauthenticated as refusal:
             # Without a session nothing was guessed: any page can make browsers send such requests.
             if refusal.counts:
@@ -110,8 +111,9 @@ class Authenticator:
 
     async def _caller(self, credential: Credential, address: str) -> Caller:
         cached = self._verifier.cached(credential.cache_key)
-        if cached is not None:
-            return cached
+        return await self._verify(credential, address) if cached is None else cached
+
+    async def _verify(self, credential: Credential, address: str) -> Caller:
         token = self._verifier.parse(credential)
         # Parsing is cheap and comes first: garbage does not use up the verifications that the limit leaves.
         await self._failed_logins.check(address)

@@ -67,7 +67,10 @@ class Admission:
             options = self._policy.job_options(grant, headers.options(grant.target.action, request.headers))
             json_content_type(request.fields_by_name)
             body = await read_body(request.receive, request.fields_by_name, limit=self._max_body, hold=hold)
-            payload = await self._thread.run(partial(self._check, grant), body)
+            if len(body) < LARGE:
+                payload = self._policy.admit(grant, body)
+            else:
+                payload = await self._thread.run(self._steps(grant, body))
         except Refusal as refusal:
             await self._accounting.count_refused(grant, request.address, refusal)
             raise
@@ -75,12 +78,11 @@ class Admission:
             trace.record_payload(received, payload.value)
         return Admitted(payload, options, quota)
 
-    def _check(self, grant: Grant, body: bytes) -> Steps[Payload]:
-        """Returns the payload; of a large one its digest is computed too."""
+    def _steps(self, grant: Grant, body: bytes) -> Steps[Payload]:
+        """Makes the payload of a large body, with its digest."""
         payload = yield from self._policy.steps(grant, body)
-        if len(body) >= LARGE:
-            yield
-            payload.digest()
+        yield
+        payload.digest()
         return payload
 
     async def read_small(self, request: Request, *, limit: int) -> bytes:

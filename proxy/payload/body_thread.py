@@ -29,14 +29,12 @@ class BodyThread:
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
 
-    async def run(self, work: Callable[[bytes], Steps[T]], body: bytes) -> T:
-        """Returns the result of *work* for *body*, which is done here where it is small."""
-        if len(body) < LARGE:
-            return finish(work(body))
+    async def run(self, work: Steps[T]) -> T:
+        """Returns the result of *work*."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bodies")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, finish, work(body), partial(_wait_for_turn, loop))
+        return await loop.run_in_executor(self._executor, finish, work, partial(_wait_for_turn, loop))
 
     def close(self) -> None:
         """Ends the thread after the body that it works at."""
@@ -45,8 +43,8 @@ class BodyThread:
             executor.shutdown(wait=False)
 
 
-def finish(steps: Steps[T], between: Callable[[], object] = lambda: None) -> T:
-    """Returns the result of *steps*, all done at once. Calls *between* after each one but the last."""
+def finish(steps: Steps[T], between: Callable[[], object]) -> T:
+    """Returns the result of *steps*. Calls *between* after each one but the last."""
     while True:
         try:
             next(steps)

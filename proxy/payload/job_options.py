@@ -39,6 +39,11 @@ class JobOptions:
     lifetime: int | None = None
     fallback: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
+    _adds_any: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        adds_any = not (self.store_io and self.fallback) or self.lifetime is not None or bool(self.tags)
+        object.__setattr__(self, "_adds_any", adds_any)
 
     def merge(self, options: Fields) -> Fields:
         """Returns *options*, the caller's checked header fields, with those of the endpoint.
@@ -46,7 +51,7 @@ class JobOptions:
         Raises BadRequest for a wish that fal would not understand.
         """
         asked = {name: value for name, value in options if name in _NAMES} if options else {}
-        if not asked and self == _NONE:
+        if not asked and not self._adds_any:
             return options
         merged = [(name, value) for name, value in options if name not in _NAMES]
         if not self.store_io or asked.get(STORE_IO) in (b"0", b"false"):
@@ -84,6 +89,3 @@ def _bad_tags() -> BadRequest:
         "a-z, 0-9, dots, hyphens and underscores, and do not begin with fal.",
         error_type="bad_header",
     )
-
-
-_NONE = JobOptions()

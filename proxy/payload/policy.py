@@ -8,7 +8,7 @@ from proxy.auth.authorization import Grant
 from proxy.errors import ConfigError, FieldError, Problem, ValidationFailed
 from proxy.http.fields import Fields
 from proxy.payload.body import MAX_ELEMENTS, Payload, parse_payload
-from proxy.payload.body_thread import Steps, finish
+from proxy.payload.body_thread import Steps
 from proxy.payload.files.input_files import FileRules, Inputs
 from proxy.payload.job_options import JobOptions
 from proxy.payload.rules import PayloadRules, effective_schema
@@ -67,23 +67,35 @@ class EndpointPolicy:
         Raises BadRequest where *body* is not strict JSON, ContentTooLarge where it has too many values, and
         ValidationFailed with every other fault.
         """
-        return finish(self.steps(body))
+        value = parse_payload(body, max_elements=self._max_elements)
+        checked = self._validated(value, self._correct(value))
+        return Payload(self.endpoint, checked, dump(checked))
 
     def steps(self, body: bytes) -> Steps[Payload]:
-        """Yields between the steps of `admit`, each of which takes long for a large body."""
+        """Does the same as `admit`, and yields between its parts, each of which takes long for a large body."""
         value = parse_payload(body, max_elements=self._max_elements)
         yield
-        errors: list[FieldError] = []
-        if isinstance(value, dict):
-            errors = self._shape.correct(value)
-            errors += self._apply_rules(value)
-            errors += self._inputs.violations(value)
-            yield
+        errors = self._correct(value)
+        yield
+        checked = self._validated(value, errors)
+        yield
+        return Payload(self.endpoint, checked, dump(checked))
+
+    def _correct(self, value: Json) -> list[FieldError]:
+        """Applies shape and rules to *value* in place. Returns the errors of fields and files."""
+        if not isinstance(value, dict):
+            return []
+        errors = self._shape.correct(value)
+        errors += self._apply_rules(value)
+        errors += self._inputs.violations(value)
+        return errors
+
+    def _validated(self, value: Json, errors: list[FieldError]) -> dict[str, Json]:
+        """Returns *value*. Raises ValidationFailed for *errors* and for those of the schema."""
         if errors or not isinstance(value, dict) or not self._validator.admits(value):
             errors += self._validator.violations(value)
             raise ValidationFailed(errors[:MAX_VIOLATIONS])
-        yield
-        return Payload(self.endpoint, value, dump(value))
+        return value
 
     def _apply_rules(self, value: dict[str, Json]) -> list[FieldError]:
         forbidden = [name for name in value if name in self._rules.forbid] if self._rules.forbid else []

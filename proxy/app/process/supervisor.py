@@ -108,12 +108,14 @@ class WorkerSupervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         before = {process.pid: process for process in self.processes if process.pid is not None}
         self._starts.begin(before, time.monotonic())
+        alive = {pid for pid, process in before.items() if process.exitcode is None}
         super().keep_subprocess_alive()
         for pid, process in before.items():
             # A worker that ended after it was looked at is replaced, and counted, at the next look.
             is_handled = process not in self.processes or self.should_exit.is_set()
             if process.exitcode is not None and is_handled:
-                self._count_end(pid, process.exitcode)
+                hung = pid in alive and process.exitcode == -signal.SIGKILL  # it did not answer, and was killed here
+                self._count_end(pid, process.exitcode, hung=hung)
         for pid in self._starts.unready():
             if before[pid].exitcode is None and before[pid].is_ready(timeout=1):
                 self._starts.mark_ready(pid)
@@ -121,10 +123,10 @@ class WorkerSupervisor(Multiprocess):
             self.has_failed = True
             self.should_exit.set()
 
-    def _count_end(self, pid: int, code: int) -> None:
+    def _count_end(self, pid: int, code: int, *, hung: bool) -> None:
         self._count(self._ends, code)
         self._journal.write({"event": "worker_ended", "pid": pid, "code": code})
-        self._starts.end(pid, code, time.monotonic())
+        self._starts.end(pid, code, time.monotonic(), hung=hung)
         self.has_failed |= code == STARTUP_FAILURE
 
     def _count(self, counter: Counter, value: str | int) -> None:

@@ -33,9 +33,9 @@ class WorkerStarts:
         """Notes that a worker serves requests."""
         self._ready.add(pid)
 
-    def end(self, pid: int, code: int, now: float) -> None:
-        """Notes the end of a worker that nothing here asked to stop."""
+    def end(self, pid: int, code: int, now: float, *, hung: bool = False) -> None:
+        """Notes the end of a worker that was not asked to stop, or was killed here as it *hung*."""
         begun, was_ready = self._begun.pop(pid, now), pid in self._ready
         self._ready.discard(pid)
-        has_failed = code not in _KILLED and (not was_ready or now < begun + STARTUP_SECONDS)
+        has_failed = (hung or code not in _KILLED) and (not was_ready or now < begun + STARTUP_SECONDS)
         self.failed = self.failed + 1 if has_failed else 0

@@ -68,6 +68,8 @@ def matching_keys(keys: Sequence[VerificationKey], kid: str | None, algorithm: s
     A key without a kid fits any token. A token without one fits every shared secret, but of public keys only a single
     one: each further try would cost a signature verification.
     """
+    if len(keys) == 1 and kid is None:
+        return list(keys) if keys[0].algorithm == algorithm else []
     if kid is not None:
         exact = [key for key in keys if key.kid == kid and key.algorithm == algorithm]
         if exact:

@@ -37,8 +37,9 @@ class Exchange:
 
     *keep_alive* may be set to False until the response begins. *gone*: the client has disconnected. *expects*: the
     client waits for a 100 (Continue) before it sends the body (RFC 9110 section 10.1.1). *on_leave* is called once if
-    the client disconnects while it is set. *rank* is set where the load limit counts the
-    request. *task* runs the application. *on_complete* is called when the whole response has been written to *flow*.
+    the client disconnects while it is set. *in_flight*: the whole request has come, and the application works on it.
+    *rank* is set where the load limit counts the request. *task* runs the application. *on_complete* is called when the
+    whole response has been written to *flow*.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Exchange:
         "complete",
         "expects",
         "gone",
+        "in_flight",
         "keep_alive",
         "on_leave",
         "rank",
@@ -77,7 +79,7 @@ class Exchange:
         self.expects = False
         self.task: asyncio.Task[None] | None = None
         self.on_leave: Callable[[], None] | None = None
-        self.gone = self.started = self.complete = False
+        self.gone = self.started = self.complete = self.in_flight = False
         self.rank: Rank | None = None
         self._content: list[bytes] = []
         self._buffered = 0  # bytes in *_content*

@@ -42,6 +42,7 @@ _DATA = re.compile(
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BASE64_INNER = re.compile(r"[A-Za-z0-9+/]+")
 _PART = 256 * 1024  # characters
+NO_FIELDS: frozenset[str | int] = frozenset()
 _ANYWHERE = HostAllowlist(any_public=True)
 
 
@@ -73,11 +74,13 @@ class Inputs:
     def violations(self, payload: dict[str, Json]) -> list[FieldError]:
         """Returns at most 50 errors, each with its field. None repeats what the caller wrote."""
         errors: list[FieldError] = []
-        fields = {name: item for name, item in payload.items() if name not in self._textless}
-        waiting: list[_Node] = [_Node((), "", fields)]
+        waiting: list[_Node] = [_Node((), "", payload)]
         while waiting and len(errors) < MAX_VIOLATIONS:
             node = waiting.pop()
+            skipped = NO_FIELDS if node.path else self._textless
             for step, item in node.items():
+                if step in skipped:
+                    continue
                 if isinstance(item, str):
                     name = step if isinstance(step, str) else node.name
                     problem = self._problem(name, item, in_messages=node.in_messages)

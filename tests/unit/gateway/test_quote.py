@@ -34,7 +34,7 @@ async def test_a_quote_equals_what_the_submit_reserves(tmp_path: Path) -> None:
                 budget = (await alice.get("/api/fal/usage")).json()["budgets"][0]
                 return budget["reserved"], budget["left"]
 
-            for number in range(40 * len(PRICES)):
+            for number in range(20 * len(PRICES)):
                 endpoint = list(PRICES)[number % len(PRICES)]
                 g.upstream.script[:] = [reply({**QUEUED, "request_id": f"job-{number}"})]
                 payload = random_payload(INPUTS[endpoint], dice)
@@ -53,7 +53,7 @@ async def test_a_quote_equals_what_the_submit_reserves(tmp_path: Path) -> None:
                 assert quote["budgets"] == [{"name": "daily", "left": left_before, "after": left}]
                 assert (quote["endpoint"], quote["would_be_admitted"], quote["reason"]) == (endpoint, True, None)
 
-    assert priced.total() >= 200
+    assert priced.total() >= 100
     assert priced.keys() == PRICES.keys()
 
 

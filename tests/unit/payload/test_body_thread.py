@@ -8,38 +8,35 @@ import threading
 import pytest
 
 from proxy.errors import BadRequest
-from proxy.payload.body_thread import LARGE, BodyThread, Steps, finish
+from proxy.payload.body_thread import BodyThread, Steps, finish
 
 
-def measure(body: bytes) -> Steps[tuple[int, int]]:
+def thread_of_steps() -> Steps[int]:
     yield
-    return len(body), threading.get_ident()
+    return threading.get_ident()
 
 
-async def test_small_bodies_are_checked_at_once_and_large_ones_in_one_thread() -> None:
-    """A small body costs no switch of threads. Large ones share one thread, which ends when it is closed."""
+async def test_bodies_are_checked_in_one_thread() -> None:
+    """All bodies share one thread beside that of the event loop, which ends when it is closed."""
     thread = BodyThread()
-    small = await thread.run(measure, b"x")
-    large = await asyncio.gather(*(thread.run(measure, b"x" * LARGE) for _ in range(3)))
+    found = await asyncio.gather(*(thread.run(thread_of_steps()) for _ in range(3)))
     thread.close()
     thread.close()
 
-    assert small == (1, threading.get_ident())
-    assert len({*large}) == 1
-    assert large[0][0] == LARGE
-    assert large[0][1] != threading.get_ident()
+    assert len({*found}) == 1
+    assert found[0] != threading.get_ident()
 
 
 async def test_the_event_loop_goes_on_meanwhile() -> None:
     """Other requests are answered while a large body is checked."""
     begun, release = threading.Event(), threading.Event()
 
-    def work(_: bytes) -> Steps[bool]:
+    def work() -> Steps[bool]:
         begun.set()
         yield from ()
         return release.wait(10)
 
-    checking = asyncio.create_task(BodyThread().run(work, b"x" * LARGE))
+    checking = asyncio.create_task(BodyThread().run(work()))
     await asyncio.to_thread(begun.wait, 10)
     release.set()
 
@@ -50,12 +47,12 @@ async def test_the_event_loop_has_a_turn_after_each_step() -> None:
     """However fast the steps are, what waits in the loop is done between two of them."""
     turns, seen = 0, []
 
-    def work(_: bytes) -> Steps[None]:
+    def work() -> Steps[None]:
         for _step in range(20):
             seen.append(turns)
             yield
 
-    checking = asyncio.create_task(BodyThread().run(work, b"x" * LARGE))
+    checking = asyncio.create_task(BodyThread().run(work()))
     while not checking.done():
         await asyncio.sleep(0)
         turns += 1
@@ -63,19 +60,18 @@ async def test_the_event_loop_has_a_turn_after_each_step() -> None:
     assert len({*seen}) == 20
 
 
-@pytest.mark.parametrize("size", [1, LARGE])
-async def test_a_refusal_ends_the_steps(size: int) -> None:
+async def test_a_refusal_ends_the_steps() -> None:
     """The error of a step reaches the request, and no later step runs."""
     done: list[str] = []
 
-    def work(_: bytes) -> Steps[None]:
+    def work() -> Steps[None]:
         yield
         if not done:
             raise BadRequest("no")
         done.append("later")
 
     with pytest.raises(BadRequest):
-        await BodyThread().run(work, b"x" * size)
+        await BodyThread().run(work())
     assert done == []
 
 

@@ -318,12 +318,12 @@ async def test_a_late_event_loop_is_no_dead_store(valkey: str, connected: bool) 
     async with opened(valkey, timeout=0.05) as store:
         if connected:
             await store.ping()
-        for _ in range(5):
+        for _ in range(2):
             calls = [asyncio.create_task(store.run(ECHO, [], ["x"])) for _ in range(10)]
             await asyncio.sleep(0)
             for _ in range(6):
                 await asyncio.sleep(0)
-                time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be late
+                time.sleep(0.15)  # noqa: ASYNC251 - the loop is to be late
             assert await asyncio.gather(*calls) == [b"x"] * 10
 
         assert (store.failures, store.breaker_is_open) == (0, False)

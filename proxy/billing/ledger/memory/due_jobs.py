@@ -11,6 +11,8 @@ class DueJobs:
     def __init__(self) -> None:
         self._urgent: DeadlineQueue[str] = DeadlineQueue()
         self._others: DeadlineQueue[str] = DeadlineQueue()
+        # Sets when a job is due that is not known yet, in unix seconds.
+        self.add = self._others.put
 
     def put(self, call_id: str, due: float, *, urgent: bool) -> None:
         """Sets when *call_id* is due, in unix seconds."""

@@ -71,7 +71,7 @@ class OpenJobs:
         self._ends.put(call_id, reservation.until)
         for account, until, _ in reservation.slots:
             self.slots.put(account, call_id, until)
-        self._changes.reservations[reservation.id] = reservation
+        self._changes.reservations[call_id] = reservation
 
     def hurry(self, account: str) -> None:
         """Makes the jobs of an account that refused a call urgent."""
@@ -88,7 +88,7 @@ class OpenJobs:
         self._jobs[job] = reservation
         if reservation.slots:
             self._extend_slots(reservation)
-        self._due.put(reservation.id, reservation.due, urgent=False)
+        self._due.add(reservation.id, reservation.due)
         self._changes.reservations[reservation.id] = reservation
         return True
 
@@ -173,7 +173,10 @@ class OpenJobs:
 
     def _remember(self, reservation: Reservation) -> None:
         self._reservations[reservation.id] = reservation
-        self._callers.setdefault(reservation.caller, {})[reservation.id] = reservation
+        own = self._callers.get(reservation.caller)
+        if own is None:
+            own = self._callers[reservation.caller] = {}
+        own[reservation.id] = reservation
 
     def _holders(self, account: str) -> list[Reservation]:
         holders = (self._reservations[call_id] for call_id in islice(self.slots.holders(account), MAX_SCANNED))

@@ -69,6 +69,8 @@ class LedgerState:
         earlier = self._earlier(call_id, request, now)
         if earlier is not None:
             return earlier
+        if not request.charges and not request.slots:
+            return self._grant(call_id, request, (), (), now)
         parts: list[ChargePart] = []
         observed: list[LimitExceeded] = []
         for charge in request.charges:
@@ -256,14 +258,9 @@ class LedgerState:
         now: float,
     ) -> Granted:
         crossed: tuple[Crossing, ...] = ()
-        for charge, part in zip(request.charges, parts, strict=True):
-            crossed += self.buckets.reserve(charge, part, now)
-        slots = tuple(
-            [
-                (slot.account, now + min(slot.lease, request.call_seconds or slot.lease), slot.lease)
-                for slot in request.slots
-            ]
-        )
+        if parts:
+            for charge, part in zip(request.charges, parts, strict=True):
+                crossed += self.buckets.reserve(charge, part, now)
         day = _day(now // 86_400)
         reservation = Reservation(
             call_id,
@@ -274,7 +271,7 @@ class LedgerState:
             now,
             now + request.ttl,
             parts,
-            slots,
+            _slots(request, now) if request.slots else (),
             Granted(observed) if observed else _GRANTED,
             None if request.claim is None else request.claim.key,
         )
@@ -284,7 +281,7 @@ class LedgerState:
             self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)
         elif request.note is not None and self._has_journal:
             self.notes.open(call_id, request.note, now=now)
-        self.changes.add_to_day((day, request.caller, request.endpoint), submits=1, reserved=request.amount)
+        self.changes.add_submit((day, request.caller, request.endpoint), request.amount)
         return Granted(observed, crossed) if crossed else reservation.result
 
     def _call(self, note: Note, now: float) -> Call:
@@ -299,6 +296,16 @@ class LedgerState:
             if name in (ended.record.id, ended.record.job):
                 return ended
         return self._archive.ended(name)
+
+
+def _slots(request: ReservationRequest, now: float) -> tuple[tuple[str, float, float], ...]:
+    """Returns account, end and lease of each slot; the end is that of the call until its job is accepted."""
+    return tuple(
+        [
+            (slot.account, now + min(slot.lease, request.call_seconds or slot.lease), slot.lease)
+            for slot in request.slots
+        ]
+    )
 
 
 _GRANTED = Granted()

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# Each worker imports this file again, so it imports little outside of the last block.
 SCRIPT = """
 import os, socket, sys
 from contextlib import asynccontextmanager
 from starlette.applications import Starlette
-from proxy.app.process import supervisor as module
-from proxy.app.process import worker_starts
-from proxy.errors import ConfigError
-from proxy.http.server.server import connection_config
-from proxy.telemetry.json_log import JsonLogWriter
 
 @asynccontextmanager
 async def failing(app):
@@ -31,11 +27,15 @@ def factory():
     return Starlette(lifespan=failing)
 
 if __name__ == "__main__":
-    config = connection_config(factory)
-    config.factory, config.workers = True, 2
+    import uvicorn
+    from proxy.app.process import supervisor as module, worker_starts
+    from proxy.errors import ConfigError
+    from proxy.telemetry.json_log import JsonLogWriter
+
+    config = uvicorn.Config(factory, factory=True, workers=1, timeout_worker_healthcheck=60)
     journal = JsonLogWriter(1)
     worker_starts.STARTUP_SECONDS = 0.0  # none is ready, so the time of a start does not matter
-    module.MAX_FAILED_STARTS = 3
+    module.MAX_FAILED_STARTS = 2
     supervisor = module.WorkerSupervisor(config, [socket.create_server(("127.0.0.1", 0))], load=None, journal=journal)
     try:
         supervisor.serve()
@@ -58,4 +58,4 @@ def test_workers_that_never_start_end_the_service(tmp_path: Path, cause: str) ->
     assert done.returncode == 1, done.stderr
     assert "workers: a worker does not start" in done.stderr
     assert {event["event"] for event in ended} == {"worker_ended"}
-    assert 1 <= len(starts.read_text()) <= 8
+    assert 1 <= len(starts.read_text()) <= 4

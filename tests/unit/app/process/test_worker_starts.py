@@ -43,6 +43,18 @@ def test_a_worker_killed_from_outside_is_no_failed_start(number: signal.Signals)
     assert starts.failed == 0
 
 
+def test_a_worker_that_hangs_at_its_start_has_not_started() -> None:
+    """The supervisor kills a worker that does not answer: SIGKILL says nothing of its cause."""
+    starts = WorkerStarts()
+    starts.begin([1, 2], 0.0)
+    starts.mark_ready(2)
+    starts.end(1, -signal.SIGKILL, LONG, hung=True)
+    assert starts.failed == 1
+
+    starts.end(2, -signal.SIGKILL, LONG, hung=True)
+    assert starts.failed == 0
+
+
 def test_a_worker_is_ready_once_and_a_replaced_one_is_forgotten() -> None:
     """Workers that were not ready are listed; the system may use the id of a process again."""
     starts = WorkerStarts()

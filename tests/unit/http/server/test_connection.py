@@ -11,6 +11,7 @@ import weakref
 from itertools import pairwise
 
 import pytest
+import uvloop
 from starlette.types import Receive, Scope, Send
 from support.hostile_http import HOSTILE, SMUGGLED, Hostile, request
 from support.http_server import QUICK, Recorder, answer, listening, on_uvloop
@@ -25,16 +26,31 @@ PATIENT = dataclasses.replace(QUICK, head_time=PATIENCE, body_time=PATIENCE)
 GET = request(line=b"GET /hostile HTTP/1.1")
 
 
-@pytest.mark.parametrize("row", HOSTILE, ids=lambda row: row.id)
-@on_uvloop
-async def test_a_hostile_request_ends_its_connection(row: Hostile) -> None:
-    """One answer of the right status, then the end; nothing is heard that must not be."""
-    recorder = Recorder()
-    async with listening(recorder) as listener:
-        answers = await exchange(listener.address, row.segments, endless=row.endless)
+@pytest.fixture(scope="module")
+def seen() -> dict[str, tuple[list[int], list[bytes]]]:
+    """Statuses of the answers to each hostile request, and the paths that its application got.
 
-    assert [reply.status for reply in answers] == [row.status]
-    assert [path for path, _ in recorder.heard] == [b"/hostile"] * row.heard
+    Several at a time, each on a server of its own: the stop of one takes 0.1 s.
+    """
+    several = asyncio.Semaphore(8)
+
+    async def send(row: Hostile) -> tuple[list[int], list[bytes]]:
+        recorder = Recorder()
+        async with several, listening(recorder) as listener:
+            answers = await exchange(listener.address, row.segments, endless=row.endless)
+        return [reply.status for reply in answers], [path for path, _ in recorder.heard]
+
+    async def send_all() -> list[tuple[list[int], list[bytes]]]:
+        return await asyncio.gather(*map(send, HOSTILE))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return dict(zip([row.id for row in HOSTILE], runner.run(send_all()), strict=True))
+
+
+@pytest.mark.parametrize("row", HOSTILE, ids=lambda row: row.id)
+def test_a_hostile_request_ends_its_connection(row: Hostile, seen: dict[str, tuple[list[int], list[bytes]]]) -> None:
+    """One answer of the right status, then the end; nothing is heard that must not be."""
+    assert seen[row.id] == ([row.status], [b"/hostile"] * row.heard)
 
 
 @pytest.mark.parametrize("before", [b"GET / HTTP/1.1\r\n", request(b"Transfer-Encoding: chunked", body=b"0\r\n")])
