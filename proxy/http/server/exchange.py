@@ -1,6 +1,6 @@
 """One request on a connection and its response, in ASGI messages (HTTP connection scope, version 2.3).
 
-A whole response has a shorter way: `Exchange.answer` sends it in one write.
+A whole response has a shorter way: `Exchange.answer`.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Exchange:
             raise RuntimeError(f"{message['type']} may not be sent now")
 
     def answer(self, status: int, head: bytes, content: bytes) -> bool:
-        """Sends a whole response in one write.
+        """Sends a whole response in one write, or in two where it is large.
 
         *head* has its field lines with Content-Length and without Connection.
 
@@ -167,9 +167,12 @@ class Exchange:
         self.expects = False
         connection = b"" if self.keep_alive else b"connection: close\r\n"
         content = b"" if self._method == "HEAD" else content
-        self._flow.write(
-            b"".join((STATUS_LINES[status], self._shared.default_headers, head, connection, b"\r\n", content))
-        )
+        lines = (STATUS_LINES[status], self._shared.default_headers, head, connection, b"\r\n")
+        if len(content) > HIGH_WATER:  # a copy of it would take longer than a second write
+            self._flow.write(b"".join(lines))
+            self._flow.write(content)
+        else:
+            self._flow.write(b"".join((*lines, content)))
         self._complete()
         return True
 
