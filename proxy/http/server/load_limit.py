@@ -55,10 +55,10 @@ def ignore_change(_: bool) -> None:
 class LoadLimit:
     """Limit of requests in flight: those that need *max_wait* seconds of this process.
 
-    In a burst it is twice as many. Requests that only wait for others, as for fal, are not in flight; with them up to *floor* are always taken on.
-    *on_change* is called when refusals begin, and some time after the last one. `begins_at` is the number of requests
-    from which `refuses` must be called. `refused` counts by kind. `lag` is the least lag of the event loop in a short
-    time.
+    In a burst it is twice as many. Requests that only wait for others, as for fal, are not in flight; with them up to
+    *floor* are always taken on. *on_change* is called when refusals begin, and some time after the last one.
+    `begins_at` is the number of requests from which `refuses` must be called. `refused` counts by kind. `lag` is the
+    least lag of the event loop in a short time.
     """
 
     def __init__(
