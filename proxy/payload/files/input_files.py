@@ -183,7 +183,10 @@ def _has_inner_blank(value: str) -> bool:
 
 
 def _find(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Returns where the first character that fits *pattern* is, -1 for none. It looks at parts, as `_is_base64`."""
+    """Returns where the first character that fits *pattern* is, -1 for none.
+
+    It looks at parts, as `_is_base64`.
+    """
     for at in range(start, len(text), _PART):
         if (match := pattern.search(text, at, at + _PART)) is not None:
             return match.start()
