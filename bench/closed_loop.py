@@ -1,7 +1,7 @@
 """Closed-loop clients in one event loop: each sends its next request once the last one is answered.
 
-A client that was refused waits for the Retry-After first. The clients are protocols on uvloop: streams of asyncio cost
-more CPU time a request than the gateway, and the core that the upstream and the store share would be the limit.
+A client that was refused waits for the Retry-After first. The clients are protocols on uvloop. Streams of asyncio cost
+more CPU time a request, so that the core of the clients, the upstream and the store would be the limit.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 One gateway with ledger and limits on Redis has a core of its own; clients, upstream and store share the other one. The
 rate at each number of connections is compared with the best. The rate of 32 connections after the last one, compared
-with that before, shows whether the gateway has recovered. A refusal is timed from the write of the request to the read
-of the answer in the client, so it includes the time in which the client's own loop is late, which is given too.
+with that before, shows whether the gateway has recovered. A refusal is timed in the client, from the write of the
+request to the read of the answer. That includes the lateness of the client's own loop, which is given too.
 """
 
 from __future__ import annotations

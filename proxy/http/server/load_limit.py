@@ -53,12 +53,12 @@ def ignore_change(_: bool) -> None:
 
 
 class LoadLimit:
-    """Limit of requests in flight: those that need *max_wait* seconds of this process, or twice as many in a burst.
+    """Limit of requests in flight: those that need *max_wait* seconds of this process.
 
-    Requests that only wait for others, as for fal, are not in flight; with them up to *floor* are always taken on.
-    *on_change* is called when refusals begin, and some time after the last one. `begins_at` is the number of requests
-    from which `refuses` must be called. `refused` counts by kind. `lag` is the least lag of the event loop in a short
-    time.
+    In a burst it is twice as many. Requests that only wait for others, as for fal, are not in flight; with them up to
+    *floor* are always taken on. *on_change* is called when refusals begin, and some time after the last one.
+    `begins_at` is the number of requests from which `refuses` must be called. `refused` counts by kind. `lag` is the
+    least lag of the event loop in a short time.
     """
 
     def __init__(
@@ -105,10 +105,13 @@ class LoadLimit:
         self._note_refusals(now)
 
     def _note_share(self, elapsed: float, cpu: float, *, is_late: bool) -> None:
-        """Takes CPU time by the time in which it was wanted: all of a late tick, and no more than it of one in time."""
-        wanted = elapsed if is_late else min(cpu, elapsed)
+        """Compares CPU time with the time in which the process could use it.
+
+        That is all of a late tick. A process whose tick is in time has had what it could use.
+        """
+        usable = elapsed if is_late else min(cpu, elapsed)
         share = min(1.0, cpu / elapsed) if is_late else 1.0
-        self._share += (share - self._share) * wanted / (wanted + _SHARE_TIME)
+        self._share += (share - self._share) * usable / (usable + _SHARE_TIME)
         if not is_late:
             self._share *= 1 + elapsed / _RECOVERY_TIME
         self._share = min(1.0, max(_LEAST_SHARE, self._share))

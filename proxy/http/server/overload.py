@@ -189,7 +189,7 @@ def _value_span(head: bytes, name: bytes) -> slice:
 
 
 def _is_special(head: bytes) -> bool:
-    """Returns True where the end or the connection of a request depends on more than its length, or may do so.
+    """Returns True where the end or the connection of a request may depend on more than its length.
 
     A bare CR or LF, a folded line and a blank before a colon can hide a field from one reader and not from another.
     """

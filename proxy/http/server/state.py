@@ -107,7 +107,10 @@ class SharedState:
                 del self.connections_per_address[key]
 
     def report_overloaded(self) -> None:
-        """Reports the refusals of an overloaded process, summed: one report for each would cost as much as they do."""
+        """Reports the refusals of an overloaded process.
+
+        They are summed, since one report for each would cost as much as the refusal.
+        """
         if self.overloaded:
             counts, self.overloaded = self.overloaded, Counter()
             for peer, count in counts.items():

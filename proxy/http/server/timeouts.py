@@ -54,7 +54,7 @@ class RequestTimeouts:
         self.until = now + self._limits.keep_alive
 
     def idle_period(self, now: float) -> float | None:
-        """Returns a value for the time in which the connection is idle, None where it is not, or only for a moment.
+        """Returns a value for the time in which the connection is idle, None in the first moment.
 
         What the client has read is then asked of the system, which is dear for one that sends its next request at once.
         """

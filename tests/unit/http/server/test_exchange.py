@@ -533,7 +533,7 @@ async def test_a_whole_answer_is_one_write(name: str) -> None:
 
 
 async def test_a_large_answer_is_not_copied() -> None:
-    """The head goes first, and then the content as it is."""
+    """The head goes first, and the content as it is."""
     content = b"a" * (HIGH_WATER + 1)
     rig = Rig()
 

@@ -102,7 +102,7 @@ def test_a_burst_that_is_answered_in_time_is_taken_on(process: Process, before: 
 
 
 def test_stalls_of_a_busy_machine_are_no_overload(process: Process, changes: list[bool]) -> None:
-    """What has come in 0.3 s in which the process did not run is taken on."""
+    """All that has come in 0.3 s without the processor is taken on."""
     for _ in range(20):
         process.run(1.5, rate=0.4 / COST)
         process.now += 0.3
@@ -131,7 +131,7 @@ def test_no_limit_without_shedding(process: Process) -> None:
 
 
 def test_the_overload_ends_a_second_after_the_last_refusal(process: Process, changes: list[bool]) -> None:
-    """And it is not reported twice."""
+    """Begin and end are reported once."""
     process.run(10, rate=5 / COST)
     process.run(0.5, rate=0.5 / COST)
     before = list(changes)

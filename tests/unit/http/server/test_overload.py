@@ -204,7 +204,7 @@ async def test_requests_in_flight_are_counted_until_they_are_answered() -> None:
 
 @on_uvloop
 async def test_a_request_is_in_flight_from_its_end_to_its_answer() -> None:
-    """Half-sent bodies keep nobody out. A client that leaves is counted until its request has ended."""
+    """Half-sent bodies take no room. A client that leaves is counted until its request has ended."""
     app, shared = Slow(), SharedState()
     listener = HttpServer(app, shared=shared)
     await listener.start()
