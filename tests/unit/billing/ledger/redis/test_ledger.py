@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
 import pytest
@@ -425,9 +426,8 @@ async def test_a_paused_server(server: ValkeyServer) -> None:
         for name, step in STEPS.items():
             assert not isinstance(await answered(partial(step, ledger), within=5), Exception), name
 
-    assert time.monotonic() - returned < 2
-    assert max(took) < 0.4
-    assert sum(took[-len(STEPS) :]) < 0.25  # one of them may be the probe of the breaker
+    assert time.monotonic() - returned < 5
+    assert median(took[-len(STEPS) :]) < 0.1, "most of them did not wait for the time-out"
 
 
 async def test_lost_writes_are_undone(server: ValkeyServer) -> None:
