@@ -1,29 +1,27 @@
 """Closed-loop submits over many connections, by clients that wait the Retry-After of a refusal.
 
-One gateway with ledger and limits on Redis. The rate at each number of connections is compared with the best.
-The rate of 32 connections after the last one shows that the gateway has recovered.
+One gateway with ledger and limits on Redis has a core of its own; clients, upstream and store share the other one. The
+rate at each number of connections is compared with the best. The rate of 32 connections after the last one, compared
+with that before, shows whether the gateway has recovered. A refusal is timed in the client, from the write of the
+request to the read of the answer. That includes the lateness of the client's own loop, which is given too.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 
+from bench.closed_loop import drive
 from bench.processes import Server
 
 CONTENDER = "gateway, ledger on Redis"
 COUNTS = (32, 256, 1024, 2048)
 SECONDS = 8.0
+WARM_UP = 4.0  # seconds
 RECOVERY = 2.0  # seconds after which the full rate is to be reached again
-
-_HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) ")
-_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
-_RETRY_AFTER = re.compile(rb"\r\nretry-after: (\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,7 @@ class Load:
     """Result of one load. Times are in ms. *refused* are 429 and 503, *failed* all other failures.
 
     *cpu* is the gateway's time in us for each served submit; on a machine that others use it says more than the rate.
+    *used* is the share of its core. *lag* and *busy* are the clients' own.
     """
 
     connections: int
@@ -41,15 +40,9 @@ class Load:
     slowest_refusal: float
     failed: int
     cpu: float
-
-
-@dataclass(slots=True)
-class _Outcomes:
-    """Outcomes of one load, by all its connections."""
-
-    served: list[float] = field(default_factory=list)
-    refused: list[float] = field(default_factory=list)
-    failed: int = 0
+    used: float
+    lag: float
+    busy: float
 
 
 def measure(server: Server, requests: Sequence[bytes], say: Callable[[str], None]) -> Iterator[Load]:
@@ -57,6 +50,8 @@ def measure(server: Server, requests: Sequence[bytes], say: Callable[[str], None
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     source = cycle(requests)
+    say("warm-up")
+    _measure(server, source, COUNTS[0], WARM_UP)
     for count in COUNTS:
         say(f"{count} connections")
         yield _measure(server, source, count, SECONDS)
@@ -68,19 +63,24 @@ def measure(server: Server, requests: Sequence[bytes], say: Callable[[str], None
 def table(loads: Sequence[Load]) -> str:
     """Returns the loads as text, with each rate in percent of the best one."""
     peak = max(load.served for load in loads)
-    lines = ["connections  served/s     %   p50 ms   p99 ms  refused  slowest refusal ms  failed   cpu us"]
+    lines = [
+        "connections  served/s     %   p50 ms   p99 ms  refused  slowest refusal ms  failed   cpu us"
+        "  core %  clients: lag ms  core %"
+    ]
     for load in loads:
         share = 100 * load.served / peak
         lines.append(
             f"{load.connections:11}{load.served:10.0f}{share:6.0f}{load.p50:9.0f}{load.p99:9.0f}"
             f"{load.refused:9}{load.slowest_refusal:20.0f}{load.failed:8}{load.cpu:9.0f}"
+            f"{100 * load.used:8.0f}{load.lag:17.0f}{100 * load.busy:8.0f}"
         )
+    lines.append(f"recovered to {100 * loads[-1].served / max(loads[0].served, 1e-9):.0f} % of the first load")
     return "\n".join(lines)
 
 
 def _measure(server: Server, source: Iterator[bytes], count: int, seconds: float) -> Load:
     cpu = server.cpu()
-    outcomes = asyncio.run(_load(server.port, source, count, seconds))
+    outcomes = drive(server.port, source, count, seconds)
     used = (server.cpu() - cpu).scheduled / 1000
     served = sorted(outcomes.served)
     return Load(
@@ -92,53 +92,10 @@ def _measure(server: Server, source: Iterator[bytes], count: int, seconds: float
         slowest_refusal=1000 * max(outcomes.refused, default=0.0),
         failed=outcomes.failed,
         cpu=used / max(1, len(served)),
+        used=used / seconds / 1e6,
+        lag=1000 * outcomes.lag,
+        busy=outcomes.busy,
     )
-
-
-async def _load(port: int, source: Iterator[bytes], count: int, seconds: float) -> _Outcomes:
-    outcomes = _Outcomes()
-    clients = [asyncio.create_task(_client(port, source, outcomes)) for _ in range(count)]
-    await asyncio.sleep(seconds)
-    for client in clients:
-        client.cancel()
-    await asyncio.gather(*clients, return_exceptions=True)
-    return outcomes
-
-
-async def _client(port: int, source: Iterator[bytes], outcomes: _Outcomes) -> None:
-    """Sends one request after another over one connection until it is cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            try:
-                while True:
-                    started = loop.time()
-                    writer.write(next(source))
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    await reader.readexactly(_number(_LENGTH, head, 0))
-                    await _note(head, loop.time() - started, outcomes)
-            finally:
-                writer.close()
-        except (OSError, asyncio.IncompleteReadError):
-            outcomes.failed += 1
-            await asyncio.sleep(0.1)
-
-
-async def _note(head: bytes, seconds: float, outcomes: _Outcomes) -> None:
-    status = _number(_HEAD, head, 0)
-    if status == 200:
-        outcomes.served.append(seconds)
-    elif status in (429, 503):
-        outcomes.refused.append(seconds)
-        await asyncio.sleep(_number(_RETRY_AFTER, head, 1))
-    else:
-        outcomes.failed += 1
-
-
-def _number(pattern: re.Pattern[bytes], head: bytes, default: int) -> int:
-    match = pattern.search(head)
-    return default if match is None else int(match[1])
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

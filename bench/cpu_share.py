@@ -8,12 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PERIOD = 100_000  # us
+_MOST_SHARES, _MOST_WEIGHT = 262_144, 10_000  # by the documentation of the kernel
 _GROUPS = Path("/sys/fs/cgroup")
 
 
 @contextmanager
 def cpu_share(cores: float, pids: Iterable[int]) -> Iterator[None]:
-    """Limits *pids* and their threads to *cores* of CPU together.
+    """Limits *pids* and their threads to *cores* of CPU together, which other programs leave to them.
 
     Raises RuntimeError where no control group can be made, which needs root and a writable /sys/fs/cgroup.
     """
@@ -25,8 +26,10 @@ def cpu_share(cores: float, pids: Iterable[int]) -> Iterator[None]:
         if (group / "cpu.cfs_quota_us").exists():
             (group / "cpu.cfs_period_us").write_text(str(_PERIOD))
             (group / "cpu.cfs_quota_us").write_text(str(quota))
+            (group / "cpu.shares").write_text(str(_MOST_SHARES))
         else:
             (group / "cpu.max").write_text(f"{quota} {_PERIOD}")
+            (group / "cpu.weight").write_text(str(_MOST_WEIGHT))
         for pid in pids:
             (group / "cgroup.procs").write_text(str(pid))
     except OSError as error:

@@ -85,7 +85,7 @@ class Load:
 
 
 async def _exchange(connection: Connection, *, fresh: bool) -> tuple[int, bool]:
-    """Sends one submit. Returns the status of its answer, and whether that is the last one of the connection."""
+    """Sends one submit. Returns the status of its answer, and whether the connection ends with it."""
     reader, writer = connection
     writer.write(_REQUESTS[fresh])
     answer = await reader.readuntil(b"\r\n\r\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from json.scanner import make_scanner
 from typing import NoReturn, TypeAlias
@@ -158,10 +158,21 @@ def _without_strings(raw: bytes, max_quotes: int) -> bytes:
     A backslash occurs in strings only, so that escapes can be removed first.
     """
     if b"\\" in raw:
-        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+        raw = b"".join([part.replace(b"\\\\", b"").replace(b'\\"', b"") for part in _parts(raw)])
     if _count(raw, b'"') > max_quotes:
         raise MalformedJson(TOO_MANY)
     return b'"'.join(raw.split(b'"')[::2]).translate(None, b" \t\n\r")
+
+
+def _parts(raw: bytes) -> Iterator[bytes]:
+    """Yields *raw* in parts, none of which ends inside an escape. See `_count`."""
+    start = 0
+    while start < len(raw):
+        part = raw[start : start + MAX_PLAIN]
+        if (len(part) - len(part.rstrip(b"\\"))) % 2:
+            part = raw[start : start + MAX_PLAIN + 1]
+        yield part
+        start += len(part)
 
 
 def _refuse_lone_surrogates(value: Json) -> None:

@@ -23,7 +23,7 @@ MIN_SECRET_BYTES = 32  # bytes; RFC 2104 section 3: not less than the hash's out
 _MAC_SIZE = (
     18  # 144 bits, over the 128 asked of an unguessable id, and base64 without spare bits: one spelling a handle
 )
-CACHE_SIZE = 4_096  # verified handles, some 400 bytes each: of the jobs that are polled at a time
+CACHE_SIZE = 2_048  # verified handles, some 400 bytes each: of the jobs that are polled at a time
 _DOMAIN = b"fal-auth-proxy job handle 1"
 _UPSTREAM_ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 ALIAS = r"[a-z0-9][a-z0-9-]{0,30}"  # of a fal key

@@ -29,9 +29,15 @@ class CallRanks:
             return Rank.KEPT
         if method == "OPTIONS" or (method == "POST" and self._callbacks in path):
             return Rank.RESULT
-        if not any(name in self._session_fields for name, _ in fields):
+        target, has_session = None, False
+        for name, value in fields:
+            if name == _TARGET:
+                target = value.partition(b"?")[0] if target is None else target
+            elif name in self._session_fields:
+                has_session = True
+        if not has_session:
             return Rank.UNAUTHENTICATED
-        target = next((value for name, value in fields if name == _TARGET), path).partition(b"?")[0]
+        target = path if target is None else target
         match method:
             case "GET" | "POST" if target.endswith(b"/stream"):
                 return Rank.STREAM

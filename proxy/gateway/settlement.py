@@ -28,6 +28,7 @@ class PaidCall:
 
     async def __aenter__(self) -> None:
         self._started = self._record.clock()
+        self._record.waits.count += 1
         trace, request = self._record.trace, self._reservation.request
         if trace is not None:
             if request is not None:
@@ -38,6 +39,7 @@ class PaidCall:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         record = self._record
+        record.waits.count -= 1
         record.upstream_ms = round((record.clock() - self._started) * 1000, 1)
         if not isinstance(error, Refusal):
             return

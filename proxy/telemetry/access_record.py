@@ -13,13 +13,29 @@ from proxy.telemetry.request_trace import RequestTrace, Step
 RECORD = "proxy.record"  # key of an AccessRecord in the ASGI scope of the pages beside the gateway
 
 
+class Waits:
+    """Number of requests that only wait for fal, or for another request; context manager around each wait."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.count -= 1
+
+
 class AccessRecord:
     """Facts of one request for the log. None of them may be a secret, a token or a prompt.
 
     *caller* is a caller's key, *address* the client's. *endpoint* is a listed endpoint, *asked* one that was refused.
     *job* is the ledger's name of a job. *limit* is the kind of limits that refused and their names. *upstream_ms* is
     the wait for fal, *ended* the reason for the end of a stream. *observed* names the limits in observe mode that had
-    no room. *trace* has the steps, and is None where it is not wanted.
+    no room. *trace* has the steps, and is None where it is not wanted. *waits* counts the requests of the process that
+    only wait.
 
     *seconds*, the whole time, is known at the end.
     """
@@ -42,12 +58,15 @@ class AccessRecord:
     ended: str | None = None
     trace: RequestTrace | None = None
 
-    def __init__(self, request_id: str, method: str, path: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, request_id: str, method: str, path: bytes, clock: Callable[[], float], waits: Waits | None = None
+    ) -> None:
         self.request_id = request_id
         self.method = method
         self.path = path
         self.clock = clock
         self.started = clock()
+        self.waits = waits or Waits()
 
     def enter(self, step: Step, note: str = "") -> None:
         """Begins *step* in the trace, if there is one."""
@@ -86,9 +105,11 @@ class UpstreamClock:
 
     def __enter__(self) -> None:
         self._started = self._record.clock()
+        self._record.waits.count += 1
         self._record.enter("relay")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._record.waits.count -= 1
         self._record.upstream_ms = milliseconds(self._record.clock() - self._started)
 
 

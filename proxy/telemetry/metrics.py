@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from proxy.telemetry.access_record import AccessRecord
+from proxy.telemetry.access_record import AccessRecord, Waits
 from proxy.telemetry.counters import Counter, Durations, Labels, label_values
 from proxy.telemetry.families import Family, Merge, Sample, exposition, merged
 from proxy.telemetry.json_log import JsonLogWriter
@@ -32,6 +32,7 @@ class Telemetry:
         self, log: JsonLogWriter, *, journaling: Journaling | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.active = 0
+        self.waits = Waits()
         self.recent = RecentRequests()
         self.explains = False  # whether each request gets a trace for its caller
         self.lines = RequestLines(log, journaling or Journaling())
@@ -68,7 +69,7 @@ class Telemetry:
         self.active += 1
         # An id must be unique, not secret; randomness of the kernel would cost a system call a request.
         request_id = f"{self._ids.getrandbits(128):032x}"
-        record = AccessRecord(request_id, method, path, self._clock)
+        record = AccessRecord(request_id, method, path, self._clock, self.waits)
         if self.explains:
             record.trace = RequestTrace(self._clock)
         return record
@@ -121,9 +122,9 @@ class Telemetry:
         self._metrics[name] = histogram.family
         return histogram
 
-    def count_early_rejection(self, error_type: str) -> None:
-        """Counts a connection that ended before its request was complete."""
-        self._refusals.add(error_type)
+    def count_early_rejections(self, error_type: str, count: int) -> None:
+        """Counts requests and connections that the application has not seen."""
+        self._refusals.add(error_type, count=count)
 
     def gauge(self, name: str, documentation: str, read: Read, *, merge: Merge = "sum") -> None:
         """Exposes the value of *read* at each scrape, as `fal_proxy_<name>`, in the place of an earlier one.

@@ -20,12 +20,12 @@ class Rejections:
         self.write = write
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def add(self, error_type: str, address: str) -> None:
-        """Counts one connection of *address*, which is the TCP peer: behind a front proxy, the proxy."""
+    def add(self, error_type: str, address: str, count: int = 1) -> None:
+        """Counts connections or requests of *address*, which is the TCP peer: behind a front proxy, the proxy."""
         key = (error_type, address if self.with_address else "")
         if key not in self._counts and len(self._counts) >= MAX_ADDRESSES:
             key = (error_type, "")
-        self._counts[key] += 1
+        self._counts[key] += count
 
     def report(self) -> None:
         """Writes a line for each of the most frequent, and one for each error type of the rest."""

@@ -140,8 +140,8 @@ async def test_a_killed_supervisor_leaves_no_worker_on_the_port(tmp_path: Path) 
 
 async def test_a_taken_admin_port_ends_the_start(tmp_path: Path) -> None:
     """The command reports the address and ends with status 1."""
-    with socket.create_server((HOST, 0)) as taken:
-        config = small_config(tmp_path, taken.getsockname()[1], kind="redis")
+    with socket.create_server((HOST, 0)) as occupied:
+        config = small_config(tmp_path, occupied.getsockname()[1], kind="redis")
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             *("serve", str(config), "--workers", "2", "--port", "0"),

@@ -47,9 +47,11 @@ async def listening(
     report: Callable[[str], None] = lambda _: None,
     sock: socket.socket | None = None,
 ) -> AsyncIterator[HttpServer]:
-    listener = HttpServer(
-        app, shared=SharedState(limits, trusted, lambda error_type, _: report(error_type)), lifespan=lifespan
-    )
+    def report_each(error_type: str, peer: str, count: int) -> None:
+        for _ in range(count):
+            report(error_type)
+
+    listener = HttpServer(app, shared=SharedState(limits, trusted, report_each), lifespan=lifespan)
     await listener.start(sock=sock)
     try:
         yield listener

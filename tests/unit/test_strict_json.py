@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.hostile_bodies import ROWS
 
 from proxy.errors import MalformedJson
-from proxy.strict_json import MAX_PLAIN, Json, dump, parse
+from proxy.strict_json import MAX_PLAIN, TOO_MANY, Json, dump, parse
 
 REASONS = {
     "not JSON",
@@ -356,6 +356,18 @@ def test_numbers_of_a_large_text_are_exact(raw: bytes, value: float) -> None:
 
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("escapes", [b"\\\\", b'\\"', b"\\n", b'\\\\\\"', b"\\\\\\n"], ids=repr)
+def test_escapes_are_found_wherever_a_text_is_cut(before: int, escapes: bytes) -> None:
+    """A large text is searched in parts, whose ends may fall on any byte of an escape."""
+    inside = b"a" * before + escapes * (2 * MAX_PLAIN // len(escapes))
+    raw = b'{"' + inside + b'": [1, {"b": 2}], "c": "' + inside + b'"}'
+
+    assert parse(raw, max_nodes=6) == orjson.loads(raw)
+    with pytest.raises(MalformedJson, match=TOO_MANY):
+        parse(raw, max_nodes=4)
 
 
 @pytest.mark.parametrize("end", ["\U0001f600".encode(), b"\\ud83d\\ude00"], ids=["bytes", "escapes"])

@@ -145,17 +145,22 @@ def _build_connections(
     on_shutdown: Callable[[], None],
 ) -> SharedState:
     server = components.config.server
-    overload = build_overload(components, open_streams=lambda: len(streams), report=rejections.write)
+    overload = build_overload(
+        components,
+        open_streams=lambda: len(streams),
+        waiting=lambda: telemetry.waits.count,
+        report=rejections.write,
+    )
     overload_metrics(telemetry, overload)
 
-    def count(error_type: str, peer: str) -> None:
-        telemetry.count_early_rejection(error_type)
-        rejections.add(error_type, address_key(peer))
+    def add_rejections(error_type: str, peer: str, count: int) -> None:
+        telemetry.count_early_rejections(error_type, count)
+        rejections.add(error_type, address_key(peer), count)
 
     return SharedState(
         limits=connection_limits(components),
         trusted=server.trusted_proxies,
-        on_rejected=count,
+        on_rejected=add_rejections,
         on_shutdown=on_shutdown,
         headers=transport_security(server.hsts_seconds),
         overload=overload,

@@ -15,9 +15,17 @@ from proxy.webhooks.callback_url import ROUTE as CALLBACK_ROUTE
 
 
 def build_overload(
-    components: Components, *, open_streams: Callable[[], int], report: Callable[[Mapping[str, object]], None]
+    components: Components,
+    *,
+    open_streams: Callable[[], int],
+    waiting: Callable[[], int],
+    report: Callable[[Mapping[str, object]], None],
 ) -> Overload:
-    """Builds the load_limit of one process. *report* writes an event to the log."""
+    """Builds the load limit of one process.
+
+    *open_streams* and *waiting* return numbers of requests that need nothing of this process. *report* writes an event
+    to the log.
+    """
 
     def on_change(begins: bool) -> None:
         state = "begins" if begins else "ends"
@@ -26,12 +34,12 @@ def build_overload(
                 "event": "overload",
                 "state": state,
                 "lag_ms": round(1000 * load_limit.lag),
-                "limit": load_limit.most if begins else None,
+                "limit": round(load_limit.most),
             }
         )
 
     load_limit = LoadLimit(on_change=on_change)
-    overload = Overload(load_limit, open_streams=open_streams, ranking=_ranks(components))
+    overload = Overload(load_limit, open_streams=open_streams, waiting=waiting, ranking=_ranks(components))
     configure_overload(overload, components)
     return overload
 
@@ -39,10 +47,10 @@ def build_overload(
 def configure_overload(overload: Overload, components: Components) -> None:
     """Takes the limits of a new configuration. What is in flight stays counted."""
     section, server = components.config.overload, components.config.server
-    overload.load_limit.max_lag = section.max_lag_seconds
+    overload.load_limit.max_wait = section.max_lag_seconds
     overload.load_limit.floor = section.min_in_flight if section.shed else math.inf
-    overload.ranking = _ranks(components)
-    overload.cors = Cors(server.cors_origins, headers=server.cors_headers, expose=server.cors_expose).fields
+    cors = Cors(server.cors_origins, headers=server.cors_headers, expose=server.cors_expose)
+    overload.configure(_ranks(components), cors.fields)
 
 
 def overload_metrics(telemetry: Telemetry, overload: Overload) -> None:
@@ -56,7 +64,7 @@ def overload_metrics(telemetry: Telemetry, overload: Overload) -> None:
     )
     telemetry.gauge(
         "in_flight_limit",
-        "Requests in flight that are taken on; infinite but under overload.",
+        "Requests in flight that are taken on, without those that wait for fal.",
         lambda: load_limit.most,
     )
     telemetry.counters(

@@ -130,14 +130,15 @@ class OverloadSection(Section):
 
     shed: bool = Field(
         default=True,
-        description="Whether requests are refused while the event loop is late: first those without a session, then "
-        "polls, results and submits. Cancels and open streams go on. Only `fal-proxy serve` does it.",
+        description="Whether requests are refused that would wait too long for this process: first those without a "
+        "session, then polls, results and submits. Cancels and open streams go on. Only `fal-proxy serve` does it.",
     )
     max_lag_seconds: float = Field(
         default=0.25,
         ge=0.005,
         le=5,
-        description="Lateness of the event loop from which requests are refused, where each of several looks finds it.",
+        description="Time that the requests under way may need of this process, as measured, before further ones are "
+        "refused; in a burst twice as long. Requests that wait for fal do not count.",
     )
     min_in_flight: int = Field(
         default=24,

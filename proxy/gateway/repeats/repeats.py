@@ -92,7 +92,7 @@ class Repeats:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.wait_for(grant.target.action)
         result: Reservation | Earlier = earlier
-        with _Joiner(self._notes, request, earlier) as joiner:
+        with _Joiner(self._notes, request, earlier) as joiner, record.waits:
             while isinstance(result, Earlier):
                 joiner.check()
                 answer = _stored_answer(result)

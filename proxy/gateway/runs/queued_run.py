@@ -63,7 +63,8 @@ class QueuedRun:
                     return result
                 keyed = grant._replace(key_alias=result.key_alias)
                 job = f"{grant.target.app}/{result.job_id}"
-                return await self._result(job, request, keyed, reservation.fields)
+                with record.waits:
+                    return await self._result(job, request, keyed, reservation.fields)
 
     async def _submit(
         self, grant: Grant, admitted: Admitted, reservation: Reservation, record: AccessRecord

@@ -31,8 +31,10 @@ from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.exchange import EXCHANGE, Exchange
 from proxy.http.server.flow_control import STATUS_LINES, FlowControl, closing_response
 from proxy.http.server.state import SHARED_STATE, SharedState
-from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, RequestTimeouts
+from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, MOMENT, RequestTimeouts
 
+_BUSY = (BODY, ANSWER)
+_OVERLOADED = STATUS_LINES[Overloaded.status]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
 
@@ -99,7 +101,7 @@ class HttpConnection(asyncio.Protocol):
         self._slot = self._shared.acquire_slot(self._peer)
         if self._slot is None or len(self._shared.connections) > self._limits.connections:
             self._timeouts.phase = ENDED
-            self._shared.on_rejected("too_many_connections", self._peer)
+            self._shared.on_rejected("too_many_connections", self._peer, 1)
             self._flow.write(closing_response(Overloaded(), self._shared.default_headers))
             self.transport.close()
 
@@ -132,9 +134,8 @@ class HttpConnection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         if self._timeouts.phase is ENDED or self._parser is None:
             return
-        overload = self._shared.overload
-        is_loaded = overload is not None and len(self._server_state.tasks) >= overload.load_limit.begins_at
-        if is_loaded and self._refuse_at_once(data):
+        load, running = self._shared.overload, self._shared.in_flight
+        if load is not None and running >= load.load_limit.begins_at and self._refuse_at_once(data):
             return
         if self._timeouts.phase is IDLE:
             self._timeouts.start_head(self._loop.time())
@@ -145,17 +146,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse_at_once(self, data: bytes) -> bool:
         """Answers a whole request of an overloaded process without parsing it, where it can be."""
-        overload, running = self._shared.overload, len(self._server_state.tasks)
-        if overload is None or self.has_begun or self._shared.draining:
+        shared = self._shared
+        if shared.overload is None or self.has_begun or shared.draining or self._flow.is_congested:
             return False
-        if self._timeouts.phase not in (IDLE, HEAD) or self._flow.is_congested:
-            return False
-        refusal = overload.refusal(data, running)
+        refusal = None if self._timeouts.phase in _BUSY else shared.overload.refusal(data, shared.in_flight)
         if refusal is not None:
-            self._flow.write(b"".join((STATUS_LINES[Overloaded.status], self._shared.default_headers, refusal)))
+            self._flow.write(b"".join((_OVERLOADED, shared.default_headers, refusal)))
             self._timeouts.start_idle(self._loop.time())
             self._server_state.total_requests += 1
-            self._shared.on_rejected(Overloaded.error_type, self._peer)
+            shared.overloaded[self._peer] += 1
         return refusal is not None
 
     def parse(self, data: bytes) -> None:
@@ -216,9 +215,9 @@ class HttpConnection(asyncio.Protocol):
         self._timeouts.start_body(self._loop.time())
         self._unwanted = 0
         self._server_state.total_requests += 1
-        load, running = self._shared.overload, len(self._server_state.tasks)
+        load, running = self._shared.overload, self._shared.in_flight
         if load is not None and running >= load.load_limit.begins_at and load.refuses(exchange, head, running):
-            self._shared.on_rejected(Overloaded.error_type, self._peer)
+            self._shared.overloaded[self._peer] += 1
             return
         task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))
         self._server_state.tasks.add(task)
@@ -264,6 +263,9 @@ class HttpConnection(asyncio.Protocol):
             self._become_idle()
         else:
             exchange.on_request_complete()
+            if exchange.task is not None and not exchange.task.done():
+                exchange.in_flight = True
+                self._shared.in_flight += 1
             self._timeouts.start_response()
 
     def _scope(self, head: RequestHead, exchange: Exchange) -> Scope:
@@ -296,6 +298,8 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._server_state.tasks.discard(cast("asyncio.Task[None]", exchange.task))
             exchange.on_leave = None
+            self._shared.in_flight -= exchange.in_flight
+            self._shared.answered += 1
             if exchange.rank is not None and self._shared.overload is not None:
                 self._shared.overload.leave(exchange)
             if not (exchange.complete or exchange.gone):
@@ -327,10 +331,10 @@ class HttpConnection(asyncio.Protocol):
     def check_timeouts(self, now: float) -> None:
         """Ends a late request with a 408, and the connection of a client that does not read with a reset."""
         may_grow = self._timeouts.phase is ANSWER and not self._flow.is_congested
-        window = self._limits.stall_time
-        left = self._flow.unread(self._timeouts.until if self._timeouts.phase is IDLE else None)
+        window = self._limits.stall_time * (1 - MOMENT)
+        left = self._flow.unread(self._timeouts.idle_period(now))
         if self._flow.is_stalled(now, left, window=window, least=window * self._limits.min_rate, may_grow=may_grow):
-            self._shared.on_rejected("slow_reader", self._peer)
+            self._shared.on_rejected("slow_reader", self._peer, 1)
             self._flow.reset()
         elif self._timeouts.expired(now):
             if self._timeouts.phase is BODY or (self._timeouts.phase is HEAD and self.has_begun):
@@ -352,7 +356,7 @@ class HttpConnection(asyncio.Protocol):
         """Answers with *refusal*, or finishes the answer under way; parses nothing more."""
         phase, self._timeouts.phase = self._timeouts.phase, ENDED
         exchange = self._exchange
-        self._shared.on_rejected(refusal.error_type, self._peer)
+        self._shared.on_rejected(refusal.error_type, self._peer, 1)
         if phase in (ANSWER, ENDED):
             if exchange is not None:
                 exchange.keep_alive = False

@@ -1,6 +1,6 @@
 """One request on a connection and its response, in ASGI messages (HTTP connection scope, version 2.3).
 
-A whole response has a shorter way: `Exchange.answer` sends it in one write.
+A whole response has a shorter way: `Exchange.answer`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class Exchange:
 
     *keep_alive* may be set to False until the response begins. *gone*: the client has disconnected. *expects*: the
     client waits for a 100 (Continue) before it sends the body (RFC 9110 section 10.1.1). *on_leave* is called once if
-    the client disconnects while it is set. *rank* is set where the load limit counts the
-    request. *task* runs the application. *on_complete* is called when the whole response has been written to *flow*.
+    the client disconnects while it is set. *in_flight*: the whole request has come, and the application works on it.
+    *rank* is set where the load limit counts the request. *task* runs the application. *on_complete* is called when the
+    whole response has been written to *flow*.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Exchange:
         "complete",
         "expects",
         "gone",
+        "in_flight",
         "keep_alive",
         "on_leave",
         "rank",
@@ -77,7 +79,7 @@ class Exchange:
         self.expects = False
         self.task: asyncio.Task[None] | None = None
         self.on_leave: Callable[[], None] | None = None
-        self.gone = self.started = self.complete = False
+        self.gone = self.started = self.complete = self.in_flight = False
         self.rank: Rank | None = None
         self._content: list[bytes] = []
         self._buffered = 0  # bytes in *_content*
@@ -151,7 +153,7 @@ class Exchange:
             raise RuntimeError(f"{message['type']} may not be sent now")
 
     def answer(self, status: int, head: bytes, content: bytes) -> bool:
-        """Sends a whole response in one write.
+        """Sends a whole response in one write, or in two where it is large.
 
         *head* has its field lines with Content-Length and without Connection.
 
@@ -165,9 +167,12 @@ class Exchange:
         self.expects = False
         connection = b"" if self.keep_alive else b"connection: close\r\n"
         content = b"" if self._method == "HEAD" else content
-        self._flow.write(
-            b"".join((STATUS_LINES[status], self._shared.default_headers, head, connection, b"\r\n", content))
-        )
+        lines = (STATUS_LINES[status], self._shared.default_headers, head, connection, b"\r\n")
+        if len(content) > HIGH_WATER:  # a copy of it would take longer than a second write
+            self._flow.write(b"".join(lines))
+            self._flow.write(content)
+        else:
+            self._flow.write(b"".join((*lines, content)))
         self._complete()
         return True
 

@@ -1,8 +1,8 @@
-"""Gate of one process: the requests that it takes on while its event loop is late. Pure.
+"""Gate of one process: the requests that it takes on at once. Pure.
 
-Every few ticks of a timer the least lag among them decides, as in CoDel (RFC 8289). A scheduler that stops the process
-makes single ticks late; only a queue that does not empty makes all of them late. Besides, few requests in flight are no
-overload, however late the loop is.
+What is under way may need a bounded time of this process, which is what the next request would wait (Little's law).
+The time is the number of requests, times the CPU time of one, over the share of a CPU that this process gets. A timer
+finds the share: where it comes late, either this process was busy, or others were.
 """
 
 from __future__ import annotations
@@ -13,11 +13,18 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 TICK = 0.025  # seconds
-_WINDOW_TICKS, _WINDOW_SECONDS = 4, 0.2  # both at least
-_CROWD, _CROWD_TICKS = 2, 3  # times the floor in flight; ticks that are enough then
-_FIRST_CUT, _NEXT_CUT = 0.3, 0.7  # of the requests in flight or the limit, at least, in one window
-_GROWTH = 4  # requests, in one window
-_CALM = 1.0  # seconds with less than half of the limit in flight, after which there is none
+_LATE = 0.05  # seconds; a tick that is later tells what share of a CPU there is
+_NEARLY_BUSY = 0.5  # of a tick's time in CPU time, from which a tick tells what a request costs
+_FIRST_COST, _FIRST_COUNT = 0.0005, 100  # seconds for each of so many requests, before any was measured
+_REMEMBERED = 400  # requests by which the cost is measured, half of which are forgotten each time
+_SHARE_TIME = 0.25  # seconds of late ticks that count as much as all before
+_RECOVERY_TIME = 60.0  # seconds in time after which the share is taken for e times as large
+_LEAST_SHARE = 0.01
+_LEAST_LIMIT = 8.0
+_BURST = 2  # times the limit, for so many seconds after a tick with less than half of it in flight
+_BURST_TIME = 0.5
+_WINDOW = 0.2  # seconds
+_CALM = 1.0  # seconds without a refusal after which the overload is over
 
 
 class Rank(Enum):
@@ -30,13 +37,15 @@ class Rank(Enum):
     SUBMIT = auto()
     KEPT = auto()  # cancels and health checks
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python
+
 
 # Shares of the limit: of all requests in flight, and of those of the kind, all reads together. The last ones are more
 # than 1 in all, so that each kind can use what others leave. The share of submits keeps polls from taking it all.
 _OF_ALL = {Rank.UNAUTHENTICATED: 0.5, Rank.POLL: 1.0, Rank.STREAM: 1.05, Rank.RESULT: 1.1, Rank.SUBMIT: 1.25}
 _OF_KIND = {Rank.UNAUTHENTICATED: 0.1, Rank.POLL: 0.6, Rank.STREAM: 0.65, Rank.RESULT: 0.7, Rank.SUBMIT: 0.5}
 _UNCOUNTED = (Rank.KEPT, Rank.STREAM)
-_LEAST_SHARE = min(_OF_ALL.values())
+_LEAST_OF_ALL = min(_OF_ALL.values())
 
 
 def ignore_change(_: bool) -> None:
@@ -44,57 +53,103 @@ def ignore_change(_: bool) -> None:
 
 
 class LoadLimit:
-    """Limit of requests in flight, which is infinite unless the event loop is late.
+    """Limit of requests in flight: those that need *max_wait* seconds of this process.
 
-    It falls while the loop is later than *max_lag* seconds with more than *floor* requests in flight, and rises again.
-    *on_change* is called when it begins and ceases to be finite. `begins_at` is the number of requests in flight from
-    which `refuses` must be called. `refused` counts by kind.
+    In a burst it is twice as many. Requests that only wait for others, as for fal, are not in flight; with them up to
+    *floor* are always taken on. *on_change* is called when refusals begin, and some time after the last one.
+    `begins_at` is the number of requests from which `refuses` must be called. `refused` counts by kind. `lag` is the
+    least lag of the event loop in a short time.
     """
 
     def __init__(
-        self, *, max_lag: float = 0.05, floor: float = 24, on_change: Callable[[bool], None] = ignore_change
+        self, *, max_wait: float = 0.25, floor: float = 24, on_change: Callable[[bool], None] = ignore_change
     ) -> None:
-        self.max_lag = max_lag
+        self.max_wait = max_wait
         self.floor = floor
         self.on_change = on_change
         self.most = self.begins_at = math.inf
         self.lag = 0.0
         self.refused: Counter[Rank] = Counter()
         self._reads = self._submits = 0  # in flight, of those that `enter` has counted
+        self._cpu, self._count = _FIRST_COST * _FIRST_COUNT, float(_FIRST_COUNT)
+        self._share = 1.0
+        self._in_flight = 0
+        self._burst_until = math.inf
         self._least = math.inf
-        self._ticks = 0
         self._window_start = 0.0
-        self._last_pressure = 0.0
+        self._refused_before = 0
+        self._last_refusal = -math.inf
+        self._is_shedding = False
+        self._set_limit()
 
-    def observe(self, lag: float, in_flight: int, now: float) -> None:
-        """Takes the *lag* of one tick in seconds, and the requests *in_flight*, without open streams."""
+    @property
+    def cost(self) -> float:
+        """CPU time of a request in seconds."""
+        return self._cpu / self._count
+
+    def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int) -> None:
+        """Takes one tick that was *lag* seconds late.
+
+        *cpu* is the CPU time of the process since the tick before, *answered* the requests that have ended since.
+        """
+        elapsed = TICK + lag
+        # A request that is half done counts half.
+        done, self._in_flight = answered + (in_flight - self._in_flight) / 2, in_flight
+        if lag > _LATE or cpu > _NEARLY_BUSY * elapsed:
+            self._note_cost(cpu, max(0.0, done))
+        self._note_share(elapsed, cpu, is_late=lag > _LATE)
+        if in_flight < self.begins_at:
+            self._burst_until = now + _BURST_TIME
+        self._set_limit(_BURST if now < self._burst_until else 1)
+        self._note_lag(lag, now)
+        self._note_refusals(now)
+
+    def _note_share(self, elapsed: float, cpu: float, *, is_late: bool) -> None:
+        """Compares CPU time with the time in which the process could use it.
+
+        That is all of a late tick. A process whose tick is in time has had what it could use.
+        """
+        usable = elapsed if is_late else min(cpu, elapsed)
+        share = min(1.0, cpu / elapsed) if is_late else 1.0
+        self._share += (share - self._share) * usable / (usable + _SHARE_TIME)
+        if not is_late:
+            self._share *= 1 + elapsed / _RECOVERY_TIME
+        self._share = min(1.0, max(_LEAST_SHARE, self._share))
+
+    def _note_cost(self, cpu: float, done: float) -> None:
+        self._cpu += cpu
+        self._count += done
+        if self._count > _REMEMBERED:
+            self._cpu, self._count = self._cpu / 2, self._count / 2
+
+    def _set_limit(self, times: float = _BURST) -> None:
+        self.most = max(_LEAST_LIMIT, times * self.max_wait * self._share / max(self.cost, 1e-6))
+        self.begins_at = self.most * _LEAST_OF_ALL
+
+    def _note_lag(self, lag: float, now: float) -> None:
         self._least = min(self._least, lag)
-        self._ticks += 1
-        # A crowd is noticed sooner: what is let in before must be waited for by all.
-        is_crowd = self.most == math.inf and in_flight > _CROWD * self.floor and self._ticks >= _CROWD_TICKS
-        if not is_crowd and (self._ticks < _WINDOW_TICKS or now - self._window_start < _WINDOW_SECONDS):
-            return
-        self.lag, self._least = self._least, math.inf
-        self._ticks, self._window_start = 0, now
-        if self.lag > self.max_lag and in_flight > self.floor:
-            cut = max(_FIRST_CUT if self.most == math.inf else _NEXT_CUT, self.max_lag / self.lag)
-            self._set(max(self.floor, min(self.most, in_flight) * cut))
-        elif self.most < math.inf:
-            self._relax(in_flight, now)
+        if now - self._window_start >= _WINDOW:
+            self.lag, self._least, self._window_start = self._least, math.inf, now
 
-    def _relax(self, in_flight: int, now: float) -> None:
-        if in_flight * 2 >= self.most:
-            self._last_pressure = now
-        if now - self._last_pressure > _CALM:
-            self._set(math.inf)
-        elif self.lag * 2 < self.max_lag:
-            self._set(self.most + _GROWTH)
+    def _note_refusals(self, now: float) -> None:
+        refused = self.refused.total()
+        if refused > self._refused_before:
+            self._refused_before, self._last_refusal = refused, now
+        is_shedding = now - self._last_refusal < _CALM
+        if is_shedding is not self._is_shedding:
+            self._is_shedding = is_shedding
+            self.on_change(is_shedding)
 
-    def refuses(self, rank: Rank, in_flight: int) -> bool:
-        """Returns whether a request may not be processed beside *in_flight* others, and counts a refusal."""
-        if rank is Rank.KEPT:
+    def refuses(self, rank: Rank, in_flight: int, waiting: int = 0) -> bool:
+        """Returns whether a request may not be processed beside *in_flight* others, and counts a refusal.
+
+        *waiting*: requests that only wait for others, without open streams.
+        """
+        if rank is Rank.KEPT or in_flight < self.begins_at or in_flight + waiting < self.floor:
             return False
-        same_kind = self._submits if rank is Rank.SUBMIT else self._reads
+        same_kind: float = self._submits if rank is Rank.SUBMIT else self._reads
+        if waiting:
+            same_kind *= in_flight / (in_flight + waiting)
         if in_flight < self.most * _OF_ALL[rank] and same_kind < self.most * _OF_KIND[rank]:
             return False
         self.refused[rank] += 1
@@ -102,21 +157,14 @@ class LoadLimit:
 
     def enter(self, rank: Rank) -> None:
         """Counts a request that is processed. See `leave`."""
-        self._count(rank, 1)
+        self._count_kind(rank, 1)
 
     def leave(self, rank: Rank) -> None:
         """Ends a request that `enter` has counted."""
-        self._count(rank, -1)
+        self._count_kind(rank, -1)
 
-    def _count(self, rank: Rank, change: int) -> None:
+    def _count_kind(self, rank: Rank, change: int) -> None:
         if rank is Rank.SUBMIT:
             self._submits += change
         elif rank not in _UNCOUNTED:
             self._reads += change
-
-    def _set(self, most: float) -> None:
-        was_finite, self.most = self.most < math.inf, most
-        self.begins_at = most * _LEAST_SHARE
-        if was_finite is not (most < math.inf):
-            self._last_pressure = self._window_start
-            self.on_change(not was_finite)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import cycle
-from time import monotonic
-from typing import Protocol
+from time import monotonic, process_time
+from typing import NamedTuple, Protocol
 
 from proxy.errors import Overloaded
 from proxy.http.fields import Fields
@@ -26,9 +25,13 @@ class Ranking(Protocol):
 
 
 _RETRY_AFTER = (1, 2, 3)  # seconds, in turn: clients that were refused together must not come back together
-_REFUSALS = [error_response(Overloaded(retry_after=seconds)) for seconds in _RETRY_AFTER]
-# Fields with which a request is not a plain one: its end, its connection or its answer depends on them.
-_SPECIAL = (b"\r\ntransfer-", b"\r\nconnection", b"\r\nexpect", b"\r\nupgrade", b"\r\norigin")
+_MAX_KNOWN = 10_000  # requests whose rank is remembered
+_RESPONSES = [error_response(Overloaded(retry_after=seconds)) for seconds in _RETRY_AFTER]
+_REFUSALS = [(response.lines(), response.body) for response in _RESPONSES]  # field lines and content
+_WHOLE_REFUSALS = [lines + b"\r\n" + body for lines, body in _REFUSALS]
+_BLANKS = b" \t"
+_ODD_BLANKS = (b"\n ", b"\n\t", b" :", b"\t:")
+_CONNECTION, _KEEP_ALIVE = b"\r\nconnection", b"\r\nconnection: keep-alive\r\n"
 
 
 class Head(Protocol):
@@ -48,58 +51,121 @@ def no_fields(_: Fields) -> Fields:
     return ()
 
 
+class _Plain(NamedTuple):
+    """A request that need not be parsed: its rank, and its refusals without status line and common fields."""
+
+    rank: Rank
+    refusals: Sequence[bytes]
+
+
 class Overload:
     """Overload of one process, as its *load_limit* decides.
 
-    *open_streams*: answers that stay open, which do not count as requests in flight. *ranking* ranks a head, and *cors*
-    returns the response fields that let a page of another origin read the refusal. A reload replaces both.
+    *open_streams* returns the number of answers that stay open, *waiting* that of requests that only wait. *ranking*
+    ranks a head, and *cors* returns the response fields that let a page of another origin read the refusal.
     """
 
-    def __init__(self, load_limit: LoadLimit, *, open_streams: Callable[[], int], ranking: Ranking) -> None:
+    def __init__(
+        self, load_limit: LoadLimit, *, open_streams: Callable[[], int], waiting: Callable[[], int], ranking: Ranking
+    ) -> None:
         self.load_limit = load_limit
-        self.ranking = ranking
-        self.cors: Callable[[Fields], Fields] = no_fields
+        self._ranking = ranking
+        self._cors: Callable[[Fields], Fields] = no_fields
         self._open_streams = open_streams
-        self._refusals = cycle([(each.status, each.lines(), each.body) for each in _REFUSALS])
-        self._whole_refusals = cycle([each.lines() + b"\r\n" + each.body for each in _REFUSALS])
+        self._waiting = waiting
+        self._cpu, self._answered = process_time(), 0
+        self._turn = 0
+        self._known: dict[int, _Plain] = {}
+        self._by_origin: dict[bytes, Sequence[bytes]] = {}
 
-    def observe(self, due: float, tasks: int) -> None:
-        """Takes one tick of a timer, which was *due* on the monotonic clock. *tasks*: open requests."""
-        now = monotonic()
-        self.load_limit.observe(max(0.0, now - due), tasks - self._open_streams(), now)
+    def configure(self, ranking: Ranking, cors: Callable[[Fields], Fields]) -> None:
+        """Takes what a reload has changed."""
+        self._ranking, self._cors = ranking, cors
+        self._known.clear()
+        self._by_origin.clear()
 
-    def refuses(self, exchange: Exchange, head: Head, tasks: int) -> bool:
+    def start(self, answered: int) -> None:
+        """Begins to observe, with the number of requests *answered* so far."""
+        self._cpu, self._answered = process_time(), answered
+
+    def observe(self, due: float, in_flight: int, answered: int) -> None:
+        """Takes one tick of a timer, which was *due* on the monotonic clock."""
+        now, cpu = monotonic(), process_time()
+        self.load_limit.observe(
+            max(0.0, now - due),
+            now,
+            cpu=cpu - self._cpu,
+            answered=answered - self._answered,
+            in_flight=max(0, in_flight - self._open_streams() - self._waiting()),
+        )
+        self._cpu, self._answered = cpu, answered
+
+    def _refuses(self, rank: Rank, in_flight: int) -> bool:
+        waiting = self._waiting()
+        return self.load_limit.refuses(rank, max(0, in_flight - self._open_streams() - waiting), waiting)
+
+    def refuses(self, exchange: Exchange, head: Head, in_flight: int) -> bool:
         """Answers the request with a refusal, or lets it pass with its rank. Called from `begins_at` on.
 
         A client that does not read its answers gets none here.
         """
-        rank = self.ranking.rank(head.method, head.url, head.fields)
-        if not self.load_limit.refuses(rank, tasks - self._open_streams()):
+        rank = self._ranking.rank(head.method, head.url, head.fields)
+        if not self._refuses(rank, in_flight):
             self.load_limit.enter(rank)
             exchange.rank = rank
             return False
-        status, lines, body = next(self._refusals)
-        extra = b"".join([b"%b: %b\r\n" % field for field in self.cors(head.fields)])
-        return exchange.answer(status, lines + extra, body)
+        lines, body = _REFUSALS[self._next_turn()]
+        return exchange.answer(Overloaded.status, lines + self._cors_lines(head.fields), body)
 
-    def refusal(self, data: bytes, tasks: int) -> bytes | None:
+    def refusal(self, data: bytes, in_flight: int) -> bytes | None:
         """Returns the refusal of a plain GET or POST that is all of *data*, None where its parser must see it.
 
-        Under overload most requests are refused, and to parse them first costs a fifth more.
+        Under overload most requests are refused, and most are repeats: polls, and what was refused before. A repeat is
+        known by its hash, and costs a tenth of what its parser would.
         """
+        key = hash(data)
+        plain = self._known.get(key)
+        if plain is None:
+            plain = self._examine(data)
+            if plain is None:
+                return None
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = plain
+        if not self._refuses(plain.rank, in_flight):
+            return None
+        return plain.refusals[self._next_turn()]
+
+    def _next_turn(self) -> int:
+        self._turn = turn = (self._turn + 1) % len(_REFUSALS)
+        return turn
+
+    def _examine(self, data: bytes) -> _Plain | None:
         size = data.find(b"\r\n\r\n") + 4
         head = data[:size].lower()
         end = head.find(b"\r\n")
-        if head[end - 9 : end] != b" http/1.1" or any(name in head for name in _SPECIAL):
-            return None
         method = head[:5].partition(b" ")[0]
-        if method not in _PLAIN or _content_length(head) != len(data) - size:
+        if method not in _PLAIN or head[end - 9 : end] != b" http/1.1" or _is_special(head):
+            return None
+        if _content_length(head) != len(data) - size:
             return None
         url = head[len(method) + 1 : end - 9]
-        rank = self.ranking.rank(_PLAIN[method], url, _fields(head, self.ranking.names))
-        if not self.load_limit.refuses(rank, tasks - self._open_streams()):
-            return None
-        return next(self._whole_refusals)
+        rank = self._ranking.rank(_PLAIN[method], url, _fields(head, self._ranking.names))
+        if b"\r\norigin:" not in head:
+            return _Plain(rank, _WHOLE_REFUSALS)
+        return _Plain(rank, self._refusals_for(data[_value_span(head, b"origin")]))
+
+    def _refusals_for(self, origin: bytes) -> Sequence[bytes]:
+        """Returns what a page of *origin* can read. All requests of a listed origin share it."""
+        cors = self._cors_lines([(b"origin", origin)])
+        if not cors:
+            return _WHOLE_REFUSALS
+        if origin not in self._by_origin:
+            self._by_origin[origin] = [b"%b%b\r\n%b" % (lines, cors, body) for lines, body in _REFUSALS]
+        return self._by_origin[origin]
+
+    def _cors_lines(self, fields: Fields) -> bytes:
+        return b"".join([b"%b: %b\r\n" % field for field in self._cors(fields)])
 
     def leave(self, exchange: Exchange) -> None:
         """Ends a request that was let pass."""
@@ -110,13 +176,30 @@ class Overload:
 
 def _fields(head: bytes, names: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """Returns the first field of each of *names* in *head*, which is in lower case."""
-    fields = []
-    for name in names:
-        at = head.find(b"\r\n%b:" % name)
-        if at >= 0:
-            start = at + len(name) + 3
-            fields.append((name, head[start : head.find(b"\r\n", start)].strip()))
-    return fields
+    return [(name, head[_value_span(head, name)]) for name in names if b"\r\n%b:" % name in head]
+
+
+def _value_span(head: bytes, name: bytes) -> slice:
+    """Returns where the value of the first field *name* is in *head*, which has it in lower case."""
+    start = head.find(b"\r\n%b:" % name) + len(name) + 3
+    end = head.find(b"\r\n", start)
+    value = head[start:end]
+    start += len(value) - len(value.lstrip(_BLANKS))
+    return slice(start, start + len(value.strip(_BLANKS)))
+
+
+def _is_special(head: bytes) -> bool:
+    """Returns True where the end or the connection of a request may depend on more than its length.
+
+    A bare CR or LF, a folded line and a blank before a colon can hide a field from one reader and not from another.
+    """
+    if head.count(b"\n") != head.count(b"\r\n") or head.count(b"\r") != head.count(b"\r\n") or b"\0" in head:
+        return True
+    if any(blank in head for blank in _ODD_BLANKS):
+        return True
+    if b"\r\ntransfer-" in head or b"\r\nexpect" in head or b"\r\nupgrade" in head:
+        return True
+    return head.count(_CONNECTION) > head.count(_KEEP_ALIVE)
 
 
 def _content_length(head: bytes) -> int:

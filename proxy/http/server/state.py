@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from proxy.errors import Overloaded
 from proxy.http.client_address import Network, address_key, is_trusted
 from proxy.http.fields import Fields
 from proxy.http.server.limits import ConnectionLimits
@@ -17,7 +18,7 @@ from proxy.http.server.load_limit import TICK
 if TYPE_CHECKING:
     from proxy.http.server.overload import Overload
 
-_AT_ONCE = 50  # connections whose deadlines are looked at in a row: some 0.2 ms, for which all requests wait
+_AT_ONCE = 20  # connections whose deadlines are looked at in a row: some 0.1 ms, for which all requests wait
 
 # The key of a SharedState in the lifespan state, through which an application sets the limits of its connections.
 SHARED_STATE = "fal_proxy.connections"
@@ -27,7 +28,6 @@ class ServerView(Protocol):
     """The state of a uvicorn server, as far as it is read here."""
 
     default_headers: list[tuple[bytes, bytes]]
-    tasks: set[asyncio.Task[None]]
 
 
 class ServerConnection(Protocol):
@@ -38,7 +38,7 @@ class ServerConnection(Protocol):
     def check_timeouts(self, now: float) -> None: ...
 
 
-def ignore_rejection(error_type: str, address: str) -> None:
+def ignore_rejection(error_type: str, address: str, count: int) -> None:
     pass
 
 
@@ -51,22 +51,27 @@ class SharedState:
     """Limits and counts of all connections.
 
     Peers in *trusted* are proxies with many clients, so no limit per address applies to them. *on_rejected* is called
-    with the error type of each request or connection that the application does not see, and its peer. *on_shutdown* is
-    called once, when the server stops accepting. *overload* refuses requests while there are too many. *headers* are
-    fields of every response. While *draining*, each response closes its connection.
+    with the error type of requests or connections that the application does not see, their peer and their number.
+    *on_shutdown* is called once, when the server stops accepting. *overload* refuses requests while there are too many.
+    *in_flight* is the number of requests that have come whole and are not answered, *answered* of those that were.
+    *headers* are fields of every response. While *draining*, each response closes its connection.
     """
 
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     trusted: Sequence[Network] = ()
-    on_rejected: Callable[[str, str], None] = ignore_rejection
+    on_rejected: Callable[[str, str, int], None] = ignore_rejection
     on_shutdown: Callable[[], None] = ignore_shutdown
     headers: Fields = ()
     draining: bool = False
     default_headers: bytes = b""  # lines of every response, Date among them (RFC 9110 section 6.6.1)
     overload: Overload | None = None
+    in_flight: int = 0
+    answered: int = 0
     connections_per_address: Counter[str] = field(default_factory=Counter)
     connections: set[ServerConnection] = field(default_factory=set)
+    overloaded: Counter[str] = field(default_factory=Counter)  # refusals by peer that were not reported yet
     _sweeping: bool = False
+    _ticking: bool = False
     _stopping: bool = False
 
     def add(self, connection: ServerConnection, server: ServerView) -> None:
@@ -74,7 +79,10 @@ class SharedState:
         if not self._sweeping:
             self._sweeping = True
             self._sweep(server)
-            self._tick(server, monotonic())
+            if self.overload is not None and not self._ticking:
+                self._ticking = True
+                self.overload.start(self.answered)
+                self._schedule_tick(asyncio.get_running_loop())
 
     def acquire_slot(self, address: str) -> str | None:
         """Returns the key to release.
@@ -92,10 +100,21 @@ class SharedState:
         return key
 
     def release_slot(self, key: str | None) -> None:
+        self.report_overloaded()
         if key:
             self.connections_per_address[key] -= 1
             if not self.connections_per_address[key]:
                 del self.connections_per_address[key]
+
+    def report_overloaded(self) -> None:
+        """Reports the refusals of an overloaded process.
+
+        They are summed, since one report for each would cost as much as the refusal.
+        """
+        if self.overloaded:
+            counts, self.overloaded = self.overloaded, Counter()
+            for peer, count in counts.items():
+                self.on_rejected(Overloaded.error_type, peer, count)
 
     def drain(self) -> None:
         """Makes every response from now on close its connection; new connections are still accepted."""
@@ -110,14 +129,19 @@ class SharedState:
             self.drain()
             self.on_shutdown()
 
-    def _tick(self, server: ServerView, due: float) -> None:
+    def _schedule_tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(TICK, self._tick, loop, monotonic() + TICK)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         """Runs one timer for the lag of the event loop, as long as there are connections."""
-        if self._sweeping and self.overload is not None:
-            self.overload.observe(due, len(server.tasks))
-            asyncio.get_running_loop().call_later(TICK, self._tick, server, monotonic() + TICK)
+        self._ticking = self._sweeping and self.overload is not None
+        if self._ticking and self.overload is not None:
+            self.overload.observe(due, self.in_flight, self.answered)
+            self._schedule_tick(loop)
 
     def _sweep(self, server: ServerView) -> None:
         """Starts a look at the deadlines of all connections, as long as there are any."""
+        self.report_overloaded()
         self._sweeping = bool(self.connections)
         if self._sweeping:
             self.default_headers = b"".join([b"%b: %b\r\n" % line for line in (*server.default_headers, *self.headers)])

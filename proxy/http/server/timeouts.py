@@ -18,6 +18,8 @@ class ConnectionState(enum.Enum):
     ENDED = enum.auto()  # its end: nothing that comes is read
 
 
+MOMENT = 1 / 30  # of `stall_time`
+
 IDLE, HEAD, BODY, ANSWER, ENDED = ConnectionState
 
 
@@ -50,6 +52,14 @@ class RequestTimeouts:
     def start_idle(self, now: float) -> None:
         self.phase = IDLE
         self.until = now + self._limits.keep_alive
+
+    def idle_period(self, now: float) -> float | None:
+        """Returns a value for the time in which the connection is idle, None in the first moment.
+
+        What the client has read is then asked of the system, which is dear for one that sends its next request at once.
+        """
+        idle_since = self.until - self._limits.keep_alive
+        return self.until if self.phase is IDLE and now - idle_since >= self._limits.stall_time * MOMENT else None
 
     def start_linger(self, now: float) -> None:
         self.phase = ENDED

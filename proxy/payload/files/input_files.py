@@ -31,6 +31,7 @@ _URL_LIKE = re.compile(
     re.IGNORECASE,
 )
 _ANY_BLANK = re.compile(_BLANK)
+_WORD, _WORD_END = re.compile(r"\S"), re.compile(r"[^\S\t\r\n]")
 _REMOVED = b"\t\r\n"  # WHATWG URL: dropped wherever they stand
 
 # RFC 2397. The media type is compared without its parameters (`audio/webm;codecs=opus`).
@@ -170,24 +171,32 @@ def _is_url_like(value: str) -> bool:
     if "\n" not in head and "\t" not in head and "\r" not in head:
         return False
     joined = _joined(value).strip()
-    return _URL_LIKE.match(joined) is not None and not _has_blank(joined)
+    return _URL_LIKE.match(joined) is not None and _find(_ANY_BLANK, joined, 0) < 0
 
 
 def _has_inner_blank(value: str) -> bool:
     # Tabs and line ends do not count: a reader of URLs drops them, so the rest could still be fetched.
     match = _URL_LIKE.match(value)
-    rest = value if match is None else value[match.end() :]
-    return len(_joined(rest).split(None, 1)) > 1
+    word = _find(_WORD, value, 0 if match is None else match.end())
+    blank = -1 if word < 0 else _find(_WORD_END, value, word)
+    return blank >= 0 and _find(_WORD, value, blank) >= 0
+
+
+def _find(pattern: re.Pattern[str], text: str, start: int) -> int:
+    """Returns where the first character that fits *pattern* is, -1 for none.
+
+    It looks at parts, as `_is_base64`.
+    """
+    for at in range(start, len(text), _PART):
+        if (match := pattern.search(text, at, at + _PART)) is not None:
+            return match.start()
+    return -1
 
 
 def _joined(text: str) -> str:
     """Returns *text* without tabs and line ends. `str.translate` takes 50 times as long beyond ASCII."""
     parts = range(0, len(text), _PART)
     return "".join([text[at : at + _PART].encode().translate(None, _REMOVED).decode() for at in parts])
-
-
-def _has_blank(text: str) -> bool:
-    return any(_ANY_BLANK.search(text, at, at + _PART) for at in range(0, len(text), _PART))
 
 
 def _could_be_url(value: str) -> bool:

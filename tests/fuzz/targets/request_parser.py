@@ -203,9 +203,9 @@ def _check_refused_at_once(stream: bytes, heard: int, answers: list[int]) -> Non
 
     What is answered so must be one request with nothing after it, or one that the parser refuses.
     """
-    limit = LoadLimit()
+    limit = LoadLimit(floor=-math.inf)
     limit.most = limit.begins_at = -math.inf
-    overload = Overload(limit, open_streams=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
+    overload = Overload(limit, open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
     if overload.refusal(stream, 1) is None:
         return
     assert len(answers) == 1, "an answer to a part of a request"

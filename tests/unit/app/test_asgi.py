@@ -145,7 +145,7 @@ async def test_metrics_are_on_the_admin_application_only(tmp_path: Path) -> None
     with open_gateway(tmp_path) as g:
         async with g.client() as alice:
             await alice.post(SUBMIT, json=INPUT)
-        g.application.connections.on_rejected("head_too_large", "203.0.113.9")
+        g.application.connections.on_rejected("head_too_large", "203.0.113.9", 1)
         content = await g.metrics()
 
     assert (

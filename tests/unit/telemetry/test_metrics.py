@@ -230,7 +230,7 @@ def test_the_upstream_clock_stops_at_an_error(rig: Rig) -> None:
 
 def test_what_ends_before_it_is_a_request(rig: Rig) -> None:
     """A connection without a complete request is counted, and makes no line."""
-    rig.telemetry.count_early_rejection("head_too_large")
+    rig.telemetry.count_early_rejections("head_too_large", 1)
 
     assert rig.sample("refusals_total", error_type="head_too_large") == 1
     assert rig.lines() == []

@@ -532,6 +532,17 @@ async def test_a_whole_answer_is_one_write(name: str) -> None:
     assert rig.wire.writes == [written]
 
 
+async def test_a_large_answer_is_not_copied() -> None:
+    """The head goes first, and the content as it is."""
+    content = b"a" * (HIGH_WATER + 1)
+    rig = Rig()
+
+    assert rig.exchange.answer(200, b"x: y\r\n", content)
+    assert rig.wire.writes[1] is content
+    assert rig.written == OK + b"x: y\r\n\r\n" + content
+    assert rig.exchange.complete
+
+
 async def test_a_whole_answer_has_its_own_status() -> None:
     """With its phrase."""
     rig = Rig()

@@ -13,12 +13,14 @@ from starlette.types import Receive, Scope, Send
 from support.hostile_http import request
 from support.http_server import QUICK, Recorder, listening, on_uvloop
 from support.raw_http import RawConnection, dial, exchange
+from support.scripted_upstream import until
 
 from proxy.fal_api.call_ranks import CallRanks
 from proxy.http.fields import Fields
 from proxy.http.server.load_limit import LoadLimit, Rank
 from proxy.http.server.overload import Overload
 from proxy.http.server.server import HttpServer
+from proxy.http.server.state import SharedState
 
 SESSION = b"Authorization: Bearer x"
 POLL = request(SESSION, line=b"GET /queue/a/requests/b/status HTTP/1.1")
@@ -28,14 +30,14 @@ CANCEL = request(SESSION, line=b"PUT /queue/a/requests/b/cancel HTTP/1.1")
 class Fixed(LoadLimit):
     """A limit that does not follow the lag."""
 
-    def observe(self, lag: float, in_flight: int, now: float) -> None:
+    def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int) -> None:
         pass
 
 
 def overload(most: float = 0.0) -> Overload:
-    load_limit = Fixed()
+    load_limit = Fixed(floor=0)
     load_limit.most = load_limit.begins_at = most
-    return Overload(load_limit, open_streams=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
+    return Overload(load_limit, open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
 
 
 @asynccontextmanager
@@ -70,7 +72,13 @@ SPECIAL = {
     "half": POLL[:-2],
     "http-1.0": request(SESSION, line=b"GET /usage HTTP/1.0"),
     "close": request(SESSION, b"Connection: close", line=b"GET /usage HTTP/1.1"),
-    "origin": request(SESSION, b"origin: https://a.example", line=b"GET /usage HTTP/1.1"),
+    "hidden-field": request(SESSION, b"A: b\ntransfer-encoding: chunked", line=b"GET /usage HTTP/1.1"),
+    "folded-field": request(SESSION, b"A: b", b" content-length: 3", line=b"GET /usage HTTP/1.1"),
+    "bare-cr": request(SESSION, b"A: b\rcontent-length: 3", line=b"GET /usage HTTP/1.1"),
+    "nul": request(SESSION, b"A: \0", line=b"GET /usage HTTP/1.1"),
+    "keep-alive-and-close": request(
+        SESSION, b"Connection: keep-alive", b"Connection: close", line=b"GET /usage HTTP/1.1"
+    ),
     "chunks": request(SESSION, b"Transfer-Encoding: chunked", line=b"POST /queue/a HTTP/1.1", body=b"0\r\n\r\n"),
     "expects": request(SESSION, b"Expect: 100-continue", b"Content-Length: 1", line=b"POST /queue/a HTTP/1.1"),
     "less-body": request(SESSION, b"Content-Length: 3", line=b"POST /queue/a HTTP/1.1", body=b"12"),
@@ -122,12 +130,41 @@ async def test_a_page_of_another_origin_can_read_the_refusal() -> None:
     def cors(fields: Fields) -> Fields:
         return [(b"access-control-allow-origin", dict(fields)[b"origin"])]
 
-    state.cors = cors
+    state.configure(CallRanks(frozenset(), b"/webhooks/"), cors)
     async with loaded(state, Recorder(), []) as listener, dial(listener.address) as connection:
         await connection.send(request(SESSION, b"Origin: https://a.example", line=b"GET /usage HTTP/1.1"))
         reply = await connection.reply()
 
     assert reply.headers[b"access-control-allow-origin"] == b"https://a.example"
+
+
+ORIGINS = [(b"https://A.example", True), (b"https://b.example", False)]
+
+
+@pytest.mark.parametrize(("origin", "is_listed"), ORIGINS)
+def test_an_unparsed_refusal_names_a_listed_origin(origin: bytes, is_listed: bool) -> None:
+    """In its own case, and also the second time."""
+    state = overload()
+    state.configure(
+        CallRanks(frozenset(), b"/webhooks/"),
+        lambda fields: [(b"allowed", value) for _, value in fields if value == ORIGINS[0][0]],
+    )
+    message = request(SESSION, b"Origin:  " + origin, line=b"GET /usage HTTP/1.1")
+    refusals = [state.refusal(message, 9) or b"" for _ in range(2)]
+
+    assert [b"\r\nallowed: " + origin + b"\r\n" in refusal for refusal in refusals] == [is_listed] * 2
+    assert all(refusal.count(b"\r\n\r\n") == 1 for refusal in refusals)
+
+
+def test_a_repeat_keeps_its_rank_until_a_reload() -> None:
+    """Only a session field that the new configuration lists makes it more than a request without a session."""
+    state, message = overload(), request(b"X-Session: x", line=b"GET /usage HTTP/1.1")
+    for ranking in (CallRanks(frozenset(), b"/w/"), CallRanks(frozenset({b"x-session"}), b"/w/")):
+        state.configure(ranking, lambda _: ())
+        for _ in range(3):
+            state.refusal(message, 9)
+
+    assert state.load_limit.refused == {Rank.UNAUTHENTICATED: 3, Rank.POLL: 3}
 
 
 class Slow(Recorder):
@@ -166,9 +203,38 @@ async def test_requests_in_flight_are_counted_until_they_are_answered() -> None:
 
 
 @on_uvloop
+async def test_a_request_is_in_flight_from_its_end_to_its_answer() -> None:
+    """Half-sent bodies take no room. A client that leaves is counted until its request has ended."""
+    app, shared = Slow(), SharedState()
+    listener = HttpServer(app, shared=shared)
+    await listener.start()
+    submit = request(SESSION, b"Content-Length: 5", line=b"POST /queue/a HTTP/1.1", body=b"12345")
+    try:
+        _reader, writer = await asyncio.open_connection(*listener.address)
+        writer.write(submit[:-1])
+        await until(lambda: len(listener.server_state.tasks) == 1)
+        half_sent = shared.in_flight
+        writer.write(submit[-1:])
+        await until(lambda: shared.in_flight == 1)
+        writer.close()
+        async with dial(listener.address) as connection:
+            await connection.send(POLL)
+            await until(lambda: shared.in_flight == 2)
+            app.release.set()
+            await connection.reply()
+        await until(lambda: shared.answered == 2)
+    finally:
+        app.release.set()
+        await listener.stop(grace=1)
+
+    assert half_sent == 0
+    assert shared.in_flight == 0
+
+
+@on_uvloop
 async def test_a_blocked_event_loop_is_noticed() -> None:
     """The lag of the loop of a real server reaches the limit."""
-    state = Overload(LoadLimit(max_lag=0.02), open_streams=int, ranking=CallRanks(frozenset(), b"/"))
+    state = Overload(LoadLimit(), open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/"))
     async with loaded(state, Recorder(), []) as listener, dial(listener.address) as connection:
         await connection.send(POLL)
         await connection.reply()

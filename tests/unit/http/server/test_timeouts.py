@@ -122,3 +122,20 @@ def test_a_hurried_body_still_keeps_its_rate() -> None:
     waiting.shorten(START + 5)
 
     assert [waiting.expired(START + moment) for moment in (5, 5.25)] == [False, True]
+
+
+def test_a_connection_is_idle_after_a_moment_of_its_own() -> None:
+    """Each time has a value of its own, and a request in between ends it."""
+    state = timeouts()
+    periods = [state.idle_period(LATER)]
+    state.start_idle(LATER)
+    periods += [state.idle_period(LATER), state.idle_period(LATER + 0.5)]
+    first = state.idle_period(LATER + 1)
+    state.start_head(LATER + 2)
+    periods += [state.idle_period(LATER + 9)]
+    state.start_idle(LATER + 10)
+    second = state.idle_period(LATER + 20)
+
+    assert periods == [None] * 4
+    assert None not in (first, second)
+    assert first != second

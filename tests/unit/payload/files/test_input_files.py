@@ -26,6 +26,28 @@ SCHEMA: Json = {
 }
 
 
+@pytest.mark.parametrize("part", [1, 2, 3, 64])
+@pytest.mark.parametrize(
+    ("prompt", "accepted"),
+    [
+        ("//10.0.0.1", False),
+        ("//10.0.0.1/\t\n\r/x", False),
+        ("//10.0.0.1/ \n", False),
+        ("//10.0.0.1/a b", True),
+        ("//10.0.0.1/a\n\n\u2003\nb", True),
+        ("h\t\nttp:\r//10.0.0.1/\U0001f600", False),
+        ("h\t\nttp:\r//10.0.0.1/ \U0001f600", True),
+    ],
+)
+def test_a_long_text_is_looked_at_in_parts(
+    prompt: str, accepted: bool, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blank between two words of a prompt is found wherever the parts end; tabs and line ends are none."""
+    monkeypatch.setattr("proxy.payload.files.input_files._PART", part)
+
+    assert (faults({"prompt": prompt}) == []) is accepted
+
+
 def faults(payload: dict[str, Json], **rules: object) -> list[FieldError]:
     return Inputs(FileRules(**rules), SCHEMA).violations(payload)  # type: ignore[arg-type]
 
