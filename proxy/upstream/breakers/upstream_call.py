@@ -65,7 +65,10 @@ class UpstreamCall(Call):
             raise self._refusal_for(error) from error
 
     def _refuse(self, refusal: ServicePaused) -> None:
-        """Raises Unavailable for a new call where another key works. No other key sends it: bytes of it were sent."""
+        """Raises Unavailable for a new call where another key works.
+
+        No other key sends it, because bytes of it were sent.
+        """
         target = self._grant.target
         self._account.refused(refusal, target, self._grant.key_alias)
         if target.action in _PAUSED and self._account.works(target):
