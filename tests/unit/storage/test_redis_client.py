@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
 import trustme
@@ -295,7 +296,7 @@ async def test_a_silent_server_costs_its_timeout_and_then_nothing() -> None:
     assert {reason for _, reason in answers} == {"store: no reply in time"}
     assert 0.09 < min(took) < 0.4
     assert {reason for _, reason in quick} == {"store: the breaker is open"}
-    assert sum(seconds for seconds, _ in quick) < 0.05
+    assert median(seconds for seconds, _ in quick) < 0.05
 
 
 @pytest.mark.serial
@@ -402,7 +403,7 @@ async def test_a_paused_server_that_comes_back(server: ValkeyServer) -> None:
         words = [b"%d" % i for i in range(200)]
 
         assert await asyncio.gather(*(store.run(ECHO, [], [word]) for word in words)) == words
-    assert max(seconds for seconds, _ in during) < 0.4
+    assert median(seconds for seconds, _ in during) < 0.1, "most of them did not wait for the time-out"
     assert during[-1][1] == "store: the breaker is open"
 
 

