@@ -97,7 +97,7 @@ class TestRedis(LedgerSuite, LedgerJobsSuite, SharedLedgerSuite):
             yield ledger
 
     async def test_callers_who_leave(self, ledger: Ledger) -> None:
-        """A cancelled reservation is whole or absent; the suite's test, read in one look because some are undone."""
+        """A cancelled reservation is whole or absent, read in one look because some are undone."""
         charges, holder = (charge(1000), charge(1000, account="b:all")), slot(1000)
         tasks = []
         for n in range(300):
@@ -431,7 +431,7 @@ async def test_a_paused_server(server: ValkeyServer) -> None:
 
 
 async def test_lost_writes_are_undone(server: ValkeyServer) -> None:
-    """Reservations and claims that a paused server makes on its return are undone, because their callers failed."""
+    """Reservations and claims that a paused server makes on its return are undone: their callers failed."""
     async with opened(server.connection_url, timeout=0.1) as ledger:
         await answered(ledger.ping, within=5)
         async with paused(server):
