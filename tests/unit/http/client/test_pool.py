@@ -398,7 +398,7 @@ async def test_closing_an_empty_pool() -> None:
 
 @on_both_loops
 async def test_an_idle_connection_is_taken_without_a_wait() -> None:
-    """It counts as in use. None is taken where none is idle, or where only the reserve is free."""
+    """An idle connection counts as in use. None is taken where none is idle, or only the reserve is free."""
     dials = Dials()
     some = pool(dials, size=2, reserve=1)
     assert some.acquire_idle() is None
