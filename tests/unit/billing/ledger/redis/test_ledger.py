@@ -121,7 +121,7 @@ class TestRedis(LedgerSuite, LedgerJobsSuite, SharedLedgerSuite):
 
 
 async def test_no_key_stays_for_ever(ledger: RedisLedger, admin: Redis) -> None:
-    """Every key has a TTL but the epoch, the schema, credits and blocks, and none ends before it may be needed."""
+    """Every key has a TTL but the epoch, the schema, credits and blocks. None ends before it is needed."""
     await use_every_step(ledger)
     lives = {key.decode().removeprefix(BASE): admin.ttl(key) for key in admin.scan_iter()}
     lives = {name: life for name, life in lives.items() if not name.startswith(("worker:", "looks:"))}
