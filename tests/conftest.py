@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).parent
 # The slow folders first: a long file that starts last would run alone.
 ORDER = ("browser", "live", "examples", "clients", "fuzz", "unit")
+
+# One example may take long on a busy machine. All else is as in the profile that hypothesis chose.
+settings.register_profile("busy", settings.default, deadline=None)
+settings.load_profile("busy")
 
 
 class ModuleScheduling(LoadScopeScheduling):  # type: ignore[misc]

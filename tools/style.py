@@ -29,8 +29,7 @@ MARKDOWN = (
 )
 EXAMPLES = "tests/unit/test_style.py"  # has examples of bad style
 
-MAX_FIRST_LINE = 100  # characters; in tests, where it is the claim as a sentence, the line is the limit
-MAX_LINE = 120  # characters, as ruff allows
+MAX_FIRST_LINE = 100  # characters
 MAX_WORDS = 25  # of a sentence in a docstring or comment
 MAX_DOCS_WORDS = 30  # of a sentence in a page for readers
 
@@ -89,11 +88,11 @@ def check_prose(text: str, line: int, max_words: int) -> Iterator[Finding]:
         start = end
 
 
-def check_docstring(docstring: str, line: int, max_first_line: int = MAX_FIRST_LINE) -> Iterator[Finding]:
+def check_docstring(docstring: str, line: int) -> Iterator[Finding]:
     """Yields the problems of a docstring whose text starts at *line*."""
     first = docstring.strip().partition("\n")[0]
-    if len(first) > max_first_line:
-        yield Finding(line, f"first line of {len(first)} characters, more than {max_first_line}")
+    if len(first) > MAX_FIRST_LINE:
+        yield Finding(line, f"first line of {len(first)} characters, more than {MAX_FIRST_LINE}")
     if opening := _BAD_OPENING.match(first):
         yield Finding(line, f'first line opens with "{opening[0]}"')
     # A block that is indented more than its docstring is a drawing or an example.
@@ -101,14 +100,14 @@ def check_docstring(docstring: str, line: int, max_first_line: int = MAX_FIRST_L
     yield from check_prose(prose, line, MAX_WORDS)
 
 
-def check_python(source: str, max_first_line: int = MAX_FIRST_LINE) -> Iterator[Finding]:
+def check_python(source: str) -> Iterator[Finding]:
     """Yields the problems of a Python module: docstrings, comments, messages and names."""
     tree = ast.parse(source)
     docstrings = {id(node): node for node in _docstring_nodes(tree)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if id(node) in docstrings:
-                yield from check_docstring(node.value, node.lineno, max_first_line)
+                yield from check_docstring(node.value, node.lineno)
             elif " " in node.value and not _PATTERN.search(node.value):
                 yield from check_prose(node.value, node.lineno, sys.maxsize)
         yield from (Finding(line, f'banned name "{name}"') for name, line in _names(node) if is_banned(name))
@@ -195,8 +194,7 @@ def main(arguments: Iterable[str]) -> int:
         if prefixes and not name.startswith(prefixes):
             continue
         text = path.read_text(encoding="utf-8")
-        max_first_line = MAX_LINE if name.startswith("tests/") else MAX_FIRST_LINE
-        findings = list(check_markdown(text) if path.suffix == ".md" else check_python(text, max_first_line))
+        findings = list(check_markdown(text) if path.suffix == ".md" else check_python(text))
         if is_banned(path.stem):
             findings.append(Finding(1, f'banned name "{path.stem}"'))
         for finding in sorted(findings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from binascii import a2b_base64, b2a_base64
 
 _SWAPPED = bytes.maketrans(b"-_+/", b"+/-_")  # from either alphabet of RFC 4648 to the other
@@ -19,4 +18,4 @@ def decode_base64url(text: bytes) -> bytes:
 
 def encode_base64url(octets: bytes) -> str:
     """Encodes *octets* without padding (RFC 7515 section 2)."""
-    return urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")
+    return b2a_base64(octets, newline=False).rstrip(b"=").translate(_SWAPPED).decode("ascii")

@@ -8,7 +8,6 @@ the job, and is left out for the key without one.
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from hmac import compare_digest
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
+from proxy.auth.base64url import encode_base64url
 from proxy.errors import JobNotFound
 
 MIN_SECRET_BYTES = 32  # bytes; RFC 2104 section 3: not less than the hash's output
@@ -90,4 +90,4 @@ def _mac(keyed: HMAC, job: str, owner: str, app: str) -> str:
     mac = keyed.copy()
     # No part can hold a NUL (ids and apps by grammar, owners are hex), and no id a tilde: the text has one reading.
     mac.update(b"\0".join((_DOMAIN, owner.encode(), app.encode(), job.encode())))
-    return urlsafe_b64encode(mac.finalize()[:_MAC_SIZE]).decode("ascii")
+    return encode_base64url(mac.finalize()[:_MAC_SIZE])

@@ -166,8 +166,8 @@ class MemoryWindowStore:
         admitted = True
         windows = []
         for limit, key in hits:
-            table = self._tables.get((limit.name, limit.seconds)) or self._table(limit)
-            window = table.get_or_create(key, now)
+            table = self._tables.get((limit.name, limit.seconds))
+            window = (self._table(limit) if table is None else table).get_or_create(key, now)
             admitted = admitted and window.total < limit.amount
             windows.append((limit.amount, window))
         remaining = []

@@ -16,7 +16,6 @@ from proxy.errors import (
     PoolExhausted,
     Refusal,
     ResponseTooLarge,
-    ServicePaused,
     TransportError,
     Unavailable,
     UpstreamFailed,
@@ -120,7 +119,7 @@ class Relay:
         alias, extra = grant.key_alias, "" if callback is None else callback(grant)
         request = self._requests[alias].build(grant, payload.raw, options, extra)
         classify = self._classifier.classify_submit
-        result = await self._send(grant, request, self._deadlines.submit, classify, submit_error)
+        result = await self._exchange(grant, request, self._deadlines.submit, classify, submit_error)
         return result._replace(key_alias=alias) if alias and isinstance(result, Accepted) else result
 
     async def read(self, grant: Grant) -> UpstreamResult:
@@ -159,7 +158,7 @@ class Relay:
         """Sends a run once. Raises as `submit`, and RunFailed."""
         grant = self._with_key(grant)
         request = self._requests[grant.key_alias].build(grant, payload.raw, options)
-        return await self._send(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
+        return await self._exchange(grant, request, self._deadlines.run, self._classifier.classify_run, submit_error)
 
     async def run_stream(
         self, grant: Grant, payload: Payload, options: Fields, exit_stack: AsyncExitStack
@@ -170,20 +169,14 @@ class Relay:
         """
         grant = self._with_key(grant)
         request = self._requests[grant.key_alias].build(grant, payload.raw, options)
-        try:
-            return await self._open(
-                grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack
-            )
-        except ServicePaused as refusal:
-            self._check_other_keys(grant, refusal)
-            raise
+        return await self._open(grant, request, self._deadlines.run, self._refused_run_stream, submit_error, exit_stack)
 
     async def issue(self, grant: Grant, payload: Payload, options: Fields) -> UpstreamResult:
         """Requests an upload slot or a token, once. Raises the refusals of `classifier` and `outcomes`."""
         grant = self._with_key(grant)
         request = self._requests[grant.key_alias].build(grant, payload.raw, options)
         classify = self._classifier.classify_issue
-        return await self._send(grant, request, self._deadlines.poll, classify, read_error, MAX_ERROR_BODY)
+        return await self._exchange(grant, request, self._deadlines.poll, classify, read_error, MAX_ERROR_BODY)
 
     async def fetch(self, request: UpstreamRequest) -> UpstreamResponse:
         """Sends a request of our own to the queue, past breakers and account. Raises TransportError."""
@@ -213,27 +206,6 @@ class Relay:
         """Returns the grant with the key whose turn it is. Raises ServicePaused."""
         alias = self.account.choose(grant.target)
         return grant._replace(key_alias=alias) if alias else grant
-
-    async def _send(
-        self,
-        grant: Grant,
-        request: UpstreamRequest,
-        seconds: float,
-        classify: Callable[[UpstreamResponse], T],
-        refusal_for: Callable[[TransportError], Refusal],
-        cap: int = MAX_BODY,
-    ) -> T:
-        """One exchange by the key that was chosen. No other key sends it again: bytes of it were sent."""
-        try:
-            return await self._exchange(grant, request, seconds, classify, refusal_for, cap)
-        except ServicePaused as refusal:
-            self._check_other_keys(grant, refusal)
-            raise
-
-    def _check_other_keys(self, grant: Grant, refusal: ServicePaused) -> None:
-        """Raises Unavailable where fal refused the chosen key, and another key works."""
-        if self.account.works(grant.target):
-            raise Unavailable(reason=refusal.reason) from refusal
 
     async def _exchange(
         self,

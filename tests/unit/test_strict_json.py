@@ -333,7 +333,7 @@ def test_a_large_text_is_refused_for_the_same_reason(raw: bytes, reason: str) ->
     ],
 )
 def test_a_large_text_may_have_any_escape(raw: bytes) -> None:
-    """Clients escape control characters, line separators beside other characters, or all that is not ASCII."""
+    """Clients escape control characters, line separators beside other characters, or all but ASCII."""
     assert parse(raw + PADDING) == parse(raw)
 
 

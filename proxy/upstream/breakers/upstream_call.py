@@ -60,9 +60,19 @@ class UpstreamCall(Call):
             return
         self._breaker.end(self, self._end(error))
         if isinstance(error, ServicePaused):
-            self._account.refused(error, self._grant.target, self._grant.key_alias)
+            self._refuse(error)
         if isinstance(error, TransportError):
             raise self._refusal_for(error) from error
+
+    def _refuse(self, refusal: ServicePaused) -> None:
+        """Raises Unavailable for a new call where another key works.
+
+        No other key sends it, because bytes of it were sent.
+        """
+        target = self._grant.target
+        self._account.refused(refusal, target, self._grant.key_alias)
+        if target.action in _PAUSED and self._account.works(target):
+            raise Unavailable(reason=refusal.reason) from refusal
 
     def _end(self, error: BaseException) -> CallEnd:
         """Returns how *error* counts. A slow or failed run and a failed job are the model's, and do not count."""

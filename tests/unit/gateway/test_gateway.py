@@ -88,7 +88,7 @@ async def test_a_refused_request_spends_nothing(tmp_path: Path) -> None:
 
 
 async def test_refused_payloads_have_a_limit_of_their_own(tmp_path: Path) -> None:
-    """After too many refused payloads the caller's next payload is refused before it is parsed; other users are not."""
+    """After too many refused payloads a caller's next one is refused unparsed; other users' are not."""
     limits = [{"name": "refused", "per": "user", "actions": ["refused"], "rate": "2/minute"}]
     with open_gateway(tmp_path, limits=limits) as g:
         async with g.client() as alice, g.client("bob") as bob:

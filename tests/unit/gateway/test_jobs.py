@@ -136,7 +136,7 @@ async def test_the_list_needs_a_session_and_can_be_turned_off(tmp_path: Path) ->
 
 
 async def test_a_call_of_unknown_outcome_is_listed_as_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call without a job is queued during its time and unknown after it, and the filter by state follows."""
+    """A call without a job is queued during its time and unknown after it, also for the filter by state."""
     monkeypatch.setattr("proxy.app.setup.gateway.CALL_MARGIN", 0.0)
     seconds = {"submit_seconds": 0.2, "run_seconds": 0.2}
     broken = ExchangeBroken("reset by fal", sent=True)

@@ -23,7 +23,7 @@ BUDGETS = [
 
 
 async def test_a_quote_equals_what_the_submit_reserves(tmp_path: Path) -> None:
-    """Over random payloads of the demo's endpoints, to the millionth; it reserves nothing, and refuses as a submit."""
+    """Random payloads have a submit's price to the millionth; a quote refuses alike, without reserving."""
     dice, priced = Random(7), Counter[str]()
     endpoints = [{"id": endpoint, "price": price} for endpoint, price in PRICES.items()]
     budgets = [{**BUDGETS[0], "limit": 1_000_000}]

@@ -50,7 +50,7 @@ def test_only_a_beginning_waits() -> None:
 
 @given(st.lists(st.integers(0, 2), min_size=8, max_size=8), st.integers(0, 70))
 def test_a_key_in_json_escapes_is_found(forms: list[int], cut: int) -> None:
-    """Each character may be written as it is, or as an escape with small or large digits; and cut anywhere."""
+    """Each character may be written as it is, or as an escape of small or large digits, cut anywhere."""
     written = b"".join(
         (b"%c", b"\\u%04x", b"\\u%04X")[form] % character for form, character in zip(forms, b"sesecret", strict=True)
     )

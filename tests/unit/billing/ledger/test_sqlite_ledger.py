@@ -601,7 +601,7 @@ async def test_a_killed_process_loses_nothing_acknowledged(path: Path, seed: int
 
 
 async def kill_at_random(path: Path, seed: int) -> tuple[int, int]:
-    """Checks the file of a killed process. Returns how many reservations and acceptances were acknowledged."""
+    """Checks the file of a killed process. Returns how many reservations and jobs were acknowledged."""
     lines: list[str] = []
     async with process("victim", path) as victim:
         enough = random.Random(seed).randint(20, 400)

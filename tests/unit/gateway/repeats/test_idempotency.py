@@ -224,7 +224,7 @@ async def test_a_large_answer_is_not_stored(tmp_path: Path) -> None:
 
 
 async def test_a_stream_is_not_replayed(tmp_path: Path) -> None:
-    """The content of a stream is not stored, so a repeat is refused, and not with a 409 that clients replay."""
+    """A stream's content is not stored, so a repeat is refused, and not with a 409 that clients replay."""
     with open_gateway(tmp_path, reply({"seed": 1}), endpoints=RUNS) as g:
         answers = [await run(g, "k", "/stream"), await run(g, "k", "/stream")]
 

@@ -716,7 +716,7 @@ EVENTS = [b"data: %d\n\n" % number for number in range(5)]
 @on_both_loops
 @pytest.mark.parametrize("how", ["answered", "cut short", "late", "left"])
 async def test_a_connection_leaves_nothing_for_the_collector(how: str) -> None:
-    """No circle of references is left of it, nor of its error: in a steady load they would add up for hours."""
+    """No circle of references is left of it, nor of its error: under a steady load they would add up."""
 
     async def script(peer: Peer) -> None:
         await peer.request()

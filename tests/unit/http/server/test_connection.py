@@ -56,7 +56,7 @@ def test_a_hostile_request_ends_its_connection(row: Hostile, seen: dict[str, tup
 @pytest.mark.parametrize("before", [b"GET / HTTP/1.1\r\n", request(b"Transfer-Encoding: chunked", body=b"0\r\n")])
 @on_uvloop
 async def test_an_excess_is_refused_before_it_has_become_objects(before: bytes) -> None:
-    """A field of six bytes takes some two hundred as a pair of strings; 256 KiB of them may come in one read."""
+    """A field of six bytes takes two hundred as a pair of strings; 256 KiB of them may come in one read."""
     flood = before + b"X: y\r\n" * 43_000
     async with listening(Recorder()) as listener:
         tracemalloc.start()
@@ -294,7 +294,7 @@ async def test_what_follows_an_unwanted_body_is_judged_by_itself() -> None:
 
 @on_uvloop
 async def test_half_a_request_behind_an_unwanted_body_is_owed_its_rest() -> None:
-    """In one segment with that body's end: it gets its 408 like any other, long before an idle connection's time."""
+    """In one segment with that body's end it gets its 408 like any other, before an idle one's time."""
     async with listening(early) as listener, dial(listener.address) as connection:
         await connection.send(request(b"Content-Length: 3"))
         await connection.reply()
@@ -316,7 +316,7 @@ async def test_a_large_unwanted_body_costs_the_connection_but_not_the_answer(pat
 
 @on_uvloop
 async def test_the_end_of_an_answer_is_an_end_and_not_a_reset() -> None:
-    """RFC 9112 section 9.6: a close with bytes unread would reset, and take the answer from the client's hands."""
+    """RFC 9112 section 9.6: a close with bytes unread would be a reset, which destroys the answer."""
     asked = threading.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -709,7 +709,7 @@ async def test_a_client_that_does_not_read_is_dropped(size: int) -> None:
 
 @on_uvloop
 async def test_an_answer_that_only_the_system_has_taken_is_not_kept() -> None:
-    """A small answer fits the system's buffer; a client that does not read it gets a reset, and no idle time."""
+    """A small answer fits the system's buffer; a client that does not read it gets a reset in time."""
     reports: list[str] = []
 
     async def small(scope: Scope, receive: Receive, send: Send) -> None:
@@ -767,7 +767,7 @@ async def test_a_client_that_reads_slowly_gets_all_of_it() -> None:
 @pytest.mark.serial
 @on_uvloop
 async def test_a_quiet_stream_is_no_slow_reader() -> None:
-    """An event stream may say nothing for long, and its client need not look at the last event before the next."""
+    """An event stream may be silent for long, and its client need not read an event before the next one."""
     reports: list[str] = []
     spoken = asyncio.Event()
 

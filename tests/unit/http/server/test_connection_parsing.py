@@ -154,7 +154,7 @@ ARRIVALS: dict[str, tuple[bytes, list[str | bytes | Head]]] = {
 
 @pytest.mark.parametrize("name", ARRIVALS)
 def test_a_request_is_told_in_order(name: str) -> None:
-    """Each step once, wherever the reads fall; trailers are not among the fields, and nothing stays for the next."""
+    """Each step comes once, wherever the reads fall; trailers are no fields; nothing stays for the next."""
     raw, steps = ARRIVALS[name]
     for reads in [[raw], bytewise(raw), *([raw[:at], raw[at:]] for at in range(1, len(raw)))]:
         taker = Taker()
@@ -222,7 +222,7 @@ EDGES: dict[str, tuple[bytes, bytes, type[Refusal]]] = {
 @pytest.mark.parametrize("size", [100, 1])
 @pytest.mark.parametrize("name", EDGES)
 def test_what_the_parser_does_not_bound_is_bounded(name: str, size: int) -> None:
-    """Up to its limit it is let through, above it refused, wherever the reads fall and whether it ends or not."""
+    """Up to its limit it is let through, above it refused, wherever the reads fall, ended or not."""
     within, above, refusal = EDGES[name]
     arrive(reads(within, size), Taker())
 

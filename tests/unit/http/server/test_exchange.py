@@ -340,7 +340,7 @@ WRITES: dict[str, tuple[list[Message | None], list[bytes]]] = {
 
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_head_takes_the_first_content_along(name: str) -> None:
-    """In one write where they come together; else it goes when the loop comes round, and nothing is written in vain."""
+    """Pieces that come together go in one write, others at the loop's next turn; nothing in vain."""
     messages, writes = WRITES[name]
     rig = Rig()
     for message in messages:
@@ -375,7 +375,7 @@ WRONG_LENGTHS: dict[str, tuple[list[Message], bytes]] = {
 
 @pytest.mark.parametrize("name", WRONG_LENGTHS)
 async def test_content_of_another_length_is_a_fault(name: str) -> None:
-    """Nothing of the message is written, so it cannot be read as the beginning of a next answer; nor is it the end."""
+    """Nothing of the message is written, so it is no beginning of a next answer; nor is it the end."""
     (*before, last), written = WRONG_LENGTHS[name]
     rig = Rig()
     await rig.send(start(SIZED), *before)
@@ -553,7 +553,7 @@ async def test_a_whole_answer_has_its_own_status() -> None:
 
 @pytest.mark.parametrize("how", ["congested", "started", "answered"])
 async def test_some_answers_have_to_go_the_longer_way(how: str) -> None:
-    """A slow client is waited for, and an answer under way is not mixed with another: False, and nothing done."""
+    """For a slow client, or beside an answer under way, it returns False, and nothing is done."""
     rig = Rig()
     match how:
         case "congested":
@@ -657,7 +657,7 @@ async def test_an_answer_is_no_leave() -> None:
     [("1.1", b"transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"), ("1.0", b"connection: close\r\n\r\na")],
 )
 async def test_chunks_are_for_those_who_know_them(version: str, sent: bytes) -> None:
-    """RFC 9112 section 6.1: to an HTTP/1.0 client the end of the connection is that of an answer without a length."""
+    """RFC 9112 section 6.1: an answer without a length to an HTTP/1.0 client ends with the connection."""
     rig = Rig(version=version, keep_alive=version == "1.1")
     await rig.exchange.send({"type": "http.response.start", "status": 200, "headers": []})
     await rig.exchange.send({"type": "http.response.body", "body": b"a"})

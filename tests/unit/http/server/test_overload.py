@@ -157,7 +157,7 @@ def test_an_unparsed_refusal_names_a_listed_origin(origin: bytes, is_listed: boo
 
 
 def test_a_repeat_keeps_its_rank_until_a_reload() -> None:
-    """Only a session field that the new configuration lists makes it more than a request without a session."""
+    """A request has a session only by a session field that the new configuration lists."""
     state, message = overload(), request(b"X-Session: x", line=b"GET /usage HTTP/1.1")
     for ranking in (CallRanks(frozenset(), b"/w/"), CallRanks(frozenset({b"x-session"}), b"/w/")):
         state.configure(ranking, lambda _: ())

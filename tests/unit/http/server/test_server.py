@@ -225,7 +225,7 @@ with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
 @pytest.mark.parametrize(("options", "cap"), [([], 51), (["1000"], 1000)], ids=["capped", "out-of-descriptors"])
 def test_a_flood_of_connections_passes(options: list[str], cap: int) -> None:
-    """By default the cap leaves a fifth of the descriptors; even without it the worker neither spins nor stays deaf."""
+    """By default the cap leaves a fifth of the descriptors; without it the worker neither spins nor stops."""
     command = [sys.executable, "-c", FEW_DESCRIPTORS, str(Path(__file__).parents[3]), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdin is not None
@@ -298,7 +298,7 @@ async def test_stopping_waits_for_the_answer_under_way() -> None:
 @pytest.mark.parametrize("before", [[], [GET]], ids=["accepted-just-now", "kept"])
 @on_uvloop
 async def test_stopping_answers_a_request_that_is_on_its_way(before: list[bytes]) -> None:
-    """A connection without a request is not closed at once: its client may be sending one, and could not repeat it."""
+    """A connection without a request is not closed at once: its client may be sending one."""
     listener = HttpServer(Recorder(), shared=SharedState(dataclasses.replace(PATIENT, closing=PATIENCE)))
     await listener.start()
     async with dial(listener.address) as connection:

@@ -135,7 +135,7 @@ async def test_an_ended_note(valkey: str, admin: Redis) -> None:
 
 
 async def test_no_ended_note_is_lost(server: ValkeyServer) -> None:
-    """Of notes that end while heartbeats and reservations are under way, none stays open when the worker stops."""
+    """A note that ends beside heartbeats and reservations is not open any more when the worker stops."""
     async with tcp_delay(server.port, 0.05) as delay:
         async with opened(delay.url) as ledger:
             for n in range(30):

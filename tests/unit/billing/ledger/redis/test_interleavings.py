@@ -16,7 +16,7 @@ EXAMPLES = int(os.environ.get("EXAMPLES", "8"))  # more by hand
 
 
 def test_any_interleaving(valkey: str, admin: Redis) -> None:
-    """Reservations and their ends, in any order and as clocks move, agree with the model and keep to the limits."""
+    """Reservations and their ends, in any order and as clocks move, agree with the model and its limits."""
 
     @asynccontextmanager
     async def empty() -> AsyncIterator[Ledger]:

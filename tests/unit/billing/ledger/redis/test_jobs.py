@@ -241,7 +241,7 @@ async def replay(lines: list[Row]) -> AsyncIterator[Row]:
 
 
 async def test_a_dump_fills_another_ledger(valkey: str, admin: Redis) -> None:
-    """A dump that is loaded elsewhere gives the same dump, sums, jobs and keys, and only an empty ledger takes it."""
+    """A dump loaded elsewhere gives the same dump, sums, jobs and keys; only an empty ledger takes it."""
     holder = slot(5, lease=3600)
     call = request(10, charge(), charge(ttl=float("inf"), account="life:alice"), slots=(holder,))
     async with opened(valkey) as source, opened(valkey, prefix="o[*]:") as target:

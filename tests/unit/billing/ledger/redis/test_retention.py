@@ -26,7 +26,7 @@ class TestRetention(RetentionSuite):
     """The suite over Redis."""
 
     async def test_ended_jobs_have_their_time_to_live(self, ledger: RedisLedger, admin: Redis) -> None:
-        """An ended call lives for two days from its end, by the server's own clock; without it the list skips it."""
+        """An ended call lives for two days by the server's own clock; without it the list skips it."""
         await spend(ledger, "ended", NOW)
         assert 2 * DAY - 60 < admin.ttl(f"{BASE}call:ended") <= 2 * DAY
         assert await ended(ledger) == ["ended"]
@@ -55,5 +55,5 @@ class TestRetention(RetentionSuite):
 
 @pytest.mark.parametrize(("jobs", "seconds"), [(0.0, SHORTEST), (DAY, DAY), (30 * DAY, 7 * DAY)])
 def test_ended_calls_have_bounds(jobs: float, seconds: float) -> None:
-    """An ended call stays for two hours at least, as a lost caller may join it, and for seven days at most."""
+    """An ended call stays for two hours at least, for lost callers to join, and for seven days at most."""
     assert RedisRetention(Retention(jobs=jobs)).ended == seconds

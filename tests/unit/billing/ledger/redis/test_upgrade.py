@@ -43,7 +43,7 @@ def write_old_layout(admin: Redis) -> None:
 
 
 async def test_the_layout_of_0_1_0_is_upgraded(valkey: str, admin: Redis) -> None:
-    """Two workers that start at once keep what was spent, reserved, in flight and claimed, and the old keys."""
+    """Two workers that start at once keep what was spent, reserved, in flight and claimed, and old keys."""
     write_old_layout(admin)
     drawn, holder = charge(buckets=2), slot()
     async with opened(valkey) as ledger, opened(valkey) as other:
