@@ -2,6 +2,8 @@
 
 The workers share 0.15 of a core, so that the load can outrun them on a small machine. First comes the peak of 32
 clients that wait for each answer. Then come multiples of it as an open loop, and the time until all answers are good.
+The peak is measured again after each load, because other programs change what a request costs. A load is compared with
+the means of the peaks before and after it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from random import Random
 from statistics import median
@@ -22,7 +24,6 @@ from bench.processes import Server
 CORES = 0.15
 CLIENTS = 32
 PEAK_SECONDS = 10.0
-PEAK_ROUNDS = 3
 CALM_RATE = 20.0  # a second, after the overload
 CALM_SECONDS = 12.0
 POLLS = 3  # for each submit
@@ -68,7 +69,7 @@ class Load:
 def measure(
     server: Server, requests: Requests, factors: Sequence[float], seconds: float, say: Callable[[str], None]
 ) -> list[Load]:
-    """Returns the peak, and then one load for each of *factors*, of *seconds* each."""
+    """Returns a peak, and for each of *factors* a load of *seconds* and a peak."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_measure(server, requests, factors, seconds, say))
 
@@ -80,14 +81,13 @@ async def _measure(
     warm = await _peak(server, requests, PEAK_SECONDS / 2)
     if not warm.served:
         raise RuntimeError(f"nothing is served: {dict(warm.statuses)}")
-    rounds = []
-    for number in range(PEAK_ROUNDS):
-        say(f"peak, round {number + 1} of {PEAK_ROUNDS}")
-        rounds.append(await _peak(server, requests, PEAK_SECONDS))
-    loads = [sorted(rounds, key=lambda load: load.served)[len(rounds) // 2]]
+    say("peak")
+    loads = [await _peak(server, requests, PEAK_SECONDS)]
     for factor in factors:
         say(f"{factor:g} times the peak")
-        loads.append(await _flood(server, requests, loads[0].served, factor, seconds))
+        loads.append(await _flood(server, requests, loads[-1].served, factor, seconds))
+        say("peak")
+        loads.append(await _peak(server, requests, PEAK_SECONDS))
     return loads
 
 
@@ -183,28 +183,47 @@ def _summary(
 
 
 def table(loads: Sequence[Load]) -> str:
-    """Returns the loads as text, compared with the first one, the peak."""
-    peak = loads[0]
-    share = peak.submits / max(peak.served, 1e-9)
+    """Returns the loads as text, each compared with the peaks beside it."""
     lines = [
         "load   offered/s  served/s    %  submits/s  polls/s  p50 ms  p99 ms    cpu  cancels  recovery s  statuses"
     ]
-    lines += [_row(load, peak) for load in loads]
-    for load in loads[1:]:
-        lines.append(
-            f"{load.factor:g}x: a refusal takes {_refusal_cost(load, peak):.0f} us, a served request {_cost(peak):.0f}"
-        )
-        goals = {
-            "goodput": load.served >= 0.9 * peak.served,
-            "submits": load.submits / max(load.served, 1e-9) >= share / 2,
-            "p99": load.p99 <= 3 * peak.p99,
-            "cancels": load.cancels[0] == load.cancels[1],
-            "recovery": load.recovery <= 5,
-        }
-        lines.append(
-            f"{load.factor:g}x: " + ", ".join(f"{name} {'ok' if good else 'MISSED'}" for name, good in goals.items())
-        )
-    return "\n".join(lines)
+    found = []
+    for before, load, after in zip(loads[::2], loads[1::2], loads[2::2], strict=False):
+        peak = _mean(before, after)
+        lines += [_row(before, peak), _row(load, peak), _row(after, peak)]
+        found += [
+            f"{load.factor:g}x: a refusal takes {_refusal_cost(load, peak):.0f} us, a served request {_cost(peak):.0f}",
+            f"{load.factor:g}x: " + ", ".join(_goals(load, peak)),
+        ]
+    return "\n".join([*lines, *found])
+
+
+def _mean(before: Load, after: Load) -> Load:
+    """Returns the means of two peaks, as far as a load is compared with them."""
+
+    def mean(value: Callable[[Load], float]) -> float:
+        return (value(before) + value(after)) / 2
+
+    return replace(
+        before,
+        served=mean(lambda load: load.served),
+        submits=mean(lambda load: load.submits),
+        p99=mean(lambda load: load.p99),
+        cpu=mean(lambda load: load.cpu),
+    )
+
+
+def _goals(load: Load, peak: Load) -> Iterator[str]:
+    share = peak.submits / max(peak.served, 1e-9)
+    goals = {
+        "goodput": load.served >= 0.9 * peak.served,
+        "submits": load.submits / max(load.served, 1e-9) >= share / 2,
+        "p99": load.p99 <= 3 * peak.p99,
+        "cancels": load.cancels[0] == load.cancels[1],
+        "recovery": load.recovery <= 5,
+    }
+    for name, good in goals.items():
+        yield f"{name} {'ok' if good else 'MISSED'}"
 
 
 def _cost(peak: Load) -> float:

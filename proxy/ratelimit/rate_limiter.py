@@ -90,6 +90,9 @@ class Quota(NamedTuple):
     observed: tuple[str, ...] = ()
 
 
+_NO_QUOTA = Quota()
+
+
 class RateLimiter:
     """Counts requests in the windows of every rule for their action. *clock* in seconds, monotonic.
 
@@ -113,14 +116,15 @@ class RateLimiter:
         """
         rules = _select(self._enforced, action, request)
         watched = _select(self._observed, action, request) if self._observed else ()
+        hits = [rule.hit(request) for rule in rules]
         try:
-            quota = await _hit(self._store, rules, request)
+            quota = _quota(hits, *await self._store.hit(hits)) if hits else _NO_QUOTA
             observed = await self._would_refuse(watched, request) if watched else ()
         except StoreAway:
             if any(rule.on_store_error == "deny" for rule in rules):
                 raise
-            local = [rule for rule in rules if rule.on_store_error == "local"]
-            return await _hit(self._local_store, local, request)
+            local = [rule.hit(request) for rule in rules if rule.on_store_error == "local"]
+            return _quota(local, *await self._local_store.hit(local)) if local else _NO_QUOTA
         return Quota(quota.headers, observed) if observed else quota
 
     async def undo(self, action: str, request: LimitedRequest) -> None:
@@ -185,16 +189,12 @@ class RateLimiter:
         return () if admitted else tuple(full)
 
 
-async def _hit(store: WindowStore, rules: Sequence[RateRule], request: LimitedRequest) -> Quota:
-    """Raises RateLimited and StoreAway."""
-    if not rules:
-        return Quota()
-    hits = [rule.hit(request) for rule in rules]
-    admitted, remaining = await store.hit(hits)
+def _quota(hits: Sequence[WindowHit], admitted: bool, remaining: Sequence[Remaining]) -> Quota:
+    """Returns what the windows of *hits* have left. Raises RateLimited where one of them was full."""
     headers = _headers(hits, remaining)
     if admitted:
         return Quota(headers)
-    full = [(rule.name, reset) for rule, (left, reset) in zip(rules, remaining, strict=True) if not left]
+    full = [(bound.name, reset) for (bound, _), (left, reset) in zip(hits, remaining, strict=True) if not left]
     wait, names = max(reset for _, reset in full), [name for name, _ in full]
     raise RateLimited(
         f"Too many requests; there is room again in {wait} s",

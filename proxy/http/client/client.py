@@ -120,7 +120,8 @@ class HttpClient:
         *reserved* gives the request the share of the pool that no other may use.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        connection = await self._pool.acquire(deadline, reserved=reserved)
+        idle = self._pool.acquire_idle(reserved=reserved)
+        connection = await self._pool.acquire(deadline, reserved=reserved) if idle is None else idle
         try:
             self._send(connection, request)
             status, headers, body = await connection.read_response(deadline, max_body)

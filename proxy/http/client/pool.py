@@ -60,6 +60,15 @@ class Pool:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def acquire_idle(self, *, reserved: bool = False) -> Connection | None:
+        """Returns an idle connection as `acquire` does, None where `acquire` has to wait or to connect."""
+        if self._closed or self._free <= (0 if reserved else self._reserve):
+            return None
+        connection = self._reuse()
+        if connection is not None:
+            self._free -= 1
+        return connection
+
     async def acquire(self, deadline: float, *, reserved: bool = False) -> Connection:
         """Returns a connection, to be given back by `release`.
 

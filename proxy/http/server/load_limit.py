@@ -17,7 +17,7 @@ _LATE = 0.05  # seconds; a tick that is later tells what share of a CPU there is
 _NEARLY_BUSY = 0.5  # of a tick's time in CPU time, from which a tick tells what a request costs
 _FIRST_COST, _FIRST_COUNT = 0.0005, 100  # seconds for each of so many requests, before any was measured
 _REMEMBERED = 400  # requests by which the cost is measured, half of which are forgotten each time
-_SHARE_TIME = 0.25  # seconds of late ticks that count as much as all before
+_SHARE_TIME = 0.25  # seconds that count as much as all before
 _RECOVERY_TIME = 60.0  # seconds in time after which the share is taken for e times as large
 _LEAST_SHARE = 0.01
 _LEAST_LIMIT = 8.0
@@ -105,13 +105,10 @@ class LoadLimit:
         self._note_refusals(now)
 
     def _note_share(self, elapsed: float, cpu: float, *, is_late: bool) -> None:
-        """Compares CPU time with the time in which the process could use it.
-
-        That is all of a late tick. A process whose tick is in time has had what it could use.
-        """
-        usable = elapsed if is_late else min(cpu, elapsed)
-        share = min(1.0, cpu / elapsed) if is_late else 1.0
-        self._share += (share - self._share) * usable / (usable + _SHARE_TIME)
+        """Takes the CPU time of a late tick as all there was, and that of one in time as the least there is."""
+        share = min(1.0, cpu / elapsed)
+        if is_late or share > self._share:
+            self._share += (share - self._share) * elapsed / (elapsed + _SHARE_TIME)
         if not is_late:
             self._share *= 1 + elapsed / _RECOVERY_TIME
         self._share = min(1.0, max(_LEAST_SHARE, self._share))

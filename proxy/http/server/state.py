@@ -145,11 +145,14 @@ class SharedState:
         self._sweeping = bool(self.connections)
         if self._sweeping:
             self.default_headers = b"".join([b"%b: %b\r\n" % line for line in (*server.default_headers, *self.headers)])
-            waiting = list(self.connections)
-            self._check_some(server, waiting, self.limits.sweep * _AT_ONCE / max(_AT_ONCE, len(waiting)))
+            waiting, now = list(self.connections), asyncio.get_running_loop().time()
+            self._check_some(server, waiting, now, self.limits.sweep * _AT_ONCE / max(_AT_ONCE, len(waiting)))
 
-    def _check_some(self, server: ServerView, waiting: list[ServerConnection], pause: float) -> None:
-        """Looks at some of the connections *waiting*, and has the next ones looked at after *pause* seconds."""
+    def _check_some(self, server: ServerView, waiting: list[ServerConnection], due: float, pause: float) -> None:
+        """Looks at some of the connections *waiting*, and at the next ones *pause* seconds after *due*.
+
+        So a late loop is late once in a sweep, not once in each part.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         for connection in waiting[-_AT_ONCE:]:
@@ -157,6 +160,6 @@ class SharedState:
                 connection.check_timeouts(now)
         del waiting[-_AT_ONCE:]
         if waiting:
-            loop.call_later(pause, self._check_some, server, waiting, pause)
+            loop.call_at(due + pause, self._check_some, server, waiting, due + pause, pause)
         else:
-            loop.call_later(pause, self._sweep, server)
+            loop.call_at(due + pause, self._sweep, server)

@@ -394,3 +394,24 @@ async def test_closing_an_empty_pool() -> None:
     await some.aclose()
 
     assert counts(some) == (0, 0, 0)
+
+
+@on_both_loops
+async def test_an_idle_connection_is_taken_without_a_wait() -> None:
+    """An idle connection counts as in use. None is taken where none is idle, or only the reserve is free."""
+    dials = Dials()
+    some = pool(dials, size=2, reserve=1)
+    assert some.acquire_idle() is None
+
+    first = await some.acquire(soon())
+    some.release(first)
+    assert some.acquire_idle() is first
+    assert counts(some) == (1, 0, 0)
+    second = await some.acquire(soon(), reserved=True)
+    some.release(second)
+
+    assert some.acquire_idle() is None
+    assert some.acquire_idle(reserved=True) is second
+    assert counts(some) == (2, 0, 0)
+    await some.aclose()
+    assert some.acquire_idle(reserved=True) is None

@@ -104,7 +104,7 @@ def test_a_burst_that_is_answered_in_time_is_taken_on(process: Process, before: 
 def test_stalls_of_a_busy_machine_are_no_overload(process: Process, changes: list[bool]) -> None:
     """All that has come in 0.3 s without the processor is taken on."""
     for _ in range(20):
-        process.run(1.5, rate=0.4 / COST)
+        process.run(2.5, rate=0.4 / COST)
         process.now += 0.3
         process.load_limit.observe(0.3, process.now, cpu=0.001, answered=0, in_flight=process.in_flight)
         for _ in range(int(0.3 * 0.4 / COST)):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections import Counter
 from ipaddress import ip_network
 
@@ -93,6 +94,22 @@ async def test_many_connections_are_looked_at_in_parts() -> None:
     looks = Counter(turn for one in connections for turn in one.seen)
     assert max(looks.values()) == 20
     assert max(len(one.seen) for one in connections) <= 4
+
+
+async def test_a_late_loop_does_not_stretch_a_sweep() -> None:
+    """A stop of the loop makes all parts due at once; each does not wait its pause from then on."""
+    state, turns = SharedState(ConnectionLimits(sweep=0.5)), [0]
+    connections = [Connection(state, turns) for _ in range(1000)]
+    state.connections.update(connections)
+    state.add(connections[0], Server())
+    time.sleep(0.5)  # noqa: ASYNC251 the loop is stopped until all parts are due
+    turned = 0
+    while min(len(one.seen) for one in connections) < 1:
+        turned += 1
+        await asyncio.sleep(0)
+    state.connections.clear()
+
+    assert turned < 1000
 
 
 async def test_a_connection_that_has_gone_is_not_looked_at() -> None:

@@ -148,9 +148,8 @@ LAST_HEARTBEAT = script("return redis.call('GET', base .. 'worker:' .. ARGV[1])"
 END_WORKER = script("redis.call('DEL', base .. 'worker:' .. ARGV[1])")
 
 # ARGV: name (epoch, schema), the text to set where there is none (''). Replies the text that is set now, or ''.
-# It lives for a hundred years, so that a search for keys without an end finds none of the ledger's own.
 GET_OR_SET = script("""
-if ARGV[2] ~= '' then redis.call('SET', base .. ARGV[1], ARGV[2], 'NX', 'PX', '3162240000000') end
+if ARGV[2] ~= '' then redis.call('SET', base .. ARGV[1], ARGV[2], 'NX') end
 return redis.call('GET', base .. ARGV[1]) or ''
 """)
 
