@@ -142,6 +142,8 @@ def _opened(count: int, seconds: float) -> Held:
 
 def _cores(run: Held) -> float:
     first, last = run.samples[0], run.samples[-1]
+    if last.at == first.at:
+        raise RuntimeError("the machine was too slow for two samples")
     return (last.cpu - first.cpu) / (last.at - first.at)
 
 
