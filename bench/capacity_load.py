@@ -98,11 +98,13 @@ def _check(failed: int, requests: int, statuses: object) -> None:
 def series(slices: Mapping[str, Slice], rounds: int, random: Random, say: Callable[[str], None]) -> dict[str, Series]:
     """Takes each of *slices* once a round, in a random order: a slow time of the machine meets all.
 
-    A first round warms up. Raises RuntimeError where a load has no good slice in any later round.
+    A first round warms up. A load without a good slice is taken again, for as many rounds. Raises RuntimeError where
+    that does not help.
     """
     good: dict[str, list[Measured]] = {name: [] for name in slices}
-    for number in range(rounds + 1):
-        for name in random.sample(list(slices), len(slices)):
+    for number in range(2 * rounds + 1):
+        names = [name for name in slices if number <= rounds or not good[name]]
+        for name in random.sample(names, len(names)):
             try:
                 measured = slices[name]()
             except SliceFailed as error:
@@ -113,7 +115,7 @@ def series(slices: Mapping[str, Slice], rounds: int, random: Random, say: Callab
     missing = [name for name, found in good.items() if not found]
     if missing:
         raise RuntimeError(f"no good slice of {', '.join(missing)}")
-    return {name: _series(found, rounds - len(found)) for name, found in good.items()}
+    return {name: _series(found, max(0, rounds - len(found))) for name, found in good.items()}
 
 
 def _series(found: list[Measured], failed: int) -> Series:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -45,6 +46,7 @@ BUDGETS = [
 ]
 SLOTS = [InFlightLimit("jobs", "user", 3, 600.0), InFlightLimit("few", "global", 2, 60.0, mode="observe")]
 TTL = 900.0
+EXAMPLES = int(os.environ.get("EXAMPLES", "20"))  # more by hand
 
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 
@@ -273,10 +275,10 @@ async def reopened() -> AsyncIterator[Ledger]:
 
 TestReopenedLedger = build_machine(reopened, remembers_sweeps=False).TestCase
 TestReopenedLedger.settings = settings(
-    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=EXAMPLES // 6, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 TestSqliteLedger = build_machine(memory).TestCase
 TestSqliteLedger.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -69,7 +69,7 @@ ENVIRON = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 TIMEOUT = 30.0  # seconds, where a busy machine must not decide the test
 TABLES = ("reservation", "bucket", "claim", "day", "job")
-LINES = 200_000  # of a report that takes far longer than a step may
+LINES = 60_000  # of a report that takes far longer than a step may
 MANY_LINES = f"""
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LINES})
     INSERT INTO day (day, caller, endpoint, submits, used, reserved, refunded, unsettled, overrun)
@@ -241,11 +241,11 @@ async def test_a_question_and_a_refusal_cost_no_sync(path: Path) -> None:
 
 
 async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
-    """A reserve, a refusal, the statuses and a sweep take no longer with 20,000 open jobs (CPU time)."""
+    """A reserve, a refusal, the statuses and a sweep take no longer with 6,000 open jobs (CPU time)."""
 
     async def cost(ledger: Ledger, name: str) -> float:
         start = time.process_time()
-        for n in range(300):
+        for n in range(25):
             await ledger.reserve(f"{name}{n}", call_request(1, charge(10**6), slot(10**6)), now=NOW)
             await ledger.reserve(f"{name}-{n}", call_request(1, charge(0, name="none"), slot(10**6)), now=NOW)
             await ledger.statuses((charge(),), (slot(),), now=NOW)
@@ -255,7 +255,7 @@ async def test_steps_do_not_grow_with_open_jobs(path: Path) -> None:
 
     async with opened(path) as ledger:
         few = min([await cost(ledger, f"few{n}") for n in range(3)])
-        for start in range(0, 20_000, 1000):
+        for start in range(0, 6_000, 1000):
             await asyncio.gather(
                 *(
                     ledger.reserve(f"t{n}", call_request(1, charge(10**6), slot(10**6)), now=NOW)
@@ -594,7 +594,7 @@ async def test_answers_are_on_the_disk_only(path: Path) -> None:
         assert counts(path)["claim"] == 100
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 async def test_a_killed_process_loses_nothing_acknowledged(path: Path, seed: int) -> None:
     """Killed at any moment, the file is whole, its sums agree, and it has all that was acknowledged."""
     await kill_at_random(path, seed)
@@ -688,7 +688,7 @@ async def test_a_long_report_takes_its_time(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute(MANY_LINES)
         db.commit()
-    async with opened(path, timeout=0.1) as ledger:
+    async with opened(path, timeout=0.02) as ledger:
         assert len(await ledger.report(since=TODAY, until=TODAY)) == LINES
 
 
