@@ -21,7 +21,7 @@ ISSUER = "https://login.bench.test"
 AUDIENCE = "fal-proxy-bench"
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders"
-SCHEMA = HERE.parent / "proxy" / "schemas" / f"{ENDPOINT}.json"
+SCHEMA = HERE.parent / "proxy" / "payload" / "schemas" / f"{ENDPOINT}.json"
 
 
 @dataclass(frozen=True)
