@@ -178,8 +178,8 @@ class ReserveSuite:
         assert await ledger.reserve("t", call_request(2, drawn), now=NOW) == Granted()
 
     async def test_a_barrier_of_callers(self, ledger: Ledger) -> None:
-        """Of two hundred reservations at once on room for 37 exactly 37 succeed, ten times in a row."""
-        for n in range(10):
+        """Of two hundred reservations at once on room for 37 exactly 37 succeed, twenty times in a row."""
+        for n in range(20):
             drawn = charge(37 * 7 + 6, name=f"round{n}")
             barrier = asyncio.Barrier(200)
 
@@ -192,7 +192,7 @@ class ReserveSuite:
             assert answers.count(Granted()) == 37
             assert answers.count(lacking(drawn, 6)) == 163
             assert await sums(ledger, drawn) == [(0, 37 * 7)]
-        assert await in_flight(ledger, slot(10**6)) == [10 * 37]
+        assert await in_flight(ledger, slot(10**6)) == [20 * 37]
 
     async def test_callers_who_leave(self, ledger: Ledger) -> None:
         """A reservation that is cancelled at any moment is made whole or not at all."""

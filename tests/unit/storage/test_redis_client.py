@@ -330,7 +330,7 @@ async def test_a_late_event_loop_is_no_dead_store(valkey: str, connected: bool) 
         assert (store.failures, store.breaker_is_open) == (0, False)
 
 
-@pytest.mark.parametrize("latency", [0.12, 0.5])
+@pytest.mark.parametrize("latency", [0.09, 0.12, 0.5])
 async def test_a_slow_store_is_used(server: ValkeyServer, latency: float) -> None:
     """With a time-out of one second, calls to a store with a latency of up to 500 ms all succeed."""
     async with (

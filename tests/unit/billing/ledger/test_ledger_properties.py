@@ -46,7 +46,7 @@ BUDGETS = [
 ]
 SLOTS = [InFlightLimit("jobs", "user", 3, 600.0), InFlightLimit("few", "global", 2, 60.0, mode="observe")]
 TTL = 900.0
-EXAMPLES = int(os.environ.get("EXAMPLES", "20"))  # more by hand
+EXAMPLES = int(os.environ.get("EXAMPLES", "50"))  # more by hand
 
 Open = Callable[[], AbstractAsyncContextManager[Ledger]]
 

@@ -447,7 +447,7 @@ async def test_lost_writes_are_undone(server: ValkeyServer) -> None:
         assert await ledger.claim_key("k", "hash", owner="p", now=NOW, ttl=9, hold=9) is KeyState.FRESH
 
 
-@pytest.mark.parametrize("latency", [0.12, 0.5])
+@pytest.mark.parametrize("latency", [0.09, 0.12, 0.5])
 async def test_a_slow_store_is_used(server: ValkeyServer, latency: float) -> None:
     """With a latency of up to 500 ms every call is reserved and settled."""
     async with tcp_delay(server.port, latency / 2) as delay, opened(delay.url, timeout=1.0) as ledger:
