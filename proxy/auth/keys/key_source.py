@@ -68,12 +68,9 @@ def matching_keys(keys: Sequence[VerificationKey], kid: str | None, algorithm: s
     A key without a kid fits any token. A token without one fits every shared secret, but of public keys only a single
     one: each further try would cost a signature verification.
     """
-    if len(keys) == 1 and kid is None:
-        return list(keys) if keys[0].algorithm == algorithm else []
     if kid is not None:
         exact = [key for key in keys if key.kid == kid and key.algorithm == algorithm]
         if exact:
             return exact
     fitting = [key for key in keys if key.algorithm == algorithm and (kid is None or key.kid is None)]
-    secrets = all(isinstance(key.material, bytes) for key in fitting)
-    return fitting if secrets or len(fitting) == 1 else []
+    return fitting if len(fitting) == 1 or all(isinstance(key.material, bytes) for key in fitting) else []

@@ -42,7 +42,7 @@ _DATA = re.compile(
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BASE64_INNER = re.compile(r"[A-Za-z0-9+/]+")
 _PART = 256 * 1024  # characters
-NO_FIELDS: frozenset[str | int] = frozenset()
+_NO_FIELDS: frozenset[str | int] = frozenset()
 _ANYWHERE = HostAllowlist(any_public=True)
 
 
@@ -77,7 +77,7 @@ class Inputs:
         waiting: list[_Node] = [_Node((), "", payload)]
         while waiting and len(errors) < MAX_VIOLATIONS:
             node = waiting.pop()
-            skipped = NO_FIELDS if node.path else self._textless
+            skipped = _NO_FIELDS if node.path else self._textless
             for step, item in node.items():
                 if step in skipped:
                     continue

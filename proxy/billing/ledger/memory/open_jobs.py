@@ -173,10 +173,7 @@ class OpenJobs:
 
     def _remember(self, reservation: Reservation) -> None:
         self._reservations[reservation.id] = reservation
-        own = self._callers.get(reservation.caller)
-        if own is None:
-            own = self._callers[reservation.caller] = {}
-        own[reservation.id] = reservation
+        self._callers.setdefault(reservation.caller, {})[reservation.id] = reservation
 
     def _holders(self, account: str) -> list[Reservation]:
         holders = (self._reservations[call_id] for call_id in islice(self.slots.holders(account), MAX_SCANNED))

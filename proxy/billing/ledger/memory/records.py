@@ -195,15 +195,6 @@ class Changes:
         sums[4] += unsettled
         sums[5] += overrun
 
-    def add_submit(self, line: tuple[str, str, str], reserved: Micros) -> None:
-        """Adds a submit to the sums of *line*."""
-        sums = self.days.get(line)
-        if sums is None:
-            self.add_to_day(line, submits=1, reserved=reserved)
-            return
-        sums[0] += 1
-        sums[2] += reserved
-
     def clear(self) -> None:
         """Forgets all changes."""
         for records in (self.reservations, self.notes, self.keys, self.buckets, self.credits, self.blocked):

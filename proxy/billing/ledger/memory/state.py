@@ -281,7 +281,7 @@ class LedgerState:
             self.keys.claim(claim.key, claim.body_hash, owner=call_id, now=now, ttl=claim.ttl, hold=claim.hold)
         elif request.note is not None and self._has_journal:
             self.notes.open(call_id, request.note, now=now)
-        self.changes.add_submit((day, request.caller, request.endpoint), request.amount)
+        self.changes.add_to_day((day, request.caller, request.endpoint), submits=1, reserved=request.amount)
         return Granted(observed, crossed) if crossed else reservation.result
 
     def _call(self, note: Note, now: float) -> Call:
