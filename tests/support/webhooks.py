@@ -107,7 +107,7 @@ class Fal:
         key: Ed25519PrivateKey | None = None,
         **more: object,
     ) -> tuple[dict[str, str], bytes]:
-        """Headers and body of one attempt to tell of *job*."""
+        """Returns headers and body of one attempt to deliver the end of *job*."""
         message = {"request_id": job, "gateway_request_id": "attempt-2", "status": status, "payload": {"seed": 2**63}}
         body = json.dumps(message | more).encode()
         return signed(key or self.key, job, body, account=account, at=at), body

@@ -178,7 +178,7 @@ async def test_a_scope_can_be_asked_for(tmp_path: Path) -> None:
 
 
 async def test_a_submit_is_finished_although_the_caller_left(tmp_path: Path) -> None:
-    """Cancelling is fal's to do, on a job we know of: our own upstream call runs to its end."""
+    """A caller who leaves does not end our upstream call: only fal can cancel a job."""
     asked, answered = asyncio.Event(), asyncio.Event()
 
     async def slowly() -> UpstreamResponse:
