@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -102,11 +102,23 @@ async def _report(rig: Rig, clicks: Clicks, recorder: SubmitRecorder, seconds: f
         f"{len(unanswered) - len(ran)} have none ({_by_status(unanswered.values())} in all)\n"
         f"{len(jobs.keys() & listed)} of {len(jobs)} jobs are in their callers' lists with their id; "
         f"{sum(click['byHand'] > 0 for click in clicks.ended)} clicks were repeated by hand",
-        *list(doubled.items())[:10],
+        *(line for prompt in list(doubled)[:10] for line in _story(prompt, clicks, recorder, journal)),
         *strange[:10],
         sep="\n",
     )
     return not doubled and not strange
+
+
+def _story(
+    prompt: str, clicks: Clicks, recorder: SubmitRecorder, journal: Sequence[Mapping[str, object]]
+) -> Iterator[object]:
+    """Yields the record of the click *prompt*, its submits at fal, and the journal's lines of them."""
+    yield next(click for click in clicks.ended if click["click"] == prompt)
+    for submit in recorder.submits:
+        if submit.prompt == prompt:
+            yield submit
+            yield from (line for line in journal if submit.job and submit.job in str(line))
+    yield "worker_ended: " + " ".join(str(line["time"]) for line in journal if line["event"] == "worker_ended")
 
 
 async def listed_jobs(rig: Rig) -> list[str]:

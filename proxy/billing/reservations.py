@@ -169,11 +169,14 @@ class Accounting:
     async def look_again(self, call_id: str, earlier: Earlier) -> Reservation | Earlier:
         """Returns the present state of an earlier call, or the reservation where that call came to nothing.
 
-        Raises as `reserve_call`.
+        Raises as `reserve_call`, and OutcomeUnknown where the store is away: a repeat would be a second call.
         """
         state = earlier.state
         if isinstance(state, Call) and earlier.request.claim is None:
-            call = await earlier.ledger.call(state.id, now=self._clock())
+            try:
+                call = await earlier.ledger.call(state.id, now=self._clock())
+            except StoreAway as error:
+                raise OutcomeUnknown(reason=f"the earlier call cannot be read: {error.reason}") from error
             if call is not None:
                 return replace(earlier, state=call)
         return await self._reserve(call_id, earlier.request, earlier.quota, earlier.caller)

@@ -100,7 +100,6 @@ class Repeats:
                     owned = grant._replace(key_alias=result.state.key_alias)
                     answer = await answer_job(result.state.job, request, owned, (REPLAYED,))
                 if answer is not None:
-                    joiner.answered()
                     record.outcome = OUTCOME
                     return answer._replace(headers=(*answer.headers, *result.quota.headers))
                 if loop.time() >= deadline:
@@ -228,14 +227,18 @@ class _Joiner:
     ) -> None:
         if self._exchange is not None:
             self._exchange.on_leave = None
+        if error is None or isinstance(error, OutcomeUnknown):
+            self._end()
+        elif not self._lost:
+            self._leave()  # the client may repeat after such a refusal
 
     def check(self) -> None:
         """Raises ClientGone where the caller of the repeat has disconnected."""
         if self._lost:
             raise ClientGone("the caller disconnected before the earlier call was answered")
 
-    def answered(self) -> None:
-        """Ends the note of the earlier call: this caller gets its answer."""
+    def _end(self) -> None:
+        """Ends the note of the earlier call: this caller gets its answer, or its unknown outcome."""
         if self._call_id and self._note is not None:
             self._ledger.end_note(self._call_id)
 

@@ -191,7 +191,7 @@ class RedisLedger:
         await self._run(calls.FREE, [key, owner])
 
     def end_note(self, call_id: str) -> None:
-        self.workers.ended_notes.append(call_id)
+        self.workers.end_note(call_id)
 
     async def mark_lost(self, call_id: str, note: CallNote, *, now: float) -> None:
         if (rejoin := note.rejoin_seconds) <= 0:

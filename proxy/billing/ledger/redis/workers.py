@@ -47,6 +47,7 @@ class Workers:
         self._beats = count()
         self._report = report
         self.ended_notes: list[str] = []
+        self._ending: list[str] = []
         self.skew = 0.0
         self.on_pauses: Callable[[Iterable[str]], None] = lambda texts: None
 
@@ -57,6 +58,16 @@ class Workers:
             return
         self._lock = open(self._path(self.name), "wb")  # noqa: SIM115 - locked for as long as this process lives
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def end_note(self, call_id: str) -> None:
+        """Ends a note from the next iteration of the event loop on.
+
+        The answer is written at the end of this one. A worker that died between the two writes would leave a call that
+        neither its caller nor a repeat gets the answer of.
+        """
+        if not self._ending:
+            asyncio.get_running_loop().call_soon(self._queue_ended)
+        self._ending.append(call_id)
 
     async def beat(self) -> tuple[str, int]:
         """Renews the heartbeat and writes all ended notes; returns epoch and number of open calls."""
@@ -103,6 +114,10 @@ class Workers:
             self._path(self.name).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+    def _queue_ended(self) -> None:
+        self.ended_notes += self._ending
+        self._ending.clear()
 
     def _note_skew(self, skew: float) -> None:
         if abs(skew) > MAX_SKEW >= abs(self.skew):

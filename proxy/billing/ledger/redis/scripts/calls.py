@@ -58,6 +58,7 @@ if open ~= '1' then
     string.match(redis.call('GET', base .. 'joined:' .. id) or '', '^(%S+) (%S+) (%S+)$')
   if other and redis.call('EXISTS', base .. 'call:' .. other) == 1 then
     redis.call('DEL', base .. 'joined:' .. id)
+    redis.call('HDEL', base .. 'open:' .. other_fingerprint, other)
     redis.call('HSET', base .. 'call:' .. other, 'lost', now, 'rejoin', rejoin, 'fp', other_fingerprint)
     redis.call('LPUSH', base .. 'lost:' .. other_fingerprint, other)
     keep(base .. 'lost:' .. other_fingerprint, ms)

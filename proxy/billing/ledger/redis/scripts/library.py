@@ -16,7 +16,7 @@ one node. That is why a script may compute their names from what it reads.
     blocked            set of blocked callers
     day:<date>         hash: "caller endpoint" -> the six sums of DailyUsage
     key:<key>          hash of an idempotency key
-    open:<fingerprint> hash: id -> "worker until": calls whose callers are connected
+    open:<fingerprint> hash: id -> "worker until": calls whose callers, or whose repeats' callers, are connected
     lost:<fingerprint> list: ids of lost calls, the first one first
     answer:<id>        hash: the stored answer of a lost call
     joined:<id>        id and fingerprint of the call that a repeat took

@@ -80,6 +80,9 @@ local function earlier_result()
     local function join(other)
       redis.call('HSET', base .. 'call:' .. other, 'lost', '', 'fp', fingerprint, 'nuntil', join_until)
       redis.call('SET', base .. 'joined:' .. id, other .. ' ' .. fingerprint .. ' ' .. rejoin, 'PX', note_ms)
+      -- Where the joiner's worker dies too, the next repeat finds the call again.
+      redis.call('HSET', base .. 'open:' .. fingerprint, other, worker .. ' ' .. note_until)
+      keep(base .. 'open:' .. fingerprint, note_ms)
       return call_reply(other)
     end
     local queue = base .. 'lost:' .. fingerprint
@@ -103,10 +106,7 @@ local function earlier_result()
       end
     end
     if #undecided > 1 then return undecided end
-    if oldest then
-      redis.call('HDEL', base .. 'open:' .. fingerprint, oldest)
-      return join(oldest)
-    end
+    if oldest then return join(oldest) end
   end
 
 end

@@ -125,6 +125,7 @@ async def test_an_ended_note(valkey: str, admin: Redis) -> None:
         await reserve(ledger, "a")
         assert await other.call("a", now=NOW) is not None
         ledger.end_note("a")
+        await asyncio.sleep(0)
         await ledger.reserve("b", click(note=None), now=NOW)
         assert await other.call("a", now=NOW) is None
         await reserve(ledger, "c")
@@ -231,3 +232,28 @@ async def test_a_worker_that_was_killed(valkey: str, admin: Redis) -> None:
 
         result = await ledger.reserve("b", click(), now=NOW)
     assert result == Call("a", None, "", NOW, None, alive=False)
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["lock files", "heartbeats"])
+async def test_a_call_whose_joiner_died(valkey: str, admin: Redis, tmp_path: Path, locks: bool) -> None:
+    """A repeat at a worker that dies too leaves the call to the next repeat; no repeat is a second call."""
+    folder = tmp_path / "locks" if locks else None
+    async with opened(valkey, lock_folder=folder) as ledger:
+        for name, repeat in (("first", "a"), ("second", "b"), ("third", "c")):
+            async with opened(valkey, lock_folder=folder) as dead:
+                assert await reserve(dead, repeat) == (Granted() if name == "first" else "a"), name
+
+        assert await reserve(ledger, "d") == "a"
+        ledger.end_note("a")
+        await asyncio.sleep(0)
+        assert await reserve(ledger, "e") == Granted()
+
+
+async def test_a_note_ends_after_its_answer(ledger: RedisLedger) -> None:
+    """The end of a note is sent after the iteration of the event loop that writes the answer."""
+    ledger.end_note("a")
+    ledger.end_note("b")
+    assert ledger.workers.take_ended_notes() == []
+    await asyncio.sleep(0)
+
+    assert ledger.workers.take_ended_notes() == ["a", "b"]
