@@ -35,6 +35,7 @@ from bench.workload import EACH, USERS, Tokens, body, cancel, is_large, poll, re
 LATEST = RESULTS / "latest.json"
 SCENARIOS = {  # command and module
     "capacity": "capacity",
+    "instructions": "instructions",
     "kills": "killed_clicks",
     "locked": "locked",
     "rotation": "rotation",
