@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final
 
 from proxy.auth.caller import Caller
 from proxy.auth.claim_rule import ClaimRule
@@ -28,16 +28,17 @@ class Listing:
     allow: ClaimRule | None = None
 
 
-class Grant(NamedTuple):
+@dataclass(slots=True)
+class Grant:
     """Evidence that *caller* may do what *target* says; *upstream_id* is fal's id of the caller's own job.
 
     *key_alias* is the alias of the fal key that the call is sent with.
     """
 
-    caller: Caller
-    target: Target
-    upstream_id: str | None
-    key_alias: str = ""
+    caller: Final[Caller]
+    target: Final[Target]
+    upstream_id: Final[str | None]
+    key_alias: Final[str] = ""
 
 
 class Authorization:

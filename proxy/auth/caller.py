@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
 
 
-class Caller(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Caller:
     """Identity of a caller: the pair (issuer, subject), never the subject alone (RFC 7519, OIDC Core 5.7).
 
     *key* identifies the pair in every store, as 64 hexadecimal digits. *expires* is in seconds since the epoch.

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
@@ -31,11 +32,12 @@ _HANDLE = re.compile(rf"({_UPSTREAM_ID})(?:~({ALIAS}))?\.([A-Za-z0-9_-]{{{_MAC_S
 _ID = re.compile(_UPSTREAM_ID, re.ASCII)
 
 
-class JobName(NamedTuple):
+@dataclass(slots=True)
+class JobName:
     """Name of a job at fal: its id there, and the alias of the key that it was submitted with."""
 
-    upstream_id: str
-    key_alias: str = ""
+    upstream_id: Final[str]
+    key_alias: Final[str] = ""
 
 
 class JobHandles:

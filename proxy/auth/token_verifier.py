@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.auth.caller import Caller
 from proxy.auth.keys.algorithms import HMAC
@@ -15,16 +16,17 @@ from proxy.auth.sessions.jws import Jws, malformed, parse_jws
 from proxy.errors import Unauthenticated
 
 
-class _Session(NamedTuple):
+@dataclass(slots=True)
+class _Session:
     """Verified token: its digest stands for *caller* from *starts* until the caller's session expires.
 
     It ends earlier where the keys are no longer those of *version*: the one that signed it may be gone.
     """
 
-    caller: Caller
-    starts: float
-    keys: KeySource
-    version: int
+    caller: Final[Caller]
+    starts: Final[float]
+    keys: Final[KeySource]
+    version: Final[int]
 
 
 class Credential(NamedTuple):
@@ -46,16 +48,17 @@ def build_credential(token: bytes, header: bytes | None = None) -> Credential:
     return Credential(token, header, digest)
 
 
-class ParsedToken(NamedTuple):
+@dataclass(slots=True)
+class ParsedToken:
     """Token that is well formed and of a configured issuer, not verified yet.
 
     *issuers* are that issuer's tables.
     """
 
-    digest: bytes
-    cache_key: bytes
-    jws: Jws
-    issuers: tuple[Issuer, ...]
+    digest: Final[bytes]
+    cache_key: Final[bytes]
+    jws: Final[Jws]
+    issuers: Final[tuple[Issuer, ...]]
 
 
 class TokenVerifier:

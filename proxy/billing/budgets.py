@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from proxy.auth.caller import Caller
@@ -138,13 +138,14 @@ class InFlightLimit:
     on_store_error: OnStoreError = "deny"
 
 
-class _Request(NamedTuple):
+@dataclass(slots=True)
+class _Request:
     """One request as far as it decides which accounts it draws on."""
 
-    caller: Caller
-    endpoint: str
-    address: str
-    keys: StoreKeys
+    caller: Final[Caller]
+    endpoint: Final[str]
+    address: Final[str]
+    keys: Final[StoreKeys]
 
 
 _DIGESTS = StoreKeys()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.billing.ledger.interface import AllowanceStatus, ReservationRequest
-from proxy.billing.ledger.money import Micros
+from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.shortfalls import TOO_MANY_JOBS
 from proxy.errors import BudgetExceeded
 
@@ -45,3 +45,8 @@ def quotation(request: ReservationRequest, amount: Micros, statuses: Sequence[Al
     elif any(slot.enforce and status.used >= status.limit for slot, status in slots):
         reason = TOO_MANY_JOBS
     return Quotation(amount, budgets, reason)
+
+
+def price_field(amount: Micros) -> tuple[bytes, bytes]:
+    """Returns the response field with the reserved price, in the operator's units."""
+    return b"x-price", f"{amount / MICRO:.6f}".rstrip("0").rstrip(".").encode("ascii")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Final
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
@@ -24,10 +24,9 @@ from proxy.billing.ledger.interface import (
     StoredAnswer,
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
-from proxy.billing.ledger.money import MICRO, Micros
 from proxy.billing.ledger.running_jobs import RunningJobs
 from proxy.billing.pricing import Price
-from proxy.billing.quotes import Quotation, quotation
+from proxy.billing.quotes import Quotation, price_field, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
 from proxy.billing.shortfalls import limit_exceeded_error
 from proxy.billing.store_keys import StoreKeys, limited_request
@@ -44,18 +43,19 @@ SWEEP_BATCH = 1_000  # reservations that one step of a sweep ends
 UNCHARGED_TTL = 3_600.0  # seconds that a call without budgets and slots stays open where its end is not seen
 
 
-class Reservation(NamedTuple):
+@dataclass(slots=True)
+class Reservation:
     """Proof that a call was counted and its price reserved; *ledger* is None where it draws on no limit.
 
     *quota* holds what the short windows leave, *observed* the limits in observe mode that had no room. *request* is
     what was reserved.
     """
 
-    id: str
-    quota: Quota
-    ledger: Ledger | None = None
-    observed: tuple[str, ...] = ()
-    request: ReservationRequest | None = None
+    id: Final[str]
+    quota: Final[Quota]
+    ledger: Final[Ledger | None] = None
+    observed: Final[tuple[str, ...]] = ()
+    request: Final[ReservationRequest | None] = None
 
     @property
     def fields(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -341,7 +341,7 @@ class Accounting:
                 for crossing in result.crossed:
                     self._events.crossed(crossing, caller)
                 if self._expose_price and request.charges:
-                    quota = quota._replace(headers=(*quota.headers, price_field(request.amount)))
+                    quota = replace(quota, headers=(*quota.headers, price_field(request.amount)))
                 return Reservation(call_id, quota, ledger, observed, request)
             case LimitExceeded():
                 raise await self._refusal(result, request, caller)
@@ -384,7 +384,8 @@ def _behaviours(request: ReservationRequest) -> set[OnStoreError]:
 
 
 def _only_local(request: ReservationRequest) -> ReservationRequest:
-    return request._replace(
+    return replace(
+        request,
         charges=tuple(charge for charge in request.charges if charge.on_store_error == "local"),
         slots=tuple(slot for slot in request.slots if slot.on_store_error == "local"),
     )
@@ -393,8 +394,3 @@ def _only_local(request: ReservationRequest) -> ReservationRequest:
 def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
     """Returns the response field that names limits in observe mode without room."""
     return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()
-
-
-def price_field(amount: Micros) -> tuple[bytes, bytes]:
-    """Returns the response field with the reserved price, in the operator's units."""
-    return b"x-price", f"{amount / MICRO:.6f}".rstrip("0").rstrip(".").encode("ascii")

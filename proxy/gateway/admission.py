@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Final
 
 from proxy.auth.authorization import Grant
 from proxy.billing.reservations import Accounting
@@ -21,15 +22,16 @@ from proxy.telemetry.access_record import AccessRecord
 _UNUSED_BODY = 1024  # bytes: clients send as much as `{}` with a status or a cancel
 
 
-class Admitted(NamedTuple):
+@dataclass(slots=True)
+class Admitted:
     """Payload that may be sent to fal, and the caller's *options* for fal.
 
     *quota* is what the short windows leave, in which the request was counted before its body was read.
     """
 
-    payload: Payload
-    options: Fields
-    quota: Quota = Quota()
+    payload: Final[Payload]
+    options: Final[Fields]
+    quota: Final[Quota]
 
 
 class Admission:

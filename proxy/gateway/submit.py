@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from proxy.auth.authorization import Authorization, Grant
@@ -78,7 +79,7 @@ class Submit:
     def _handle(self, grant: Grant, accepted: Accepted) -> str:
         try:
             if accepted.key_alias:
-                grant = grant._replace(key_alias=accepted.key_alias)
+                grant = replace(grant, key_alias=accepted.key_alias)
             return self._authorization.sign_handle(grant, accepted.job_id)
         except ValueError as error:
             raise OutcomeUnknown(reason=f"fal accepted the submit but: {error}") from error

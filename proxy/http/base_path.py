@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote
 
 from starlette.types import Scope
@@ -10,17 +11,18 @@ from starlette.types import Scope
 _HEALTH = frozenset({b"/healthz", b"/readyz"})
 
 
-class Location(NamedTuple):
+@dataclass(slots=True)
+class Location:
     """A request's path. *route* is the raw path below the prefix, None outside of it.
 
     *path* is where the pages are registered, as without a root path. *base* is the path of the prefix in public URLs.
     *is_health* is True for the paths that probes ask.
     """
 
-    base: str
-    route: bytes | None
-    path: bytes
-    is_health: bool
+    base: Final[str]
+    route: Final[bytes | None]
+    path: Final[bytes]
+    is_health: Final[bool]
 
 
 class BasePath:

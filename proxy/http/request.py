@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from starlette.types import Receive
 
@@ -13,7 +14,8 @@ from proxy.http.server.exchange import Exchange
 REQUEST = "proxy.request"  # key of a Request in the ASGI scope of the pages beside the gateway
 
 
-class Request(NamedTuple):
+@dataclass(slots=True)
+class Request:
     """One request below the prefix.
 
     *route* is the raw path after the prefix, *named* the *headers* by name: a field that decides something occurs once.
@@ -21,15 +23,15 @@ class Request(NamedTuple):
     *exchange* is there where our own connection class carries the request.
     """
 
-    method: str
-    route: bytes
-    query: bytes
-    headers: Sequence[tuple[bytes, bytes]]
-    fields_by_name: Mapping[bytes, bytes]
-    address: str
-    receive: Receive
-    public_url: str = ""
-    exchange: Exchange | None = None
+    method: Final[str]
+    route: Final[bytes]
+    query: Final[bytes]
+    headers: Final[Sequence[tuple[bytes, bytes]]]
+    fields_by_name: Final[Mapping[bytes, bytes]]
+    address: Final[str]
+    receive: Final[Receive]
+    public_url: Final[str] = ""
+    exchange: Final[Exchange | None] = None
 
     def cancel_on_disconnect(self) -> CancelOnDisconnect:
         """Returns a block that ends when the caller disconnects; the body must have been read to its end."""

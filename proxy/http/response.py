@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Final
 
 import orjson
 
@@ -23,12 +24,13 @@ _JSON = (b"content-type", b"application/json")
 _PROTECTIVE_LINES = b"".join([b"%b: %b\r\n" % field for field in (_JSON, *PROTECTIVE)])
 
 
-class Response(NamedTuple):
+@dataclass(slots=True)
+class Response:
     """A whole response; *headers* lack the fields that every response has."""
 
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    status: Final[int]
+    body: Final[bytes]
+    headers: Final[tuple[tuple[bytes, bytes], ...]] = ()
 
     def lines(self, extra: Fields = ()) -> bytes:
         """Returns the field lines of the head, without request id and final CRLF."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Final, Literal
 
 import limits
 
@@ -21,7 +21,8 @@ REFUSED = "refused"  # the action of payloads that were refused, in a rule's *ac
 REFUSED_PAYLOAD = frozenset({400, 413, 415, 422})  # status codes of refused payloads
 
 
-class LimitedRequest(NamedTuple):
+@dataclass(slots=True)
+class LimitedRequest:
     """Request as the limits see it.
 
     *user* is the caller's key in stores, *address* the client's IP address as text. *endpoint* is the endpoint as
@@ -29,11 +30,11 @@ class LimitedRequest(NamedTuple):
     claim values of issuers apart.
     """
 
-    user: str
-    address: str
-    endpoint: str = ""
-    issuer: str = ""
-    claim: Callable[[str], str] = lambda path: ""
+    user: Final[str]
+    address: Final[str]
+    endpoint: Final[str] = ""
+    issuer: Final[str] = ""
+    claim: Final[Callable[[str], str]] = lambda path: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,15 @@ def parse_rate(text: str) -> tuple[int, int]:
     return rates[0].amount, rates[0].get_expiry()
 
 
-class Quota(NamedTuple):
+@dataclass(slots=True)
+class Quota:
     """Response fields of an admitted request that describe its windows.
 
     *observed* names the rules in observe mode that would have refused.
     """
 
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    observed: tuple[str, ...] = ()
+    headers: Final[tuple[tuple[bytes, bytes], ...]] = ()
+    observed: Final[tuple[str, ...]] = ()
 
 
 _NO_QUOTA = Quota()

@@ -40,23 +40,31 @@ class AccessRecord:
     *seconds*, the whole time, is known at the end.
     """
 
-    action: str | None = None
-    endpoint: str | None = None
-    asked: str | None = None
-    job: str | None = None
-    caller: str | None = None
-    address: str | None = None
-    limit: tuple[str, ...] = ()
-    status: int = 0
-    error_type: str | None = None
-    reason: str | None = None
-    outcome: str | None = None
-    observed: tuple[str, ...] = ()
-    upstream_ms: float | None = None
-    response_bytes: int = 0
-    seconds: float = 0.0
-    ended: str | None = None
-    trace: RequestTrace | None = None
+    __slots__ = (
+        "action",
+        "address",
+        "asked",
+        "caller",
+        "clock",
+        "ended",
+        "endpoint",
+        "error_type",
+        "job",
+        "limit",
+        "method",
+        "observed",
+        "outcome",
+        "path",
+        "reason",
+        "request_id",
+        "response_bytes",
+        "seconds",
+        "started",
+        "status",
+        "trace",
+        "upstream_ms",
+        "waits",
+    )
 
     def __init__(
         self, request_id: str, method: str, path: bytes, clock: Callable[[], float], waits: Waits | None = None
@@ -67,6 +75,23 @@ class AccessRecord:
         self.clock = clock
         self.started = clock()
         self.waits = waits or Waits()
+        self.action: str | None = None
+        self.endpoint: str | None = None
+        self.asked: str | None = None
+        self.job: str | None = None
+        self.caller: str | None = None
+        self.address: str | None = None
+        self.limit: tuple[str, ...] = ()
+        self.status = 0
+        self.error_type: str | None = None
+        self.reason: str | None = None
+        self.outcome: str | None = None
+        self.observed: tuple[str, ...] = ()
+        self.upstream_ms: float | None = None
+        self.response_bytes = 0
+        self.seconds = 0.0
+        self.ended: str | None = None
+        self.trace: RequestTrace | None = None
 
     def enter(self, step: Step, note: str = "") -> None:
         """Begins *step* in the trace, if there is one."""

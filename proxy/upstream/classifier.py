@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -118,7 +119,7 @@ class ResponseClassifier:
             raise RunFailed(reason=f"fal answered {status} to a run")
         result = self._not_accepted(response, fields, key_refusal)
         # 404: there is no such model, so nothing ran.
-        return result if status == 404 else result._replace(outcome=Outcome.FAILED)
+        return result if status == 404 else replace(result, outcome=Outcome.FAILED)
 
     def classify_read(self, response: UpstreamResponse) -> UpstreamResult:
         """Status and cancel. Raises UpstreamFailed where the caller may repeat the request, JobNotFound."""
@@ -212,7 +213,7 @@ class ResponseClassifier:
             raise UnmarkedFailure(failed)
         if status == 400 and not isinstance(detail, list) and b"x-fal-error-type" not in fields:
             # "Request is still in progress" is a 400 too, and no document promises its words.
-            return failed._replace(outcome=Outcome.REFUSED)
+            return replace(failed, outcome=Outcome.REFUSED)
         return failed
 
     def _check_account(self, refusal: AccountRefusal | None, response: UpstreamResponse) -> None:

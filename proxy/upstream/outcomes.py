@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final
 
 from proxy.errors import (
     NotSent,
@@ -27,27 +28,29 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class UpstreamResult(NamedTuple):
+@dataclass(slots=True)
+class UpstreamResult:
     """fal's answer, fit for a caller once its ids are rewritten. *units* are fal's x-fal-billable-units."""
 
-    outcome: Outcome
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    units: float | None = None
+    outcome: Final[Outcome]
+    status: Final[int]
+    headers: Final[tuple[tuple[bytes, bytes], ...]]
+    body: Final[bytes]
+    units: Final[float | None] = None
 
 
-class Accepted(NamedTuple):
+@dataclass(slots=True)
+class Accepted:
     """fal's answer to an accepted submit, parsed: *job_id* is fal's own id of the job.
 
     *key_alias* is the alias of the key that it was sent with.
     """
 
-    job_id: str
-    state: str
-    position: int | None
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    key_alias: str = ""
+    job_id: Final[str]
+    state: Final[str]
+    position: Final[int | None]
+    headers: Final[tuple[tuple[bytes, bytes], ...]] = ()
+    key_alias: Final[str] = ""
 
 
 def submit_error(error: TransportError) -> Refusal:

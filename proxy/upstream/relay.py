@@ -120,7 +120,7 @@ class Relay:
         request = self._requests[alias].build(grant, payload.raw, options, extra)
         classify = self._classifier.classify_submit
         result = await self._exchange(grant, request, self._deadlines.submit, classify, submit_error)
-        return result._replace(key_alias=alias) if alias and isinstance(result, Accepted) else result
+        return replace(result, key_alias=alias) if alias and isinstance(result, Accepted) else result
 
     async def read(self, grant: Grant) -> UpstreamResult:
         """Sends a status, result or cancel. A broken one is repeated once.
@@ -205,7 +205,7 @@ class Relay:
     def _with_key(self, grant: Grant) -> Grant:
         """Returns the grant with the key whose turn it is. Raises ServicePaused."""
         alias = self.account.choose(grant.target)
-        return grant._replace(key_alias=alias) if alias else grant
+        return replace(grant, key_alias=alias) if alias else grant
 
     async def _exchange(
         self,
@@ -243,7 +243,7 @@ class Relay:
 
     async def _failed_result(self, grant: Grant, failure: UnmarkedFailure) -> UpstreamResult:
         """Returns the result where the status of its job shows that the model failed, else raises *failure*."""
-        status = grant._replace(target=replace(grant.target, action=Action.STATUS, query=""))
+        status = replace(grant, target=replace(grant.target, action=Action.STATUS, query=""))
         end = job_end_from_status(Action.STATUS, await self.read(status))
         if end is None or not end.failed:
             raise failure

@@ -51,11 +51,11 @@ NOTE = CallNote("fingerprint", 120.0)
 
 
 def noted(*allowances: Charge | InFlightSlot, note: CallNote = NOTE) -> ReservationRequest:
-    return call_request(5, *(allowances or (charge(),)))._replace(note=note)
+    return replace(call_request(5, *(allowances or (charge(),))), note=note)
 
 
 def keyed(key: str = "key", body: str = "body") -> ReservationRequest:
-    return call_request(5, charge())._replace(claim=KeyClaim(key, body, DAY, 60.0))
+    return replace(call_request(5, charge()), claim=KeyClaim(key, body, DAY, 60.0))
 
 
 async def submitted(ledger: Ledger, call_id: str, request: ReservationRequest, *, now: float = NOW) -> None:
@@ -195,7 +195,7 @@ class ClaimedReservationSuite:
 
     async def test_a_refusal_claims_nothing(self, ledger: Ledger) -> None:
         """Without room in a budget the key stays fresh."""
-        full = keyed()._replace(charges=(charge(0),))
+        full = replace(keyed(), charges=(charge(0),))
         assert isinstance(await ledger.reserve("one", full, now=NOW), LimitExceeded)
 
         assert await ledger.reserve("two", keyed(), now=NOW) == Granted()
@@ -259,7 +259,7 @@ class JobSuite:
         """In pages, by state, and only the caller's own."""
         for n in range(7):
             await submitted(ledger, f"job{n}", call_request(1, charge()), now=NOW + n)
-        await ledger.reserve("other", call_request(1, charge())._replace(caller="bob"), now=NOW)
+        await ledger.reserve("other", replace(call_request(1, charge()), caller="bob"), now=NOW)
         for n in (1, 3, 6):
             await ledger.settle(f"app/job{n}", amount=None, now=NOW + 10)
         pages, before = [], None
@@ -277,7 +277,7 @@ class JobSuite:
         """Open calls of all callers are counted, the newest listed first; ended and refunded ones are not."""
         for n in range(5):
             await submitted(ledger, f"job{n}", call_request(1, charge()), now=NOW + n)
-        await ledger.reserve("run", call_request(1, charge())._replace(caller="bob"), now=NOW + 5)
+        await ledger.reserve("run", replace(call_request(1, charge()), caller="bob"), now=NOW + 5)
         await ledger.reserve("refused", call_request(1, charge()), now=NOW + 6)
         await ledger.refund("refused", now=NOW + 7)
         await ledger.settle("app/job4", amount=None, now=NOW + 7)
@@ -348,7 +348,7 @@ class JobSuite:
 
     async def test_a_slot_ends_early_without_acceptance(self, ledger: Ledger) -> None:
         """An unknown outcome frees the slot after call_seconds; an accepted job keeps it for its lease."""
-        request = call_request(1, charge(), slot(9, lease=600.0))._replace(call_seconds=30.0)
+        request = replace(call_request(1, charge(), slot(9, lease=600.0)), call_seconds=30.0)
         await ledger.reserve("unknown", request, now=NOW)
         await submitted(ledger, "job", request)
 
@@ -443,7 +443,7 @@ class OperatorSuite:
 
         assert await ledger.reserve("two", call_request(1, charge()), now=NOW) is Blocked.BLOCKED
         assert await ledger.blocked_callers(["alice", "bob"]) == {"alice"}
-        assert await ledger.reserve("bob", call_request(1, charge())._replace(caller="bob"), now=NOW) == Granted()
+        assert await ledger.reserve("bob", replace(call_request(1, charge()), caller="bob"), now=NOW) == Granted()
         assert await ledger.settle("app/one", amount=None, now=NOW) is True
         await ledger.set_blocked("alice", blocked=False, now=NOW)
         assert await ledger.blocked_callers(["alice", "bob"]) == frozenset()
@@ -464,9 +464,9 @@ class ForgetSuite:
     async def test_a_forgotten_user(self, ledger: Ledger) -> None:
         """Calls, answers and credits go, sums of days stay without the user, and others keep all."""
         for name in ("alice", "bob"):
-            await submitted(ledger, name, call_request(10, charge())._replace(caller=name))
+            await submitted(ledger, name, replace(call_request(10, charge()), caller=name))
             await ledger.settle(f"app/{name}", amount=None, now=NOW)
-        claimed = keyed()._replace(caller="alice")
+        claimed = replace(keyed(), caller="alice")
         assert await ledger.reserve("run", claimed, now=NOW) == Granted()
         await ledger.store_answer("key", b"a picture", owner="run", now=NOW, ttl=DAY)
         await ledger.settle_call("run", amount=None, now=NOW)
@@ -598,7 +598,7 @@ class DumpSuite:
         )
         assert await empty.reserve("x", keyed(), now=NOW) == Call("keyed", "app/keyed", "second", NOW, None, True)
         assert await empty.claim_key("stored", "body", owner="p", now=NOW, ttl=DAY, hold=60.0) == StoredAnswer(b"\xff")
-        blocked = call_request(1, charge())._replace(caller="mallory")
+        blocked = replace(call_request(1, charge()), caller="mallory")
         assert await empty.reserve("x", blocked, now=NOW) is Blocked.BLOCKED
         assert await empty.settle("app/open", amount=None, now=NOW + 2) is True
         assert await sums(empty, charge()) == [(13, 5)]

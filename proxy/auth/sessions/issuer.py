@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from proxy.auth.caller import Caller, caller_key
 from proxy.auth.keys.key_source import KeySource
@@ -23,12 +23,13 @@ _TENANT = re.compile(r"\{([a-z_]{1,32})\}")
 _TENANT_VALUE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-class Times(NamedTuple):
+@dataclass(slots=True)
+class Times:
     """Times of a token in Unix seconds. *starts* is the later of `nbf` and `iat`, 0 without both."""
 
-    expires: float
-    starts: float
-    issued: float | None
+    expires: Final[float]
+    starts: Final[float]
+    issued: Final[float | None]
 
 
 @dataclass(frozen=True, slots=True)

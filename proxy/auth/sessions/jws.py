@@ -5,8 +5,9 @@ A token that passes has one spelling and one meaning: its digest can stand for i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final
 
 from proxy import strict_json
 from proxy.auth.base64url import decode_base64url
@@ -31,7 +32,8 @@ _WRONG_SEGMENTS = {
 }
 
 
-class Jws(NamedTuple):
+@dataclass(slots=True)
+class Jws:
     """Parsed token with the header members that are honoured, and no other.
 
     Nothing in here is verified yet.
@@ -39,12 +41,12 @@ class Jws(NamedTuple):
     *type* is the media type of `typ` in lower case without its `application/` (RFC 7515 section 4.1.9).
     """
 
-    algorithm: str
-    kid: str | None
-    type: str | None
-    claims: dict[str, Json]
-    signing_input: bytes
-    signature: bytes
+    algorithm: Final[str]
+    kid: Final[str | None]
+    type: Final[str | None]
+    claims: Final[dict[str, Json]]
+    signing_input: Final[bytes]
+    signature: Final[bytes]
 
 
 def parse_jws(token: bytes) -> Jws:

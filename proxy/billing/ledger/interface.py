@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
 from proxy.billing.ledger.jobs import Credit, Cursor, EndState, ForgottenUser, JobRecord, JobState, LedgerStats, Row
 from proxy.billing.ledger.money import Micros
@@ -88,7 +88,8 @@ class KeyClaim:
     hold: float
 
 
-class ReservationRequest(NamedTuple):
+@dataclass(slots=True)
+class ReservationRequest:
     """Request to pay for one call.
 
     *ttl*: seconds after which an outcome that nothing reported counts as spent.
@@ -96,15 +97,15 @@ class ReservationRequest(NamedTuple):
     *call_seconds*: a slot ends after this unless the call was accepted; None: after its lease.
     """
 
-    caller: str
-    endpoint: str
-    amount: Micros
-    charges: tuple[Charge, ...]
-    slots: tuple[InFlightSlot, ...]
-    ttl: float
-    call_seconds: float | None = None
-    note: CallNote | None = None
-    claim: KeyClaim | None = None
+    caller: Final[str]
+    endpoint: Final[str]
+    amount: Final[Micros]
+    charges: Final[tuple[Charge, ...]]
+    slots: Final[tuple[InFlightSlot, ...]]
+    ttl: Final[float]
+    call_seconds: Final[float | None] = None
+    note: Final[CallNote | None] = None
+    claim: Final[KeyClaim | None] = None
 
     @property
     def app(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -97,11 +98,11 @@ class Repeats:
                 joiner.check()
                 answer = _stored_answer(result)
                 if isinstance(result.state, Call) and result.state.job is not None:
-                    owned = grant._replace(key_alias=result.state.key_alias)
+                    owned = replace(grant, key_alias=result.state.key_alias)
                     answer = await answer_job(result.state.job, request, owned, (REPLAYED,))
                 if answer is not None:
                     record.outcome = OUTCOME
-                    return answer._replace(headers=(*answer.headers, *result.quota.headers))
+                    return replace(answer, headers=(*answer.headers, *result.quota.headers))
                 if loop.time() >= deadline:
                     raise OutcomeUnknown(reason="the earlier call is still under way")
                 await asyncio.sleep(POLL_INTERVAL)

@@ -61,7 +61,7 @@ class QueuedRun:
                 result = await self._submit(grant, admitted, reservation, record)
                 if isinstance(result, Response):
                     return result
-                keyed = grant._replace(key_alias=result.key_alias)
+                keyed = replace(grant, key_alias=result.key_alias)
                 job = f"{grant.target.app}/{result.job_id}"
                 with record.waits:
                     return await self._result(job, request, keyed, reservation.fields)
@@ -124,4 +124,4 @@ class QueuedRun:
 def _queued(grant: Grant, action: Action, upstream_id: str | None = None) -> Grant:
     """The same grant for *action* on the queue, which the run consists of."""
     target = replace(grant.target, action=action, surface=Surface.QUEUE, query="")
-    return grant._replace(target=target, upstream_id=upstream_id)
+    return replace(grant, target=target, upstream_id=upstream_id)

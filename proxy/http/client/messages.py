@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from proxy.http.fields import Fields
 
@@ -75,12 +76,13 @@ class UpstreamRequest:
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (self.method, self.path, authority, self.lines.text, length)
 
 
-class UpstreamResponse(NamedTuple):
+@dataclass(slots=True)
+class UpstreamResponse:
     """Response with its *headers* as received, but with names in lower case.
 
     *body* is decoded from chunks, and from no content coding.
     """
 
-    status: int
-    headers: Fields
-    body: bytes
+    status: Final[int]
+    headers: Final[Fields]
+    body: Final[bytes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import cast
 from urllib.parse import unquote
 
 import httptools
@@ -30,27 +30,13 @@ from proxy.http.client_address import socket_address
 from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.exchange import EXCHANGE, Exchange
 from proxy.http.server.flow_control import STATUS_LINES, FlowControl, closing_response
+from proxy.http.server.request_head import RequestHead
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, MOMENT, RequestTimeouts
 
 _BUSY = (BODY, ANSWER)
 _OVERLOADED = STATUS_LINES[Overloaded.status]
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-
-
-class RequestHead(NamedTuple):
-    """A request head within the limits: *url* and *fields* as sent, but with field names in lower case."""
-
-    method: str
-    url: bytes
-    version: str  # "1.0" or "1.1"
-    fields: list[tuple[bytes, bytes]]
-    keep_alive: bool
-
-    @property
-    def expects(self) -> bool:
-        """True where the client waits for a 100 (Continue)."""
-        return dict(self.fields).get(b"expect", b"").lower() == b"100-continue"
 
 
 class HttpConnection(asyncio.Protocol):
@@ -78,7 +64,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._exchange: Exchange | None = None
         self._timeouts = RequestTimeouts(self._limits, self._loop.time())
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._parser = httptools.HttpRequestParser(self)
         # Bytes after a request that closes its connection are no error of the parser: they are counted, and not parsed.
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._framing = 0  # bytes read of this request that are not content
@@ -107,7 +93,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timeouts.phase = ENDED
-        self._parser = None  # it refers to this object, and would keep it until the garbage collector runs
+        del self._parser  # it refers to this object, and would keep it until the garbage collector runs
         self._flow.resume_writing()
         if self._exchange is not None:
             self._exchange.on_connection_lost()
@@ -132,7 +118,7 @@ class HttpConnection(asyncio.Protocol):
             self._feed(data[at : at + step])
 
     def _feed(self, data: bytes) -> None:
-        if self._timeouts.phase is ENDED or self._parser is None:
+        if self._timeouts.phase is ENDED:
             return
         load, running = self._shared.overload, self._shared.in_flight
         if load is not None and running >= load.load_limit.begins_at and self._refuse_at_once(data):
@@ -161,7 +147,7 @@ class HttpConnection(asyncio.Protocol):
         """Raises BadRequest, TargetTooLong, HeadTooLarge and ContentTooLarge."""
         self._framing += len(data)
         try:
-            cast(httptools.HttpRequestParser, self._parser).feed_data(data)
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # The exception of a callback, a Refusal or a defect, is the context of the parser's own error.
             raise error.__context__ or malformed("Not HTTP/1.1") from error
@@ -171,9 +157,10 @@ class HttpConnection(asyncio.Protocol):
     # Called by the parser, in this order.
 
     def on_message_begin(self) -> None:
-        if self._timeouts.phase in (ANSWER, ENDED):
+        phase = self._timeouts.phase
+        if phase is ANSWER or phase is ENDED:
             raise malformed("One request at a time")
-        if self._timeouts.phase is IDLE:  # in one read with the end of an unwanted body
+        if phase is IDLE:  # in one read with the end of an unwanted body
             self._timeouts.start_head(self._loop.time())
         self._in_message = True
         self._url = b""
@@ -188,7 +175,7 @@ class HttpConnection(asyncio.Protocol):
         self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        parser = cast(httptools.HttpRequestParser, self._parser)
+        parser = self._parser
         size = len(self._url) + 4 * len(self._fields) + sum(map(len, chain.from_iterable(self._fields)))
         self._framing -= size
         if size > self._limits.head or len(self._fields) > self._limits.fields:
@@ -237,9 +224,9 @@ class HttpConnection(asyncio.Protocol):
 
     def receive_body(self, content: bytes) -> None:
         """Hands *content* to the application, or skips it after an early answer. Raises ContentTooLarge."""
-        exchange = cast(Exchange, self._exchange)
+        exchange = self._exchange
         self._timeouts.content = self._content
-        if not exchange.complete:
+        if exchange is not None and not exchange.complete:
             exchange.on_body(content)
             return
         self._unwanted += len(content)
@@ -258,8 +245,8 @@ class HttpConnection(asyncio.Protocol):
     def finish_request(self) -> None:
         if self._timeouts.phase is ENDED:  # refused by its head
             return
-        exchange = cast(Exchange, self._exchange)
-        if exchange.complete:
+        exchange = self._exchange
+        if exchange is None or exchange.complete:
             self._become_idle()
         else:
             exchange.on_request_complete()
@@ -296,7 +283,8 @@ class HttpConnection(asyncio.Protocol):
         try:
             await self._app(scope, exchange.receive, exchange.send)
         finally:
-            self._server_state.tasks.discard(cast("asyncio.Task[None]", exchange.task))
+            if exchange.task is not None:
+                self._server_state.tasks.discard(exchange.task)
             exchange.on_leave = None
             self._shared.in_flight -= exchange.in_flight
             self._shared.answered += 1

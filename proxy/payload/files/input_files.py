@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from proxy.errors import FieldError
 from proxy.payload.files.file_fields import FileFields, textless_fields
@@ -135,13 +135,14 @@ class Inputs:
         return None
 
 
-class _Node(NamedTuple):
+@dataclass(slots=True)
+class _Node:
     """A list or object of the payload. *name* is the field it belongs to."""
 
-    path: tuple[str | int, ...]
-    name: str
-    value: Json
-    in_messages: bool = False
+    path: Final[tuple[str | int, ...]]
+    name: Final[str]
+    value: Final[Json]
+    in_messages: Final[bool] = False
 
     def items(self) -> Iterable[tuple[str | int, Json]]:
         if isinstance(self.value, dict):

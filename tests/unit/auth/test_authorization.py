@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.auth.authorization import Authorization, Grant, Listing
@@ -162,7 +164,7 @@ def test_a_rule_over_claims() -> None:
         Listing(SDXL, READS, allow=rule), Listing("fal-ai/hyper-sdxl", READS, scope="more"), Listing("fal-ai/x", READS)
     )
     pro, free, unknown, scoped = (
-        caller("alice", *scopes)._replace(claims=Claims(claims))
+        replace(caller("alice", *scopes), claims=Claims(claims))
         for claims, scopes in (({"plan": "pro"}, ()), ({"plan": "free"}, ()), ({}, ()), ({}, ("more",)))
     )
     submit, status = Target(Action.SUBMIT, SDXL, APP), Target(Action.STATUS, APP, APP, make_handle())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -221,7 +222,7 @@ def test_a_privacy_secret_hides_callers() -> None:
         Budget("team", "claim", DAY, 5, claim="team"),
         Budget("all", "global", DAY, 5),
     ]
-    who = caller("alice", {"team": "red"})._replace(key=caller_key("i", "alice"))
+    who = replace(caller("alice", {"team": "red"}), key=caller_key("i", "alice"))
 
     def accounts(secret: bytes | None) -> list[str]:
         return [charge.account for charge in charges(budgets, who, ENDPOINT, 0.0, keys=StoreKeys(secret))]

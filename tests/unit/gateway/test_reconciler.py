@@ -236,7 +236,7 @@ async def test_so_many_looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.gateway.reconciler.LOOK_SECONDS", 10.0)
     setup = Setup()
     for n in range(MAX_LOOKS + 4):
-        request = call_request(1, slot(1))._replace(slots=(replace(slot(1), account=f"jobs:{n}"),))
+        request = replace(call_request(1, slot(1)), slots=(replace(slot(1), account=f"jobs:{n}"),))
         await setup.ledger.reserve(f"job{n}", request, now=setup.now)
         await setup.ledger.accept(f"job{n}", f"fal-ai/app/job{n}", now=setup.now)
     setup.jobs.blocker = asyncio.Event()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http.base_path import BasePath, raw_path
+from proxy.http.base_path import BasePath, Location, raw_path
 
 BASE = BasePath("/api/fal")
 
@@ -28,7 +28,9 @@ def test_a_request_is_located_below_any_root(name: str) -> None:
     """The prefix is appended to a root path that does not end with it."""
     path, root, base, route, page = LOCATIONS[name]
 
-    assert tuple(BASE.locate(root, path.encode())) == (base, route, page, page in (b"/healthz", b"/readyz"))
+    is_health = page in (b"/healthz", b"/readyz")
+
+    assert BASE.locate(root, path.encode()) == Location(base, route, page, is_health)
 
 
 @pytest.mark.parametrize(

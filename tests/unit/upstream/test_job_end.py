@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -37,7 +38,7 @@ def relayed(status: int, body: object = None, units: float | None = None) -> Ups
         (Action.RESULT, relayed(200, {"images": []}, 2.0), JobEnd(units=2.0)),
         (Action.RESULT, relayed(400, {"detail": "Request is still in progress"}), None),
         (Action.RESULT, relayed(422), JobEnd(failed=True)),
-        (Action.RESULT, relayed(422)._replace(headers=STOPPED_FIELDS), JobEnd(cancelled=True, failed=True)),
+        (Action.RESULT, replace(relayed(422), headers=STOPPED_FIELDS), JobEnd(cancelled=True, failed=True)),
         (Action.CANCEL, relayed(200, {"status": "OK"}), JobEnd(cancelled=True)),
         (Action.CANCEL, relayed(202, {"status": "CANCELLATION_REQUESTED"}), None),
         (Action.CANCEL, relayed(400, {"status": "ALREADY_COMPLETED"}), None),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from support.in_process_gateway import (
@@ -344,7 +345,7 @@ async def test_a_run_is_not_sent_again() -> None:
 async def test_a_job_is_read_with_its_own_key() -> None:
     """The other account does not have the job, so a refused key is used as well."""
     relay, upstream = relay_over(LOCKED, keys=BOTH_KEYS)
-    status = make_grant(Action.STATUS)._replace(key_alias="spare")
+    status = replace(make_grant(Action.STATUS), key_alias="spare")
     for _ in range(2):
         with pytest.raises(ServicePaused):
             await relay.read(status)

@@ -16,6 +16,7 @@ from proxy.gateway.admission import Admitted
 from proxy.gateway.repeats.call_identity import IdempotencySettings, key_claim
 from proxy.http.client.messages import UpstreamResponse
 from proxy.payload.body import Payload
+from proxy.ratelimit.rate_limiter import Quota
 
 SUBMIT = f"/api/fal/queue/{ENDPOINT}"
 GRANT = Grant(Caller("i", "s", "0" * 64, frozenset(), 0.0, {}), Target(Action.SUBMIT, ENDPOINT, APP), None)
@@ -166,8 +167,8 @@ async def test_a_bad_payload_leaves_its_key_free(tmp_path: Path) -> None:
 def test_a_key_is_not_forgotten_while_its_call_is_under_way() -> None:
     """However short answers are stored: a second call under the key would be paid for a second time."""
     settings = IdempotencySettings(ttl=60, hold=240, run_hold=480)
-    run = GRANT._replace(target=replace(GRANT.target, action=Action.RUN))
-    claims = [key_claim(b"k", grant, Admitted(PAYLOAD, ()), settings) for grant in (GRANT, run)]
+    run = replace(GRANT, target=replace(GRANT.target, action=Action.RUN))
+    claims = [key_claim(b"k", grant, Admitted(PAYLOAD, (), Quota()), settings) for grant in (GRANT, run)]
 
     assert [(claim.ttl, claim.hold) for claim in claims] == [(240, 240), (480, 480)]
     assert claims[0].key != claims[1].key

@@ -73,7 +73,7 @@ async def repeat(ledger: SqliteLedger, call_id: str, *answers: Response | Except
     record = AccessRecord(call_id, "POST", b"/", lambda: NOW)
     try:
         return await repeats.reserve(
-            request, Grant(CALLER, target, None), Admitted(payload, ()), record, answer_job=answer_job
+            request, Grant(CALLER, target, None), Admitted(payload, (), Quota()), record, answer_job=answer_job
         )
     finally:
         await asyncio.sleep(0)  # a lost call is written by a task

@@ -10,8 +10,9 @@ from uvicorn.server import ServerState
 
 from proxy.errors import BadRequest, ContentTooLarge, HeadTooLarge, Refusal, TargetTooLong
 from proxy.http.request_checks import NO_UPGRADE, malformed
-from proxy.http.server.connection import HttpConnection, RequestHead
+from proxy.http.server.connection import HttpConnection
 from proxy.http.server.limits import ConnectionLimits
+from proxy.http.server.request_head import RequestHead
 from proxy.http.server.server import connection_config
 from proxy.http.server.state import SharedState
 

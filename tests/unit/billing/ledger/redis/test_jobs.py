@@ -67,7 +67,7 @@ async def test_jobs_by_page_and_state(ledger: RedisLedger) -> None:
         job = await submit(ledger, f"a{n:03}", now=NOW + n // 2)  # two at a time
         if n % 5 < 3:
             await ledger.settle(job, amount=None, state=states[n % 5], now=NOW + 300)
-    await submit(ledger, "b", request(1, charge(10**6))._replace(caller="bob"))
+    await submit(ledger, "b", replace(request(1, charge(10**6)), caller="bob"))
 
     pages, before = [], None
     while page := await ledger.jobs("alice", states=ALL, limit=60, before=before):
@@ -146,7 +146,7 @@ async def test_a_look_before_a_refusal(ledger: RedisLedger) -> None:
 async def test_a_slot_before_and_after_acceptance(ledger: RedisLedger) -> None:
     """A slot ends with the call's time-out unless fal accepted it; then it has its whole lease."""
     holder = slot(2, lease=3600)
-    call = request(1, charge(10**6), slots=(holder,))._replace(call_seconds=30.0)
+    call = replace(request(1, charge(10**6), slots=(holder,)), call_seconds=30.0)
     await ledger.reserve("lost", call, now=NOW)
     await submit(ledger, "accepted", call)
     in_flight = [(await ledger.statuses((), (holder,), now=NOW + s))[0].used for s in (29, 31, 3599, 3601)]
