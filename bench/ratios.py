@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from bench.figures import GATEWAY, Figures
+from bench.figures import Figures
 from bench.last_release import NAME
 from bench.roster import ALL, Cell
 from bench.rounds import Slice
@@ -16,11 +16,11 @@ from bench.rounds import Slice
 TOLERANCE = 1.25
 
 
-def to_last_release(figures: Figures) -> dict[Cell, float]:
+def to_last_release(figures: Figures, contender: str) -> dict[Cell, float]:
     """Returns the ratio of each cell that both were put to: the median of the ratios of the rounds."""
     ratios: dict[Cell, float] = {}
     for cell in ALL:
-        ours, before = _by_round(figures.measured, GATEWAY, cell), _by_round(figures.measured, NAME, cell)
+        ours, before = _by_round(figures.measured, contender, cell), _by_round(figures.measured, NAME, cell)
         pairs = [ours[number] / before[number] for number in ours.keys() & before.keys()]
         if pairs:
             ratios[cell] = statistics.median(pairs)

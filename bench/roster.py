@@ -20,6 +20,7 @@ Cell = tuple[Kind, Mix]
 PER_USER: tuple[Cell, ...] = (("poll", "per-user"), ("submit", "per-user"))
 FAL_PROXY = Path(sys.executable).with_name("fal-proxy")
 SUBMITS: tuple[Cell, ...] = (("submit", "per-user"),)
+ALONE_NAME = "gateway, calls without limits not in the ledger"
 ALL: tuple[Cell, ...] = (*PER_USER, ("poll", "fresh"), ("submit", "fresh"))
 
 
@@ -54,6 +55,7 @@ def gateway(
     store: str = "memory",
     ledger: str | None = None,
     limited: bool = True,
+    joins: bool = True,
     open_jobs: int = 0,
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
@@ -64,7 +66,8 @@ def gateway(
     """Returns the start of a gateway, run by `fal-proxy serve` as shipped.
 
     A feature whose price is wanted by itself becomes one more argument here. *limited*: with budgets and in-flight
-    limits. *open_jobs* are in the ledger before the start. *server* are arguments of `python -m` in place of `serve`.
+    limits. *joins*: a repeat joins a call whose caller was lost, so that each call is in the ledger. *open_jobs* are in
+    the ledger before the start. *server* are arguments of `python -m` in place of `serve`.
     *program* and *contenders* are the command and the folder of its configuration.
     """
 
@@ -79,7 +82,7 @@ def gateway(
             store=store,
             price="" if ledger is None else 'price = "input.num_images * megapixels(input.image_size)"',
             prefix=name,
-            ledger=_ledger(ledger, rig.home / f"{name}.db", limited) if ledger else SHARED if workers > 1 else "",
+            ledger=_ledger(ledger, rig.home / f"{name}.db", limited, joins=joins, several=workers > 1),
             origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
         )
         several = [] if workers == 1 else ["--workers", str(workers)]
@@ -100,8 +103,12 @@ def gateway(
     return start
 
 
-def _ledger(kind: str, path: Path, limited: bool) -> str:
-    return LEDGER.format(kind=kind, path=path) + (LIMITS if limited else "")
+def _ledger(kind: str | None, path: Path, limited: bool, *, joins: bool, several: bool) -> str:
+    if kind is not None:
+        return LEDGER.format(kind=kind, path=path) + (LIMITS if limited else "")
+    if several:
+        return SHARED
+    return "" if joins else ALONE
 
 
 def _ledger_rows(title: str, name: str, *, store: str, ledger: str) -> Iterator[Contender]:
@@ -123,6 +130,12 @@ def _ledger_rows(title: str, name: str, *, store: str, ledger: str) -> Iterator[
 SHARED = """
 [ledger]
 kind = "redis"
+"""
+
+# As the last release: a call without budget and limit is not in the ledger.
+ALONE = """
+[ledger]
+rejoin_seconds = 0
 """
 
 LEDGER = """
@@ -199,6 +212,7 @@ def _nginx(rig: Rig) -> Server:
 # remembers tokens; Hono and HAProxy are put to new ones all the same, because that is what is promised about.
 ROSTER: tuple[Contender, ...] = (
     Contender("gateway", gateway("gateway"), handles=True),
+    Contender(ALONE_NAME, gateway("gateway-alone", joins=False), handles=True),
     Contender("gateway, plain upstream", gateway("gateway-plain", plain=True), PER_USER, handles=True),
     Contender(
         "gateway, limits on Redis", gateway("gateway-redis", store="redis"), PER_USER, handles=True, uses_store=True

@@ -32,9 +32,9 @@ from proxy.config.value_types import HOUR
 from proxy.errors import ConfigError, StoreAway
 from proxy.gateway.streams.blocked_streams import end_blocked_streams
 from proxy.http.server.state import SHARED_STATE, SharedState
-from proxy.telemetry.clock_watch import ClockWatch
 from proxy.telemetry.families import Family, exposition
 from proxy.telemetry.json_log import JsonLogWriter
+from proxy.telemetry.process.clock_watch import ClockWatch
 from proxy.telemetry.process.figures import process_families
 from proxy.telemetry.process.loop_lag import BUCKETS, NAME, measure_loop_lag
 from proxy.upstream.relay import UpstreamClient

@@ -96,15 +96,11 @@ class Authenticator:
 
     def _single_credential(self, fields: Fields) -> Credential | None:
         """Returns the credential of a request with one, in its Authorization: nearly every one."""
-        authorization: bytes | None = None
-        for name, value in fields:
-            if name == b"authorization":
-                if authorization is not None:
-                    return None
-                authorization = value
-            elif name in self._headers:
-                return None
-        if authorization is None or len(authorization) > MAX_TOKEN:
+        by_name = dict(fields)
+        authorization = by_name.get(b"authorization")
+        if authorization is None or len(authorization) > MAX_TOKEN or len(by_name) < len(fields):
+            return None
+        if self._headers and not self._headers.isdisjoint(by_name):
             return None
         scheme, _, token = authorization.partition(b" ")
         return build_credential(token) if scheme.lower() in _SCHEMES else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from proxy.billing.ledger.interface import (
     Ledger,
     LimitExceeded,
     ReservationRequest,
+    ReserveResult,
     StoredAnswer,
 )
 from proxy.billing.ledger.jobs import Cursor, JobRecord, JobState
@@ -28,7 +29,7 @@ from proxy.billing.ledger.running_jobs import RunningJobs
 from proxy.billing.pricing import Price
 from proxy.billing.quotes import Quotation, price_field, quotation
 from proxy.billing.settlement_policy import SettlementPolicy, end_state
-from proxy.billing.shortfalls import limit_exceeded_error
+from proxy.billing.shortfalls import limit_exceeded_error, slot_account, would_deny
 from proxy.billing.store_keys import StoreKeys, limited_request
 from proxy.errors import Forbidden, OutcomeUnknown, Refusal, StoreAway
 from proxy.fal_api.operations import Action
@@ -318,31 +319,46 @@ class Accounting:
         if not request.charges and not request.slots and request.note is None and request.claim is None:
             return Reservation(call_id, quota, None, quota.observed)
         try:
-            return await self._reserve_in(self._ledger, call_id, request, quota, caller)
+            result = await self._ledger.reserve(call_id, request, now=self._clock())
+            if isinstance(result, Granted):
+                return self._granted(self._ledger, result, call_id, request, quota, caller)
+            return await self._concluded(self._ledger, result, call_id, request, quota, caller)
         except StoreAway:
             if request.claim is not None or "deny" in _behaviours(request):
                 raise
-        request = _only_local(request)
+        request = request.only_local()
         if not request.charges and not request.slots:
             return Reservation(call_id, quota, None, quota.observed)
-        return await self._reserve_in(self._local, call_id, request, quota, caller)
+        result = await self._local.reserve(call_id, request, now=self._clock())
+        return await self._concluded(self._local, result, call_id, request, quota, caller)
 
-    async def _reserve_in(
-        self, ledger: Ledger, call_id: str, request: ReservationRequest, quota: Quota, caller: Caller
+    def _granted(
+        self, ledger: Ledger, granted: Granted, call_id: str, request: ReservationRequest, quota: Quota, caller: Caller
+    ) -> Reservation:
+        observed = (
+            quota.observed + tuple([short.name for short in granted.observed]) if granted.observed else quota.observed
+        )
+        for crossing in granted.crossed:
+            self._events.crossed(crossing, caller)
+        if self._expose_price and request.charges:
+            quota = replace(quota, headers=(*quota.headers, price_field(request.amount)))
+        return Reservation(call_id, quota, ledger, observed, request)
+
+    async def _concluded(
+        self,
+        ledger: Ledger,
+        result: ReserveResult,
+        call_id: str,
+        request: ReservationRequest,
+        quota: Quota,
+        caller: Caller,
     ) -> Reservation | Earlier:
-        result = await ledger.reserve(call_id, request, now=self._clock())
+        """Returns the reservation, or the earlier call. The oldest jobs of a full limit are looked at first."""
         if isinstance(result, LimitExceeded) and result.kind == "in-flight" and await self._look(result, request):
             result = await ledger.reserve(call_id, request, now=self._clock())
         match result:
             case Granted():
-                observed = quota.observed
-                if result.observed:
-                    observed += tuple(short.name for short in result.observed)
-                for crossing in result.crossed:
-                    self._events.crossed(crossing, caller)
-                if self._expose_price and request.charges:
-                    quota = replace(quota, headers=(*quota.headers, price_field(request.amount)))
-                return Reservation(call_id, quota, ledger, observed, request)
+                return self._granted(ledger, result, call_id, request, quota, caller)
             case LimitExceeded():
                 raise await self._refusal(result, request, caller)
             case Call() | KeyState() | StoredAnswer():
@@ -354,7 +370,7 @@ class Accounting:
         """Returns True where a slot of the full limit has become free."""
         if self.looks is None or short.name not in self._looked_at:
             return False
-        return await self.looks.look_at_oldest(_account(short, request))
+        return await self.looks.look_at_oldest(slot_account(short, request))
 
     async def _refusal(self, short: LimitExceeded, request: ReservationRequest, caller: Caller) -> Refusal:
         for crossing in short.crossed:
@@ -363,7 +379,7 @@ class Accounting:
             return limit_exceeded_error(short, price=request.amount)
         if self.looks is None or short.name not in self._looked_at:
             return limit_exceeded_error(short, retry_after=SHARED_LIMIT_RETRY)
-        return limit_exceeded_error(short, retry_after=await self.looks.next_look(_account(short, request)))
+        return limit_exceeded_error(short, retry_after=await self.looks.next_look(slot_account(short, request)))
 
     async def _end_in(self, ledger: Ledger, job: str, end: JobEnd) -> None:
         self._running.discard(job)
@@ -375,22 +391,5 @@ class Accounting:
             await ledger.settle(job, amount=amount, state=end_state(end), now=now)
 
 
-def _account(short: LimitExceeded, request: ReservationRequest) -> str:
-    return next(slot.account for slot in request.slots if slot.name == short.name)
-
-
 def _behaviours(request: ReservationRequest) -> set[OnStoreError]:
     return {charge.on_store_error for charge in request.charges} | {slot.on_store_error for slot in request.slots}
-
-
-def _only_local(request: ReservationRequest) -> ReservationRequest:
-    return replace(
-        request,
-        charges=tuple(charge for charge in request.charges if charge.on_store_error == "local"),
-        slots=tuple(slot for slot in request.slots if slot.on_store_error == "local"),
-    )
-
-
-def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """Returns the response field that names limits in observe mode without room."""
-    return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()

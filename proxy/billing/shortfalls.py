@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from proxy.billing.ledger.interface import LimitExceeded
+from proxy.billing.ledger.interface import LimitExceeded, ReservationRequest
 from proxy.billing.ledger.money import MICRO
 from proxy.errors import BudgetExceeded, RateLimited, Refusal
 
@@ -34,6 +35,16 @@ def limit_exceeded_error(short: LimitExceeded, *, price: int = 0, retry_after: f
         reason=f"{left:g} of {limit:g} left",
         limit=(short.kind, short.name),
     )
+
+
+def slot_account(short: LimitExceeded, request: ReservationRequest) -> str:
+    """Returns the account of the slot that had no room."""
+    return next(slot.account for slot in request.slots if slot.name == short.name)
+
+
+def would_deny(observed: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Returns the response field that names limits in observe mode without room."""
+    return ((b"would-deny", ", ".join(observed).encode("ascii")),) if observed else ()
 
 
 def _renewal(short: LimitExceeded, price: int, renews_at: str | None) -> str:

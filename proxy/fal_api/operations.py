@@ -33,6 +33,10 @@ class Action(StrEnum):
     QUOTE = "quote"
 
 
+# Plain text for the journal and the metrics: an enum is converted, hashed and compared again in each look-up.
+ACTION_NAMES: Mapping[Action, str] = {action: str(action) for action in Action}
+
+
 class Surface(StrEnum):
     """One of fal's hosts. In path mode the value is the first path segment after the prefix.
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from proxy.auth.authenticator import Authenticator
 from proxy.auth.authorization import Authorization, Grant
 from proxy.auth.user_names import UserNames
-from proxy.fal_api.operations import NO_HOSTS, Action, resolve
+from proxy.fal_api.operations import ACTION_NAMES, NO_HOSTS, Action, resolve
 from proxy.gateway.streams.streaming_response import StreamingResponse
 from proxy.http.request import Request
 from proxy.http.response import Response
@@ -66,7 +66,7 @@ class Gateway:
             request.fields_by_name.get(b"x-fal-target-url"),
             webhook_hosts=self._webhook_hosts,
         )
-        record.action, record.asked = target.action, target.endpoint
+        record.action, record.asked = ACTION_NAMES[target.action], target.endpoint
         if record.trace is not None:
             record.trace.note(f"{target.action} of {target.endpoint}")
             record.trace.enter("authorize")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proxy.auth.authorization import Grant
-from proxy.billing.reservations import Accounting, would_deny
+from proxy.billing.reservations import Accounting
+from proxy.billing.shortfalls import would_deny
 from proxy.fal_api.operations import Action
 from proxy.gateway.admission import Admission
 from proxy.gateway.job_responses import result_response, status_response

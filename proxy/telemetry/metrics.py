@@ -12,6 +12,7 @@ from proxy.telemetry.counters import Counter, Durations, Labels, label_values
 from proxy.telemetry.families import Family, Merge, Sample, exposition, merged
 from proxy.telemetry.json_log import JsonLogWriter
 from proxy.telemetry.recent_requests import RecentRequests
+from proxy.telemetry.request_figures import RequestFigures
 from proxy.telemetry.request_line import Journaling, RequestLines
 from proxy.telemetry.request_trace import RequestTrace
 
@@ -40,7 +41,6 @@ class Telemetry:
         self._counters: dict[str, Counter] = {}
         self._metrics: dict[str, Callable[[], Family]] = {}  # read at each scrape
         self._clock = clock
-        self._requests = self.events("requests", "Requests answered.", "action", "endpoint", "status")
         self._refusals = self.events("refusals", "Requests refused, or failed, by error type.", "error_type")
         self._limits = self.events("limit_refusals", "Requests refused by a limit or a budget.", "kind", "name")
         self._would_deny = self.events(
@@ -49,17 +49,21 @@ class Telemetry:
         self._outcomes = self.events(
             "upstream_outcomes", "Outcomes of requests to fal.", "action", "endpoint", "outcome"
         )
-        self._durations = self.histogram(
-            "request_duration_seconds", "From the head of a request to the end of its response.", BUCKETS, "action"
-        )
-        self._overhead = self.histogram(
-            "overhead_seconds", "Duration of a forwarded request without the wait for fal.", OVERHEAD_BUCKETS, "action"
-        )
-        self._upstream = self.histogram(
-            "upstream_duration_seconds",
-            "Wait for fal, and for a connection to it; of a stream up to its head.",
-            UPSTREAM_BUCKETS,
-            *("action", "endpoint"),
+        self._figures = RequestFigures(
+            self.events("requests", "Requests answered.", "action", "endpoint", "status"),
+            self.histogram(
+                "request_duration_seconds", "From the head of a request to the end of its response.", BUCKETS, "action"
+            ),
+            self.histogram(
+                "overhead_seconds",
+                "Duration of a forwarded request without the wait for fal.",
+                *(OVERHEAD_BUCKETS, "action"),
+            ),
+            self.histogram(
+                "upstream_duration_seconds",
+                "Wait for fal, and for a connection to it; of a stream up to its head.",
+                *(UPSTREAM_BUCKETS, "action", "endpoint"),
+            ),
         )
         self.counter("log_lines_dropped", "Journal lines lost because the journal was full.", lambda: log.dropped)
         self.counter("log_lines_omitted", "Polls and health checks without a line.", lambda: self.lines.omitted)
@@ -78,15 +82,8 @@ class Telemetry:
         """Counts and logs a request. Called once, when its response is sent or given up."""
         self.active -= 1
         seconds = self._clock() - record.started
-        action = "none" if record.action is None else str(record.action)
-        endpoint = record.endpoint or "none"
-        self._requests.add(action, endpoint, record.status)
-        self._durations.observe((action,), seconds)
-        if record.upstream_ms is not None:
-            upstream = record.upstream_ms / 1000
-            self._upstream.observe((action, endpoint), upstream)
-            if record.ended is None:
-                self._overhead.observe((action,), seconds - upstream)
+        action, endpoint = record.action or "none", record.endpoint or "none"
+        self._figures.count(action, endpoint, record, seconds)
         if record.error_type is not None:
             self._refusals.add(record.error_type)
             for name in record.limit[1:]:
@@ -100,7 +97,7 @@ class Telemetry:
 
     def statuses(self) -> dict[str, int]:
         """Returns the number of answered requests by status."""
-        return self._requests.sums("status")
+        return self._figures.requests.sums("status")
 
     def refusals(self) -> dict[str, int]:
         """Returns the number of refused and failed requests by error type."""

@@ -11,8 +11,6 @@ from proxy.telemetry.levels import level_of_answer
 
 HEALTH = "health"  # the action of /healthz and /readyz
 POLL = "status"  # the action of a poll
-# Facts that a line has only where they are known.
-_OPTIONAL = ("error_type", "reason", "upstream_ms", "job", "ended")
 # A handle's mac, and the seal in the URL that fal calls, are not for readers of the journal.
 _SECRET_IN_PATH = re.compile(rb"(/requests/[^/.]{0,128}\.|/webhooks/fal/)[^/]+")
 
@@ -70,12 +68,22 @@ class RequestLines:
             fields["address"] = record.address
         if record.outcome is not None:
             fields["outcome"] = str(record.outcome)
-        for name in _OPTIONAL:
-            value = getattr(record, name)
-            if value is not None:
-                fields[name] = value
-        if record.limit:
-            fields["limit"] = ", ".join(record.limit[1:])
+        if record.error_type is not None:
+            _add_refusal(fields, record)
+        if record.upstream_ms is not None:
+            fields["upstream_ms"] = record.upstream_ms
+        if record.job is not None:
+            fields["job"] = record.job
+        if record.ended is not None:
+            fields["ended"] = record.ended
         if record.observed:
             fields["would_deny"] = ", ".join(record.observed)
         return fields
+
+
+def _add_refusal(fields: dict[str, object], record: AccessRecord) -> None:
+    fields["error_type"] = record.error_type
+    if record.reason is not None:
+        fields["reason"] = record.reason
+    if record.limit:
+        fields["limit"] = ", ".join(record.limit[1:])

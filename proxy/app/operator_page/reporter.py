@@ -84,7 +84,7 @@ class Reporter:
             at=record.started + offset,
             request_id=record.request_id,
             method=record.method,
-            action="none" if record.action is None else str(record.action),
+            action=record.action or "none",
             endpoint=record.endpoint,
             user=None if record.caller is None else keys.key(record.caller),
             status=record.status,

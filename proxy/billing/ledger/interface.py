@@ -8,7 +8,7 @@ For every enforced charge, as long as its limit is not changed: 0 <= used + rese
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import Enum
 from typing import Final, Literal, Protocol
@@ -111,6 +111,13 @@ class ReservationRequest:
     def app(self) -> str:
         """The app of the endpoint, as jobs are named by it; "uploads" and "realtime" have none."""
         return app_id(self.endpoint) if "/" in self.endpoint else self.endpoint
+
+    def only_local(self) -> ReservationRequest:
+        """Returns the request with the limits alone that one process may count by itself."""
+        charges = tuple(charge for charge in self.charges if charge.on_store_error == "local")
+        return replace(
+            self, charges=charges, slots=tuple(slot for slot in self.slots if slot.on_store_error == "local")
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,7 @@ class SqliteLedger:
             self._ready().accept(call_id, job, key_alias, now)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        if self._file is None:
-            self._changed()
-        else:
+        if self._file is not None:  # in memory the reservation is among the changes already
             await self._written()
 
     async def refund(self, call_id: str, *, now: float) -> None:

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, AsyncExitStack
 
 from proxy.auth.authorization import Grant
 from proxy.auth.caller import Caller
-from proxy.billing.reservations import Accounting, would_deny
+from proxy.billing.reservations import Accounting
+from proxy.billing.shortfalls import would_deny
 from proxy.errors import UpstreamFailed
 from proxy.gateway.admission import Admission
 from proxy.gateway.job_responses import status_response

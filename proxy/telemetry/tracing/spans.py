@@ -36,7 +36,7 @@ class RequestSpan:
         self.has_ended = True
         if record is not None and self._span.is_recording():
             if record.action is not None:
-                self._span.update_name(str(record.action))
+                self._span.update_name(record.action)
             self._span.set_attributes(record_attributes(record, shows_callers=self._shows_callers))
             if failure(record) is not None:
                 self._span.set_status(Status(StatusCode.ERROR))

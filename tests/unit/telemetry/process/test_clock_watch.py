@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.telemetry.clock_watch import ClockWatch
+from proxy.telemetry.process.clock_watch import ClockWatch
 
 
 def test_steps_of_the_clock_are_seen_once() -> None:
