@@ -157,7 +157,7 @@ def watching(folder: Path) -> Iterator[Watched]:
             "sentinel down-after-milliseconds main 500",
         ]
         sentinel = stack.enter_context(running(folder, *watch, password=SENTINELS_OWN, sentinel=True))
-        wait_for(lambda: sentinel.ask("SENTINEL SLAVES", "main")[0]["master-link-status"] == "ok")
+        wait_for(lambda: {one["master-link-status"] for one in sentinel.ask("SENTINEL SLAVES", "main")} == {"ok"})
         yield Watched(master, replica, sentinel)
 
 
