@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Crowd:
 
     async def ask(self, kind: str, request: bytes) -> Answer:
         """Sends *request* and waits for its answer, which is added to *answers*."""
-        began = self._loop.time()
+        began = time.monotonic()  # the time of uvloop is one of whole milliseconds
         client: _Client | None = None
         try:
             async with asyncio.timeout(self._timeout):
@@ -108,7 +109,7 @@ class Crowd:
                 client.give_up()
         except OSError:
             status = UNREACHABLE
-        answer = Answer(kind, began, self._loop.time() - began, status)
+        answer = Answer(kind, began, time.monotonic() - began, status)
         self.answers.append(answer)
         return answer
 
