@@ -46,11 +46,9 @@ class Telemetry:
         self._would_deny = self.events(
             "would_deny", "Requests that a limit in observe mode would have refused.", "name"
         )
-        self._outcomes = self.events(
-            "upstream_outcomes", "Outcomes of requests to fal.", "action", "endpoint", "outcome"
-        )
         self._figures = RequestFigures(
             self.events("requests", "Requests answered.", "action", "endpoint", "status"),
+            self.events("upstream_outcomes", "Outcomes of requests to fal.", "action", "endpoint", "outcome"),
             self.histogram(
                 "request_duration_seconds", "From the head of a request to the end of its response.", BUCKETS, "action"
             ),
@@ -90,8 +88,6 @@ class Telemetry:
                 self._limits.add(record.limit[0], name)
         for name in record.observed:
             self._would_deny.add(name)
-        if record.outcome is not None:
-            self._outcomes.add(action, endpoint, str(record.outcome))
         self.lines.write(record, action, seconds)
         self.recent.add(record, action, seconds)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.telemetry.access_record import AccessRecord
 from proxy.telemetry.counters import Counter, Durations
@@ -22,16 +22,20 @@ class _Series:
     durations: list[float]
     overhead: list[float] | None = None
     upstream: list[float] | None = None
+    outcomes: dict[str, list[int]] = field(default_factory=dict)
 
 
 class RequestFigures:
-    """Counter of *requests*, and histograms of their times.
+    """Counters of *requests* and of the *outcomes* of those to fal, and histograms of their times.
 
-    The four are looked up together, once for each request: that takes a third of four separate look-ups.
+    All are looked up together, once for each request: that takes a third of separate look-ups.
     """
 
-    def __init__(self, requests: Counter, durations: Durations, overhead: Durations, upstream: Durations) -> None:
+    def __init__(
+        self, requests: Counter, outcomes: Counter, durations: Durations, overhead: Durations, upstream: Durations
+    ) -> None:
         self.requests = requests
+        self._outcomes = outcomes
         self._durations = durations
         self._overhead = overhead
         self._upstream = upstream
@@ -47,6 +51,12 @@ class RequestFigures:
         durations = series.durations
         durations[bisect_left(self._durations.bounds, seconds)] += 1
         durations[-1] += seconds
+        if record.outcome is not None:
+            outcome = series.outcomes.get(record.outcome)
+            if outcome is None:
+                outcome = self._outcomes.cell((action, endpoint, str(record.outcome)))
+                series.outcomes[str(record.outcome)] = outcome
+            outcome[0] += 1
         if record.upstream_ms is not None:
             waited = record.upstream_ms / 1000
             upstream = series.upstream

@@ -88,13 +88,13 @@ class SqliteLedger:
 
     async def reserve(self, call_id: str, request: ReservationRequest, *, now: float) -> ReserveResult:
         state = self._ready(queues=True)
-        is_new = state.open_jobs.get(call_id) is None
+        is_new = self._file is not None and state.open_jobs.get(call_id) is None
         # No block of `_reading` here and in `accept`: its context manager costs as much as the step.
         try:
             result = state.reserve(call_id, request, now)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        if self._file is None or not is_new or not isinstance(result, Granted):
+        if not is_new or not isinstance(result, Granted):
             self._changed()
             return result
         await self._written(undo=lambda: state.refund(call_id))

@@ -175,19 +175,20 @@ class WatchedCall:
     ) -> None:
         if self._exchange is not None:
             self._exchange.on_leave = None
-        if isinstance(error, OutcomeUnknown | RunFailed):
+        if error is not None:
+            if not isinstance(error, OutcomeUnknown | RunFailed):
+                return  # a defect or a stop: the outcome is unknown to every repeat
             self.answer = error_response(error)
-        elif error is not None:
-            return  # a defect or a stop: the outcome is unknown to every repeat
-        lost = self._losing is not None
-        if self._losing is not None:
-            await self._losing
-        request = self._reservation.request
-        if self.answer is not None and request is not None and (lost or request.claim is not None):
-            await self._notes.store(self._reservation, self._stored(self.answer), lost=lost)
-        ledger = self._reservation.ledger
-        if not lost and ledger is not None and request is not None and request.note is not None:
-            ledger.end_note(self._reservation.id)
+        reservation, losing = self._reservation, self._losing
+        request, ledger = reservation.request, reservation.ledger
+        if request is None or ledger is None:
+            return
+        if losing is not None:
+            await losing
+        if self.answer is not None and (losing is not None or request.claim is not None):
+            await self._notes.store(reservation, self._stored(self.answer), lost=losing is not None)
+        if losing is None and request.note is not None:
+            ledger.end_note(reservation.id)
 
     def _leave(self) -> None:
         request = self._reservation.request
