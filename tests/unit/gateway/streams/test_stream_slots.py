@@ -59,7 +59,7 @@ async def test_silence_is_told_and_ends() -> None:
     beats = await read_all(slot, Silent([]))
 
     assert set(beats) == {b""}
-    assert 2 <= len(beats) <= 4
+    assert 1 <= len(beats) <= 4  # fewer where the loop is late
     assert slot.ended is EndReason.FAL_SILENT
 
     slot = new_slot()
