@@ -217,8 +217,7 @@ def _headers(hits: Sequence[WindowHit], remaining: Sequence[Remaining]) -> tuple
     for (bound, _), (left, reset) in zip(hits, remaining, strict=True):  # a generator takes 1 us more
         seconds = bound.seconds
         keys.append((bound.name, bound.amount, seconds))
-        numbers.append(left)
-        numbers.append(reset if reset <= seconds else seconds)
+        numbers += left, reset if reset <= seconds else seconds
     policy, state = _templates(tuple(keys))
     return policy, (b"ratelimit", state % tuple(numbers))
 

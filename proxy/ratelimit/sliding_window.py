@@ -163,18 +163,23 @@ class MemoryWindowStore:
 
     async def hit(self, hits: Sequence[WindowHit]) -> tuple[bool, Sequence[Remaining]]:
         now = int(self._clock() * 1000)
-        admitted = True
-        windows = []
+        counted: list[SlidingWindow] = []
+        remaining: list[Remaining] = []
         for limit, key in hits:
             table = self._tables.get((limit.name, limit.seconds))
             window = (self._table(limit) if table is None else table).get_or_create(key, now)
-            admitted = admitted and window.total < limit.amount
-            windows.append((limit.amount, window))
-        remaining = []
-        for amount, window in windows:
-            reset = window.hit(now) if admitted else window.reset(now)
-            remaining.append((max(0, amount - window.total), reset))
-        return admitted, remaining
+            if window.total >= limit.amount:
+                for earlier in counted:
+                    earlier.undo_hit()
+                return False, self._remaining(hits, now)
+            counted.append(window)
+            remaining.append((limit.amount - window.total - 1, window.hit(now)))
+        return True, remaining
+
+    def _remaining(self, hits: Sequence[WindowHit], now: int) -> Sequence[Remaining]:
+        """Returns what each window has left, without counting."""
+        windows = [(limit.amount, self._table(limit).get_or_create(key, now)) for limit, key in hits]
+        return [(max(0, amount - window.total), window.reset(now)) for amount, window in windows]
 
     async def undo(self, hits: Sequence[WindowHit]) -> None:
         now = int(self._clock() * 1000)
