@@ -66,6 +66,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one-second slices and no warm-up: shows that all works")
     parser.add_argument("--seconds", type=float, default=60.0, help="overload: length of each load")
     parser.add_argument(
+        "--front", type=int, help="overload: nginx in front as shipped, which refuses what is more at once than this"
+    )
+    parser.add_argument(
         "--factor", type=float, action="append", help="overload: multiple of the peak, by default 3 and 5"
     )
     return parser.parse_args()
@@ -132,8 +135,11 @@ def _overload(arguments: argparse.Namespace) -> int:
             cancels=[cancel(token, job) for token, _, job in calls],
         )
         factors = arguments.factor or [3.0, 5.0]
-        with cpu_share(overload.CORES, tree(server.pid)):
-            print(overload.table(overload.measure(server, requests, factors, arguments.seconds, _say)))
+        with (
+            overload.front(server.port, arguments.front) as port,
+            cpu_share(overload.CORES, tree(server.pid)),
+        ):
+            print(overload.table(overload.measure(server, port, requests, factors, arguments.seconds, _say)))
     return 0
 
 

@@ -3,23 +3,32 @@
 The workers share 0.15 of a core, so that the load can outrun them on a small machine. First comes the peak of 32
 clients that wait for each answer. Then come multiples of it as an open loop, and the time until all answers are good.
 The peak is measured again after each load, because other programs change what a request costs. A load is compared with
-the means of the peaks before and after it.
+the means of the peaks before and after it. With nginx in front, as shipped and with its lines about overload on, the
+workers see what is within its limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
+from pathlib import Path
 from random import Random
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.front_proxies import nginx_with
+from support.shipped_fronts import limited_site, places
+
 from bench.crowd import Answer, Crowd
-from bench.processes import Server
+from bench.processes import Server, free_port
 
 CORES = 0.15
 CLIENTS = 32
@@ -66,34 +75,58 @@ class Load:
     recovery: float = 0.0  # seconds from the end of the load until the last bad answer
 
 
+@contextmanager
+def front(port: int, limit: int | None) -> Iterator[int]:
+    """Yields the port to load: *port* of the gateway, or with *limit* that of nginx before it, as shipped."""
+    if limit is None:
+        yield port
+        return
+    with TemporaryDirectory(prefix="fal-proxy-overload-") as home:
+        at = places(Path(home), free_port(), [("127.0.0.1", port)])
+        with nginx_with(at.home, limited_site(at, limit), at.port):
+            yield at.port
+
+
 def measure(
-    server: Server, requests: Requests, factors: Sequence[float], seconds: float, say: Callable[[str], None]
+    server: Server,
+    port: int,
+    requests: Requests,
+    factors: Sequence[float],
+    seconds: float,
+    say: Callable[[str], None],
 ) -> list[Load]:
-    """Returns a peak, and for each of *factors* a load of *seconds* and a peak."""
+    """Returns a peak, and for each of *factors* a load of *seconds* and a peak. *port* is the one to load."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_measure(server, requests, factors, seconds, say))
+        return runner.run(_measure(_Target(server, port, requests), factors, seconds, say))
 
 
-async def _measure(
-    server: Server, requests: Requests, factors: Sequence[float], seconds: float, say: Callable[[str], None]
-) -> list[Load]:
+@dataclass(frozen=True)
+class _Target:
+    """The *server* whose CPU time counts, the *port* that takes the load, and the load."""
+
+    server: Server
+    port: int
+    requests: Requests
+
+
+async def _measure(target: _Target, factors: Sequence[float], seconds: float, say: Callable[[str], None]) -> list[Load]:
     say("warm-up")
-    warm = await _peak(server, requests, PEAK_SECONDS / 2)
+    warm = await _peak(target, PEAK_SECONDS / 2)
     if not warm.served:
         raise RuntimeError(f"nothing is served: {dict(warm.statuses)}")
     say("peak")
-    loads = [await _peak(server, requests, PEAK_SECONDS)]
+    loads = [await _peak(target, PEAK_SECONDS)]
     for factor in factors:
         say(f"{factor:g} times the peak")
-        loads.append(await _flood(server, requests, loads[-1].served, factor, seconds))
+        loads.append(await _flood(target, loads[-1].served, factor, seconds))
         say("peak")
-        loads.append(await _peak(server, requests, PEAK_SECONDS))
+        loads.append(await _peak(target, PEAK_SECONDS))
     return loads
 
 
-async def _peak(server: Server, requests: Requests, seconds: float) -> Load:
-    crowd = Crowd(server.port)
-    source, cpu = requests.mix(), server.cpu()
+async def _peak(target: _Target, seconds: float) -> Load:
+    crowd = Crowd(target.port)
+    source, cpu = target.requests.mix(), target.server.cpu()
 
     async def client() -> None:
         while True:
@@ -101,7 +134,7 @@ async def _peak(server: Server, requests: Requests, seconds: float) -> Load:
 
     clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
     await asyncio.sleep(seconds)
-    answers, used = list(crowd.answers), server.cpu() - cpu
+    answers, used = list(crowd.answers), target.server.cpu() - cpu
     for task in clients:
         task.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
@@ -109,9 +142,10 @@ async def _peak(server: Server, requests: Requests, seconds: float) -> Load:
     return _summary(1.0, answers, seconds, used.scheduled)
 
 
-async def _flood(server: Server, requests: Requests, peak: float, factor: float, seconds: float) -> Load:
-    loop, crowd = asyncio.get_running_loop(), Crowd(server.port)
-    source, cancels, random = requests.mix(), cycle(requests.cancels), Random(1)
+async def _flood(target: _Target, peak: float, factor: float, seconds: float) -> Load:
+    loop, crowd = asyncio.get_running_loop(), Crowd(target.port)
+    source, random = target.requests.mix(), Random(1)
+    cancels = cycle(target.requests.cancels)
     tasks: set[asyncio.Task[Answer]] = set()
 
     def start(kind: str, request: bytes) -> None:
@@ -119,7 +153,7 @@ async def _flood(server: Server, requests: Requests, peak: float, factor: float,
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    cpu, began = server.cpu(), loop.time()
+    cpu, began = target.server.cpu(), loop.time()
     due = began
     next_cancel = began + CANCEL_INTERVAL
     while due < began + seconds:
@@ -131,8 +165,8 @@ async def _flood(server: Server, requests: Requests, peak: float, factor: float,
             next_cancel += CANCEL_INTERVAL
             start("cancel", next(cancels))
     during = list(crowd.answers)
-    used = server.cpu() - cpu
-    recovery = await _calm(server, requests)
+    used = target.server.cpu() - cpu
+    recovery = await _calm(target)
     if tasks:
         await asyncio.wait(tasks)
     crowd.close()
@@ -140,9 +174,9 @@ async def _flood(server: Server, requests: Requests, peak: float, factor: float,
     return _summary(factor, during, seconds, used.scheduled, recovery, late)
 
 
-async def _calm(server: Server, requests: Requests) -> float:
+async def _calm(target: _Target) -> float:
     """Returns the seconds until the last bad answer of new clients at a low rate."""
-    loop, crowd, source = asyncio.get_running_loop(), Crowd(server.port), requests.mix()
+    loop, crowd, source = asyncio.get_running_loop(), Crowd(target.port), target.requests.mix()
     began = loop.time()
     tasks = []
     while loop.time() < began + CALM_SECONDS:

@@ -7,10 +7,11 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import statistics
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +21,12 @@ import trustme
 from support import budgets
 from support.budgets import Caller as Submitter
 from support.budgets import adjacent_ports, money
-from support.front_proxies import Address, free_port
+from support.front_proxies import Address, free_port, nginx_with
 from support.gateway_process import JSON, PATIENCE, QUICK, Gateway, Rig, ask, bearer, javascript, message, until
 from support.in_process_gateway import ENDPOINT, INPUT, token
 from support.raw_http import replies
 from support.scripted_upstream import Peer, Recording
-from support.shipped_fronts import DEPLOY, FRONTS, PAGE, places
+from support.shipped_fronts import DEPLOY, FRONTS, PAGE, limited_site, places
 from support.streams import (
     ALL_ACTIONS,
     LAST_CHUNK,
@@ -227,6 +228,41 @@ LONGEST = {
     "traefik/traefik.toml": r'writeTimeout = "(\d+)s"',
     "traefik/routes.toml": r'responseHeaderTimeout = "(\d+)s"',
 }
+
+
+def test_nginx_refuses_an_overload(rig: Rig, tmp_path: Path) -> None:
+    """With its lines about overload nginx refuses a second poll itself; cancels, runs and streams pass."""
+    reached: list[bytes] = []
+
+    async def wait(peer: Peer) -> None:
+        reached.append((await peer.request()).partition(b" HTTP/")[0])
+        await peer.gone()
+
+    job = f"/api/fal/queue/{ENDPOINT}/requests/1"
+    uncounted = [
+        message("PUT", f"{job}/cancel".encode()),
+        message("GET", f"{job}/status/stream".encode()),
+        message("POST", f"/api/fal/run/{ENDPOINT}".encode()),
+        message("PUT", b"/api/fal/proxy", b"x-fal-target-url: https://queue.fal.run/a/b/requests/1/cancel"),
+        message("POST", b"/api/fal/proxy", b"x-fal-target-url: https://fal.run/a/b"),
+    ]
+    at = places(tmp_path, free_port(), [("127.0.0.1", rig.upstream(wait).port)])
+    with nginx_with(tmp_path, limited_site(at, 1), at.port) as address, ExitStack() as open_calls:
+
+        def hold(raw: bytes) -> None:
+            before = len(reached)
+            open_calls.enter_context(socket.create_connection(address, timeout=PATIENCE)).sendall(raw)
+            until(lambda: len(reached) > before)
+
+        hold(message("GET", f"{job}/status".encode()))
+        url = f"http://{address[0]}:{address[1]}{job}"
+        refused = [httpx2.get(f"{url}/status", trust_env=False), httpx2.post(url, json=INPUT, trust_env=False)]
+        for raw in uncounted:
+            hold(raw)
+
+    assert [(answer.status_code, answer.json()["error_type"]) for answer in refused] == [(503, "overloaded")] * 2
+    assert {answer.headers["retry-after"] for answer in refused} <= {"1", "2", "3"}
+    assert len(reached) == 1 + len(uncounted)
 
 
 @pytest.mark.parametrize("name", LONGEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,13 @@ def _backends(at: Places) -> dict[str, str]:
 def nginx(at: Places) -> Iterator[Address]:
     with nginx_with(at.home, nginx_site(at), at.port) as address:
         yield address
+
+
+def limited_site(at: Places, limit: int) -> str:
+    """Returns `nginx_site` with its lines about overload turned on, for *limit* requests at once."""
+    site = re.sub(r"^( *)#(?! )", r"\1", nginx_site(at), flags=re.MULTILINE)
+    assert site.count("limit_conn fal_proxy 32;") == 1
+    return site.replace("limit_conn fal_proxy 32;", f"limit_conn fal_proxy {limit};")
 
 
 def nginx_site(at: Places) -> str:
