@@ -48,6 +48,8 @@ class _Client(asyncio.Protocol):
         self.send()
 
     def send(self) -> None:
+        if self._transport.is_closing():  # lost while it waited its Retry-After; another connection takes its place
+            return
         self._sent_at = time.perf_counter()
         self._transport.write(next(self._load.source))
 

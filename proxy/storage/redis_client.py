@@ -28,6 +28,12 @@ PROBE_INTERVAL = 0.5  # seconds between two probes of an open breaker
 TIMEOUT_TICKS = 10  # a call times out after this many ticks, each a tenth of the time-out
 STALL_TICKS = 20  # a connection is closed when calls wait for a reply and none has arrived for this many ticks
 MAX_WRITE = 200  # commands written at once
+# Calls that are written at once, or as many as are in flight if these are more. Written some turns of the event loop
+# later, all requests of a few dozen clients would move in step. Then this process waits for the server, and the server
+# for this process.
+EARLY_WRITE = 8
+# Seconds after a reply in which the connection cannot have been closed as idle: the server's `timeout` is 1 or more.
+IN_USE = 0.5
 # Pending calls above which a call is refused. A request's first call has the lower limit: refusing a later one wastes
 # what was done before. With fewer, a burst would be refused that is served within a second.
 FIRST_CALL_QUEUE = 1_000
@@ -100,6 +106,7 @@ class RedisStore:
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
         self._last_reply_tick = 0
+        self._last_reply_at = -IN_USE
         self._connecting: tuple[asyncio.Timeout, int] | None = None
         self._closed = False
         self.failures = 0
@@ -175,7 +182,9 @@ class RedisStore:
 
     def _enqueue(self, call: _Call) -> None:
         self._queue.append(call)
-        if self._sender is None:
+        if len(self._queue) >= max(EARLY_WRITE, len(self._in_flight)) and self._may_write():
+            self._write_queue()
+        elif self._sender is None:
             self._sender = asyncio.create_task(self._send_queue())
 
     async def _send_queue(self) -> None:
@@ -206,16 +215,28 @@ class RedisStore:
         finally:
             self._connecting = None
 
+    def _may_write(self) -> bool:
+        in_use = self._in_flight or asyncio.get_running_loop().time() - self._last_reply_at < IN_USE
+        return bool(in_use) and self._connection.has_room
+
+    def _write_queue(self) -> None:
+        if batch := self._take_batch():
+            self._connection.write([call.command for call in batch])
+
     async def _send_batch(self) -> None:
+        if batch := self._take_batch():
+            await self._connection.send([call.command for call in batch])
+            self._note_sent(batch)
+
+    def _take_batch(self) -> list[_Call]:
+        """Moves calls from the queue to those in flight, before a write that may wait while replies arrive."""
         batch = [call for call in self._queue[:MAX_WRITE] if not call.reply.done()]
         del self._queue[:MAX_WRITE]
-        if not batch:
-            return
-        self._note_sent(batch)
-        self._in_flight.extend(batch)  # before the first await: replies may arrive while the rest is written
-        self._start_timer()
-        await self._connection.send([call.command for call in batch])
-        self._note_sent(batch)
+        if batch:
+            self._note_sent(batch)
+            self._in_flight.extend(batch)
+            self._start_timer()
+        return batch
 
     def _note_sent(self, batch: Iterable[_Call]) -> None:
         now = asyncio.get_running_loop().time()
@@ -228,9 +249,10 @@ class RedisStore:
             return
         call = self._in_flight.popleft()
         self._last_reply_tick = self._ticks
+        self._last_reply_at = asyncio.get_running_loop().time()
         self._close_breaker()
         self.replies += 1
-        self.reply_seconds += asyncio.get_running_loop().time() - call.sent_at
+        self.reply_seconds += self._last_reply_at - call.sent_at
         if isinstance(reply, NoScriptError) and call.command is not call.fallback:
             self._retry_with_source(call)
         elif isinstance(reply, ResponseError):

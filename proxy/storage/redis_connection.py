@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, RedisError, ResponseError
 
 from proxy.storage.redis_topology import Topology
 
 Command = tuple[bytes, ...]
+
+MAX_BUFFERED = 65_536  # bytes that wait for the socket, from which `write` would have to wait
 
 
 class PipelinedConnection:
@@ -32,6 +35,19 @@ class PipelinedConnection:
     def is_open(self) -> bool:
         return self._reader is not None and self._connection.is_connected
 
+    @property
+    def has_room(self) -> bool:
+        """True where the connection is open and its write buffer is not full, so that `write` may be called."""
+        writer = self._writer
+        if writer is None or writer.transport.is_closing():
+            return False
+        return writer.transport.get_write_buffer_size() < MAX_BUFFERED
+
+    @property
+    def _writer(self) -> asyncio.StreamWriter | None:
+        # redis-py has no public way to write without waiting. Where a later version lacks this one, `send` is left.
+        return getattr(self._connection, "_writer", None) if self.is_open else None
+
     async def connect(self) -> None:
         """Opens the connection to the server that the topology names now. Raises RedisError and OSError."""
         await self._connection.disconnect(nowait=True)
@@ -47,6 +63,10 @@ class PipelinedConnection:
     async def send(self, commands: Sequence[Command]) -> None:
         """Writes the commands; waits while the write buffer is full. Raises RedisError and OSError."""
         await self._connection.send_packed_command(b"".join(map(_encode, commands)))
+
+    def write(self, commands: Sequence[Command]) -> None:
+        """Writes the commands without waiting. The connection must have room."""
+        cast(asyncio.StreamWriter, self._writer).write(b"".join(map(_encode, commands)))
 
     def abandon(self) -> None:
         """Ends the delivery of replies at once; the socket is closed by `close` or before the next `connect`."""
