@@ -8,6 +8,7 @@ which it must expect (RFC 9112 section 9.3.2).
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import chain
 from typing import cast
 from urllib.parse import unquote
@@ -30,6 +31,7 @@ from proxy.http.client_address import socket_address
 from proxy.http.request_checks import NO_UPGRADE, check_request_line, malformed
 from proxy.http.server.exchange import EXCHANGE, Exchange
 from proxy.http.server.flow_control import STATUS_LINES, FlowControl, closing_response
+from proxy.http.server.load_limit import AT_ONCE
 from proxy.http.server.request_head import RequestHead
 from proxy.http.server.state import SHARED_STATE, SharedState
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, MOMENT, RequestTimeouts
@@ -206,7 +208,14 @@ class HttpConnection(asyncio.Protocol):
         if load is not None and running >= load.load_limit.begins_at and load.refuses(exchange, head, running):
             self._shared.overloaded[self._peer] += 1
             return
-        task = exchange.task = self._loop.create_task(self._run(exchange, self._scope(head, exchange)))
+        scope = self._scope(head, exchange)
+        if running >= AT_ONCE and self._shared.must_wait(exchange):
+            self._shared.waiting.append(partial(self._start, exchange, scope))
+        else:
+            self._start(exchange, scope)
+
+    def _start(self, exchange: Exchange, scope: Scope) -> None:
+        task = exchange.task = self._loop.create_task(self._run(exchange, scope))
         self._server_state.tasks.add(task)
 
     def on_chunk_header(self) -> None:
@@ -250,7 +259,7 @@ class HttpConnection(asyncio.Protocol):
             self._become_idle()
         else:
             exchange.on_request_complete()
-            if exchange.task is not None and not exchange.task.done():
+            if exchange.task is None or not exchange.task.done():
                 exchange.in_flight = True
                 self._shared.in_flight += 1
             self._timeouts.start_response()
@@ -288,6 +297,8 @@ class HttpConnection(asyncio.Protocol):
             exchange.on_leave = None
             self._shared.in_flight -= exchange.in_flight
             self._shared.answered += 1
+            if self._shared.waiting:
+                self._shared.start_waiting()
             if exchange.rank is not None and self._shared.overload is not None:
                 self._shared.overload.leave(exchange)
             if not (exchange.complete or exchange.gone):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 TICK = 0.025  # seconds
+AT_ONCE = 128  # requests that run at once beside those that only wait: further ones start when these have ended
 _LATE = 0.05  # seconds; a tick that is later tells what share of a CPU there is
 _NEARLY_BUSY = 0.5  # of a tick's time in CPU time, from which a tick tells what a request costs
 _FIRST_COST, _FIRST_COUNT = 0.0005, 100  # seconds for each of so many requests, before any was measured
@@ -73,7 +74,7 @@ class LoadLimit:
         self._reads = self._submits = 0  # in flight, of those that `enter` has counted
         self._cpu, self._count = _FIRST_COST * _FIRST_COUNT, float(_FIRST_COUNT)
         self._share = 1.0
-        self._in_flight = 0
+        self._started = 0
         self._burst_until = math.inf
         self._least = math.inf
         self._window_start = 0.0
@@ -87,14 +88,15 @@ class LoadLimit:
         """CPU time of a request in seconds."""
         return self._cpu / self._count
 
-    def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int) -> None:
+    def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int, unstarted: int = 0) -> None:
         """Takes one tick that was *lag* seconds late.
 
         *cpu* is the CPU time of the process since the tick before, *answered* the requests that have ended since.
         """
         elapsed = TICK + lag
-        # A request that is half done counts half.
-        done, self._in_flight = answered + (in_flight - self._in_flight) / 2, in_flight
+        # A request that is half done counts half, and one that has not started counts nothing.
+        started = max(0, in_flight - unstarted)
+        done, self._started = answered + (started - self._started) / 2, started
         if lag > _LATE or cpu > _NEARLY_BUSY * elapsed:
             self._note_cost(cpu, max(0.0, done))
         self._note_share(elapsed, cpu, is_late=lag > _LATE)

@@ -10,7 +10,7 @@ from proxy.errors import Overloaded
 from proxy.http.fields import Fields
 from proxy.http.response import error_response
 from proxy.http.server.exchange import Exchange
-from proxy.http.server.load_limit import LoadLimit, Rank
+from proxy.http.server.load_limit import AT_ONCE, LoadLimit, Rank
 
 _PLAIN = {b"get": "GET", b"post": "POST"}
 _LENGTH = b"\r\ncontent-length:"
@@ -88,8 +88,11 @@ class Overload:
         """Begins to observe, with the number of requests *answered* so far."""
         self._cpu, self._answered = process_time(), answered
 
-    def observe(self, due: float, in_flight: int, answered: int) -> None:
-        """Takes one tick of a timer, which was *due* on the monotonic clock."""
+    def observe(self, due: float, in_flight: int, answered: int, *, unstarted: int = 0) -> None:
+        """Takes one tick of a timer, which was *due* on the monotonic clock.
+
+        *unstarted* of the requests in flight do not run yet.
+        """
         now, cpu = monotonic(), process_time()
         self.load_limit.observe(
             max(0.0, now - due),
@@ -97,8 +100,13 @@ class Overload:
             cpu=cpu - self._cpu,
             answered=answered - self._answered,
             in_flight=max(0, in_flight - self._open_streams() - self._waiting()),
+            unstarted=unstarted,
         )
         self._cpu, self._answered = cpu, answered
+
+    def may_start(self, started: int) -> bool:
+        """Returns whether a request may start beside *started* others, of which some only wait."""
+        return started - self._open_streams() - self._waiting() < AT_ONCE
 
     def _refuses(self, rank: Rank, in_flight: int) -> bool:
         waiting = self._waiting()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
@@ -13,9 +13,10 @@ from proxy.errors import Overloaded
 from proxy.http.client_address import Network, address_key, is_trusted
 from proxy.http.fields import Fields
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.load_limit import TICK
+from proxy.http.server.load_limit import TICK, Rank
 
 if TYPE_CHECKING:
+    from proxy.http.server.exchange import Exchange
     from proxy.http.server.overload import Overload
 
 _AT_ONCE = 20  # connections whose deadlines are looked at in a row: some 0.1 ms, for which all requests wait
@@ -54,7 +55,8 @@ class SharedState:
     with the error type of requests or connections that the application does not see, their peer and their number.
     *on_shutdown* is called once, when the server stops accepting. *overload* refuses requests while there are too many.
     *in_flight* is the number of requests that have come whole and are not answered, *answered* of those that were.
-    *headers* are fields of every response. While *draining*, each response closes its connection.
+    *waiting* are the starts of requests that wait until fewer run. *headers* are fields of every response. While
+    *draining*, each response closes its connection.
     """
 
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -66,6 +68,7 @@ class SharedState:
     default_headers: bytes = b""  # lines of every response, Date among them (RFC 9110 section 6.6.1)
     overload: Overload | None = None
     in_flight: int = 0
+    waiting: deque[Callable[[], None]] = field(default_factory=deque)
     answered: int = 0
     connections_per_address: Counter[str] = field(default_factory=Counter)
     connections: set[ServerConnection] = field(default_factory=set)
@@ -129,6 +132,22 @@ class SharedState:
             self.drain()
             self.on_shutdown()
 
+    def must_wait(self, exchange: Exchange) -> bool:
+        """Returns whether a request may not start yet, because many run.
+
+        Those that run then end while the processor's caches have their data: a thousand at once cost each a third more.
+        What is never refused, as a cancel, never waits.
+        """
+        overload = self.overload
+        if overload is None or exchange.rank is Rank.KEPT:
+            return False
+        return bool(self.waiting) or not overload.may_start(self.in_flight)
+
+    def start_waiting(self) -> None:
+        """Starts requests that wait, in their order, as far as few enough run."""
+        while self.waiting and (self.overload is None or self.overload.may_start(self.in_flight - len(self.waiting))):
+            self.waiting.popleft()()
+
     def _schedule_tick(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_later(TICK, self._tick, loop, monotonic() + TICK)
 
@@ -136,7 +155,8 @@ class SharedState:
         """Runs one timer for the lag of the event loop, as long as there are connections."""
         self._ticking = self._sweeping and self.overload is not None
         if self._ticking and self.overload is not None:
-            self.overload.observe(due, self.in_flight, self.answered)
+            self.start_waiting()  # requests that only wait for fal by now left room, and none has ended
+            self.overload.observe(due, self.in_flight, self.answered, unstarted=len(self.waiting))
             self._schedule_tick(loop)
 
     def _sweep(self, server: ServerView) -> None:

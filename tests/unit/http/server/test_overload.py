@@ -6,7 +6,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -17,11 +18,12 @@ from support.scripted_upstream import until
 
 from proxy.fal_api.call_ranks import CallRanks
 from proxy.http.fields import Fields
-from proxy.http.server.load_limit import LoadLimit, Rank
+from proxy.http.server.load_limit import AT_ONCE, LoadLimit, Rank
 from proxy.http.server.overload import Overload
 from proxy.http.server.server import HttpServer
 from proxy.http.server.state import SharedState
 
+MANY = replace(QUICK, connections=1000, per_address=1000)
 SESSION = b"Authorization: Bearer x"
 POLL = request(SESSION, line=b"GET /queue/a/requests/b/status HTTP/1.1")
 CANCEL = request(SESSION, line=b"PUT /queue/a/requests/b/cancel HTTP/1.1")
@@ -30,7 +32,7 @@ CANCEL = request(SESSION, line=b"PUT /queue/a/requests/b/cancel HTTP/1.1")
 class Fixed(LoadLimit):
     """A limit that does not follow the lag."""
 
-    def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int) -> None:
+    def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int, unstarted: int = 0) -> None:
         pass
 
 
@@ -42,7 +44,7 @@ def overload(most: float = 0.0) -> Overload:
 
 @asynccontextmanager
 async def loaded(state: Overload, app: Recorder, rejected: list[str]) -> AsyncIterator[HttpServer]:
-    async with listening(app, QUICK, report=rejected.append) as listener:
+    async with listening(app, MANY, report=rejected.append) as listener:
         assert listener.shared is not None
         listener.shared.overload = state
         yield listener
@@ -229,6 +231,81 @@ async def test_a_request_is_in_flight_from_its_end_to_its_answer() -> None:
 
     assert half_sent == 0
     assert shared.in_flight == 0
+
+
+class Counted(Recorder):
+    """An application that answers as many requests as are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[bytes] = []
+        self.let_go = asyncio.Semaphore(0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.begun.append(scope["raw_path"])
+        await self.let_go.acquire()
+        await super().__call__(scope, receive, send)
+
+
+def numbered(number: int) -> bytes:
+    return b"/queue/a/requests/%d/status" % number
+
+
+@on_uvloop
+async def test_further_requests_start_when_others_have_ended() -> None:
+    """AT_ONCE requests run, the others wait in their order; a client may leave. Cancels start at once."""
+    state, app = overload(1000.0), Counted()
+    state.load_limit.begins_at = 0.0
+    async with loaded(state, app, []) as listener, AsyncExitStack() as stack:
+        shared, polls = listener.shared, list[RawConnection]()
+        assert shared is not None
+        for number in range(AT_ONCE + 4):
+            polls.append(await stack.enter_async_context(dial(listener.address)))
+            await polls[-1].send(request(SESSION, line=b"GET %b HTTP/1.1" % numbered(number)))
+            await until(lambda: shared.in_flight == len(polls))
+        running = len(app.begun)
+        canceller = await stack.enter_async_context(dial(listener.address))
+        await canceller.send(CANCEL)
+        await until(lambda: len(app.begun) > running)
+        async with dial(listener.address) as leaver:
+            await leaver.send(request(SESSION, line=b"GET %b HTTP/1.1" % numbered(AT_ONCE + 4)))
+            await until(lambda: shared.in_flight == len(polls) + 2)
+        for _ in range(len(polls) + 2):
+            app.let_go.release()
+        answers = [await connection.reply() for connection in (canceller, *polls)]
+        await until(lambda: shared.in_flight == 0)
+
+    assert running == AT_ONCE
+    assert app.begun[AT_ONCE] == b"/queue/a/requests/b/cancel"
+    assert app.begun[AT_ONCE + 1 :] == [numbered(number) for number in range(AT_ONCE, AT_ONCE + 5)]
+    assert {reply.status for reply in answers} == {200}
+
+
+@on_uvloop
+async def test_requests_that_only_wait_leave_room() -> None:
+    """A request starts within a tick once another one waits for fal, though none has ended."""
+    waiting, app = 0, Counted()
+    state = Overload(
+        overload(1000.0).load_limit,
+        open_streams=int,
+        waiting=lambda: waiting,
+        ranking=CallRanks(frozenset(), b"/webhooks/"),
+    )
+    async with loaded(state, app, []) as listener, AsyncExitStack() as stack:
+        shared, polls = listener.shared, list[RawConnection]()
+        assert shared is not None
+        for _ in range(AT_ONCE + 1):
+            polls.append(await stack.enter_async_context(dial(listener.address)))
+            await polls[-1].send(POLL)
+        await until(lambda: shared.in_flight == AT_ONCE + 1)
+        before, waiting = len(app.begun), 1
+        await until(lambda: len(app.begun) == AT_ONCE + 1)
+        for _ in polls:
+            app.let_go.release()
+        answers = [await connection.reply() for connection in polls]
+
+    assert before == AT_ONCE
+    assert {reply.status for reply in answers} == {200}
 
 
 @on_uvloop
