@@ -68,8 +68,8 @@ class RequestLines:
             fields["address"] = record.address
         if record.outcome is not None:
             fields["outcome"] = str(record.outcome)
-        if record.error_type is not None:
-            _add_refusal(fields, record)
+        if record.error_type is not None or record.reason is not None:
+            _add_reason(fields, record)
         if record.upstream_ms is not None:
             fields["upstream_ms"] = record.upstream_ms
         if record.job is not None:
@@ -81,8 +81,10 @@ class RequestLines:
         return fields
 
 
-def _add_refusal(fields: dict[str, object], record: AccessRecord) -> None:
-    fields["error_type"] = record.error_type
+def _add_reason(fields: dict[str, object], record: AccessRecord) -> None:
+    """Adds why a request was refused or ended, and by which limit."""
+    if record.error_type is not None:
+        fields["error_type"] = record.error_type
     if record.reason is not None:
         fields["reason"] = record.reason
     if record.limit:

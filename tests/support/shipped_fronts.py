@@ -69,8 +69,9 @@ def nginx(at: Places) -> Iterator[Address]:
 def limited_site(at: Places, limit: int) -> str:
     """Returns `nginx_site` with its lines about overload turned on, for *limit* requests at once."""
     site = re.sub(r"^( *)#(?! )", r"\1", nginx_site(at), flags=re.MULTILINE)
-    assert site.count("limit_conn fal_proxy 32;") == 1
-    return site.replace("limit_conn fal_proxy 32;", f"limit_conn fal_proxy {limit};")
+    site, count = re.subn(r"limit_conn (fal_proxy|fal_proxy_address) \d+;", rf"limit_conn \1 {limit};", site)
+    assert count == 2
+    return site
 
 
 def nginx_site(at: Places) -> str:

@@ -95,7 +95,7 @@ class Repeats:
         result: Reservation | Earlier = earlier
         with _Joiner(self._notes, request, earlier) as joiner, record.waits:
             while isinstance(result, Earlier):
-                joiner.check()
+                joiner.follow(result)
                 answer = _stored_answer(result)
                 if isinstance(result.state, Call) and result.state.job is not None:
                     owned = replace(grant, key_alias=result.state.key_alias)
@@ -234,8 +234,9 @@ class _Joiner:
         elif not self._lost:
             self._leave()  # the client may repeat after such a refusal
 
-    def check(self) -> None:
-        """Raises ClientGone where the caller of the repeat has disconnected."""
+    def follow(self, earlier: Earlier) -> None:
+        """Takes the call that is waited for now. Raises ClientGone where the repeat's caller has left."""
+        self._call_id = earlier.state.id if isinstance(earlier.state, Call) else ""
         if self._lost:
             raise ClientGone("the caller disconnected before the earlier call was answered")
 

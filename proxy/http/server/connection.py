@@ -33,7 +33,7 @@ from proxy.http.server.exchange import EXCHANGE, Exchange
 from proxy.http.server.flow_control import STATUS_LINES, FlowControl, closing_response
 from proxy.http.server.load_limit import AT_ONCE
 from proxy.http.server.request_head import RequestHead
-from proxy.http.server.state import SHARED_STATE, SharedState
+from proxy.http.server.state import SharedState, Waiting, shared_state
 from proxy.http.server.timeouts import ANSWER, BODY, ENDED, HEAD, IDLE, MOMENT, RequestTimeouts
 
 _BUSY = (BODY, ANSWER)
@@ -61,7 +61,7 @@ class HttpConnection(asyncio.Protocol):
         self._root_path = config.root_path
         self._server_state = server_state
         self._app_state = app_state
-        self._shared = shared or _shared_state(app_state)
+        self._shared = shared or shared_state(app_state)
         self._limits = self._shared.limits
         self._loop = _loop or asyncio.get_running_loop()
         self._exchange: Exchange | None = None
@@ -209,12 +209,14 @@ class HttpConnection(asyncio.Protocol):
             self._shared.overloaded[self._peer] += 1
             return
         scope = self._scope(head, exchange)
-        if running >= AT_ONCE and self._shared.must_wait(exchange):
-            self._shared.waiting.append(partial(self._start, exchange, scope))
+        if running >= AT_ONCE and self._shared.must_wait(head):
+            waiting = Waiting(partial(self._start, exchange, scope), partial(self._abort_response, exchange))
+            self._shared.waiting.append(waiting)
         else:
             self._start(exchange, scope)
 
     def _start(self, exchange: Exchange, scope: Scope) -> None:
+        self._shared.unstarted -= exchange.in_flight
         task = exchange.task = self._loop.create_task(self._run(exchange, scope))
         self._server_state.tasks.add(task)
 
@@ -262,6 +264,7 @@ class HttpConnection(asyncio.Protocol):
             if exchange.task is None or not exchange.task.done():
                 exchange.in_flight = True
                 self._shared.in_flight += 1
+                self._shared.unstarted += exchange.task is None
             self._timeouts.start_response()
 
     def _scope(self, head: RequestHead, exchange: Exchange) -> Scope:
@@ -291,18 +294,21 @@ class HttpConnection(asyncio.Protocol):
         """Runs the application; an exception ends the task, and the loop's exception handler reports it."""
         try:
             await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # by the server, whose time to shut down is over
+            self._shared.drop_waiting()
+            raise
         finally:
             if exchange.task is not None:
                 self._server_state.tasks.discard(exchange.task)
             exchange.on_leave = None
             self._shared.in_flight -= exchange.in_flight
             self._shared.answered += 1
-            if self._shared.waiting:
-                self._shared.start_waiting()
             if exchange.rank is not None and self._shared.overload is not None:
                 self._shared.overload.leave(exchange)
             if not (exchange.complete or exchange.gone):
                 self._abort_response(exchange)
+            if self._shared.waiting:
+                self._shared.start_waiting()
 
     def _on_response_complete(self, exchange: Exchange) -> None:
         if not exchange.keep_alive:
@@ -389,11 +395,3 @@ class HttpConnection(asyncio.Protocol):
         self._flow.pause_reading()
         if self.transport.can_write_eof():  # TLS has no half-close
             self.transport.write_eof()
-
-
-def _shared_state(app_state: dict[str, object]) -> SharedState:
-    """Returns the state that the application's lifespan has left, or the default one of this server."""
-    shared = app_state.get(SHARED_STATE)
-    if not isinstance(shared, SharedState):
-        shared = app_state[SHARED_STATE] = SharedState()
-    return shared

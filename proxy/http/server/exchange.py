@@ -146,7 +146,11 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Raises RuntimeError for a message out of order, and for one that breaks the framing of the response."""
         if self._flow.is_congested and not self.gone:
-            await self._flow.drain()
+            self._shared.stalled += 1
+            try:
+                await self._flow.drain()
+            finally:
+                self._shared.stalled -= 1
         if self.gone:
             return
         if not self.started and message["type"] == "http.response.start":

@@ -97,7 +97,7 @@ class LoadLimit:
         # A request that is half done counts half, and one that has not started counts nothing.
         started = max(0, in_flight - unstarted)
         done, self._started = answered + (started - self._started) / 2, started
-        if lag > _LATE or cpu > _NEARLY_BUSY * elapsed:
+        if not is_idle(lag, cpu):
             self._note_cost(cpu, max(0.0, done))
         self._note_share(elapsed, cpu, is_late=lag > _LATE)
         if in_flight < self.begins_at:
@@ -167,3 +167,8 @@ class LoadLimit:
             self._submits += change
         elif rank not in _UNCOUNTED:
             self._reads += change
+
+
+def is_idle(lag: float, cpu: float) -> bool:
+    """Returns whether a process had time left in a tick, *lag* seconds late, that took *cpu* seconds."""
+    return lag <= _LATE and cpu <= _NEARLY_BUSY * (TICK + lag)

@@ -10,7 +10,7 @@ from proxy.errors import Overloaded
 from proxy.http.fields import Fields
 from proxy.http.response import error_response
 from proxy.http.server.exchange import Exchange
-from proxy.http.server.load_limit import AT_ONCE, LoadLimit, Rank
+from proxy.http.server.load_limit import AT_ONCE, LoadLimit, Rank, is_idle
 
 _PLAIN = {b"get": "GET", b"post": "POST"}
 _LENGTH = b"\r\ncontent-length:"
@@ -88,21 +88,27 @@ class Overload:
         """Begins to observe, with the number of requests *answered* so far."""
         self._cpu, self._answered = process_time(), answered
 
-    def observe(self, due: float, in_flight: int, answered: int, *, unstarted: int = 0) -> None:
-        """Takes one tick of a timer, which was *due* on the monotonic clock.
+    def observe(self, due: float, in_flight: int, answered: int, *, unstarted: int = 0) -> bool:
+        """Takes one tick of a timer, *due* on the monotonic clock. Returns whether the process is idle.
 
         *unstarted* of the requests in flight do not run yet.
         """
         now, cpu = monotonic(), process_time()
+        lag, used = max(0.0, now - due), cpu - self._cpu
         self.load_limit.observe(
-            max(0.0, now - due),
+            lag,
             now,
-            cpu=cpu - self._cpu,
+            cpu=used,
             answered=answered - self._answered,
             in_flight=max(0, in_flight - self._open_streams() - self._waiting()),
             unstarted=unstarted,
         )
         self._cpu, self._answered = cpu, answered
+        return is_idle(lag, used)
+
+    def is_kept(self, head: Head) -> bool:
+        """Returns whether a request is never refused: a cancel or a health check."""
+        return self._ranking.rank(head.method, head.url, head.fields) is Rank.KEPT
 
     def may_start(self, started: int) -> bool:
         """Returns whether a request may start beside *started* others, of which some only wait."""

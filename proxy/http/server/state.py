@@ -7,17 +7,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from proxy.errors import Overloaded
 from proxy.http.client_address import Network, address_key, is_trusted
 from proxy.http.fields import Fields
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.load_limit import TICK, Rank
+from proxy.http.server.load_limit import AT_ONCE, TICK
 
 if TYPE_CHECKING:
-    from proxy.http.server.exchange import Exchange
     from proxy.http.server.overload import Overload
+    from proxy.http.server.request_head import RequestHead
 
 _AT_ONCE = 20  # connections whose deadlines are looked at in a row: some 0.1 ms, for which all requests wait
 
@@ -47,6 +47,13 @@ def ignore_shutdown() -> None:
     pass
 
 
+class Waiting(NamedTuple):
+    """A request that waits for its start; *drop* ends it without one."""
+
+    start: Callable[[], None]
+    drop: Callable[[], None]
+
+
 @dataclass(slots=True)
 class SharedState:
     """Limits and counts of all connections.
@@ -55,8 +62,9 @@ class SharedState:
     with the error type of requests or connections that the application does not see, their peer and their number.
     *on_shutdown* is called once, when the server stops accepting. *overload* refuses requests while there are too many.
     *in_flight* is the number of requests that have come whole and are not answered, *answered* of those that were.
-    *waiting* are the starts of requests that wait until fewer run. *headers* are fields of every response. While
-    *draining*, each response closes its connection.
+    *waiting* are requests that start when fewer run, *unstarted* the number of those that have come whole. *stalled*
+    answers wait until their client reads. *headers* are fields of every response. While *draining*, each response
+    closes its connection.
     """
 
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -68,7 +76,9 @@ class SharedState:
     default_headers: bytes = b""  # lines of every response, Date among them (RFC 9110 section 6.6.1)
     overload: Overload | None = None
     in_flight: int = 0
-    waiting: deque[Callable[[], None]] = field(default_factory=deque)
+    unstarted: int = 0
+    waiting: deque[Waiting] = field(default_factory=deque)
+    stalled: int = 0
     answered: int = 0
     connections_per_address: Counter[str] = field(default_factory=Counter)
     connections: set[ServerConnection] = field(default_factory=set)
@@ -132,21 +142,31 @@ class SharedState:
             self.drain()
             self.on_shutdown()
 
-    def must_wait(self, exchange: Exchange) -> bool:
+    def must_wait(self, head: RequestHead) -> bool:
         """Returns whether a request may not start yet, because many run.
 
         Those that run then end while the processor's caches have their data: a thousand at once cost each a third more.
         What is never refused, as a cancel, never waits.
         """
         overload = self.overload
-        if overload is None or exchange.rank is Rank.KEPT:
+        if overload is None or overload.is_kept(head):
             return False
-        return bool(self.waiting) or not overload.may_start(self.in_flight)
+        return bool(self.waiting) or not overload.may_start(self._running)
 
     def start_waiting(self) -> None:
         """Starts requests that wait, in their order, as far as few enough run."""
-        while self.waiting and (self.overload is None or self.overload.may_start(self.in_flight - len(self.waiting))):
-            self.waiting.popleft()()
+        while self.waiting and (self.overload is None or self.overload.may_start(self._running)):
+            self.waiting.popleft().start()
+
+    def drop_waiting(self) -> None:
+        """Ends the requests that wait, without an answer of the application."""
+        while self.waiting:
+            self.waiting.popleft().drop()
+
+    @property
+    def _running(self) -> int:
+        """Number of requests that the application works on, and that wait for no client."""
+        return self.in_flight - self.unstarted - self.stalled
 
     def _schedule_tick(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_later(TICK, self._tick, loop, monotonic() + TICK)
@@ -155,8 +175,11 @@ class SharedState:
         """Runs one timer for the lag of the event loop, as long as there are connections."""
         self._ticking = self._sweeping and self.overload is not None
         if self._ticking and self.overload is not None:
-            self.start_waiting()  # requests that only wait for fal by now left room, and none has ended
-            self.overload.observe(due, self.in_flight, self.answered, unstarted=len(self.waiting))
+            is_idle = self.overload.observe(due, self.in_flight, self.answered, unstarted=self.unstarted)
+            # Those that run wait for a store, for keys or for a webhook's receiver.
+            for _ in range(min(AT_ONCE, len(self.waiting)) if is_idle else 0):
+                self.waiting.popleft().start()
+            self.start_waiting()  # those that have begun to wait for fal left room, though none has ended
             self._schedule_tick(loop)
 
     def _sweep(self, server: ServerView) -> None:
@@ -183,3 +206,11 @@ class SharedState:
             loop.call_at(due + pause, self._check_some, server, waiting, due + pause, pause)
         else:
             loop.call_at(due + pause, self._sweep, server)
+
+
+def shared_state(app_state: dict[str, object]) -> SharedState:
+    """Returns the state that the application's lifespan has left, or the default one of this server."""
+    shared = app_state.get(SHARED_STATE)
+    if not isinstance(shared, SharedState):
+        shared = app_state[SHARED_STATE] = SharedState()
+    return shared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
@@ -233,6 +233,14 @@ async def test_a_request_is_in_flight_from_its_end_to_its_answer() -> None:
     assert shared.in_flight == 0
 
 
+class Busy(Overload):
+    """An overload in whose eyes the process is never idle."""
+
+    def observe(self, due: float, in_flight: int, answered: int, *, unstarted: int = 0) -> bool:
+        super().observe(due, in_flight, answered, unstarted=unstarted)
+        return False
+
+
 class Counted(Recorder):
     """An application that answers as many requests as are let go."""
 
@@ -247,6 +255,11 @@ class Counted(Recorder):
         await super().__call__(scope, receive, send)
 
 
+def busy(waiting: Callable[[], int] = int) -> Overload:
+    load_limit = overload(1000.0).load_limit
+    return Busy(load_limit, open_streams=int, waiting=waiting, ranking=CallRanks(frozenset(), b"/webhooks/"))
+
+
 def numbered(number: int) -> bytes:
     return b"/queue/a/requests/%d/status" % number
 
@@ -254,8 +267,7 @@ def numbered(number: int) -> bytes:
 @on_uvloop
 async def test_further_requests_start_when_others_have_ended() -> None:
     """AT_ONCE requests run, the others wait in their order; a client may leave. Cancels start at once."""
-    state, app = overload(1000.0), Counted()
-    state.load_limit.begins_at = 0.0
+    state, app = busy(), Counted()
     async with loaded(state, app, []) as listener, AsyncExitStack() as stack:
         shared, polls = listener.shared, list[RawConnection]()
         assert shared is not None
@@ -285,13 +297,7 @@ async def test_further_requests_start_when_others_have_ended() -> None:
 async def test_requests_that_only_wait_leave_room() -> None:
     """A request starts within a tick once another one waits for fal, though none has ended."""
     waiting, app = 0, Counted()
-    state = Overload(
-        overload(1000.0).load_limit,
-        open_streams=int,
-        waiting=lambda: waiting,
-        ranking=CallRanks(frozenset(), b"/webhooks/"),
-    )
-    async with loaded(state, app, []) as listener, AsyncExitStack() as stack:
+    async with loaded(busy(waiting=lambda: waiting), app, []) as listener, AsyncExitStack() as stack:
         shared, polls = listener.shared, list[RawConnection]()
         assert shared is not None
         for _ in range(AT_ONCE + 1):
@@ -306,6 +312,73 @@ async def test_requests_that_only_wait_leave_room() -> None:
 
     assert before == AT_ONCE
     assert {reply.status for reply in answers} == {200}
+
+
+@on_uvloop
+async def test_an_idle_process_starts_what_waits() -> None:
+    """Requests that wait for a store keep no other request from its start."""
+    app = Counted()
+    async with loaded(overload(1000.0), app, []) as listener, AsyncExitStack() as stack:
+        polls = [await stack.enter_async_context(dial(listener.address)) for _ in range(2 * AT_ONCE)]
+        for poll in polls:
+            await poll.send(POLL)
+        await until(lambda: len(app.begun) == 2 * AT_ONCE)
+        for _ in polls:
+            app.let_go.release()
+        answers = [await poll.reply() for poll in polls]
+
+    assert {reply.status for reply in answers} == {200}
+
+
+@on_uvloop
+async def test_clients_that_do_not_read_leave_room() -> None:
+    """Answers that wait for their clients keep no other request from its start."""
+    app, shared = Large(), SharedState(limits=MANY, overload=busy())
+    listener = HttpServer(app, shared=shared)
+    await listener.start()
+    try:
+        async with AsyncExitStack() as stack:
+            for _ in range(AT_ONCE + 2):
+                slow = await stack.enter_async_context(dial(listener.address))
+                await slow.send(request(SESSION, line=b"GET /large HTTP/1.1"))
+            await until(lambda: shared.stalled >= AT_ONCE, seconds=20)
+            async with dial(listener.address) as connection:
+                await connection.send(POLL)
+                answer = await connection.reply()
+    finally:
+        await listener.stop(grace=0.1)
+
+    assert answer.status == 200
+    assert shared.stalled == 0
+
+
+@on_uvloop
+async def test_what_waits_at_the_end_is_not_started() -> None:
+    """When the time of a shutdown is over, requests that wait are ended without a start."""
+    app, shared = Counted(), SharedState(limits=MANY, overload=busy())
+    listener = HttpServer(app, shared=shared)
+    await listener.start()
+    async with AsyncExitStack() as stack:
+        polls = [await stack.enter_async_context(dial(listener.address)) for _ in range(AT_ONCE + 3)]
+        for poll in polls:
+            await poll.send(POLL)
+        await until(lambda: shared.in_flight == AT_ONCE + 3)
+        await listener.stop(grace=0.1)
+
+    assert len(app.begun) == AT_ONCE
+    assert not shared.waiting
+
+
+class Large(Recorder):
+    """An application whose answers at /large fill the buffers of a client that does not read."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/large":
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(16):
+            await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
 
 
 @on_uvloop
