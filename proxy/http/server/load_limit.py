@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 TICK = 0.025  # seconds
-AT_ONCE = 128  # requests that run at once beside those that only wait: further ones start when these have ended
+AT_ONCE = 64  # requests that run at once beside those that only wait: further ones start when these have ended
 _LATE = 0.05  # seconds; a tick that is later tells what share of a CPU there is
 _NEARLY_BUSY = 0.5  # of a tick's time in CPU time, from which a tick tells what a request costs
 _FIRST_COST, _FIRST_COUNT = 0.0005, 100  # seconds for each of so many requests, before any was measured
