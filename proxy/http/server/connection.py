@@ -210,7 +210,9 @@ class HttpConnection(asyncio.Protocol):
             return
         scope = self._scope(head, exchange)
         if running >= AT_ONCE and self._shared.must_wait(head):
-            waiting = Waiting(partial(self._start, exchange, scope), partial(self._abort_response, exchange))
+            waiting = Waiting(
+                partial(self._start, exchange, scope), partial(self._end_response, exchange, Overloaded())
+            )
             self._shared.waiting.append(waiting)
         else:
             self._start(exchange, scope)
@@ -305,8 +307,7 @@ class HttpConnection(asyncio.Protocol):
             self._shared.answered += 1
             if exchange.rank is not None and self._shared.overload is not None:
                 self._shared.overload.leave(exchange)
-            if not (exchange.complete or exchange.gone):
-                self._abort_response(exchange)
+            self._end_response(exchange, InternalError())
             if self._shared.waiting:
                 self._shared.start_waiting()
 
@@ -372,12 +373,14 @@ class HttpConnection(asyncio.Protocol):
             self._flow.write(closing_response(refusal, self._shared.default_headers))
         self._linger()
 
-    def _abort_response(self, exchange: Exchange) -> None:
+    def _end_response(self, exchange: Exchange, refusal: Refusal) -> None:
         """Ends an exchange without a complete response, so that a part of one does not look like a whole one."""
+        if exchange.complete or exchange.gone:
+            return
         if exchange.started:
             exchange.abort()
         else:
-            self._flow.write(closing_response(InternalError(), self._shared.default_headers))
+            self._flow.write(closing_response(refusal, self._shared.default_headers))
             exchange.gone = True
             self._close()
 

@@ -362,11 +362,17 @@ async def test_what_waits_at_the_end_is_not_started() -> None:
         polls = [await stack.enter_async_context(dial(listener.address)) for _ in range(AT_ONCE + 3)]
         for poll in polls:
             await poll.send(POLL)
-        await until(lambda: shared.in_flight == AT_ONCE + 3)
+            await until(lambda: shared.in_flight > polls.index(poll))  # noqa: B023 awaited at once
+        async with dial(listener.address) as leaver:
+            await leaver.send(POLL)
+            await until(lambda: shared.in_flight == AT_ONCE + 4)
+        await until(lambda: len(shared.connections) == AT_ONCE + 3)
         await listener.stop(grace=0.1)
+        answers = [await poll.reply() for poll in polls[AT_ONCE:]]
 
     assert len(app.begun) == AT_ONCE
     assert not shared.waiting
+    assert [(reply.status, json.loads(reply.body)["error_type"]) for reply in answers] == [(503, "overloaded")] * 3
 
 
 class Large(Recorder):
