@@ -59,9 +59,7 @@ def measure(ground: Rig, name: str) -> Iterator[Count]:
     """Yields the counts of all cells of the contender *name*, which is started for them and stopped."""
     profiles = Path(os.environ.get("KEEP", ground.home), name.replace(" ", "-"))
     profiles.mkdir(parents=True, exist_ok=True)
-    root = last_release.install(last_release.stored().commit) if name == last_release.NAME else None
-    program = root / ".venv/bin/fal-proxy" if root else FAL_PROXY
-    contenders = root / "bench/contenders" if root else CONTENDERS
+    program, contenders = last_release.installed() if name == last_release.NAME else (FAL_PROXY, CONTENDERS)
     server = gateway(name, program=_counted(program, profiles), contenders=contenders)(ground)
     try:
         tokens = Tokens(ground.secret)

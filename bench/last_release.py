@@ -43,11 +43,16 @@ def contender() -> Contender:
     """Returns the contender. Its first start installs the release beside this file."""
 
     def start(rig: Rig) -> Server:
-        root = install(stored().commit)
-        run = gateway("last-release", program=root / ".venv/bin/fal-proxy", contenders=root / "bench/contenders")
-        return run(rig)
+        program, contenders = installed()
+        return gateway("last-release", program=program, contenders=contenders)(rig)
 
     return Contender(NAME, start, handles=True, own_handles=True)
+
+
+def installed() -> tuple[Path, Path]:
+    """Returns the command of the last release and the folder of its configuration. Installs it first."""
+    root = install(stored().commit)
+    return root / ".venv/bin/fal-proxy", root / "bench/contenders"
 
 
 def install(commit: str) -> Path:

@@ -23,10 +23,6 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support.front_proxies import nginx_with
-from support.shipped_fronts import limited_site, places
-
 from bench.crowd import Answer, Crowd
 from bench.processes import Server, free_port
 
@@ -81,6 +77,11 @@ def front(port: int, limit: int | None) -> Iterator[int]:
     if limit is None:
         yield port
         return
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    # Imported here: they need the packages of the tests.
+    from support.front_proxies import nginx_with
+    from support.shipped_fronts import limited_site, places
+
     with TemporaryDirectory(prefix="fal-proxy-overload-") as home:
         at = places(Path(home), free_port(), [("127.0.0.1", port)])
         with nginx_with(at.home, limited_site(at, limit), at.port):
