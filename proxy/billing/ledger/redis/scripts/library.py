@@ -3,27 +3,27 @@
 KEYS[1] of every script is BASE. All other keys begin with it, so they share its hash tag, and a Cluster keeps them on
 one node. That is why a script may compute their names from what it reads.
 
-    call:<id>          hash: a reservation with its job, note and outcome, until 7 days after its end
-    job:<job>          id of the job's call
-    jobs:<caller>      sorted set: ids of the caller's newest 1,000 calls, by creation
-    due                sorted set: ids of open calls, by the end of their ttl
-    look               sorted set: ids of open jobs, by the next status request of the reconciler
-    full               sorted set: slot accounts that were full, with their limit
-    slots:<account>    sorted set: ids of calls that hold a slot, by the end of the slot
-    spent:<account>    hash: bucket -> "used reserved alerted until"; until in whole seconds, 0 for a lifetime
-    credit:<account>   hash: credit -> "amount left expires"
-    credits            set of the accounts that have credits
-    blocked            set of blocked callers
-    day:<date>         hash: "caller endpoint" -> the six sums of DailyUsage
-    key:<key>          hash of an idempotency key
-    open:<fingerprint> hash: id -> "worker until": calls whose callers, or whose repeats' callers, are connected
-    lost:<fingerprint> list: ids of lost calls, the first one first
-    answer:<id>        hash: the stored answer of a lost call
-    joined:<id>        id and fingerprint of the call that a repeat took
-    worker:<worker>    heartbeat of a worker
-    clock              time of the last sweep
-    epoch              random text that is gone when the data was lost
-    schema             version of this layout
+    call:<id>          hash: a reservation with its job, note and outcome, until 7 days after its end.
+    job:<job>          id of the job's call.
+    jobs:<caller>      sorted set: ids of the caller's newest 1,000 calls, by creation.
+    due                sorted set: ids of open calls, by the end of their ttl.
+    look               sorted set: ids of open jobs, by the next status request of the reconciler.
+    full               sorted set: slot accounts that were full, with their limit.
+    slots:<account>    sorted set: ids of calls that hold a slot, by the end of the slot.
+    spent:<account>    hash: bucket -> "used reserved alerted until"; until in whole seconds, 0 for a lifetime.
+    credit:<account>   hash: credit -> "amount left expires".
+    credits            set of the accounts that have credits.
+    blocked            set of blocked callers.
+    day:<date>         hash: "caller endpoint" -> the six sums of DailyUsage.
+    key:<key>          hash of an idempotency key.
+    open:<fingerprint> hash: id -> "worker until": calls whose callers, or whose repeats' callers, are connected.
+    lost:<fingerprint> list: ids of lost calls, the first one first.
+    answer:<id>        hash: the stored answer of a lost call.
+    joined:<id>        id and fingerprint of the call that a repeat took.
+    worker:<worker>    heartbeat of a worker.
+    clock              time of the last sweep.
+    epoch              random text that is gone when the data was lost.
+    schema             version of this layout.
 
 Redis runs a script alone, and refuses it (no memory, a replica, no disk) at its first write or never. Lua's numbers are
 doubles: whole amounts are exact up to 2^53, and sums stop there. They are written with %.0f, because Lua's own text of
