@@ -335,9 +335,9 @@ class Accounting:
     def _granted(
         self, ledger: Ledger, granted: Granted, call_id: str, request: ReservationRequest, quota: Quota, caller: Caller
     ) -> Reservation:
-        observed = (
-            quota.observed + tuple([short.name for short in granted.observed]) if granted.observed else quota.observed
-        )
+        observed = quota.observed
+        if granted.observed:
+            observed += tuple(short.name for short in granted.observed)
         for crossing in granted.crossed:
             self._events.crossed(crossing, caller)
         if self._expose_price and request.charges:

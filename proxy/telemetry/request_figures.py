@@ -54,8 +54,8 @@ class RequestFigures:
         if record.outcome is not None:
             outcome = series.outcomes.get(record.outcome)
             if outcome is None:
-                outcome = self._outcomes.cell((action, endpoint, str(record.outcome)))
-                series.outcomes[str(record.outcome)] = outcome
+                name = str(record.outcome)
+                outcome = series.outcomes[name] = self._outcomes.cell((action, endpoint, name))
             outcome[0] += 1
         if record.upstream_ms is not None:
             waited = record.upstream_ms / 1000

@@ -213,7 +213,7 @@ class _Joiner:
         self._exchange = request.exchange
         self._ledger = earlier.ledger
         self._note = earlier.request.note
-        self._call_id = earlier.state.id if isinstance(earlier.state, Call) else ""
+        self._call_id = _joined_id(earlier)
         self._lost = False
 
     def __enter__(self) -> _Joiner:
@@ -236,7 +236,7 @@ class _Joiner:
 
     def follow(self, earlier: Earlier) -> None:
         """Takes the call that is waited for now. Raises ClientGone where the repeat's caller has left."""
-        self._call_id = earlier.state.id if isinstance(earlier.state, Call) else ""
+        self._call_id = _joined_id(earlier)
         if self._lost:
             raise ClientGone("the caller disconnected before the earlier call was answered")
 
@@ -249,6 +249,11 @@ class _Joiner:
         self._lost = True
         if self._call_id:
             self._notes.lose(self._ledger, self._call_id, self._note)
+
+
+def _joined_id(earlier: Earlier) -> str:
+    """Returns the id of the call that a repeat joins, "" where it waits for a key alone."""
+    return earlier.state.id if isinstance(earlier.state, Call) else ""
 
 
 def replay_unavailable(handle: str | None = None) -> BadRequest:

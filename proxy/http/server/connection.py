@@ -209,7 +209,7 @@ class HttpConnection(asyncio.Protocol):
             self._shared.overloaded[self._peer] += 1
             return
         scope = self._scope(head, exchange)
-        if running >= AT_ONCE and self._shared.must_wait(head):
+        if running >= AT_ONCE and self._shared.must_wait(exchange, head):
             waiting = Waiting(
                 partial(self._start, exchange, scope), partial(self._end_response, exchange, Overloaded())
             )

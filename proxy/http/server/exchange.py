@@ -102,16 +102,12 @@ class Exchange:
         self._buffered += len(content)
         if self._buffered > HIGH_WATER:
             self._flow.pause_reading()
-        self._changed = True
-        if self._waiter is not None:
-            self._wake()
+        self._notify()
 
     def on_request_complete(self) -> None:
         """Notes the end of the request."""
         self._more = False
-        self._changed = True
-        if self._waiter is not None:
-            self._wake()
+        self._notify()
 
     def on_connection_lost(self) -> None:
         """Notes the end of the connection: nothing can be written."""
@@ -121,7 +117,7 @@ class Exchange:
 
     def on_disconnect(self) -> None:
         self.gone = True
-        self._wake()
+        self._notify()
         if self.on_leave is not None:
             on_leave, self.on_leave = self.on_leave, None
             on_leave()
@@ -241,18 +237,18 @@ class Exchange:
             self._complete()
 
     def _complete(self) -> None:
-        self.complete = self._changed = True
-        if self._waiter is not None:
-            self._wake()
+        self.complete = True
+        self._notify()
         # Called once: a scope that the application keeps refers to the exchange, and must not keep the connection.
         on_complete, self._on_complete = self._on_complete, _nothing
         on_complete(self)
 
-    def _wake(self) -> None:
-        """Lets `receive` go on, where the application waits in it."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        self._waiter = None
+    def _notify(self) -> None:
+        self._changed = True
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None
 
 
 def _nothing(_: Exchange) -> None:

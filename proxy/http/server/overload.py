@@ -106,9 +106,8 @@ class Overload:
         self._cpu, self._answered = cpu, answered
         return is_idle(lag, used)
 
-    def is_kept(self, head: Head) -> bool:
-        """Returns whether a request is never refused: a cancel or a health check."""
-        return self._ranking.rank(head.method, head.url, head.fields) is Rank.KEPT
+    def rank(self, head: Head) -> Rank:
+        return self._ranking.rank(head.method, head.url, head.fields)
 
     def may_start(self, started: int) -> bool:
         """Returns whether a request may start beside *started* others, of which some only wait."""
@@ -123,7 +122,7 @@ class Overload:
 
         A client that does not read its answers gets none here.
         """
-        rank = self._ranking.rank(head.method, head.url, head.fields)
+        rank = self.rank(head)
         if not self._refuses(rank, in_flight):
             self.load_limit.enter(rank)
             exchange.rank = rank

@@ -13,9 +13,10 @@ from proxy.errors import Overloaded
 from proxy.http.client_address import Network, address_key, is_trusted
 from proxy.http.fields import Fields
 from proxy.http.server.limits import ConnectionLimits
-from proxy.http.server.load_limit import AT_ONCE, TICK
+from proxy.http.server.load_limit import AT_ONCE, TICK, Rank
 
 if TYPE_CHECKING:
+    from proxy.http.server.exchange import Exchange
     from proxy.http.server.overload import Overload
     from proxy.http.server.request_head import RequestHead
 
@@ -142,14 +143,14 @@ class SharedState:
             self.drain()
             self.on_shutdown()
 
-    def must_wait(self, head: RequestHead) -> bool:
+    def must_wait(self, exchange: Exchange, head: RequestHead) -> bool:
         """Returns whether a request may not start yet, because many run.
 
         Those that run then end while the processor's caches have their data: a thousand at once cost each a third more.
         What is never refused, as a cancel, never waits.
         """
         overload = self.overload
-        if overload is None or overload.is_kept(head):
+        if overload is None or (exchange.rank or overload.rank(head)) is Rank.KEPT:
             return False
         return bool(self.waiting) or not overload.may_start(self._running)
 

@@ -188,19 +188,12 @@ class Changes:
         if sums is None:
             self.days[line] = [submits, used, reserved, refunded, unsettled, overrun]
             return
-        # A step changes two or three of them.
-        if submits:
-            sums[0] += submits
-        if used:
-            sums[1] += used
-        if reserved:
-            sums[2] += reserved
-        if refunded:
-            sums[3] += refunded
-        if unsettled:
-            sums[4] += unsettled
-        if overrun:
-            sums[5] += overrun
+        sums[0] += submits
+        sums[1] += used
+        sums[2] += reserved
+        sums[3] += refunded
+        sums[4] += unsettled
+        sums[5] += overrun
 
     def clear(self) -> None:
         """Forgets all changes."""
