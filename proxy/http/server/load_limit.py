@@ -24,6 +24,7 @@ _LEAST_SHARE = 0.01
 _LEAST_LIMIT = 8.0
 _BURST = 2  # times the limit, for so many seconds after a tick with less than half of it in flight
 _BURST_TIME = 0.5
+_STARVED = 2  # late ticks in a row without the CPU, from which there is none for a burst
 _WINDOW = 0.2  # seconds
 _CALM = 1.0  # seconds without a refusal after which the overload is over
 
@@ -75,6 +76,7 @@ class LoadLimit:
         self._cpu, self._count = _FIRST_COST * _FIRST_COUNT, float(_FIRST_COUNT)
         self._share = 1.0
         self._started = 0
+        self._starved = 0  # late ticks in a row in which others had the CPU
         self._burst_until = math.inf
         self._least = math.inf
         self._window_start = 0.0
@@ -93,14 +95,17 @@ class LoadLimit:
 
         *cpu* is the CPU time of the process since the tick before, *answered* the requests that have ended since.
         """
-        elapsed = TICK + lag
+        elapsed, is_late = TICK + lag, lag > _LATE
         # A request that is half done counts half, and one that has not started counts nothing.
         started = max(0, in_flight - unstarted)
         done, self._started = answered + (started - self._started) / 2, started
         if not is_idle(lag, cpu):
             self._note_cost(cpu, max(0.0, done))
-        self._note_share(elapsed, cpu, is_late=lag > _LATE)
-        if in_flight < self.begins_at:
+        self._note_share(elapsed, cpu, is_late=is_late)
+        self._starved = self._starved + 1 if is_late and cpu < _NEARLY_BUSY * elapsed else 0
+        if self._starved >= _STARVED:
+            self._burst_until = now
+        elif in_flight < self.begins_at:
             self._burst_until = now + _BURST_TIME
         self._set_limit(_BURST if now < self._burst_until else 1)
         self._note_lag(lag, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic, process_time
 from typing import NamedTuple, Protocol
@@ -24,6 +25,7 @@ class Ranking(Protocol):
     def rank(self, method: str, url: bytes, fields: Sequence[tuple[bytes, bytes]]) -> Rank: ...
 
 
+_WAIT_TICKS = 4  # a request only waits once it has waited for so many ticks
 _RETRY_AFTER = (1, 2, 3)  # seconds, in turn: clients that were refused together must not come back together
 _MAX_KNOWN = 10_000  # requests whose rank is remembered
 _RESPONSES = [error_response(Overloaded(retry_after=seconds)) for seconds in _RETRY_AFTER]
@@ -74,6 +76,7 @@ class Overload:
         self._open_streams = open_streams
         self._waiting = waiting
         self._cpu, self._answered = process_time(), 0
+        self._waits: deque[int] = deque([0], maxlen=_WAIT_TICKS)
         self._turn = 0
         self._known: dict[int, _Plain] = {}
         self._by_origin: dict[bytes, Sequence[bytes]] = {}
@@ -95,6 +98,7 @@ class Overload:
         """
         now, cpu = monotonic(), process_time()
         lag, used = max(0.0, now - due), cpu - self._cpu
+        self._waits.append(self._waiting())
         self.load_limit.observe(
             lag,
             now,
@@ -114,7 +118,8 @@ class Overload:
         return started - self._open_streams() - self._waiting() < AT_ONCE
 
     def _refuses(self, rank: Rank, in_flight: int) -> bool:
-        waiting = self._waiting()
+        # Of those that have just begun to wait, the replies may have come, and wait for this process.
+        waiting = min(self._waiting(), *self._waits)
         return self.load_limit.refuses(rank, max(0, in_flight - self._open_streams() - waiting), waiting)
 
     def refuses(self, exchange: Exchange, head: Head, in_flight: int) -> bool:

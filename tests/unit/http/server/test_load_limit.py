@@ -101,6 +101,18 @@ def test_a_burst_that_is_answered_in_time_is_taken_on(process: Process, before: 
     assert not any(process.load_limit.refuses(Rank.SUBMIT, number) for number in range(200))
 
 
+@pytest.mark.parametrize(("cpu", "is_taken"), [(0.09, True), (0.01, False)], ids=["busy", "without-a-cpu"])
+def test_a_late_process_takes_a_burst_only_with_a_cpu(process: Process, cpu: float, is_taken: bool) -> None:
+    """Two late ticks in a row end the burst where others had the CPU, not where this process has used it."""
+    process.run(20, rate=0.1 / COST)
+    without = process.load_limit.max_wait / process.load_limit.cost
+    for _ in range(2):
+        process.now += 0.1
+        process.load_limit.observe(0.1 - TICK, process.now, cpu=cpu, answered=round(cpu / COST), in_flight=0)
+
+    assert (process.load_limit.most > without) is is_taken
+
+
 def test_stalls_of_a_busy_machine_are_no_overload(process: Process, changes: list[bool]) -> None:
     """All that has come in 0.3 s without the processor is taken on."""
     for _ in range(20):
