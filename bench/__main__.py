@@ -128,19 +128,28 @@ def _connections(_: argparse.Namespace) -> int:
 
 def _overload(arguments: argparse.Namespace) -> int:
     """Prints what two workers in a share of a core serve of a load that is too much for them."""
-    with _two_workers("overload") as (server, calls):
-        requests = overload.Requests(
-            submits=[submit(token, content) for token, content, _ in calls],
-            polls=[poll(token, job) for token, _, job in calls],
-            cancels=[cancel(token, job) for token, _, job in calls],
-        )
-        factors = arguments.factor or [3.0, 5.0]
-        with (
-            overload.front(server.port, arguments.front) as port,
-            cpu_share(overload.CORES, tree(server.pid)),
-        ):
-            print(overload.table(overload.measure(server, port, requests, factors, arguments.seconds, _say)))
+    factors, count = arguments.factor or [3.0, 5.0], int(os.environ.get("ROUNDS", "5"))
+    with ExitStack() as stack:
+        pair = _in_a_share(stack, "overload-a", arguments.front), _in_a_share(stack, "overload-b", arguments.front)
+        loads = overload.measure(pair, factors, seconds=arguments.seconds, rounds=count, say=_say)
+    print(overload.table(loads))
     return 0
+
+
+def _in_a_share(stack: ExitStack, name: str, limit: int | None) -> overload.Target:
+    """Returns two workers in a share of a core, behind nginx if there is a *limit*."""
+    server, calls = stack.enter_context(_two_workers(name))
+    requests = overload.Requests(
+        submits=[submit(token, content) for token, content, _ in calls],
+        polls=[poll(token, job) for token, _, job in calls],
+        cancels=[cancel(token, job) for token, _, job in calls],
+    )
+    ports = [
+        stack.enter_context(overload.front(server.port, most)) if limit else server.port
+        for most in (limit or 0, overload.NO_LIMIT)
+    ]
+    stack.enter_context(cpu_share(overload.CORES, tree(server.pid)))
+    return overload.Target(server, ports[0], ports[1], requests)
 
 
 def _slow(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 _PERIOD = 100_000  # us
 _MOST_SHARES, _MOST_WEIGHT = 262_144, 10_000  # by the documentation of the kernel
+_GROUP_NUMBERS = count()
 _GROUPS = Path("/sys/fs/cgroup")
 
 
@@ -19,7 +21,7 @@ def cpu_share(cores: float, pids: Iterable[int]) -> Iterator[None]:
     Raises RuntimeError where no control group can be made, which needs root and a writable /sys/fs/cgroup.
     """
     parent = _GROUPS / "cpu" if (_GROUPS / "cpu").is_dir() else _GROUPS
-    group = parent / f"fal-proxy-bench-{os.getpid()}"
+    group = parent / f"fal-proxy-bench-{os.getpid()}-{next(_GROUP_NUMBERS)}"
     try:
         group.mkdir()
         quota = int(cores * _PERIOD)
