@@ -138,7 +138,7 @@ def _overload(arguments: argparse.Namespace) -> int:
 
 def _in_a_share(stack: ExitStack, name: str, limit: int | None) -> overload.Target:
     """Returns two workers in a share of a core, behind nginx if there is a *limit*."""
-    server, calls = stack.enter_context(_two_workers(name))
+    server, calls = stack.enter_context(_two_workers(name, max_lag=overload.MAX_LAG if limit else None))
     requests = overload.Requests(
         submits=[submit(token, content) for token, content, _ in calls],
         polls=[poll(token, job) for token, _, job in calls],
@@ -178,12 +178,12 @@ class _Call(NamedTuple):
 
 
 @contextmanager
-def _two_workers(name: str) -> Iterator[tuple[Server, list[_Call]]]:
+def _two_workers(name: str, *, max_lag: float | None = None) -> Iterator[tuple[Server, list[_Call]]]:
     """Starts two workers with budgets on Redis, and yields them with calls of all users in turn."""
     os.sched_setaffinity(0, [OTHER_CORE])
     with ExitStack() as stack:
         ground = stack.enter_context(rig())
-        server = gateway(name, plain=True, store="redis", ledger="redis", workers=2)(ground)
+        server = gateway(name, plain=True, store="redis", ledger="redis", max_lag=max_lag, workers=2)(ground)
         stack.callback(server.stop)
         tokens = Tokens(ground.secret)
         job = handles(server.port, tokens)

@@ -85,6 +85,7 @@ def start(rig: Rig, upstream: int) -> Server:
         price='unknown_fields = "pass"',
         prefix="memory",
         ledger="",
+        overload="",
         origin=f"http://127.0.0.1:{upstream}",
     )
     config.write_text(config.read_text().partition("[[limits]]")[0])

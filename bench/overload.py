@@ -14,7 +14,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, product
@@ -32,6 +32,7 @@ CORES = 0.15
 CLIENTS = 32
 WARM_SECONDS = 5.0
 RATE_WINDOW = 2.0  # seconds of the peak by which the rate of the load is set
+MAX_LAG = 0.5  # seconds: as app.conf advises where nginx has the limit
 NO_LIMIT = 60_000  # the most that nginx takes is 65,535
 CALM_RATE = 20.0  # a second, after the overload
 CALM_SECONDS = 12.0
@@ -245,15 +246,21 @@ def table(loads: Sequence[tuple[Load, Load]]) -> str:
         lines += [_row(peak, peak), _row(load, peak)]
     for factor in sorted({load.factor for load, _ in loads}):
         same = [(load, peak) for load, peak in loads if load.factor == factor]
+        whole = _all_served(load for load, _ in same) / _all_served(peak for _, peak in same)
         missed = Counter(name for each in same for name, good in _goals(*each).items() if not good)
         lines.append(
             f"{factor:g}x, medians of {len(same)}: "
-            f"goodput {_median(same, lambda load, peak: 100 * load.served / peak.served):.0f} %, "
+            f"goodput {_median(same, lambda load, peak: 100 * load.served / peak.served):.0f} % "
+            f"(of all together {100 * whole:.0f} %), "
             f"p99 {_median(same, lambda load, peak: load.p99 / peak.p99):.1f} times, "
             f"a refusal {_median(same, _refusal_cost):.0f} us, a served request {_median(same, _cost):.0f}; "
             f"missed: {', '.join(f'{name} {count}' for name, count in missed.items()) or 'nothing'}"
         )
     return "\n".join(lines)
+
+
+def _all_served(loads: Iterable[Load]) -> float:
+    return sum(load.served for load in loads)
 
 
 def _median(loads: Sequence[tuple[Load, Load]], figure: Callable[[Load, Load], float]) -> float:

@@ -57,6 +57,7 @@ def gateway(
     limited: bool = True,
     joins: bool = True,
     open_jobs: int = 0,
+    max_lag: float | None = None,
     workers: int = 1,
     cores: Collection[int] = (CONTENDER_CORE,),
     server: Sequence[str] = (),
@@ -67,8 +68,8 @@ def gateway(
 
     A feature whose price is wanted by itself becomes one more argument here. *limited*: with budgets and in-flight
     limits. *joins*: a repeat joins a call whose caller was lost, so that each call is in the ledger. *open_jobs* are in
-    the ledger before the start. *server* are arguments of `python -m` in place of `serve`.
-    *program* and *contenders* are the command and the folder of its configuration.
+    the ledger before the start. *max_lag* is `overload.max_lag_seconds`. *server* are arguments of `python -m` in place
+    of `serve`. *program* and *contenders* are the command and the folder of its configuration.
     """
 
     def start(rig: Rig) -> Server:
@@ -83,6 +84,7 @@ def gateway(
             price="" if ledger is None else 'price = "input.num_images * megapixels(input.image_size)"',
             prefix=name,
             ledger=_ledger(ledger, rig.home / f"{name}.db", limited, joins=joins, several=workers > 1),
+            overload="" if max_lag is None else f"[overload]\nmax_lag_seconds = {max_lag}",
             origin=f"http://localhost:{rig.plain}" if plain else f"https://localhost:{rig.tls}",
         )
         several = [] if workers == 1 else ["--workers", str(workers)]

@@ -141,7 +141,7 @@ class OverloadSection(Section):
         "refused; in a burst twice as long. Requests that wait for fal do not count.",
     )
     min_in_flight: int = Field(
-        default=24,
+        default=32,
         ge=1,
         le=100_000,
         description="Requests under way in one process, without streams, up to which none is refused.",

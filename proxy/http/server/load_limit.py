@@ -1,4 +1,4 @@
-"""Gate of one process: the requests that it takes on at once. Pure.
+"""Load limit of one process: the requests that it takes on at once. Pure.
 
 What is under way may need a bounded time of this process, which is what the next request would wait (Little's law).
 The time is the number of requests, times the CPU time of one, over the share of a CPU that this process gets. A timer
@@ -64,7 +64,7 @@ class LoadLimit:
     """
 
     def __init__(
-        self, *, max_wait: float = 0.25, floor: float = 24, on_change: Callable[[bool], None] = ignore_change
+        self, *, max_wait: float = 0.25, floor: float = 32, on_change: Callable[[bool], None] = ignore_change
     ) -> None:
         self.max_wait = max_wait
         self.floor = floor
