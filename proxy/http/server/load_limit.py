@@ -86,6 +86,11 @@ class LoadLimit:
         self._set_limit()
 
     @property
+    def is_starved(self) -> bool:
+        """True while ticks are late because others have the CPU."""
+        return self._starved > 0
+
+    @property
     def cost(self) -> float:
         """CPU time of a request in seconds."""
         return self._cpu / self._count

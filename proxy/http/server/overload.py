@@ -25,7 +25,7 @@ class Ranking(Protocol):
     def rank(self, method: str, url: bytes, fields: Sequence[tuple[bytes, bytes]]) -> Rank: ...
 
 
-_WAIT_TICKS = 4  # a request only waits once it has waited for so many ticks
+_WAIT_TICKS = 4  # in a process without a CPU a request only waits once it has waited for so many ticks
 _RETRY_AFTER = (1, 2, 3)  # seconds, in turn: clients that were refused together must not come back together
 _MAX_KNOWN = 10_000  # requests whose rank is remembered
 _RESPONSES = [error_response(Overloaded(retry_after=seconds)) for seconds in _RETRY_AFTER]
@@ -118,8 +118,10 @@ class Overload:
         return started - self._open_streams() - self._waiting() < AT_ONCE
 
     def _refuses(self, rank: Rank, in_flight: int) -> bool:
-        # Of those that have just begun to wait, the replies may have come, and wait for this process.
-        waiting = min(self._waiting(), *self._waits)
+        waiting = self._waiting()
+        if self.load_limit.is_starved:
+            # Of those that have just begun to wait, the replies may have come, and wait for this process.
+            waiting = min(waiting, *self._waits)
         return self.load_limit.refuses(rank, max(0, in_flight - self._open_streams() - waiting), waiting)
 
     def refuses(self, exchange: Exchange, head: Head, in_flight: int) -> bool:

@@ -314,17 +314,26 @@ async def test_requests_that_only_wait_leave_room() -> None:
     assert {reply.status for reply in answers} == {200}
 
 
-def test_what_has_just_begun_to_wait_is_in_flight() -> None:
-    """Replies that have come and were not read look like a wait: it counts as one after four ticks."""
-    load_limit = Fixed(floor=0)
+class Starved(Fixed):
+    """A fixed limit of a process whose ticks are late, because others have the CPU."""
+
+    is_starved = True
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused"), [(Starved, [True, True, True, True, False]), (Fixed, [False] * 5)], ids=["starved", "busy"]
+)
+def test_what_has_just_begun_to_wait_is_in_flight_without_a_cpu(kind: type[Fixed], refused: list[bool]) -> None:
+    """Replies that have come and were not read look like a wait: there it counts as one after four ticks."""
+    load_limit = kind(floor=0)
     load_limit.most = load_limit.begins_at = 12.0
     state = Overload(load_limit, open_streams=int, waiting=lambda: 50, ranking=CallRanks(frozenset(), b"/webhooks/"))
-    refused = []
-    for _ in range(5):
-        refused.append(state.refusal(POLL, 55) is not None)
+    found = []
+    for _ in refused:
+        found.append(state.refusal(POLL, 55) is not None)
         state.observe(time.monotonic(), 55, 0)
 
-    assert refused == [True, True, True, True, False]
+    assert found == refused
 
 
 @on_uvloop
