@@ -1,6 +1,7 @@
 """The benchmark: `python -m bench run | check | keep | report | connections | overload | …`.
 
-ROUNDS in the environment, 5 by default. The scenarios (kills, locked, rotation, soak, capacity) have a `--help` each.
+ROUNDS in the environment, 5 by default. For overload it is 4, an even number, as its two pairs take turns.
+The scenarios (kills, locked, rotation, soak, capacity) have a `--help` each.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def _connections(_: argparse.Namespace) -> int:
 
 def _overload(arguments: argparse.Namespace) -> int:
     """Prints what two workers in a share of a core serve of a load that is too much for them."""
-    factors, count = arguments.factor or [3.0, 5.0], int(os.environ.get("ROUNDS", "5"))
+    factors, count = arguments.factor or [3.0, 5.0], int(os.environ.get("ROUNDS", "4"))
     with ExitStack() as stack:
         pair = _in_a_share(stack, "overload-a", arguments.front), _in_a_share(stack, "overload-b", arguments.front)
         loads = overload.measure(pair, factors, seconds=arguments.seconds, rounds=count, say=_say)

@@ -2,9 +2,9 @@
 
 The workers share 0.15 of a core, so that the load can outrun them on a small machine. Two more workers of the same
 kind, with a store of their own, serve the peak meanwhile: 32 clients that wait for each answer. So a load is compared
-with a peak of the same seconds, because other programs change what a request costs within seconds. The load is an open
+with a peak beside it, because other programs change what a request costs within seconds. The load is an open
 loop at a multiple of that peak. Then comes the time until all answers are good. The two take turns from round to round:
-equal workers differ by as much as a fifth, as their connections happen to be divided. With nginx in front, as shipped
+equal workers differ by as much as a third, as their connections happen to be divided. With nginx in front, as shipped
 and with its lines about overload on, the workers see what is within its limit.
 """
 
@@ -120,24 +120,29 @@ async def _measure(
         say(f"{factor:g} times the peak")
         loaded, calm = pair[number % 2], pair[1 - number % 2]
         crowd = Crowd(calm.peak_port)
-        beside = asyncio.create_task(_peak(calm, seconds + RATE_WINDOW, crowd))
+        beside = asyncio.create_task(_peak(calm, seconds, crowd, skipped=RATE_WINDOW))
         await asyncio.sleep(RATE_WINDOW)
         loads.append((await _flood(loaded, crowd, factor, seconds), await beside))
     return loads
 
 
-async def _peak(target: Target, seconds: float, crowd: Crowd | None = None) -> Load:
-    """Returns what 32 clients of *target* get in *seconds*. Their answers are in *crowd* meanwhile."""
+async def _peak(target: Target, seconds: float, crowd: Crowd | None = None, *, skipped: float = 0.0) -> Load:
+    """Returns what 32 clients of *target* get in *seconds*, after *skipped* seconds.
+
+    Their answers are in *crowd* meanwhile.
+    """
     crowd = crowd or Crowd(target.peak_port)
-    source, cpu = target.requests.mix(), target.server.cpu()
+    source = target.requests.mix()
 
     async def client() -> None:
         while True:
             await crowd.ask(*next(source))
 
     clients = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+    await asyncio.sleep(skipped)
+    before, cpu = len(crowd.answers), target.server.cpu()
     await asyncio.sleep(seconds)
-    answers, used = list(crowd.answers), target.server.cpu() - cpu
+    answers, used = crowd.answers[before:], target.server.cpu() - cpu
     for task in clients:
         task.cancel()
     await asyncio.gather(*clients, return_exceptions=True)
@@ -246,13 +251,13 @@ def table(loads: Sequence[tuple[Load, Load]]) -> str:
         lines += [_row(peak, peak), _row(load, peak)]
     for factor in sorted({load.factor for load, _ in loads}):
         same = [(load, peak) for load, peak in loads if load.factor == factor]
-        whole = _all_served(load for load, _ in same) / _all_served(peak for _, peak in same)
+        whole = _all_served(load for load, _ in same) / max(_all_served(peak for _, peak in same), 1e-9)
         missed = Counter(name for each in same for name, good in _goals(*each).items() if not good)
         lines.append(
             f"{factor:g}x, medians of {len(same)}: "
-            f"goodput {_median(same, lambda load, peak: 100 * load.served / peak.served):.0f} % "
+            f"goodput {_median(same, lambda load, peak: 100 * load.served / max(peak.served, 1e-9)):.0f} % "
             f"(of all together {100 * whole:.0f} %), "
-            f"p99 {_median(same, lambda load, peak: load.p99 / peak.p99):.1f} times, "
+            f"p99 {_median(same, lambda load, peak: load.p99 / max(peak.p99, 1e-9)):.1f} times, "
             f"a refusal {_median(same, _refusal_cost):.0f} us, a served request {_median(same, _cost):.0f}; "
             f"missed: {', '.join(f'{name} {count}' for name, count in missed.items()) or 'nothing'}"
         )
@@ -292,7 +297,7 @@ def _refusal_cost(load: Load, peak: Load) -> float:
 def _row(load: Load, peak: Load) -> str:
     statuses = " ".join(f"{status}:{count}" for status, count in sorted(load.statuses.items()))
     return (
-        f"{load.factor:4g}x {load.offered:10.0f}{load.served:10.0f}{100 * load.served / peak.served:5.0f}"
+        f"{load.factor:4g}x {load.offered:10.0f}{load.served:10.0f}{100 * load.served / max(peak.served, 1e-9):5.0f}"
         f"{load.submits:11.1f}{load.polls:9.1f}{load.p50:8.0f}{load.p99:8.0f}{load.cpu:7.3f}"
         f"{load.cancels[0]:5}/{load.cancels[1]:<3}{load.recovery:11.1f}  {statuses}"
     )

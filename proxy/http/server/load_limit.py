@@ -95,6 +95,10 @@ class LoadLimit:
         """CPU time of a request in seconds."""
         return self._cpu / self._count
 
+    def start(self) -> None:
+        """Begins to observe, after a time without ticks."""
+        self._starved = 0
+
     def observe(self, lag: float, now: float, *, cpu: float, answered: int, in_flight: int, unstarted: int = 0) -> None:
         """Takes one tick that was *lag* seconds late.
 

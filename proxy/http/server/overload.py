@@ -25,7 +25,7 @@ class Ranking(Protocol):
     def rank(self, method: str, url: bytes, fields: Sequence[tuple[bytes, bytes]]) -> Rank: ...
 
 
-_WAIT_TICKS = 4  # in a process without a CPU a request only waits once it has waited for so many ticks
+_WAIT_TICKS = 4  # in a process without a CPU the least number of waits in so many ticks counts
 _RETRY_AFTER = (1, 2, 3)  # seconds, in turn: clients that were refused together must not come back together
 _MAX_KNOWN = 10_000  # requests whose rank is remembered
 _RESPONSES = [error_response(Overloaded(retry_after=seconds)) for seconds in _RETRY_AFTER]
@@ -90,6 +90,7 @@ class Overload:
     def start(self, answered: int) -> None:
         """Begins to observe, with the number of requests *answered* so far."""
         self._cpu, self._answered = process_time(), answered
+        self.load_limit.start()
 
     def observe(self, due: float, in_flight: int, answered: int, *, unstarted: int = 0) -> bool:
         """Takes one tick of a timer, *due* on the monotonic clock. Returns whether the process is idle.

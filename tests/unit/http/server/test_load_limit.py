@@ -104,13 +104,18 @@ def test_a_burst_that_is_answered_in_time_is_taken_on(process: Process, before: 
 @pytest.mark.parametrize(("cpu", "is_taken"), [(0.09, True), (0.01, False)], ids=["busy", "without-a-cpu"])
 def test_a_late_process_takes_a_burst_only_with_a_cpu(process: Process, cpu: float, is_taken: bool) -> None:
     """Two late ticks in a row end the burst where others had the CPU, not where this process has used it."""
-    process.run(20, rate=0.1 / COST)
-    without = process.load_limit.max_wait / process.load_limit.cost
+    process.run(20, rate=0.9 / COST)
+    limits = []
     for _ in range(2):
         process.now += 0.1
         process.load_limit.observe(0.1 - TICK, process.now, cpu=cpu, answered=round(cpu / COST), in_flight=0)
+        limits.append(process.load_limit.most)
+    is_starved = process.load_limit.is_starved
+    process.load_limit.observe(0.0, process.now + TICK, cpu=0.001, answered=1, in_flight=0)
 
-    assert (process.load_limit.most > without) is is_taken
+    assert (limits[1] > 0.6 * limits[0]) is is_taken
+    assert is_starved is not is_taken
+    assert not process.load_limit.is_starved
 
 
 def test_stalls_of_a_busy_machine_are_no_overload(process: Process, changes: list[bool]) -> None:

@@ -324,16 +324,31 @@ class Starved(Fixed):
     ("kind", "refused"), [(Starved, [True, True, True, True, False]), (Fixed, [False] * 5)], ids=["starved", "busy"]
 )
 def test_what_has_just_begun_to_wait_is_in_flight_without_a_cpu(kind: type[Fixed], refused: list[bool]) -> None:
-    """Replies that have come and were not read look like a wait: there it counts as one after four ticks."""
-    load_limit = kind(floor=0)
+    """Replies that were not read yet look like waits: there the least number of four ticks counts."""
+    waiting, load_limit, found = 50, kind(floor=0), []
     load_limit.most = load_limit.begins_at = 12.0
-    state = Overload(load_limit, open_streams=int, waiting=lambda: 50, ranking=CallRanks(frozenset(), b"/webhooks/"))
-    found = []
+    ranking = CallRanks(frozenset(), b"/webhooks/")
+    state = Overload(load_limit, open_streams=int, waiting=lambda: waiting, ranking=ranking)
     for _ in refused:
         found.append(state.refusal(POLL, 55) is not None)
         state.observe(time.monotonic(), 55, 0)
+    waiting = 5
 
     assert found == refused
+    assert state.refusal(POLL, 55) is not None, "those that wait no longer count"
+
+
+def test_late_ticks_before_a_start_are_forgotten() -> None:
+    """The timer stops without connections; what it saw last does not count at its next start."""
+    load_limit = LoadLimit()
+    state = Overload(load_limit, open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
+    state.start(0)
+    state.observe(time.monotonic() - 0.2, 0, 0)
+    before = load_limit.is_starved
+    state.start(0)
+
+    assert before
+    assert not load_limit.is_starved
 
 
 @on_uvloop
