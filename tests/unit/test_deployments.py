@@ -45,9 +45,10 @@ def test_the_image_follows_the_rules_of_hadolint() -> None:
 
 @pytest.mark.parametrize(("lock", "traces"), [("production", False), ("tracing", True)])
 def test_the_image_installs_no_build_tool(lock: str, traces: bool) -> None:
-    """The image's lock has what the gateway needs with expressions, and traces where they are wanted."""
+    """The build sees the lock, with what the gateway needs, expressions, and traces where they are wanted."""
     locked = set(re.findall(r"^([\w.-]+)(?:\[\w+\])?==", (ROOT / f"lock/{lock}.txt").read_text(), re.MULTILINE))
 
+    assert f"!lock/{lock}.txt" in (ROOT / ".dockerignore").read_text().splitlines()
     assert {"starlette", "cel-expr-python"} <= locked
     assert ("opentelemetry-sdk" in locked) is traces
     assert not locked & {"pillow", "hatchling", "editables", "pip", "setuptools", "pytest"}
