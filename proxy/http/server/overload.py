@@ -99,13 +99,14 @@ class Overload:
         """
         now, cpu = monotonic(), process_time()
         lag, used = max(0.0, now - due), cpu - self._cpu
-        self._waits.append(self._waiting())
+        waiting = self._waiting()
+        self._waits.append(waiting)
         self.load_limit.observe(
             lag,
             now,
             cpu=used,
             answered=answered - self._answered,
-            in_flight=max(0, in_flight - self._open_streams() - self._waiting()),
+            in_flight=max(0, in_flight - self._open_streams() - waiting),
             unstarted=unstarted,
         )
         self._cpu, self._answered = cpu, answered
