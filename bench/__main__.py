@@ -139,18 +139,19 @@ def _overload(arguments: argparse.Namespace) -> int:
 
 def _in_a_share(stack: ExitStack, name: str, limit: int | None) -> overload.Target:
     """Returns two workers in a share of a core, behind nginx if there is a *limit*."""
-    server, calls = stack.enter_context(_two_workers(name, max_lag=overload.MAX_LAG if limit else None))
+    server, calls = stack.enter_context(_two_workers(name, max_lag=None if limit is None else overload.MAX_LAG))
     requests = overload.Requests(
         submits=[submit(token, content) for token, content, _ in calls],
         polls=[poll(token, job) for token, _, job in calls],
         cancels=[cancel(token, job) for token, _, job in calls],
     )
-    ports = [
-        stack.enter_context(overload.front(server.port, most)) if limit else server.port
-        for most in (limit or 0, overload.NO_LIMIT)
-    ]
+    port = peak_port = server.port
+    if limit is not None:
+        port, peak_port = [
+            stack.enter_context(overload.front(server.port, most)) for most in (limit, overload.NO_LIMIT)
+        ]
     stack.enter_context(cpu_share(overload.CORES, tree(server.pid)))
-    return overload.Target(server, ports[0], ports[1], requests)
+    return overload.Target(server, port, peak_port, requests)
 
 
 def _slow(arguments: argparse.Namespace) -> int:

@@ -251,17 +251,22 @@ def table(loads: Sequence[tuple[Load, Load]]) -> str:
         lines += [_row(peak, peak), _row(load, peak)]
     for factor in sorted({load.factor for load, _ in loads}):
         same = [(load, peak) for load, peak in loads if load.factor == factor]
-        whole = _all_served(load for load, _ in same) / max(_all_served(peak for _, peak in same), 1e-9)
+        whole = _ratio(_all_served(load for load, _ in same), _all_served(peak for _, peak in same))
         missed = Counter(name for each in same for name, good in _goals(*each).items() if not good)
         lines.append(
             f"{factor:g}x, medians of {len(same)}: "
-            f"goodput {_median(same, lambda load, peak: 100 * load.served / max(peak.served, 1e-9)):.0f} % "
+            f"goodput {_median(same, lambda load, peak: 100 * _ratio(load.served, peak.served)):.0f} % "
             f"(of all together {100 * whole:.0f} %), "
-            f"p99 {_median(same, lambda load, peak: load.p99 / max(peak.p99, 1e-9)):.1f} times, "
+            f"p99 {_median(same, lambda load, peak: _ratio(load.p99, peak.p99)):.1f} times, "
             f"a refusal {_median(same, _refusal_cost):.0f} us, a served request {_median(same, _cost):.0f}; "
             f"missed: {', '.join(f'{name} {count}' for name, count in missed.items()) or 'nothing'}"
         )
     return "\n".join(lines)
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Returns *part* to *whole*, a large number where nothing was served."""
+    return part / max(whole, 1e-9)
 
 
 def _all_served(loads: Iterable[Load]) -> float:
@@ -273,10 +278,10 @@ def _median(loads: Sequence[tuple[Load, Load]], figure: Callable[[Load, Load], f
 
 
 def _goals(load: Load, peak: Load) -> dict[str, bool]:
-    share = peak.submits / max(peak.served, 1e-9)
+    share = _ratio(peak.submits, peak.served)
     return {
         "goodput": load.served >= 0.9 * peak.served,
-        "submits": load.submits / max(load.served, 1e-9) >= share / 2,
+        "submits": _ratio(load.submits, load.served) >= share / 2,
         "p99": load.p99 <= 3 * peak.p99,
         "cancels": load.cancels[0] == load.cancels[1],
         "recovery": load.recovery <= 5,
@@ -285,7 +290,7 @@ def _goals(load: Load, peak: Load) -> dict[str, bool]:
 
 def _cost(_: Load, peak: Load) -> float:
     """Returns the CPU time of a served request at the peak, in us."""
-    return 1e6 * peak.cpu / max(peak.served, 1e-9)
+    return 1e6 * _ratio(peak.cpu, peak.served)
 
 
 def _refusal_cost(load: Load, peak: Load) -> float:
@@ -297,7 +302,7 @@ def _refusal_cost(load: Load, peak: Load) -> float:
 def _row(load: Load, peak: Load) -> str:
     statuses = " ".join(f"{status}:{count}" for status, count in sorted(load.statuses.items()))
     return (
-        f"{load.factor:4g}x {load.offered:10.0f}{load.served:10.0f}{100 * load.served / max(peak.served, 1e-9):5.0f}"
+        f"{load.factor:4g}x {load.offered:10.0f}{load.served:10.0f}{100 * _ratio(load.served, peak.served):5.0f}"
         f"{load.submits:11.1f}{load.polls:9.1f}{load.p50:8.0f}{load.p99:8.0f}{load.cpu:7.3f}"
         f"{load.cancels[0]:5}/{load.cancels[1]:<3}{load.recovery:11.1f}  {statuses}"
     )
