@@ -37,9 +37,17 @@ class Fixed(LoadLimit):
 
 
 def overload(most: float = 0.0) -> Overload:
-    load_limit = Fixed(floor=0)
+    return with_limit(fixed(most))
+
+
+def fixed(most: float, kind: type[Fixed] = Fixed) -> Fixed:
+    load_limit = kind(floor=0)
     load_limit.most = load_limit.begins_at = most
-    return Overload(load_limit, open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
+    return load_limit
+
+
+def with_limit(load_limit: LoadLimit, *, waiting: Callable[[], int] = int, kind: type[Overload] = Overload) -> Overload:
+    return kind(load_limit, open_streams=int, waiting=waiting, ranking=CallRanks(frozenset(), b"/webhooks/"))
 
 
 @asynccontextmanager
@@ -256,8 +264,7 @@ class Counted(Recorder):
 
 
 def busy(waiting: Callable[[], int] = int) -> Overload:
-    load_limit = overload(1000.0).load_limit
-    return Busy(load_limit, open_streams=int, waiting=waiting, ranking=CallRanks(frozenset(), b"/webhooks/"))
+    return with_limit(fixed(1000.0), waiting=waiting, kind=Busy)
 
 
 def numbered(number: int) -> bytes:
@@ -325,10 +332,8 @@ class Starved(Fixed):
 )
 def test_what_has_just_begun_to_wait_is_in_flight_without_a_cpu(kind: type[Fixed], refused: list[bool]) -> None:
     """Replies that were not read yet look like waits: there the least number of four ticks counts."""
-    waiting, load_limit, found = 50, kind(floor=0), []
-    load_limit.most = load_limit.begins_at = 12.0
-    ranking = CallRanks(frozenset(), b"/webhooks/")
-    state = Overload(load_limit, open_streams=int, waiting=lambda: waiting, ranking=ranking)
+    waiting, found = 50, []
+    state = with_limit(fixed(12.0, kind), waiting=lambda: waiting)
     for _ in refused:
         found.append(state.refusal(POLL, 55) is not None)
         state.observe(time.monotonic(), 55, 0)
@@ -341,7 +346,7 @@ def test_what_has_just_begun_to_wait_is_in_flight_without_a_cpu(kind: type[Fixed
 def test_late_ticks_before_a_start_are_forgotten() -> None:
     """The timer stops without connections; what it saw last does not count at its next start."""
     load_limit = LoadLimit()
-    state = Overload(load_limit, open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/webhooks/"))
+    state = with_limit(load_limit)
     state.start(0)
     state.observe(time.monotonic() - 0.2, 0, 0)
     before = load_limit.is_starved
@@ -427,7 +432,7 @@ class Large(Recorder):
 @on_uvloop
 async def test_a_blocked_event_loop_is_noticed() -> None:
     """The lag of the loop of a real server reaches the limit."""
-    state = Overload(LoadLimit(), open_streams=int, waiting=int, ranking=CallRanks(frozenset(), b"/"))
+    state = with_limit(LoadLimit())
     async with loaded(state, Recorder(), []) as listener, dial(listener.address) as connection:
         await connection.send(POLL)
         await connection.reply()
